@@ -1,0 +1,51 @@
+# make results · make test · make help. Each sets up .venv from envs/ first, once.
+PYTHON ?= python3
+VENV ?= .venv
+CONFIG ?= config.yaml
+CORES ?= 2
+BIN := $(VENV)/bin
+# Without bytecode: most of what is installed is never imported.
+PIP := $(PYTHON) -m pip --disable-pip-version-check --python $(BIN)/python install --quiet --no-compile
+
+.DEFAULT_GOAL := help
+.PHONY: help install results plan report test lint benchmark clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 20
+	@echo "  variables: CONFIG=$(CONFIG) CORES=$(CORES) PYTHON=$(PYTHON)"
+
+install: $(VENV)/installed ## set up .venv from envs/
+$(VENV)/installed: envs/requirements.txt pyproject.toml
+	$(PYTHON) -m venv --without-pip $(VENV)
+	@echo "installing envs/requirements.txt into $(VENV): some minutes"
+	$(PIP) -r envs/requirements.txt
+	$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed envs/requirements-dev.txt
+	$(PIP) -r envs/requirements-dev.txt
+	@touch $@
+
+results: $(VENV)/installed ## run the study of CONFIG to figures, with progress; safe to stop and to run again
+	$(BIN)/python -m scalinglaws run --configfile $(CONFIG) --cores $(CORES)
+
+plan: $(VENV)/installed ## show what CONFIG would train, what is there, and what it costs
+	$(BIN)/python -m scalinglaws plan --configfile $(CONFIG)
+
+report: $(VENV)/installed ## write results/report.html, self-contained
+	$(BIN)/snakemake --configfile $(CONFIG) --report results/report.html
+
+test: $(VENV)/installed-dev ## every test, with a run of the real workflow on real text
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/installed-dev ## ruff, mypy, snakefmt, snakemake --lint
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/mypy workflow/scalinglaws
+	$(BIN)/snakefmt --check Snakefile workflow/rules
+	$(BIN)/snakemake --lint
+
+benchmark: $(VENV)/installed-dev ## speed of a training step, of the fits and of the DAG
+	for file in tests/benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
+
+clean: ## delete .venv; results/ is yours to delete
+	rm -rf $(VENV)

@@ -1,0 +1,38 @@
+"""A scaling-law study of language models: corpus, tokens, a grid of trainings, evaluation, tables, fits, figures."""
+
+
+# A job on a cluster node parses this file again. By then config.yaml may have changed or be half saved:
+# there, nothing is read from it, and a run's spec comes from its file.
+if not workflow.remote_exec:
+    if not workflow.overwrite_configfiles:  # --configfile replaces config.yaml, it is not merged into it
+
+        configfile: "config.yaml"
+
+
+report: "workflow/report/workflow.rst"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/corpus.smk"
+include: "workflow/rules/tokenize.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/aggregate.smk"
+include: "workflow/rules/fit.smk"
+include: "workflow/rules/figures.smk"
+
+
+localrules:
+    all,
+
+
+rule all:
+    """Every run's outputs are named here, not only the figures: a new point is trained even where metadata is lost."""
+    default_target: True
+    input:
+        expand(RUN + "/metrics.json", run=STUDY.runs),
+        evaluations_of_study(),
+        MANIFEST,
+        expand("results/tables/{table}.parquet", table=TABLES),
+        exponents_of_study(),
+        figures_of_study(),

@@ -1,0 +1,152 @@
+"""Paths, the study of the config, and the input functions of the rules. Logic lives in the package."""
+
+import json
+import os
+import sys
+from functools import lru_cache
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+# The rules call `python`: the one that runs Snakemake, with the package of this checkout.
+PACKAGE = os.path.relpath(os.path.join(workflow.basedir, "workflow", "scalinglaws"))
+sys.path.insert(0, os.path.dirname(os.path.abspath(PACKAGE)))
+os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")])
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [sys.path[0], os.environ.get("PYTHONPATH")]))
+
+from scalinglaws import ladder, spec
+from scalinglaws.errors import StudyError
+from scalinglaws.figures import registry
+
+CORPUS = "results/corpora/{corpus}"
+TOKENS = "results/tokens/{corpus}/{tokenizer}"
+RUN = "results/runs/{run}"
+TRUNK = "results/trunks/{trunk}"
+TABLES = ["runs", "curves", "evals", "timings"]
+
+
+def read_study():
+    """The study of the config; on a cluster node an empty one, since nothing may depend on the config there."""
+    from scalinglaws import config as config_model, study
+
+    if workflow.remote_exec:
+        return study.empty()
+    try:
+        return study.build(config_model.parse(dict(config), ", ".join(map(str, workflow.configfiles)) or "config"))
+    except StudyError as error:
+        raise WorkflowError(f"{error}") from None
+
+
+STUDY = read_study()
+MANIFEST = f"results/tables/manifest-{STUDY.manifest_id}.jsonl"
+
+
+wildcard_constraints:
+    corpus=r"[^/]+",
+    tokenizer=r"[^/]+",
+    run=r"[^/]+",
+    trunk=r"[^/]+",
+    step=r"\d+",
+
+
+@lru_cache(maxsize=None)
+def run_spec(run):
+    """The spec of a run: the study's, else that in its file."""
+    return STUDY.runs.get(run) or spec.read_spec(f"results/runs/{run}/spec.json")
+
+
+@lru_cache(maxsize=None)
+def trunk_spec(trunk):
+    return STUDY.trunks.get(trunk) or spec.read_spec(f"results/trunks/{trunk}/spec.json")
+
+
+@lru_cache(maxsize=None)
+def tokenizer_spec(tokenizer):
+    return STUDY.tokenizers.get(tokenizer) or spec.read_spec(f"results/tokenizers/{tokenizer}/spec.json", "tokenizer")
+
+
+def tokens_of_run(wildcards):
+    return f"results/tokens/{run_spec(wildcards.run).tokens_id}/meta.json"
+
+
+def tokens_of_trunk(wildcards):
+    return f"results/tokens/{trunk_spec(wildcards.trunk).tokens_id}/meta.json"
+
+
+def corpus_of_tokenizer(wildcards):
+    """Only a BPE is trained on text."""
+    corpus = tokenizer_spec(wildcards.tokenizer).corpus
+    return f"results/corpora/{corpus.id}/report.json" if corpus else []
+
+
+def rung_below(wildcards):
+    """The rung below, for the order of jobs. Made again later, it must not retrain what is there."""
+    if workflow.remote_exec or os.path.exists(f"results/trunks/{wildcards.trunk}/step{wildcards.step}.safetensors"):
+        return []
+    step = ladder.below(int(wildcards.step), trunk_spec(wildcards.trunk).batch_tokens, STUDY.ladder)
+    return ancient(f"results/trunks/{wildcards.trunk}/step{step}.safetensors") if step else []
+
+
+def start_of_run(wildcards):
+    """The last rung below a run's decay, while the run is not trained."""
+    if workflow.remote_exec or os.path.exists(f"results/runs/{wildcards.run}/metrics.json"):
+        return []
+    step = ladder.start_of(run_spec(wildcards.run), STUDY.ladder)
+    trunk = STUDY.trunk_ids.get(wildcards.run)
+    return ancient(f"results/trunks/{trunk}/step{step}.safetensors") if step else []
+
+
+def threads_of_run(wildcards):
+    return run_spec(wildcards.run).threads
+
+
+def threads_of_trunk(wildcards):
+    return trunk_spec(wildcards.trunk).threads
+
+
+def priority_of_run(wildcards):
+    """The longest remaining path first, in GFLOP."""
+    return STUDY.priority_of_run(wildcards.run)
+
+
+def priority_of_rung(wildcards):
+    return STUDY.priority_of_rung(wildcards.trunk, int(wildcards.step))
+
+
+@lru_cache(maxsize=None)
+def evaluation_set(name):
+    """The token folders in a set: the study's, else those in its file."""
+    return STUDY.evaluation_sets.get(name) or Path(f"results/evals/sets/{name}.txt").read_text().split()
+
+
+def tokens_of_set(wildcards):
+    return [f"results/tokens/{folder}/meta.json" for folder in evaluation_set(wildcards.set)]
+
+
+def evaluations_of_study():
+    return [f"results/evals/{run}/{name}.json" for run, name in STUDY.evaluations.items()]
+
+
+def figures_of_study():
+    names = [name for name in registry.drawable(STUDY.kinds, set(STUDY.laws)) if name in STUDY.figures]
+    return expand("results/figures/{figure}.{suffix}", figure=names, suffix=["svg", "png"])
+
+
+def fits_of_figure(wildcards):
+    """Those of its laws that the study fits: the picture says that the others are missing."""
+    return [f"results/fits/{law}.json" for law in registry.FIGURES[wildcards.figure].laws if law in STUDY.laws]
+
+
+def modules_of_figure(wildcards):
+    return modules(f"figures/{wildcards.figure}.py", "figures/command.py", "figures/fitted.py", "figures/style.py")
+
+
+def exponents_of_study():
+    names = ["fits.parquet", "exponents.parquet", "exponents.md"] if STUDY.laws else []
+    return [f"results/tables/{name}" for name in names]
+
+
+def modules(*names):
+    """Source files of the package as inputs of a cheap rule: editing one makes that rule's outputs again, and nothing else."""
+    found = [sorted(Path(PACKAGE).glob(name)) for name in names]
+    return [str(path) for paths in found for path in paths]

@@ -1,0 +1,33 @@
+localrules:
+    corpus_spec,
+
+
+rule corpus_spec:
+    """The identity of a corpus, for people and for jobs that start after config.yaml has changed."""
+    output:
+        CORPUS + "/spec.json",
+    params:
+        spec=lambda wildcards: spec.canonical(STUDY.corpora[wildcards.corpus]),
+    log:
+        "results/logs/corpus/{corpus}.spec.log",
+    shell:
+        "printf '%s\\n' {params.spec:q} > {output:q} 2> {log:q}"
+
+
+rule corpus:
+    """Text in: read the pinned sources, cut passages, shuffle, split, drop duplicates, measure near-duplicates."""
+    input:
+        spec=ancient(CORPUS + "/spec.json"),
+    output:
+        train=CORPUS + "/train.jsonl.zst",
+        validation=CORPUS + "/validation.jsonl.zst",
+        test=CORPUS + "/test.jsonl.zst",
+        report=CORPUS + "/report.json",
+    log:
+        "results/logs/corpus/{corpus}.log",
+    benchmark:
+        "results/logs/corpus/{corpus}.benchmark.tsv"
+    threads: 2
+    shell:
+        "python -m scalinglaws corpus --spec {input.spec:q} --out results/corpora/{wildcards.corpus:q}"
+        " --downloads results/downloads --workers {threads} > {log:q} 2>&1"

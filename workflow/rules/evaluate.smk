@@ -1,0 +1,32 @@
+localrules:
+    evaluation_set,
+
+
+rule evaluation_set:
+    """The token folders that a run is evaluated on, for jobs that start after config.yaml has changed."""
+    output:
+        "results/evals/sets/{set}.txt",
+    params:
+        folders=lambda wildcards: STUDY.evaluation_sets[wildcards.set],
+    log:
+        "results/logs/evaluate/{set}.log",
+    shell:
+        "printf '%s\\n' {params.folders:q} > {output:q} 2> {log:q}"
+
+
+rule evaluate:
+    """Loss of a run on other corpora, and by position in the context; corpora that were done before are not done again."""
+    input:
+        set=ancient("results/evals/sets/{set}.txt"),
+        metrics=ancient(RUN + "/metrics.json"),
+        weights=ancient(RUN + "/model.safetensors"),
+        tokens=ancient(tokens_of_set),
+    output:
+        "results/evals/{run}/{set}.json",
+    log:
+        "results/logs/evaluate/{run}-{set}.log",
+    benchmark:
+        "results/logs/evaluate/{run}-{set}.benchmark.tsv"
+    shell:
+        "python -m scalinglaws evaluate --run results/runs/{wildcards.run:q} --tokens results/tokens --set {input.set:q}"
+        " --out {output:q} > {log:q} 2>&1"

@@ -1,0 +1,18 @@
+rule figure:
+    """Draw a figure from the tables and fits: the same tables give the same bytes."""
+    input:
+        tables=expand("results/tables/{table}.parquet", table=["runs", "curves"]),
+        fits=fits_of_figure,
+        code=modules_of_figure,
+    output:
+        svg=report("results/figures/{figure}.svg", caption="../report/{figure}.rst", category="Figures"),
+        png="results/figures/{figure}.png",
+    params:
+        laws=lambda wildcards: [law for law in registry.FIGURES[wildcards.figure].laws if law in STUDY.laws],
+    log:
+        "results/logs/figures/{figure}.log",
+    benchmark:
+        "results/logs/figures/{figure}.benchmark.tsv"
+    shell:
+        "python -m scalinglaws figure --name {wildcards.figure:q} --tables results/tables --fits results/fits --laws {params.laws:q}"
+        " --out-svg {output.svg:q} --out-png {output.png:q} > {log:q} 2>&1"

@@ -1,0 +1,50 @@
+localrules:
+    tokenizer_spec,
+
+
+rule tokenizer_spec:
+    """The identity of a tokenizer."""
+    output:
+        "results/tokenizers/{tokenizer}/spec.json",
+    params:
+        spec=lambda wildcards: spec.canonical(STUDY.tokenizers[wildcards.tokenizer]),
+    log:
+        "results/logs/tokenizer/{tokenizer}.spec.log",
+    shell:
+        "printf '%s\\n' {params.spec:q} > {output:q} 2> {log:q}"
+
+
+rule tokenizer:
+    """Train a BPE on its corpus's training split, or copy a given tokenizer.json after checking its hash."""
+    input:
+        spec=ancient("results/tokenizers/{tokenizer}/spec.json"),
+        corpus=ancient(corpus_of_tokenizer),
+    output:
+        "results/tokenizers/{tokenizer}/tokenizer.json",
+    log:
+        "results/logs/tokenizer/{tokenizer}.log",
+    benchmark:
+        "results/logs/tokenizer/{tokenizer}.benchmark.tsv"
+    threads: 2
+    shell:
+        "python -m scalinglaws tokenizer --spec {input.spec:q} --corpora results/corpora"
+        " --out {output:q} > {log:q} 2>&1"
+
+
+rule tokenize:
+    """Passages to flat token files."""
+    input:
+        corpus=ancient(CORPUS + "/report.json"),
+        tokenizer=ancient("results/tokenizers/{tokenizer}/tokenizer.json"),
+    output:
+        meta=TOKENS + "/meta.json",
+        bins=multiext(TOKENS + "/", "train.bin", "validation.bin", "test.bin"),
+        starts=multiext(TOKENS + "/", "validation.starts.npy", "test.starts.npy"),
+    log:
+        "results/logs/tokenize/{corpus}-{tokenizer}.log",
+    benchmark:
+        "results/logs/tokenize/{corpus}-{tokenizer}.benchmark.tsv"
+    threads: 2
+    shell:
+        "python -m scalinglaws tokenize --corpus results/corpora/{wildcards.corpus:q} --tokenizer {input.tokenizer:q}"
+        " --out results/tokens/{wildcards.corpus:q}/{wildcards.tokenizer:q} --workers {threads} > {log:q} 2>&1"

@@ -1,0 +1,65 @@
+"""``python -m scalinglaws STAGE …``: every stage by hand, as the rules call it. ``--help`` lists them."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import importlib
+import sys
+
+from scalinglaws.errors import StudyError
+
+# stage: (module, suffix of its add_arguments and main, what it does)
+STAGES = {
+    "run": ("launch", "", "run a study to figures, with progress; what was stopped goes on"),
+    "plan": ("plan", "_plan", "show what a study would train, what is there, and what it costs"),
+    "prune": ("plan", "_prune", "delete the rungs that no unfinished run needs"),
+    "schema": ("plan", "_schema", "write the JSON schema of config.yaml"),
+    "corpus": ("corpus", "", "text in: passages, splits, duplicates"),
+    "tokenizer": ("tokens", "_tokenizer", "train or copy a tokenizer"),
+    "tokenize": ("tokens", "_tokenize", "passages to token files"),
+    "rung": ("train", "_rung", "train a trunk to a rung of the ladder"),
+    "train": ("train", "_train", "train a run"),
+    "evaluate": ("evaluate", "", "loss of a run on corpora and by position"),
+    "aggregate": ("aggregate", "", "tables of all runs"),
+    "fit": ("laws.command", "", "fit a law to a table of runs"),
+    "figure": ("figures.command", "_figure", "draw a figure"),
+    "exponents": ("figures.command", "_exponents", "fitted beside published exponents"),
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a stage. Exit status 1 and one message for a user's mistake, 2 for a wrong command line."""
+    argv = sys.argv[1:] if argv is None else argv
+    listed = "\n".join(f"  {stage:<11}{what}" for stage, (_, _, what) in STAGES.items())
+    parser = argparse.ArgumentParser(
+        prog="python -m scalinglaws",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=f"stages (each has --help):\n{listed}",
+    )
+    parser.add_argument("stage", choices=STAGES, metavar="STAGE")
+    parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    stage = parser.parse_args(argv[:1]).stage
+    name, suffix, what = STAGES[stage]
+    module = importlib.import_module(f"scalinglaws.{name}")
+    own = argparse.ArgumentParser(prog=f"python -m scalinglaws {stage}", description=module.__doc__ or what)
+    getattr(module, f"add{suffix}_arguments")(own)
+    args = own.parse_args(argv[1:])
+    try:
+        getattr(module, f"main{suffix}")(args)
+    except StudyError as error:
+        print(f"scalinglaws {stage}: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        print(f"scalinglaws {stage}: the disk is full ({error.filename or 'results'}): free space and run again", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"scalinglaws {stage}: stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

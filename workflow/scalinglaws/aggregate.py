@@ -1,0 +1,153 @@
+"""The tables of a study, from the files of its runs: the manifest says which.
+
+python -m scalinglaws aggregate --manifest results/tables/manifest-X.jsonl --results results
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from scalinglaws import tables
+from scalinglaws.errors import StudyError
+from scalinglaws.ladder import has_ladder
+from scalinglaws.spec import RunSpec, read_spec
+
+Row = dict[str, Any]
+
+
+def read_json(path: Path) -> Any:
+    """Raises StudyError where a file of a run is missing or damaged."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise StudyError(f"{path} does not exist: run snakemake, which makes it") from None
+    except json.JSONDecodeError as error:
+        raise StudyError(f"{path} is damaged ({error}): delete its folder and run snakemake again") from None
+
+
+def read_lines(path: Path) -> list[Any]:
+    try:
+        return [json.loads(line) for line in path.read_text().splitlines()]
+    except (OSError, json.JSONDecodeError) as error:
+        raise StudyError(f"{path} is missing or damaged ({error}): delete its folder and run snakemake again") from None
+
+
+def checked_spec(folder: Path) -> RunSpec:
+    """The spec of a run's folder. Raises StudyError where it does not hash to the folder's name."""
+    spec: RunSpec = read_spec(folder / "spec.json")
+    if spec.id != folder.name:
+        raise StudyError(
+            f"{folder}/spec.json hashes to {spec.id}, not to its folder: it was edited by hand; delete the folder and run again"
+        )
+    return spec
+
+
+def run_row(spec: RunSpec, metrics: Row, experiments: list[str]) -> Row:
+    """A row of ``runs``: the spec, then what the run measured; tokens and dataset_tokens are those really used."""
+    row: Row = {field.name: getattr(spec, field.name) for field in dataclasses.fields(spec)}
+    row |= {"corpus": spec.corpus.id, "tokenizer": spec.tokenizer.id, "dataset_limited": spec.dataset_tokens is not None}
+    row |= {name: metrics[name] for name in tables.RUNS.names if name in metrics and name != "trunk"}
+    return row | {"id": spec.id, "trunk": spec.trunk.id, "experiments": experiments}
+
+
+def curve_rows(spec: RunSpec, curve: list[Row], metrics: Row) -> list[Row]:
+    """Rows of ``curves``: those of the stable phase belong to the trunk (run is null), for all its budgets are in them."""
+    fixed = {"trunk": spec.trunk.id, "n_layer": spec.n_layer, "n_params": spec.n_params, "batch_tokens": spec.batch_tokens}
+    fixed["n_params_total"] = metrics["n_params_total"]
+    shared = has_ladder(spec)
+    return [
+        {**fixed, "run": None if shared and row["phase"] != "decay" else spec.id}
+        | {"flops_6nd": 6.0 * spec.n_params * row["tokens"]}
+        | {name: row[name] for name in tables.CURVES.names if name in row}
+        for row in curve
+    ]
+
+
+def distinct_curves(rows: list[Row]) -> list[Row]:
+    """One row a (trunk, run, step). Raises StudyError where budgets of one trunk disagree on its stable phase."""
+    seen: dict[tuple[str, str, int], Row] = {}
+    for row in rows:
+        key = (row["trunk"], row["run"] or "", row["step"])
+        if key in seen and seen[key] != row:
+            raise StudyError(
+                f"results/trunks/{row['trunk']}: runs of this trunk disagree at step {row['step']}: they were trained on "
+                "different machines or by different code; delete the folders of its runs and train them again"
+            )
+        seen[key] = row
+    return [seen[key] for key in sorted(seen)]
+
+
+def external_rows(path: Path, columns: dict[str, str]) -> list[Row]:
+    """Runs made elsewhere: n_params, loss and tokens or flops_6nd are needed, other columns of ``runs`` are taken if there.
+
+    Raises StudyError where the file can't be read, or a column is missing or holds something else.
+    """
+    readers = {".csv": pl.read_csv, ".parquet": pl.read_parquet, ".jsonl": pl.read_ndjson}
+    if path.suffix not in readers:
+        raise StudyError(f"external_runs: {path} is none of {', '.join(readers)}")
+    try:
+        frame = readers[path.suffix](path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise StudyError(f"external_runs: {path} can't be read: {error}") from None
+    if missing := [theirs for theirs in columns.values() if theirs not in frame.columns]:
+        raise StudyError(f"external_runs: {path} has no column {missing[0]}; it has {', '.join(frame.columns)}")
+    frame = frame.rename({theirs: ours for ours, theirs in columns.items()})
+    if "tokens" not in frame.columns and {"flops_6nd", "n_params"} <= set(frame.columns):
+        frame = frame.with_columns(tokens=pl.col("flops_6nd") / (6 * pl.col("n_params")))
+    for needed in ("n_params", "tokens", "loss"):
+        if needed not in frame.columns:
+            raise StudyError(f"external_runs: {path} has no column {needed}: name it under columns")
+    if "flops_6nd" not in frame.columns:
+        frame = frame.with_columns(flops_6nd=6.0 * pl.col("n_params") * pl.col("tokens"))
+    kept = [name for name in frame.columns if name in tables.RUNS.names and name not in ("experiments", "id", "trunk")]
+    rows = []
+    for i, row in enumerate(frame.iter_rows(named=True)):
+        run = str(row.get("run", row.get("id", i)))
+        values = {name: row[name] for name in kept}
+        values |= {"n_params": int(row["n_params"]), "tokens": int(row["tokens"]), "status": row.get("status", "ok")}
+        name = {"id": f"{path.stem}-{run}-{i}", "trunk": f"{path.stem}-{row.get('trunk', run)}", "experiments": ["external"]}
+        rows.append(dict.fromkeys(tables.RUNS.names) | values | name)
+    return rows
+
+
+def aggregate(manifest: Path, results: Path, external: list[Row]) -> dict[str, list[Row]]:
+    """Rows of the tables runs, curves, evals and timings for the runs that the manifest names, sorted by id."""
+    rows: dict[str, list[Row]] = {"runs": [], "curves": [], "evals": [], "timings": []}
+    for entry in read_lines(manifest):
+        folder = results / "runs" / entry["run"]
+        spec, metrics = checked_spec(folder), read_json(folder / "metrics.json")
+        rows["runs"].append(run_row(spec, metrics, entry["experiments"]))
+        rows["curves"] += curve_rows(spec, read_lines(folder / "curve.jsonl"), metrics)
+        timing = read_json(folder / "timing.json")
+        rows["timings"].append({"run": spec.id} | {name: timing[name] for name in tables.TIMINGS.names if name != "run"})
+        if entry["evaluations"]:
+            path = results / "evals" / entry["run"] / f"{entry['evaluations']}.json"
+            rows["evals"] += [{"run": spec.id, "step": metrics["best_step"], **row} for row in read_json(path)]
+    rows["curves"] = distinct_curves(rows["curves"])
+    for table in external:
+        rows["runs"] += external_rows(Path(table["path"]), table["columns"])
+    return rows
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the stage."""
+    parser.add_argument("--manifest", type=Path, required=True, help="a line of JSON a run")
+    parser.add_argument("--results", type=Path, default=Path("results"))
+    parser.add_argument("--external", nargs="*", default=[], metavar="JSON", help='{"path": …, "columns": {ours: theirs}}')
+
+
+def main(args: argparse.Namespace) -> None:
+    """Write results/tables/*.parquet and delete manifests of other lists of runs."""
+    rows = aggregate(args.manifest, args.results, [json.loads(text) for text in args.external])
+    for name, table in rows.items():
+        tables.write(table, tables.SCHEMAS[name], args.results / "tables" / f"{name}.parquet")
+        print(f"{name}: {len(table)} rows")
+    for old in args.manifest.parent.glob("manifest-*.jsonl"):
+        if old.name != args.manifest.name:
+            old.unlink()

@@ -1,0 +1,152 @@
+"""Training states on disk: safetensors files that a kill, a full disk or a flipped bit cannot pass off as good ones.
+
+A state is flat float32 tensors and a JSON object. The object is one metadata entry: the safetensors writer orders several
+entries at random, and two trainings of one spec must give the same bytes.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from scalinglaws.errors import StudyError
+
+if TYPE_CHECKING:
+    from scalinglaws.train import Trainer
+
+KEY = "scalinglaws"
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file so that it is whole or absent: a temporary name, fsync, then os.replace.
+
+    Raises StudyError naming the file when the disk (or the quota) is full.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StudyError(f"no space left to write {path} ({len(data)} bytes): free some and run again") from None
+        raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write indented JSON, whole or not at all; NaN and infinity are refused with ValueError."""
+    write_bytes(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Write named tensors as safetensors, without metadata."""
+    write_bytes(path, safetensors.torch.save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}))
+
+
+def _hash(tensors: dict[str, Tensor]) -> str:
+    total = hashlib.sha256()
+    for name in sorted(tensors):
+        total.update(tensors[name].numpy())
+    return total.hexdigest()
+
+
+def save(path: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+    """Write flat tensors and their state, with a sha256 of the tensors. ``state`` holds id and step."""
+    host = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    text = json.dumps({**state, "sha256": _hash(host)}, sort_keys=True, allow_nan=False)
+    write_bytes(path, safetensors.torch.save(host, metadata={KEY: text}))
+
+
+def load(path: Path, spec_id: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors (on the CPU) and state of one file. Raises ValueError saying what is wrong with it."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            state = json.loads((file.metadata() or {})[KEY])
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118, not a dict
+    except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
+        raise ValueError(f"it cannot be read: {error}") from None
+    if state["sha256"] != _hash(tensors):
+        raise ValueError("its contents do not match its sha256")
+    if state["id"] != spec_id:
+        raise ValueError(f"it belongs to {state['id']}, not to {spec_id}")
+    return tensors, state
+
+
+def found(folder: Path, prefix: str) -> list[tuple[int, Path]]:
+    """(step, path) of each {prefix}{step}.safetensors in a folder, by step."""
+    pattern = re.compile(re.escape(prefix) + r"(\d+)\.safetensors")
+    names = sorted(folder.glob(f"{prefix}*.safetensors")) if folder.is_dir() else []
+    return sorted((int(match[1]), path) for path in names if (match := pattern.fullmatch(path.name)))
+
+
+def latest(
+    folder: Path, prefix: str, spec_id: str, most: int | None = None
+) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """The valid state with the largest step, at most ``most``; None if there is none.
+
+    A file that is not valid gives one line on stderr, and the one before it is tried.
+    """
+    for step, path in reversed(found(folder, prefix)):
+        if most is not None and step > most:
+            continue
+        try:
+            return load(path, spec_id)
+        except ValueError as error:
+            print(f"warning: {path} is not used: {error}", file=sys.stderr)
+    return None
+
+
+def prune(folder: Path, prefix: str, keep: int) -> None:
+    """Delete all but the last ``keep`` states of a prefix."""
+    files = found(folder, prefix)
+    for _, path in files[: max(0, len(files) - keep)]:
+        path.unlink(missing_ok=True)
+
+
+def to_device(tensor: Tensor, like: Tensor) -> Tensor:
+    """Copy a loaded flat tensor into ``like``. Raises ValueError where the sizes differ."""
+    if tensor.shape != like.shape:
+        raise ValueError(f"a state of {tensor.numel()} numbers does not fit a model of {like.numel()}")
+    with torch.no_grad():
+        return like.copy_(tensor)
+
+
+class Checkpoints:
+    """In-run checkpoints every ``seconds`` of wall time, the last two kept; and a last one on SIGTERM."""
+
+    def __init__(self, folder: Path, prefix: str, seconds: float):
+        self.folder, self.prefix, self.seconds = folder, prefix, seconds
+        self.attempts, self.saved, self.terminated = 1, time.monotonic(), False
+
+    def on_signal(self, number: int, frame: FrameType | None) -> None:
+        self.terminated = True
+
+    def tick(self, trainer: Trainer) -> None:
+        """Save if it is time. Raises SystemExit(143) after saving where SIGTERM came."""
+        if not self.terminated and time.monotonic() - self.saved < self.seconds:
+            return
+        tensors, values = trainer.state()
+        path = self.folder / f"{self.prefix}{trainer.step}.safetensors"
+        save(path, tensors, values | {"attempts": self.attempts})
+        prune(self.folder, self.prefix, keep=2)
+        self.saved = time.monotonic()
+        if self.terminated:
+            print(f"{trainer.spec.id}: stopped by SIGTERM at step {trainer.step}, which is saved", file=sys.stderr)
+            raise SystemExit(143)

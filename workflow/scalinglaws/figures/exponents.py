@@ -1,0 +1,112 @@
+"""The table of fitted against published exponents, as Parquet and as Markdown.
+
+Only exponents are compared: N_c, D_c and C_c carry the units of a vocabulary and of a text, and ours are not the paper's.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import polars
+import pyarrow.parquet
+
+from scalinglaws.figures.fitted import Fit, parameter, published, unresolved
+
+EXPONENTS: dict[str, tuple[str, ...]] = {
+    "power-n": ("alpha_n",),
+    "power-d": ("alpha_d",),
+    "power-c": ("alpha_c",),
+    "envelope": ("alpha_c",),
+    "kaplan-nd": ("alpha_n", "alpha_d"),
+    "chinchilla": ("alpha", "beta", "a", "b"),
+}
+SCHEMA: dict[str, Any] = {
+    "law": polars.String,
+    "parameter": polars.String,
+    "estimate": polars.Float64,
+    "ci_low": polars.Float64,
+    "ci_high": polars.Float64,
+    "published": polars.Float64,
+    "n_points": polars.Int64,
+    "n_trunks": polars.Int64,
+    "flags": polars.String,
+    "verdict": polars.String,
+}
+NOTE = (
+    "Intervals are 95 % (bootstrap over trunks). Only exponents are compared with the published ones: the constants N_c, D_c and "
+    "C_c depend on the vocabulary and the text, so that those of a byte-level model have other units than the paper's."
+)
+
+
+def exponents(fits: dict[str, Fit]) -> polars.DataFrame:
+    """A row for each exponent of each fit, in the order of the laws given; ``verdict`` is a sentence made from the numbers.
+
+    An exponent that a law has but its fit lacks keeps its row, with a null estimate. a and b (N_opt ∝ C^a, D_opt ∝ C^b) appear where they were derived.
+    """
+    rows = []
+    for law, fit in fits.items():
+        names = EXPONENTS.get(law) or tuple(sorted(name.lower() for name in fit.get("published") or {}))
+        for name in names:
+            found = parameter(fit, name)
+            if found["estimate"] is None and name in ("a", "b"):
+                continue
+            row = {"law": law, "parameter": _spelling(fit, name), **found, "published": published(fit, name)}
+            row |= {"n_points": fit.get("n_points"), "n_trunks": fit.get("n_trunks"), "flags": "; ".join(fit.get("flags") or [])}
+            rows.append(row | {"verdict": verdict(fit, law, name)})
+    return polars.DataFrame(rows, schema=SCHEMA)
+
+
+def _spelling(fit: Fit, name: str) -> str:
+    for group in ("parameters", "exponents", "published"):
+        for key in fit.get(group) or {}:
+            if key.lower() == name:
+                return key
+    return name
+
+
+def verdict(fit: Fit, law: str, name: str) -> str:
+    """Whether an exponent agrees with the published one, in a sentence."""
+    doubt = unresolved(fit, law, (name,))
+    if doubt:
+        return _full(doubt)
+    found, value = parameter(fit, name), published(fit, name)
+    estimate, low, high = (float(found[key] or 0.0) for key in ("estimate", "ci_low", "ci_high"))
+    if value is None:
+        return "There is no published value to compare with."
+    if low <= value <= high:
+        return f"Agrees: the published {value:g} lies inside the interval."
+    where = "below" if value < low else "above"
+    return f"Disagrees: the published {value:g} lies {where} the interval; ours is {estimate / value:.2f} times as steep."
+
+
+def _full(sentence: str) -> str:
+    return sentence[:1].upper() + sentence[1:] + ("" if sentence.endswith(".") else ".")
+
+
+def markdown(table: polars.DataFrame) -> str:
+    """The table for people: one line an exponent, the verdict last, flags as a list below."""
+    lines = ["# Fitted and published exponents", "", NOTE, ""]
+    if table.is_empty():
+        return "\n".join([*lines, "This study fits no law.", ""])
+    lines += ["| law | exponent | fitted | 95 % interval | published | points | trunks | |", "|---|---|---|---|---|---|---|---|"]
+    for row in table.iter_rows(named=True):
+        interval = "–" if row["ci_low"] is None or row["ci_high"] is None else f"{row['ci_low']:.3f} to {row['ci_high']:.3f}"
+        cells = [row["law"], row["parameter"], _cell(row["estimate"], ".4f"), interval, _cell(row["published"], "g")]
+        cells += [_cell(row["n_points"], "d"), _cell(row["n_trunks"], "d"), row["verdict"]]
+        lines.append("| " + " | ".join(str(cell).replace("|", r"\|") for cell in cells) + " |")
+    flagged = table.filter(polars.col("flags") != "").unique("law", keep="first", maintain_order=True)
+    if not flagged.is_empty():
+        lines += ["", "Flags raised by the fits:", ""]
+        lines += [f"- {row['law']}: {row['flags']}" for row in flagged.iter_rows(named=True)]
+    return "\n".join([*lines, ""])
+
+
+def _cell(value: float | None, form: str) -> str:
+    return "–" if value is None else format(value, form)
+
+
+def write(table: polars.DataFrame, parquet: str | Path, md: str | Path) -> None:
+    """Both files; the same table gives the same bytes."""
+    pyarrow.parquet.write_table(table.to_arrow(), str(parquet), compression="zstd")
+    Path(md).write_text(markdown(table), encoding="utf-8")

@@ -1,0 +1,76 @@
+"""Figure 1: test loss against training compute, against the size of the dataset and against the number of parameters."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from scalinglaws.figures import fitted, style
+from scalinglaws.figures.learning import segments
+from scalinglaws.figures.registry import FIGURES
+
+REQUIRES = FIGURES["fig01_compute_data_parameters"].requires
+
+
+def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Figure:
+    """Left: all learning curves against C = 6NBS in FLOP, their lower envelope, and the two fits of L(C). Middle: early-stopped
+    runs of the largest model against D, law L(D). Right: L(N). Only the points that entered a fit are drawn as points.
+    """
+    figure, (compute, data, size) = style.panels(style.PAGE, 3.3, 3)
+    runs = tables["runs"]
+    pieces = segments(tables["curves"], runs)
+    chosen = {law: fitted.points(fits.get(law), runs) for law in REQUIRES["fits"]}
+    sizes = [piece.n_params for piece in pieces]
+    for frame in chosen.values():
+        sizes += [int(value) for value in frame["n_params"].drop_nulls()]
+    scale = style.Scale(sizes, "N (non-embedding parameters)")
+    _compute(compute, fits, chosen, pieces, scale)
+    _against(data, fits, "power-d", chosen["power-d"], scale, "D (tokens in the training set)")
+    _against(size, fits, "power-n", chosen["power-n"], scale, "N (non-embedding parameters)")
+    for axis in (data, size):
+        axis.set_ylabel("")
+    scale.bar(figure, [compute, data, size])
+    return figure
+
+
+def _compute(axis: Axes, fits: dict[str, fitted.Fit], chosen: dict[str, polars.DataFrame], pieces: list, scale: style.Scale) -> None:
+    for piece in pieces:
+        colour = scale(piece.n_params)
+        axis.plot(piece.rows["flops_6nd"], piece.rows["loss_test"], color=colour, linewidth=0.6, alpha=0.5 if piece.branch else 0.9)
+    finals, envelope = chosen["power-c"].drop_nulls("flops"), chosen["envelope"].drop_nulls("flops").sort("flops")
+    if not envelope.is_empty():
+        axis.plot(envelope["flops"], envelope["loss"], color="black", linewidth=0.9, label="envelope of the curves", zorder=3)
+    for n_params, group in finals.group_by("n_params", maintain_order=True):
+        fitted.error_bars(axis, group, "flops", scale(float(n_params[0])), zorder=6)  # type: ignore[arg-type]
+    fitted.draw_power_law(axis, fits.get("power-c"), "power-c", style.FIT, "decayed runs")
+    fitted.draw_power_law(axis, fits.get("envelope"), "envelope", style.SECOND, "envelope", linestyle=":", guide=False)
+    losses = [*(loss for piece in pieces for loss in piece.rows["loss_test"]), *finals["loss"]]
+    flops = [*(flop for piece in pieces for flop in piece.rows["flops_6nd"]), *finals["flops"]]
+    # The steep fall from ln n_vocab would press the laws into a strip: the axis starts where the median curve has settled.
+    top = np.quantile(losses, 0.9) if losses else 1.0
+    style.loss_axis(axis, [loss for loss in losses if loss <= top])
+    style.log_axis(axis, flops, "C = 6NBS (FLOP)", counts=False)
+    _words(axis, fits, ("power-c", "envelope"), empty=not losses)
+
+
+def _against(axis: Axes, fits: dict[str, fitted.Fit], law: str, data: polars.DataFrame, scale: style.Scale, label: str) -> None:
+    form = fitted.POWER_LAWS[law]
+    data = data.drop_nulls(form.x)
+    for n_params, group in data.group_by("n_params", maintain_order=True):
+        fitted.error_bars(axis, group, form.x, scale(float(n_params[0] or 1)))  # type: ignore[arg-type]
+    fitted.draw_power_law(axis, fits.get(law), law, style.FIT, f"L({form.symbol})")
+    style.loss_axis(axis, data["loss"].to_numpy())
+    style.log_axis(axis, data[form.x].to_numpy(), label)
+    _words(axis, fits, (law,), empty=data.is_empty())
+
+
+def _words(axis: Axes, fits: dict[str, fitted.Fit], laws: tuple[str, ...], empty: bool) -> None:
+    """What is not resolved: in the middle of a panel without data, under one with data."""
+    doubts = [fitted.unresolved(fits.get(law), law, (fitted.POWER_LAWS[law].exponent,)) for law in laws]
+    notes = [f"{law}: {doubt}" if len(laws) > 1 else doubt for law, doubt in zip(laws, doubts) if doubt]
+    if empty:
+        style.sentence(axis, notes[0] if notes else "not resolved: there are no runs to draw")
+        notes = []
+    style.legend_below(axis, notes, width=38)

@@ -1,0 +1,171 @@
+"""What figures read from a fit.json: its points, parameters and doubts, and how a power law is drawn with its interval."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars
+from matplotlib.axes import Axes
+
+from scalinglaws.figures import style
+
+Fit = dict[str, Any]
+
+POINT_SCHEMA: dict[str, Any] = {
+    "run": polars.String,
+    "trunk": polars.String,
+    "n_params": polars.Float64,
+    "tokens": polars.Float64,
+    "dataset_tokens": polars.Float64,
+    "flops": polars.Float64,
+    "loss": polars.Float64,
+    "predicted": polars.Float64,
+}
+# Flags with these words doubt the parameters themselves; others (few trunks, say) are the table's to tell.
+DOUBTS = ("not identified", "unidentified", "not resolved", "unresolved", "bound", "too few", "did not converge", "degenerate")
+GREEK = {"alpha_n": "α_N", "alpha_d": "α_D", "alpha_c": "α_C", "alpha_s": "α_S", "alpha_b": "α_B", "alpha": "α", "beta": "β"}
+
+
+@dataclass(frozen=True)
+class PowerLaw:
+    """L(x) = (scale/x)^exponent, equations 1.1, 1.2 and 3.3: the names of its parts in fit.json."""
+
+    x: str
+    symbol: str
+    exponent: str
+    scale: str
+
+
+POWER_LAWS = {
+    "power-n": PowerLaw("n_params", "N", "alpha_n", "n_c"),
+    "power-d": PowerLaw("dataset_tokens", "D", "alpha_d", "d_c"),
+    "power-c": PowerLaw("flops", "C", "alpha_c", "c_c"),
+    "envelope": PowerLaw("flops", "C", "alpha_c", "c_c"),
+}
+
+
+def points(fit: Fit | None, runs: polars.DataFrame | None = None) -> polars.DataFrame:
+    """The points that entered a fit, sorted; none for no fit. ``runs`` adds loss_stderr (nats per token; null if unknown)."""
+    rows = [{key: row.get(key) for key in POINT_SCHEMA} for row in (fit or {}).get("points", [])]
+    frame = polars.DataFrame(rows, schema=POINT_SCHEMA, strict=False).drop_nulls("loss")
+    frame = frame.sort("n_params", "dataset_tokens", "tokens", "flops", "run")
+    if runs is None or runs.is_empty():
+        return frame.with_columns(loss_stderr=polars.lit(None, polars.Float64))
+    stderr = runs.select(run="id", loss_stderr=polars.col("loss_stderr").cast(polars.Float64)).unique("run", keep="first")
+    return frame.join(stderr, on="run", how="left", maintain_order="left")
+
+
+def parameter(fit: Fit | None, name: str) -> dict[str, float | None]:
+    """{"estimate", "ci_low", "ci_high"} of a parameter or exponent; None where it is missing or not finite."""
+    found: dict[str, Any] = {}
+    for group in ("parameters", "exponents"):
+        for key, value in ((fit or {}).get(group) or {}).items():
+            if key.lower() == name:
+                found = value or {}
+    return {key: _finite(found.get(key)) for key in ("estimate", "ci_low", "ci_high")}
+
+
+def _finite(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def published(fit: Fit | None, name: str) -> float | None:
+    """The published value of a parameter, None where there is none."""
+    values = {key.lower(): value for key, value in ((fit or {}).get("published") or {}).items()}
+    return _finite(values.get(name))
+
+
+def with_interval(fit: Fit | None, name: str) -> str:
+    """ "0.0621 [0.055, 0.069]", for legends."""
+    found = parameter(fit, name)
+    if found["estimate"] is None:
+        return "not fitted"
+    if found["ci_low"] is None or found["ci_high"] is None:
+        return f"{found['estimate']:.3g} (no interval)"
+    return f"{found['estimate']:.3f} [{found['ci_low']:.3f}, {found['ci_high']:.3f}]"
+
+
+def unresolved(fit: Fit | None, law: str, exponents: tuple[str, ...]) -> str | None:
+    """A sentence saying why the exponents of a law cannot be relied on, or None where they can.
+
+    Not resolved: no fit, no parameters, no interval, an interval that includes 0, or a flag that doubts the parameters.
+    """
+    if fit is None:
+        return f"not resolved: this study has no fit of {law}"
+    flags = [str(flag) for flag in fit.get("flags") or []]
+    for name in exponents:
+        found = parameter(fit, name)
+        symbol = GREEK.get(name, name)
+        if found["estimate"] is None:
+            return "not resolved: " + ("; ".join(flags) or f"{law} gave no {symbol}")
+        if found["ci_low"] is None or found["ci_high"] is None:
+            return "not resolved: " + ("; ".join(flags) or f"{symbol} has no interval")
+        if found["ci_low"] <= 0 <= found["ci_high"]:
+            return f"not resolved: the 95 % interval of {symbol} includes 0"
+    doubts = [flag for flag in flags if any(word in flag.lower() for word in DOUBTS)]
+    return "not resolved: " + "; ".join(doubts) if doubts else None
+
+
+def _line(fit: Fit | None, law: str) -> tuple[float, float, float] | None:
+    """(centre, level, exponent): ln L = level − exponent (ln x − centre), centre being the mean of the points' ln x.
+
+    The level is that of the fit's own predictions, so a scale too large for a float (written as null) does no harm.
+    """
+    form = POWER_LAWS[law]
+    data = points(fit).drop_nulls([form.x, "predicted"])
+    exponent = parameter(fit, form.exponent)["estimate"]
+    if data.is_empty() or exponent is None:
+        return None
+    return float(data[form.x].log().mean()), float(data["predicted"].log().mean()), exponent  # type: ignore[arg-type]
+
+
+def kaplan_nd(fit: Fit | None, n_params: np.ndarray | float, dataset_tokens: np.ndarray | float) -> np.ndarray | None:
+    """Equation 1.5: L(N, D) = [(N_c/N)^(α_N/α_D) + D_c/D]^α_D with the fitted parameters; None where there are none."""
+    found = [parameter(fit, name)["estimate"] for name in ("alpha_n", "alpha_d", "n_c", "d_c")]
+    if any(value is None for value in found):
+        return None
+    alpha_n, alpha_d, n_c, d_c = (float(value) for value in found if value is not None)
+    if alpha_d <= 0 or n_c <= 0 or d_c <= 0:
+        return None
+    return ((n_c / np.asarray(n_params)) ** (alpha_n / alpha_d) + d_c / np.asarray(dataset_tokens)) ** alpha_d
+
+
+def draw_power_law(
+    axis: Axes, fit: Fit | None, law: str, colour: str, name: str, linestyle: str = "--", guide: bool = True
+) -> None:
+    """The fitted line over the range of its points, the band of its exponent, and the published slope.
+
+    Band: the line turned about the centre of the points (in logarithms) through the exponent's 95 % interval; there
+    slope and level of a straight-line fit are independent. The published law is drawn as a slope through that centre:
+    its constant has other units.
+    """
+    line = _line(fit, law)
+    if line is None:
+        return
+    form, (centre, level, alpha) = POWER_LAWS[law], line
+    seen = points(fit)[form.x].drop_nulls().to_numpy()
+    x = np.geomspace(seen.min() / 1.3, seen.max() * 1.3, 100)
+
+    def through_centre(slope: float) -> np.ndarray:
+        return np.exp(level - slope * (np.log(x) - centre))
+
+    found = parameter(fit, form.exponent)
+    if found["ci_low"] is not None and found["ci_high"] is not None:
+        sides = through_centre(found["ci_low"]), through_centre(found["ci_high"])
+        axis.fill_between(x, np.minimum(*sides), np.maximum(*sides), color=colour, alpha=0.15, linewidth=0, zorder=1.5)
+    symbol = form.symbol
+    label = rf"{name}: $({symbol}_c/{symbol})^{{\alpha_{symbol}}}$, $\alpha_{symbol}$ ="
+    axis.plot(x, through_centre(alpha), linestyle=linestyle, color=colour, label=f"{label}\n{with_interval(fit, form.exponent)}", zorder=4)
+    slope = published(fit, form.exponent)
+    if guide and slope is not None:
+        axis.plot(x, through_centre(slope), color=style.GUIDE, linewidth=0.7, zorder=1.8, label=f"slope published in 2020: {slope:g}")
+
+
+def error_bars(axis: Axes, data: polars.DataFrame, x: str, colour: Any, label: str | None = None, **more: Any) -> None:
+    """Markers at the losses of ``data`` with ±1.96 standard errors of the test loss where they are known."""
+    half = style.Z95 * data["loss_stderr"].fill_null(0.0).to_numpy()
+    options = {"fmt": "o", "markersize": 3.6, "elinewidth": 0.7, "capsize": 0, "zorder": 5} | more
+    axis.errorbar(data[x].to_numpy(), data["loss"].to_numpy(), yerr=half, color=colour, label=label, **options)

@@ -1,0 +1,198 @@
+"""One look for all figures: sizes, axes, colours, legends, and files that are equal byte for byte when drawn again.
+
+Every picture starts from matplotlib's own defaults, so neither a matplotlibrc nor the environment of a user changes it.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt  # noqa: E402  (the backend is chosen first)
+import numpy as np  # noqa: E402
+from matplotlib.axes import Axes  # noqa: E402
+from matplotlib.cm import ScalarMappable  # noqa: E402
+from matplotlib.colors import Colormap, LinearSegmentedColormap, LogNorm  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+from matplotlib.lines import Line2D  # noqa: E402
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator  # noqa: E402
+
+from scalinglaws.spec import short  # noqa: E402
+
+COLUMN = 3.5  # inches, one column of a paper
+PAGE = 7.2  # inches, both columns
+Z95 = 1.96  # half-width of a 95 % normal interval, in standard errors
+FIT = "#b2182b"
+SECOND = "#e08214"
+GUIDE = "0.6"
+
+RC: dict[str, Any] = {
+    "font.family": ["DejaVu Sans"],
+    "mathtext.fontset": "dejavusans",
+    "font.size": 7.5,
+    "axes.labelsize": 8,
+    "axes.titlesize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 6.5,
+    "legend.frameon": False,
+    "legend.handlelength": 2.2,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.minor.width": 0.4,
+    "ytick.minor.width": 0.4,
+    "lines.linewidth": 1.1,
+    "lines.markersize": 4,
+    "axes.grid": True,
+    "grid.color": "0.92",
+    "grid.linewidth": 0.5,
+    "axes.axisbelow": True,
+    "figure.constrained_layout.use": True,
+    "figure.dpi": 100,
+    "savefig.dpi": 200,
+    "svg.hashsalt": "scalinglaws",
+    "svg.fonttype": "path",
+    "axes.unicode_minus": True,
+}
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """matplotlib's defaults and ``RC`` on top, for making and for saving a figure."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        plt.rcParams.update(RC)
+        yield
+
+
+def panels(width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
+    """A figure of ``width`` by ``height`` inches with a row of panels, lettered where there is more than one."""
+    with style():
+        figure, grid = plt.subplots(1, columns, figsize=(width, height), squeeze=False)
+        axes = list(grid[0])
+        for letter, axis in zip("abc", axes if columns > 1 else []):
+            axis.set_title(letter, loc="left", fontweight="bold")
+    return figure, axes
+
+
+def save(figure: Figure, svg: str | Path, png: str | Path, pdf: str | Path | None = None) -> None:
+    """Write the files, without dates and versions in their metadata, and close the figure."""
+    with style():
+        figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+        figure.savefig(png, format="png", metadata={"Software": None})
+        if pdf:
+            figure.savefig(pdf, format="pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None})
+    plt.close(figure)
+
+
+def _number(value: float, _position: int | None = None) -> str:
+    return f"{value:.6g}"
+
+
+def _count(value: float, _position: int | None = None) -> str:
+    return short(round(value)).replace(".0", "")
+
+
+def loss_axis(axis: Axes, values: Sequence[float] | np.ndarray, label: str = "Test loss (nats per token)") -> None:
+    """A logarithmic loss axis that shows ``values`` with a margin and is ticked in plain numbers (1.6, 1.8, 2, …)."""
+    axis.set_yscale("log")
+    axis.set_ylabel(label)
+    finite = np.asarray([v for v in values if v is not None and np.isfinite(v) and v > 0], dtype=float)
+    if len(finite):
+        low, high = float(finite.min()), float(finite.max())
+        margin = max((high / low) ** 0.06, 1.01)
+        axis.set_ylim(low / margin, high * margin)
+    low, high = axis.get_ylim()
+    wide = high / low > 10
+    axis.yaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)) if wide else MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
+    axis.yaxis.set_minor_locator(NullLocator())
+    axis.yaxis.set_major_formatter(FuncFormatter(_number))
+
+
+def log_axis(axis: Axes, values: Sequence[float] | np.ndarray, label: str, counts: bool = True) -> None:
+    """A logarithmic x axis around ``values``: counts as 10k, 20k, 1M; other quantities as powers of ten."""
+    axis.set_xscale("log")
+    axis.set_xlabel(label)
+    finite = np.asarray([v for v in values if v is not None and np.isfinite(v) and v > 0], dtype=float)
+    if len(finite):
+        low, high = float(finite.min()), float(finite.max())
+        margin = max((high / low) ** 0.06, 1.15)
+        axis.set_xlim(low / margin, high * margin)
+    low, high = axis.get_xlim()
+    decades = np.log10(high / low)
+    if counts or decades < 1:
+        subs = (1.0,) if decades > 2.6 else (1.0, 3.0) if decades > 1.6 else (1.0, 2.0, 5.0)
+        axis.xaxis.set_major_locator(LogLocator(10, subs=subs, numticks=12))
+        axis.xaxis.set_major_formatter(FuncFormatter(_count if counts else lambda v, _: f"{v:.2g}"))
+    axis.xaxis.set_minor_formatter(NullFormatter())
+
+
+class Scale:
+    """One perceptual colour scale over the logarithm of a size, and its colour bar."""
+
+    def __init__(self, values: Sequence[int], label: str, palette: str = "viridis") -> None:
+        """``values``: the sizes to tell apart (any order, repeats allowed; none is fine)."""
+        self.values = sorted({int(value) for value in values if value and value > 0})
+        self.label = label
+        low, high = (self.values[0], self.values[-1]) if self.values else (1, 10)
+        if low == high:
+            low, high = max(1, low // 2), high * 2
+        # The palest end of the palette is unreadable on white.
+        ramp = matplotlib.colormaps[palette](np.linspace(0.0, 0.88, 256))
+        self.colours: Colormap = LinearSegmentedColormap.from_list(f"{palette}-print", ramp)
+        self.norm = LogNorm(low, high)
+
+    def __call__(self, value: float) -> tuple[float, float, float, float]:
+        return self.colours(self.norm(value))
+
+    def bar(self, figure: Figure, axes: Sequence[Axes]) -> None:
+        """A colour bar beside ``axes``, ticked at the sizes themselves (thinned where they would collide)."""
+        if len(self.values) < 2:
+            return
+        with style():
+            bar = figure.colorbar(ScalarMappable(self.norm, self.colours), ax=list(axes), aspect=30, pad=0.02)
+            bar.ax.yaxis.set_major_locator(FixedLocator(self._ticks()))
+            bar.ax.yaxis.set_minor_locator(NullLocator())
+            bar.ax.yaxis.set_major_formatter(FuncFormatter(_count))
+            bar.set_label(self.label)
+            bar.outline.set_linewidth(0.4)  # type: ignore[operator]
+
+    def _ticks(self) -> list[int]:
+        span = np.log(self.values[-1] / self.values[0])
+        kept = [self.values[0]]
+        for value in self.values[1:-1]:
+            if min(np.log(value / kept[-1]), np.log(self.values[-1] / value)) > span / 14:
+                kept.append(value)
+        return [*kept, self.values[-1]]
+
+
+def plain(text: str, width: int = 46) -> str:
+    """A sentence as wrapped text in which no character starts mathematics."""
+    return textwrap.fill(" ".join(text.replace("$", r"\$").split()), width)
+
+
+def sentence(axis: Axes, text: str) -> None:
+    """Say in an empty panel why it is empty."""
+    axis.text(0.5, 0.5, plain(text, 32), transform=axis.transAxes, ha="center", va="center", fontsize=7, color="0.35")
+    axis.grid(False)
+
+
+def legend_below(axis: Axes, notes: Sequence[str] = (), offset: float = -0.2, width: int = 46) -> None:
+    """The legend under the panel, where it hides no point; ``notes`` (what is not resolved) are its last lines."""
+    handles, labels = axis.get_legend_handles_labels()
+    handles += [Line2D([], [], linestyle="none") for _ in notes]
+    labels += [plain(note, width) for note in notes]
+    if not handles:
+        return
+    with style():
+        axis.legend(handles, labels, loc="upper center", bbox_to_anchor=(0.5, offset), borderaxespad=0, labelspacing=0.35)

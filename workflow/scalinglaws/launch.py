@@ -1,0 +1,127 @@
+"""Run a study to figures through Snakemake, with a line of progress; after a kill, clear what is stale and go on."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+from scalinglaws import config as config_model
+from scalinglaws import study as study_model
+from scalinglaws.errors import StudyError
+from scalinglaws.plan import Status, heartbeats, status
+from scalinglaws.study import Study
+
+SECONDS = 10.0
+LOCKS = Path(".snakemake/locks")
+
+
+def processes_here(words: tuple[str, ...]) -> Iterator[psutil.Process]:
+    """Live processes that were started in this directory and have one of the words as an argument or its last part."""
+    for process in psutil.process_iter():
+        try:
+            arguments = {Path(argument).name for argument in process.cmdline()}
+            if process.pid != os.getpid() and arguments & set(words) and process.cwd() == os.getcwd():
+                yield process
+        except psutil.Error:
+            continue
+
+
+def clear_stale() -> None:
+    """Remove the lock of a Snakemake that was killed, and stop the trainings that it left behind (they save first).
+
+    Raises StudyError where a live Snakemake works in this directory.
+    """
+    me = psutil.Process()
+    family = {me.pid, *(parent.pid for parent in me.parents())}
+    if owners := [process for process in processes_here(("snakemake",)) if process.pid not in family]:
+        raise StudyError(f"process {owners[0].pid} runs snakemake in this directory: wait for it, or stop it, then run again")
+    orphans = [p for p in processes_here(("scalinglaws",)) if {"train", "rung"} & set(p.cmdline()) and p.pid not in family]
+    for process in orphans:
+        print(f"stopping process {process.pid}, a training whose workflow was killed: it saves and is continued", flush=True)
+        process.terminate()
+    psutil.wait_procs(orphans, timeout=60)
+    if LOCKS.exists() and any(LOCKS.iterdir()):
+        print("removing the lock of a workflow that was killed", flush=True)
+        shutil.rmtree(LOCKS)
+
+
+def line(study: Study, now: Status, first: Status, seconds: float, results: Path) -> str:
+    """Points done of points wanted, what trains now, tokens per second, ETA."""
+    beats = heartbeats(results)
+    current = [b for b in beats.values() if time.time() - b["time"] < 60]
+    speed = sum(b["tokens_per_second"] for b in current)
+    done = first.work_left - now.work_left
+    left = f"{now.work_left / done * seconds / 60:.0f} min left" if done > 0 and seconds > 2 * SECONDS else "ETA in a moment"
+    training = ", ".join(
+        f"{b['id'].rpartition('-')[0]} {b['step']}/{b['steps']}" + (f" loss {b['loss']:.3f}" if b["loss"] else "") for b in current
+    )
+    head = f"[{study.name}] {now.runs_done}/{now.runs} runs"
+    if now.finished:
+        return f"{head}: tables, fits and figures are being made"
+    return " · ".join(filter(None, [head, training, f"{speed:,.0f} tokens/s" if speed else "", left]))
+
+
+def watch(study: Study, results: Path, stop: threading.Event) -> None:
+    """Print the progress line until told to stop."""
+    first, began, last = status(study, results), time.monotonic(), ""
+    while not stop.wait(SECONDS):
+        text = line(study, status(study, results), first, time.monotonic() - began, results)
+        if text != last:
+            print(text, flush=True)
+        last = text
+
+
+def run(configfile: Path, cores: int, more: list[str], results: Path) -> int:
+    """Start Snakemake for a checked config and wait for it; its output goes to results/logs/snakemake.log."""
+    study = study_model.build(config_model.load(configfile), results / "tokens")
+    clear_stale()
+    log = results / "logs" / "snakemake.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    first = status(study, results)
+    print(f"[{study.name}] {first.runs_done} of {first.runs} runs are there; log: {log}", flush=True)
+    command = [sys.executable, "-m", "snakemake", "--configfile", str(configfile), "--cores", str(cores), *more]
+    stop = threading.Event()
+    watcher = threading.Thread(target=watch, args=(study, results, stop), daemon=True)
+    with log.open("w") as file:
+        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
+        watcher.start()
+        code = wait(process)
+    stop.set()
+    watcher.join(timeout=5)
+    if code:
+        print("".join(log.read_text(errors="replace").splitlines(keepends=True)[-60:]), file=sys.stderr)
+        raise StudyError(f"the workflow stopped with status {code}; the whole log: {log}. What is done is kept: run again to go on")
+    print(f"[{study.name}] done: {results}/figures, {results}/tables, {results}/fits")
+    return code
+
+
+def wait(process: subprocess.Popen) -> int:
+    """Wait; an interrupt is passed on so that Snakemake stops its jobs and removes its lock."""
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        process.send_signal(signal.SIGINT)
+        process.wait()
+        raise
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the stage."""
+    parser.add_argument("--configfile", type=Path, default=Path("config.yaml"))
+    parser.add_argument("--cores", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("snakemake", nargs="*", help="after --: arguments for snakemake")
+
+
+def main(args: argparse.Namespace) -> None:
+    """Run the study. Raises StudyError where the config is wrong, another workflow is live, or a job fails."""
+    run(args.configfile, args.cores, args.snakemake, Path("results"))

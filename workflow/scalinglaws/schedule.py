@@ -1,0 +1,62 @@
+"""Learning rates and evaluation steps: pure functions of a spec and an absolute step. No torch."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from scalinglaws.errors import StudyError
+
+if TYPE_CHECKING:
+    from scalinglaws.spec import RunSpec
+
+# The validation loss of the first steps falls fast whatever the data: patience starts to count here.
+FIRST_VALIDATION_STEP = 8
+
+
+def phase(spec: RunSpec, step: int) -> str:
+    """warmup, stable or decay: of the update that takes the model from ``step`` updates to one more."""
+    if step < spec.warmup_steps:
+        return "warmup"
+    if spec.schedule == "constant" or (spec.schedule == "wsd" and (not spec.tokens or step < spec.stable_steps)):
+        return "stable"
+    return "decay"
+
+
+def learning_rate(spec: RunSpec, step: int) -> float:
+    """The rate of the update that takes the model from ``step`` updates to one more.
+
+    Warm-up is linear. Then wsd is constant until ``spec.stable_steps`` and falls as 1 - sqrt to zero at ``spec.steps``
+    (Hägele et al. 2024); cosine and linear fall to zero from the end of the warm-up; a trunk (no tokens) never falls.
+    Raises StudyError for an unknown schedule.
+    """
+    if spec.schedule not in ("wsd", "cosine", "linear", "constant"):
+        raise StudyError(f"schedule: {spec.schedule!r} of run {spec.id} is unknown: use wsd, cosine, linear or constant")
+    now = phase(spec, step)
+    if now == "warmup":
+        return spec.learning_rate * (step + 1) / spec.warmup_steps
+    if now == "stable":
+        return spec.learning_rate
+    start = spec.stable_steps if spec.schedule == "wsd" else spec.warmup_steps
+    done = min(1.0, (step - start) / (spec.steps - start))
+    falls = {"wsd": 1 - math.sqrt(done), "cosine": 0.5 * (1 + math.cos(math.pi * done)), "linear": 1 - done}
+    return spec.learning_rate * falls[spec.schedule]
+
+
+def _on_grid(step: int, per_octave: int) -> bool:
+    """Whether step is round(2^(k / per_octave)) for a whole k."""
+    near = round(per_octave * math.log2(step))
+    return any(round(2 ** (k / per_octave)) == step for k in (near - 1, near, near + 1))
+
+
+def is_validation_step(spec: RunSpec, step: int) -> bool:
+    """Whether a run that stops early measures its validation loss after ``step`` updates: round(2^(k/8)) from 8 on."""
+    return spec.stop == "early" and step >= FIRST_VALIDATION_STEP and _on_grid(step, 8)
+
+
+def is_eval_step(spec: RunSpec, step: int) -> bool:
+    """Whether the curve has a point after ``step`` updates: round(2^(k/4)), and where the validation loss is measured.
+
+    Depends on the absolute step alone, never on the budget, so a run and its trunk have the same points.
+    """
+    return step > 0 and (_on_grid(step, 4) or is_validation_step(spec, step))

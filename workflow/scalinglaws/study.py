@@ -1,0 +1,338 @@
+"""From a config to its runs: experiments -> specs -> ids, checkpoint ladder, predicted cost. Pure: no torch, no table library.
+
+Everything that is refused here is refused before a job starts, with the key that is wrong.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from math import log
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from scalinglaws.config import Config, CorpusConfig, ExternalRuns, FitsConfig, Ladder, PowerRate, Settings, explain
+from scalinglaws.errors import StudyError
+from scalinglaws.figures.registry import FIGURES
+from scalinglaws.ladder import below, flops_per_step, has_ladder, start_of
+from scalinglaws.models.count import n_params
+from scalinglaws.spec import CorpusSpec, RunSpec, Source, TokenizerSpec, round_float, short
+
+HEAD_WIDTH = 16  # n_heads where none is given: as many heads of at least this width as divide d_attn
+
+
+# Which runs a law needs: decayed budgets on all the data (size), or early-stopped runs on parts of it (data).
+LAW_KINDS = {"power-n": "size", "power-d": "data", "power-c": "size", "envelope": "size", "kaplan-nd": "data", "chinchilla": "size"}
+
+
+@dataclass(frozen=True)
+class Study:
+    """The runs of a config, keyed by id, in a stable order; ``evaluate`` names the token folders a run is evaluated on."""
+
+    name: str
+    runs: dict[str, RunSpec]
+    experiments: dict[str, tuple[str, ...]]
+    evaluate: dict[str, tuple[str, ...]]
+    corpora: dict[str, CorpusSpec]
+    tokenizers: dict[str, TokenizerSpec]
+    ladder: Ladder
+    fits: FitsConfig
+    figures: tuple[str, ...]
+    external: tuple[ExternalRuns, ...] = ()
+
+    @cached_property
+    def trunk_ids(self) -> dict[str, str]:
+        """Run -> its trunk, for runs that have a ladder."""
+        return {run: spec.trunk.id for run, spec in self.runs.items() if has_ladder(spec)}
+
+    @cached_property
+    def trunks(self) -> dict[str, RunSpec]:
+        return {trunk: self.runs[run].trunk for run, trunk in self.trunk_ids.items()}
+
+    @cached_property
+    def starts(self) -> dict[str, int]:
+        """Run -> the step of the rung that it starts from, 0: from nothing."""
+        return {run: start_of(spec, self.ladder) for run, spec in self.runs.items()}
+
+    @cached_property
+    def evaluations(self) -> dict[str, str]:
+        """Run -> the name of the set of token folders that it is evaluated on."""
+        return {run: name for run, folders in self.evaluate.items() if (name := evalset_id(folders))}
+
+    @cached_property
+    def evaluation_sets(self) -> dict[str, tuple[str, ...]]:
+        return {name: self.evaluate[run] for run, name in self.evaluations.items()}
+
+    @cached_property
+    def manifest(self) -> list[str]:
+        """A line of JSON a run: what the tables are made of."""
+        rows = (
+            {"run": run, "experiments": self.experiments[run], "evaluations": self.evaluations.get(run)} for run in self.runs
+        )
+        return [json.dumps(row, separators=(",", ":")) for row in rows]
+
+    @cached_property
+    def manifest_id(self) -> str:
+        return hashlib.sha256("\n".join(self.manifest).encode()).hexdigest()[:10]
+
+    @cached_property
+    def laws(self) -> tuple[str, ...]:
+        """The laws that are asked for and that the study's runs can feed."""
+        asked = LAW_KINDS if self.fits.laws == "all" else self.fits.laws
+        return tuple(law for law in asked if LAW_KINDS[law] in self.kinds)
+
+    @cached_property
+    def kinds(self) -> set[str]:
+        found = {"data" if spec.stop == "early" else "size" for spec in self.runs.values()}
+        return found | ({"size"} if self.external else set())
+
+    @cached_property
+    def _trunk_ends(self) -> dict[str, tuple[int, int]]:
+        """Trunk -> (the last step that any run trains from it, FLOP of a step)."""
+        ends: dict[str, tuple[int, int]] = {}
+        for run, trunk in self.trunk_ids.items():
+            spec = self.runs[run]
+            ends[trunk] = (max(spec.steps, ends.get(trunk, (0, 0))[0]), flops_per_step(spec))
+        return ends
+
+    def priority_of_run(self, run: str) -> int:
+        """GFLOP of a run from its rung to its end: jobs with the longest remaining path start first."""
+        if run not in self.runs:
+            return 0
+        return (self.runs[run].steps - self.starts[run]) * flops_per_step(self.runs[run]) // 10**9
+
+    def priority_of_rung(self, trunk: str, step: int) -> int:
+        """GFLOP from the rung below ``step`` to the end of the trunk's longest run."""
+        if trunk not in self._trunk_ends:
+            return 0
+        last, flops = self._trunk_ends[trunk]
+        return (last - below(step, self.trunks[trunk].batch_tokens, self.ladder)) * flops // 10**9
+
+
+def evalset_id(folders: tuple[str, ...]) -> str | None:
+    """The name of a set of token folders: adding a corpus to it asks for a new evaluation of the old runs."""
+    return hashlib.sha256("\n".join(folders).encode()).hexdigest()[:10] if folders else None
+
+
+def corpus_spec(config: CorpusConfig) -> CorpusSpec:
+    """The identity of a corpus; its name and declared size are no part of it."""
+    sources = tuple(
+        Source(**{**source.model_dump(), "files": tuple(sorted(source.files)), "exclude": tuple(sorted(source.exclude))})
+        for source in config.sources
+    )
+    return CorpusSpec(sources, config.passage_chars, round_float(config.validation), round_float(config.test), config.seed)
+
+
+def tokenizer_spec(config: Config, corpus: CorpusSpec, corpora: dict[str, CorpusSpec]) -> TokenizerSpec:
+    """The tokenizer of a run on ``corpus``: a BPE is trained on the corpus it names, else on the run's own."""
+    t = config.tokenizer
+    if t.kind == "bpe":
+        if t.corpus is not None and t.corpus not in corpora:
+            raise StudyError(f"tokenizer.corpus: {t.corpus} is not one of corpora: {', '.join(corpora)}")
+        return TokenizerSpec("bpe", t.n_vocab, corpora[t.corpus] if t.corpus else corpus)
+    return TokenizerSpec(t.kind, None, None, t.path, t.sha256)
+
+
+def _given(model: Any) -> dict[str, Any]:
+    """The keys that the user set, as pydantic read them."""
+    return {key: getattr(model, key) for key in model.model_fields_set if getattr(model, key) is not None}
+
+
+def points(config: Config) -> Iterator[tuple[str, str, Settings]]:
+    """(experiment, path of the point, settings): defaults, then the experiment's own, then the grid's product or the point."""
+    for name, experiment in config.experiments.items():
+        own = _given(experiment)
+        grid, listed = own.pop("grid", None), own.pop("points", [])
+        own.pop("evaluate", None)
+        base = {**_given(config.defaults), **own}
+        where = f"experiments.{name}"
+        if grid is None and not listed:
+            raise StudyError(f"{where}: neither grid nor points: nothing to run")
+        axes = sorted(_given(grid).items()) if grid is not None else []
+        if grid is not None and not axes:
+            raise StudyError(f"{where}.grid: empty")
+        products = [dict(zip(dict(axes), values, strict=True)) for values in itertools.product(*(v for _, v in axes))] if axes else []
+        for axis_values in products:
+            shown = ", ".join(f"{key} {shown_value(value)}" for key, value in axis_values.items())
+            yield name, f"{where}.grid ({shown})", _settings({**base, **axis_values}, where)
+        for i, point in enumerate(listed):
+            yield name, f"{where}.points[{i}]", _settings({**base, **_given(point)}, f"{where}.points[{i}]")
+
+
+def shown_value(value: Any) -> str:
+    if hasattr(value, "d_model"):
+        return f"{value.n_layer}x{value.d_model}"
+    return str(value)
+
+
+def _settings(values: dict[str, Any], where: str) -> Settings:
+    plain = {key: value.model_dump() if hasattr(value, "model_dump") else value for key, value in values.items()}
+    try:
+        return Settings.model_validate(plain)
+    except ValidationError as error:
+        raise StudyError(f"incomplete settings (give the key under defaults or in the experiment):\n{explain(error, where)}") from None
+
+
+def resolve_rate(s: Settings, n: int, tokens: int, where: str) -> float:
+    """The learning rate of a run: a number, Kaplan et al. 2020 equation D.1, or a power law in N (and tokens)."""
+    rule = s.learning_rate
+    if isinstance(rule, PowerRate):
+        if rule.tokens_exponent and s.schedule == "wsd":
+            raise StudyError(
+                f"{where}: learning_rate.tokens_exponent: under schedule wsd all budgets share one stable phase, so the "
+                "rate cannot depend on the budget: set it to 0 or use schedule cosine, linear or constant"
+            )
+        rate = rule.coefficient * n**rule.exponent * tokens**rule.tokens_exponent
+        rate = min(rate, rule.max) if rule.max else rate
+    elif rule == "kaplan":
+        rate = 0.003239 - 0.0001395 * log(n)
+        if rate <= 0:
+            raise StudyError(f"{where}: learning_rate: kaplan gives {rate:.2g} at N = {n}: the rule ends near 1e10 parameters")
+    else:
+        rate = float(rule)
+    return round_float(rate)
+
+
+def heads(s: Settings, d_attn: int, where: str) -> int:
+    if s.model.n_heads is None:
+        return max(h for h in range(1, max(1, d_attn // HEAD_WIDTH) + 1) if d_attn % h == 0)
+    if d_attn % s.model.n_heads:
+        raise StudyError(f"{where}: model.n_heads: {s.model.n_heads} heads do not divide d_attn {d_attn} (d_model by default)")
+    return s.model.n_heads
+
+
+def _check_budget(s: Settings, where: str) -> int:
+    """The tokens to process; refuses combinations of budget, stop and schedule that mean nothing."""
+    if s.stop == "early":
+        if s.max_tokens is None or s.tokens is not None:
+            raise StudyError(f"{where}: stop: early needs max_tokens (and no tokens): the budget at which a run is ended at last")
+        if s.schedule == "wsd":
+            raise StudyError(f"{where}: schedule: wsd decays at a known budget, which stop: early has not: use constant or cosine")
+    elif s.tokens is None or s.max_tokens is not None:
+        raise StudyError(f"{where}: tokens: a budget is needed (max_tokens goes with stop: early)")
+    key, tokens = ("max_tokens", s.max_tokens) if s.stop == "early" else ("tokens", s.tokens)
+    assert tokens is not None
+    if tokens < s.batch_tokens:
+        raise StudyError(f"{where}: {key}: {short(tokens)} is less than one step of batch_tokens {short(s.batch_tokens)}")
+    if s.batch_tokens % s.n_ctx:
+        raise StudyError(f"{where}: batch_tokens: {s.batch_tokens} is not a multiple of n_ctx {s.n_ctx}")
+    micro = s.micro_batch_tokens
+    if micro and (s.batch_tokens % micro or micro % s.n_ctx):
+        raise StudyError(f"{where}: micro_batch_tokens: {micro} must divide batch_tokens and be a multiple of n_ctx")
+    return tokens
+
+
+def _check_data(s: Settings, spec: RunSpec, limit: int | None, where: str) -> None:
+    if spec.dataset_tokens is None:
+        return
+    if spec.dataset_tokens <= s.n_ctx:
+        raise StudyError(f"{where}: dataset_tokens: {spec.dataset_tokens} does not fill one context of n_ctx {s.n_ctx} and a target")
+    if limit is not None and spec.dataset_tokens > limit:
+        raise StudyError(
+            f"{where}: dataset_tokens: {short(spec.dataset_tokens)} is larger than the training split of corpus {s.corpus}, "
+            f"{short(limit)} tokens at most: write all, or name a larger corpus"
+        )
+
+
+def resolve(s: Settings, corpus: CorpusSpec, tokenizer: TokenizerSpec, limit: int | None, where: str) -> RunSpec:
+    """Settings as a spec. Raises StudyError naming the key that cannot be. ``limit``: most tokens the corpus can have."""
+    tokens = _check_budget(s, where)
+    m = s.model
+    d_attn, d_ff = m.d_attn or m.d_model, m.d_ff or 4 * m.d_model
+    early, wsd = s.stop == "early", s.schedule == "wsd"
+    rate = resolve_rate(s, n_params(m.n_layer, m.d_model, d_ff, d_attn), tokens, where)
+    copied = ("n_ctx", "batch_tokens", "warmup_tokens", "schedule", "precision", "threads", "seed", "eval_tokens", "curve_tokens")
+    copied += ("stop", "optimizer", "micro_batch_tokens")
+    floats = ("beta1", "beta2", "weight_decay", "grad_clip", "dropout")
+    spec = RunSpec(
+        n_layer=m.n_layer,
+        d_model=m.d_model,
+        n_heads=heads(s, d_attn, where),
+        d_ff=d_ff,
+        d_attn=d_attn,
+        corpus=corpus,
+        tokenizer=tokenizer,
+        learning_rate=rate,
+        tokens=tokens,
+        decay=round_float(s.decay) if wsd else 0.0,
+        dataset_tokens=None if s.dataset_tokens == "all" else s.dataset_tokens,
+        patience=s.patience if early else 0,
+        **{key: getattr(s, key) for key in copied},
+        **{key: round_float(getattr(s, key)) for key in floats},
+    )
+    if wsd and spec.warmup_steps > spec.stable_steps:
+        raise StudyError(
+            f"{where}: warmup_tokens: {short(s.warmup_tokens)} does not end before the decay of budget {short(tokens)} starts "
+            f"at {short(spec.stable_steps * s.batch_tokens)}"
+        )
+    _check_data(s, spec, limit, where)
+    return spec
+
+
+def training_tokens(corpus: CorpusSpec, tokenizer: TokenizerSpec, declared: int | None, tokens_root: Path) -> int | None:
+    """Tokens of the training split: exact once it is tokenized, else at most what the declared bytes give, else None."""
+    meta = tokens_root / corpus.id / tokenizer.id / "meta.json"
+    if meta.exists():
+        try:
+            return int(json.loads(meta.read_text())["splits"]["train"]["tokens"])
+        except (ValueError, KeyError):
+            raise StudyError(f"{meta} is damaged: delete its folder and run again") from None
+    # A token stands for at least a byte; passages end with one more token, and a split by hash strays by a little.
+    return int(declared * (1 - corpus.validation - corpus.test) * 1.01) if declared else None
+
+
+def build(config: Config, tokens_root: Path = Path("results/tokens")) -> Study:
+    """Every run of the study. Raises StudyError for what cannot be run, before anything is."""
+    corpora = {name: corpus_spec(c) for name, c in config.corpora.items()}
+    runs: dict[str, RunSpec] = {}
+    experiments: dict[str, list[str]] = {}
+    evaluate: dict[str, set[str]] = {}
+    tokenizers: dict[str, TokenizerSpec] = {}
+    for experiment, where, s in points(config):
+        named = [s.corpus, *(config.experiments[experiment].evaluate)]
+        for key, corpus in zip(["corpus", *["evaluate"] * (len(named) - 1)], named, strict=True):
+            if corpus not in corpora:
+                raise StudyError(f"{where}: {key}: {corpus} is not one of corpora: {', '.join(corpora)}")
+        tokenizer = tokenizer_spec(config, corpora[s.corpus], corpora)
+        tokenizers[tokenizer.id] = tokenizer
+        limit = training_tokens(corpora[s.corpus], tokenizer, config.corpora[s.corpus].bytes, tokens_root)
+        spec = resolve(s, corpora[s.corpus], tokenizer, limit, where)
+        run = spec.id
+        runs[run] = spec
+        asked = experiments.setdefault(run, [])
+        if experiment not in asked:
+            asked.append(experiment)
+        evaluate.setdefault(run, set()).update(f"{corpora[c].id}/{tokenizer.id}" for c in named[1:])
+    order = sorted(runs)
+    return Study(
+        name=config.study,
+        runs={run: runs[run] for run in order},
+        experiments={run: tuple(sorted(experiments[run])) for run in order},
+        evaluate={run: tuple(sorted(evaluate[run])) for run in order},
+        corpora={spec.id: spec for spec in corpora.values()},
+        tokenizers=tokenizers,
+        ladder=config.ladder,
+        fits=config.fits,
+        figures=asked_figures(config),
+        external=tuple(config.external_runs),
+    )
+
+
+def empty() -> Study:
+    """What a job on a cluster node knows of the config: nothing."""
+    return Study("", {}, {}, {}, {}, {}, Ladder(), FitsConfig(), ())
+
+
+def asked_figures(config: Config) -> tuple[str, ...]:
+    """The names of the figures wanted. Raises StudyError for one that there is not."""
+    if config.figures == "all":
+        return tuple(FIGURES)
+    if unknown := [name for name in config.figures if name not in FIGURES]:
+        raise StudyError(f"figures: {unknown[0]} is not one of {', '.join(FIGURES)}")
+    return tuple(config.figures)
