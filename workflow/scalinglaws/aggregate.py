@@ -128,7 +128,8 @@ def aggregate(manifest: Path, results: Path, external: list[Row]) -> dict[str, l
         rows["timings"].append({"run": spec.id} | {name: timing[name] for name in tables.TIMINGS.names if name != "run"})
         if entry["evaluations"]:
             path = results / "evals" / entry["run"] / f"{entry['evaluations']}.json"
-            rows["evals"] += [{"run": spec.id, "step": metrics["best_step"], **row} for row in read_json(path)]
+            measured = read_json(path)
+            rows["evals"] += [{"run": spec.id, "step": measured["step"], **row} for row in measured["rows"]]
     rows["curves"] = distinct_curves(rows["curves"])
     for table in external:
         rows["runs"] += external_rows(Path(table["path"]), table["columns"])

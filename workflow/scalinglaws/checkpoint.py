@@ -70,7 +70,7 @@ def _hash(tensors: dict[str, Tensor]) -> str:
 def save(path: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
     """Write flat tensors and their state, with a sha256 of the tensors. ``state`` holds id and step."""
     host = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    text = json.dumps({**state, "sha256": _hash(host)}, sort_keys=True, allow_nan=False)
+    text = json.dumps({**state, "sha256": _hash(host)}, allow_nan=False)
     write_bytes(path, safetensors.torch.save(host, metadata={KEY: text}))
 
 

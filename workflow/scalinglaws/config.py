@@ -117,9 +117,15 @@ class CorpusConfig(Strict):
     sources: Annotated[list[SourceConfig], Field(min_length=1)]
     bytes: Count | None = None
     passage_chars: Annotated[int, Field(ge=50)] = 2000
-    validation: Annotated[Rate, Field(gt=0, lt=0.5)] = 0.03
-    test: Annotated[Rate, Field(gt=0, lt=0.5)] = 0.03
+    validation: Annotated[Rate, Field(gt=0, lt=1)] = 0.03
+    test: Annotated[Rate, Field(gt=0, lt=1)] = 0.03
     seed: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _some_training(self) -> CorpusConfig:
+        if self.validation + self.test >= 1:
+            raise ValueError(f"validation {self.validation} and test {self.test} leave nothing to train on")
+        return self
 
 
 class TokenizerConfig(Strict):

@@ -3,8 +3,8 @@
     python -m scalinglaws corpus --spec SPEC.json --out results/corpora/ID --downloads results/downloads --workers 2
 
 Every passage has a keyed hash of its text. It gives the passage's place in the shuffled order and its rank for the
-splits, so equal texts fall together (one is kept, splits are disjoint) and nothing depends on the order of work. Passages
-go through bucket files by hash prefix, each sorted in memory: memory is bounded whatever the size of the corpus.
+splits, so equal texts fall together (one is kept, splits are disjoint) and nothing depends on the order of work.
+Passages go through bucket files by hash prefix, each sorted in memory: memory is bounded whatever the corpus size.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ ZSTD_LEVEL = 3
 BATCH = 1 << 22  # characters of documents that are cut at once
 BUCKET = 1 << 25  # bytes of source text a bucket
 PARALLEL = 1 << 26  # bytes of source text from which several processes pay
+_to_json = json.JSONEncoder(ensure_ascii=False).encode
 
 # Where a passage may end, best first: a blank line, the end of a sentence, any white space.
 _BOUNDARIES = (re.compile(r"\n[ \t]*\n"), re.compile(r"[.!?…。！？][\"'”’)\]_]*\s"), re.compile(r"\s"))
@@ -95,7 +96,7 @@ def split_of(ranks: list[int], validation: float, test: float) -> list[str]:
 class Cutter:
     """Cuts a batch of documents and appends its passages to this process's bucket files in ``folder``.
 
-    A record is a line with tabs: hash (32 hex digits) and place in the sources (24), split, bytes of text, file as JSON,
+    A record is a line with tabs: hash (32 hex digits) and place in the sources (24), split, bytes of text, file and
     passage as JSON.
     """
 
@@ -115,8 +116,9 @@ class Cutter:
             ranks = [int.from_bytes(digest[8:]) for digest in hashes]
             splits = split_of(ranks, self.spec.validation, self.spec.test)
             for passage, digest, split in zip(texts, hashes, splits, strict=True):
-                head = f"{digest.hex()}{number:012d}{ordinal:012d}\t{split}\t{len(passage.encode())}\t{json.dumps(file)}"
-                record = f"{head}\t{json.dumps({'text': passage, 'document': name}, ensure_ascii=False)}\n".encode()
+                place, size = f"{number:012d}{ordinal:012d}", len(passage.encode())
+                content = _to_json({"text": passage, "document": name})
+                record = f"{digest.hex()}{place}\t{split}\t{size}\t{json.dumps(file)}\t{content}\n".encode()
                 buckets.setdefault(int.from_bytes(digest[:8]) >> (64 - self.bucket_bits), []).append(record)
                 ordinal += 1
                 written += len(record)
@@ -205,11 +207,15 @@ def _merge(spec: CorpusSpec, folder: Path, out: Path) -> dict[str, Any]:
                 entry["bytes"][split] += int(size)
                 entry["passages"][split] += 1
             progress.add(sum(map(len, lines)))
-    totals = {what: {s: sum(entry[what][s] for entry in files.values()) for s in SPLITS} for what in ("bytes", "passages")}
+    totals = {what: _total(files, what) for what in ("bytes", "passages")}
     _refuse_empty(spec, totals["passages"])
     for split in SPLITS:
         os.replace(out / f".{split}.jsonl.zst.tmp", out / f"{split}.jsonl.zst")
     return {"corpus": spec.id, **totals, "duplicates_removed": removed, "files": files}
+
+
+def _total(files: dict[str, dict[str, Counter[str]]], what: str) -> dict[str, int]:
+    return {split: sum(entry[what][split] for entry in files.values()) for split in SPLITS}
 
 
 def _refuse_empty(spec: CorpusSpec, passages_in: dict[str, int]) -> None:
@@ -234,7 +240,7 @@ def read_split(folder: Path, split: str) -> Iterator[tuple[str, str]]:
         with open(path, "rb") as raw:
             stream = zstandard.ZstdDecompressor().stream_reader(raw)
             for line in io.BufferedReader(cast(Any, stream), 1 << 20):
-                record = json.loads(line)
+                record = json.loads(line.decode())
                 yield record["text"], record["document"]
     except FileNotFoundError:
         raise StudyError(f"{path} does not exist: run the corpus stage, or snakemake, which does") from None

@@ -14,7 +14,7 @@ import sys
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from scalinglaws.errors import StudyError
 
@@ -29,7 +29,7 @@ class File:
 
     name: str
     size: int
-    open: Callable[[], BinaryIO]
+    open: Callable[[], IO[bytes]]
 
 
 def read(file: File, encoding: str, column: str) -> Iterator[tuple[str, str]]:
@@ -45,20 +45,27 @@ def read(file: File, encoding: str, column: str) -> Iterator[tuple[str, str]]:
     if reader is None or (reader is _parquet and compression):
         raise StudyError(f"{file.name}: only {SUFFIXES} files can be read; narrow `files` or add it to `exclude`")
     empty = True
-    broken = (EOFError, gzip.BadGzipFile, zlib.error)
     try:
         with file.open() as raw, _decompress(raw, compression) as stream:
             for name, text in reader(file.name, stream, encoding, column):
                 if text and not text.isspace():
                     empty = False
                     yield name, text
-    except broken as error:
+    except _damage(compression) as error:
         raise StudyError(f"{file.name} is damaged ({error}): fetch it again") from None
     if empty:
         raise StudyError(f"{file.name} has no text: remove it, or add it to `exclude` of its source")
 
 
-def _decompress(raw: BinaryIO, compression: str) -> Any:
+def _damage(compression: str) -> tuple[type[Exception], ...]:
+    if compression == "zst":
+        import zstandard
+
+        return (zstandard.ZstdError,)
+    return (EOFError, gzip.BadGzipFile, zlib.error) if compression else ()
+
+
+def _decompress(raw: IO[bytes], compression: str) -> Any:
     if compression == "gz":
         return gzip.open(raw)
     if compression == "zst":

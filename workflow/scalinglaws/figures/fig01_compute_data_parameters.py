@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scalinglaws.figures import fitted, style
-from scalinglaws.figures.learning import segments
+from scalinglaws.figures.learning import Segment, segments
 from scalinglaws.figures.registry import FIGURES
 
 REQUIRES = FIGURES["fig01_compute_data_parameters"].requires
@@ -35,7 +35,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
     return figure
 
 
-def _compute(axis: Axes, fits: dict[str, fitted.Fit], chosen: dict[str, polars.DataFrame], pieces: list, scale: style.Scale) -> None:
+def _compute(axis: Axes, fits: dict[str, fitted.Fit], chosen: dict[str, polars.DataFrame], pieces: list[Segment], scale: style.Scale) -> None:
     for piece in pieces:
         colour = scale(piece.n_params)
         axis.plot(piece.rows["flops_6nd"], piece.rows["loss_test"], color=colour, linewidth=0.6, alpha=0.5 if piece.branch else 0.9)
@@ -46,13 +46,21 @@ def _compute(axis: Axes, fits: dict[str, fitted.Fit], chosen: dict[str, polars.D
         fitted.error_bars(axis, group, "flops", scale(float(n_params[0])), zorder=6)  # type: ignore[arg-type]
     fitted.draw_power_law(axis, fits.get("power-c"), "power-c", style.FIT, "decayed runs")
     fitted.draw_power_law(axis, fits.get("envelope"), "envelope", style.SECOND, "envelope", linestyle=":", guide=False)
-    losses = [*(loss for piece in pieces for loss in piece.rows["loss_test"]), *finals["loss"]]
-    flops = [*(flop for piece in pieces for flop in piece.rows["flops_6nd"]), *finals["flops"]]
-    # The steep fall from ln n_vocab would press the laws into a strip: the axis starts where the median curve has settled.
-    top = np.quantile(losses, 0.9) if losses else 1.0
-    style.loss_axis(axis, [loss for loss in losses if loss <= top])
-    style.log_axis(axis, flops, "C = 6NBS (FLOP)", counts=False)
-    _words(axis, fits, ("power-c", "envelope"), empty=not losses)
+    shown = _settled(pieces, finals)
+    style.loss_axis(axis, shown[:, 1])
+    style.log_axis(axis, shown[:, 0], "C = 6NBS (FLOP)", counts=False)
+    _words(axis, fits, ("power-c", "envelope"), empty=not len(shown))
+
+
+def _settled(pieces: list[Segment], finals: polars.DataFrame) -> np.ndarray:
+    """(flops, loss) rows that the axes of the left panel must show: curves from 1.3 times the worst end of a curve down.
+
+    The steep fall from ln n_vocab would press the laws into a strip.
+    """
+    rows = [row for piece in pieces for row in piece.rows.select("flops_6nd", "loss_test").iter_rows()]
+    ends = [piece.rows["loss_test"][-1] for piece in pieces] + finals["loss"].to_list()
+    top = 1.3 * max(ends, default=0.0)
+    return np.array([row for row in [*rows, *finals.select("flops", "loss").iter_rows()] if row[1] <= top]).reshape(-1, 2)
 
 
 def _against(axis: Axes, fits: dict[str, fitted.Fit], law: str, data: polars.DataFrame, scale: style.Scale, label: str) -> None:

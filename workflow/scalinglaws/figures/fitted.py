@@ -157,8 +157,9 @@ def draw_power_law(
         sides = through_centre(found["ci_low"]), through_centre(found["ci_high"])
         axis.fill_between(x, np.minimum(*sides), np.maximum(*sides), color=colour, alpha=0.15, linewidth=0, zorder=1.5)
     symbol = form.symbol
-    label = rf"{name}: $({symbol}_c/{symbol})^{{\alpha_{symbol}}}$, $\alpha_{symbol}$ ="
-    axis.plot(x, through_centre(alpha), linestyle=linestyle, color=colour, label=f"{label}\n{with_interval(fit, form.exponent)}", zorder=4)
+    equation = rf"$({symbol}_c/{symbol})^{{\alpha_{symbol}}}$"
+    label = f"{name}: {equation}\n" + rf"$\alpha_{symbol}$ = {with_interval(fit, form.exponent)}"
+    axis.plot(x, through_centre(alpha), linestyle=linestyle, color=colour, label=label, zorder=4)
     slope = published(fit, form.exponent)
     if guide and slope is not None:
         axis.plot(x, through_centre(slope), color=style.GUIDE, linewidth=0.7, zorder=1.8, label=f"slope published in 2020: {slope:g}")

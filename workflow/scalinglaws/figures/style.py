@@ -88,6 +88,9 @@ def panels(width: float, height: float, columns: int = 1) -> tuple[Figure, list[
 def save(figure: Figure, svg: str | Path, png: str | Path, pdf: str | Path | None = None) -> None:
     """Write the files, without dates and versions in their metadata, and close the figure."""
     with style():
+        # Laid out once: the layout takes as long as the drawing, and the files then agree to the last coordinate.
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
         figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
         figure.savefig(png, format="png", metadata={"Software": None})
         if pdf:

@@ -1,1 +1,1 @@
-"""Scaling laws: their equations, which losses enter them, fits, intervals. Imports nothing: the study names laws without scipy."""
+"""Scaling laws: equations, which losses enter them, fits, intervals. Imports nothing: naming laws needs no scipy."""

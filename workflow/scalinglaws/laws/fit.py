@@ -1,8 +1,10 @@
-"""The solver: many starts and many resamples as one batch of damped Newton iterations in float64, with analytic derivatives.
+"""The solver: many starts and many resamples as one batch of damped Newton iterations in float64, with analytic
+derivatives.
 
-Residuals are differences of log losses; the objective is a **sum** over points. A step solves (H + lambda·M) d = −g: H is
-the exact Hessian, M the Gauss-Newton matrix with the weights of iteratively reweighted least squares (which majorises the
-objective), so lambda leads from Newton's method, quadratic at the end, to a method that always descends.
+Residuals are differences of log losses; the objective is a **sum** over points. A step solves (H + lambda·M) d = −g:
+H is the exact Hessian, M the Gauss-Newton matrix with the weights of iteratively reweighted least squares (which
+majorises the objective), so lambda leads from Newton's method, quadratic at the end, to a method that always
+descends. M alone serves as H on the first, rough way from a far start.
 """
 
 from __future__ import annotations
@@ -19,8 +21,8 @@ OBJECTIVES = ("huber", "squared", "absolute")
 CHUNK = 1 << 14
 # The sum of absolute values is the limit of Huber/delta: at this delta it differs by under 1e-9 a point that is hit.
 ABSOLUTE_DELTA = 1e-9
-# Kinks make the way from a far start slow: it begins with a Huber function of this delta, smooth where residuals are small,
-# solved to ROUGH. Starts that meet there go on as one.
+# Kinks make the way from a far start slow: it begins with a Huber function of this delta, smooth where residuals are
+# small, solved to ROUGH. Starts that meet there go on as one.
 WIDEST_DELTA = 0.1
 ROUGH = 1e-9
 
@@ -52,7 +54,7 @@ class Objective:
     def stages(self, warm: bool) -> list[tuple[float, float]]:
         """(delta, factor) of the Huber functions solved one after another; the last is the objective itself."""
         if self.name == "squared":
-            return [(np.inf, 2.0)]
+            return [(np.inf, 2.0)] if warm else [(np.inf, 2.0)] * 2
         last = self.delta if self.name == "huber" else ABSOLUTE_DELTA
         first = 1e-3 if self.name == "absolute" and warm else last if warm else max(WIDEST_DELTA, last)
         steps = max(int(np.ceil(np.log10(first / last) - 1e-9)), 0)
@@ -84,10 +86,13 @@ class _State:
 
 
 class _Problem:
-    """A law at given points: objective, gradient, Hessian and metric of a batch of parameters."""
+    """A law at given points: objective, gradient, Hessian and metric of a batch of parameters.
 
-    def __init__(self, law: Law, z: Array, log_loss: Array, delta: float, factor: float) -> None:
-        self.law, self.y, self.delta, self.factor = law, log_loss, delta, factor
+    ``rough``: far from the answer, where the Hessian is often indefinite, steps use the metric in its place.
+    """
+
+    def __init__(self, law: Law, z: Array, log_loss: Array, delta: float, factor: float, rough: bool) -> None:
+        self.law, self.y, self.delta, self.factor, self.rough = law, log_loss, delta, factor, rough
         self.design, self.slices = law.design(z), law.slices()
         # Products of features, shared by the batch: each block of a Hessian is one matrix product.
         self.products = {
@@ -173,8 +178,9 @@ def solve(
 ) -> Solution:  # fmt: skip
     """Minimise the objective from every row of ``starts`` (B, P) at once.
 
-    z (n, V): centred log variables; log_loss (n,); weights: (n,) shared, or (B, n), a row a problem (a bootstrap resample is a
-    row of counts). ``warm``: the starts are near the answer. Problems leave the batch as the decrease that the next step promises falls below ``tolerance`` of the value.
+    z (n, V): centred log variables; log_loss (n,); weights: (n,) shared, or (B, n), a row a problem (a bootstrap
+    resample is a row of counts). ``warm``: the starts are near the answer. Problems leave the batch as the decrease
+    that the next step promises falls below ``tolerance`` of the value.
     """
     lower, upper = law.bounds()
     theta = np.clip(starts, lower, upper)
@@ -182,10 +188,10 @@ def solve(
     converged = np.zeros(len(theta), bool)
     stages = objective.stages(warm)
     rows = np.arange(len(theta))
-    for delta, factor in stages:
-        problem = _Problem(law, z, log_loss, delta, factor)
-        damping = 1e-2 if warm or delta < stages[0][0] else 1.0
-        goal = tolerance if delta == stages[-1][0] else ROUGH
+    for stage, (delta, factor) in enumerate(stages):
+        problem = _Problem(law, z, log_loss, delta, factor, rough=stage == 0 and not warm)
+        damping = 1.0 if problem.rough else 1e-2
+        goal = tolerance if stage == len(stages) - 1 else ROUGH
         theta, converged = _minimise(problem, theta, weights, (lower, upper), damping, goal, iterations)
         if weights.ndim == 1:
             _, first, to = np.unique(np.round(theta, 4), axis=0, return_index=True, return_inverse=True)
@@ -204,7 +210,13 @@ def _chunks(index: np.ndarray, n_points: int) -> list[np.ndarray]:
 
 
 def _minimise(
-    problem: _Problem, theta: Array, weights: Array, bounds: tuple[Array, Array], damping: float, tolerance: float, iterations: int
+    problem: _Problem,
+    theta: Array,
+    weights: Array,
+    bounds: tuple[Array, Array],
+    damping: float,
+    tolerance: float,
+    iterations: int,
 ) -> tuple[Array, np.ndarray]:
     b, p = theta.shape
     state = _State(
@@ -229,8 +241,9 @@ def _iterate(
 ) -> None:
     """One damped step of the problems ``part``: accepted where the objective falls, else the damping grows."""
     theta, value, gradient = state.theta[part], state.value[part], state.gradient[part]
-    hessian, damping = state.hessian[part], state.damping[part]
-    trial = np.clip(theta + _step(theta, gradient, hessian, state.metric[part], damping, bounds), *bounds)
+    metric, damping = state.metric[part], state.damping[part]
+    hessian = metric if problem.rough else state.hessian[part]
+    trial = np.clip(theta + _step(theta, gradient, hessian, metric, damping, bounds), *bounds)
     step = trial - theta
     slope = (gradient * step).sum(axis=1)
     promised = -slope - 0.5 * np.einsum("bi,bij,bj->b", step, hessian, step)
@@ -252,17 +265,58 @@ def _iterate(
 def _step(
     theta: Array, gradient: Array, hessian: Array, metric: Array, damping: Array, bounds: tuple[Array, Array]
 ) -> Array:
-    """Solve (H + lambda·M) d = −g, parameters that press against a bound kept there."""
+    """Solve (H + lambda·(M + diag M/100)) d = −g, parameters that press against a bound kept there."""
     p = theta.shape[1]
     stuck = ((theta <= bounds[0]) & (gradient > 0)) | ((theta >= bounds[1]) & (gradient < 0))
     matrix = hessian + damping[:, None, None] * metric
     diagonal = np.einsum("bii->bi", metric)
     # A parameter that the data do not touch (its column vanishes) must not make the system singular.
     ridge = 1e-13 * (1 + damping[:, None]) * (diagonal + diagonal.mean(axis=1, keepdims=True)) + 1e-300
+    ridge += 1e-2 * damping[:, None] * diagonal
     matrix[:, np.arange(p), np.arange(p)] += ridge
     if stuck.any():
         matrix[stuck[:, :, None] | stuck[:, None, :]] = 0.0
         rows, columns = np.nonzero(stuck)
         matrix[rows, columns, columns] = 1.0
         gradient = np.where(stuck, 0.0, gradient)
-    return -np.linalg.solve(matrix, gradient[:, :, None])[:, :, 0]
+    return -np.asarray(np.linalg.solve(matrix, gradient[:, :, None])[:, :, 0], np.float64)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The best solution: internal theta (P,), natural parameters (P,), and the points that they were found from."""
+
+    law: Law
+    objective: Objective
+    theta: Array
+    natural: Array
+    value: float
+    converged: bool
+    n_starts: int
+    centre: Array
+    z: Array
+    log_loss: Array
+
+    @property
+    def log_prediction(self) -> Array:
+        """log L (n,) at the points."""
+        return self.law.log_prediction(self.theta[None], self.z)[0]
+
+
+def best_fit(law: Law, log_variables: Array, log_loss: Array, objective: Objective, starts: Array | None = None) -> Fit:
+    """Fit ``law`` to points: log_variables (n, V), log_loss (n,), from the law's start grid or from ``starts`` (S, P).
+
+    The best solution is polished: Newton's method again from there, to the last digit that the objective resolves.
+    """
+    centre = log_variables.mean(axis=0)
+    z = log_variables - centre
+    grid = law.starts(log_loss) if starts is None else starts
+    found = solve(law, z, log_loss, grid, objective)
+    best = int(np.argmin(found.value))
+    polished = solve(law, z, log_loss, found.theta[best : best + 1], objective, warm=True, tolerance=0.0, iterations=40)
+    theta, value, converged = found.theta[best], found.value[best], bool(found.converged[best])
+    if polished.value[0] <= value:
+        theta, value = polished.theta[0], polished.value[0]
+        converged = converged or bool(polished.converged[0])
+    natural = law.natural(theta[None], centre)[0]
+    return Fit(law, objective, theta, natural, float(value), converged, len(grid), centre, z, log_loss)

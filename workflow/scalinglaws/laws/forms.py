@@ -1,8 +1,9 @@
 """The equations. Every law here has the form  log L = s · log Σ_k exp(t_k),  t_k = c_k − e_k · log(variable_k).
 
-The solver works on *internal* parameters: the c_k, the exponents e_k that are free, and log s where the law has a scale.
-Logarithms of the variables are centred first, so c_k is the log of a term at the middle of the data and the problem is
-well conditioned. ``Law.natural`` turns them into the parameters of the literature. Arrays: B problems, n points, P parameters.
+The solver works on *internal* parameters: the c_k, the exponents e_k that are free, and log s where the law has a
+scale. Logarithms of the variables are centred first, so c_k is the log of a term at the middle of the data and the
+problem is well conditioned. ``Law.natural`` turns them into the parameters of the literature. Arrays: B problems, n
+points, P parameters.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Term:
-    """exp(c − e·log variable). ``variable``: its place in Law.variables, None for a constant; ``free``: e is fitted, else 1."""
+    """exp(c − e·log variable). ``variable``: place in Law.variables, None for a constant; not ``free``: e = 1."""
 
     variable: int | None
     free: bool = True
@@ -41,8 +42,8 @@ class Term:
 class Law:
     """One law. ``variables`` are columns of the points; ``distinct``: values of each needed to identify the parameters.
 
-    ``internal`` names the internal parameters in the order c_0, e_0, c_1, e_1, …, log s (for flags). ``held_out`` is the
-    variable whose largest value is predicted from the rest. ``rule`` says in words which losses enter.
+    ``internal`` names the internal parameters in the order c_0, e_0, c_1, e_1, …, log s (for flags). ``held_out`` is
+    the variable whose largest value is predicted from the rest. ``rule`` says in words which losses enter.
     """
 
     name: str
@@ -98,6 +99,10 @@ class Law:
             columns.append(f[:, :, None])
         return np.concatenate(columns, axis=2)
 
+    def shares(self, theta: Array, z: Array) -> list[float]:
+        """The largest share of the sum that each term has at any point; theta (1, P)."""
+        return [float(share.max()) for share in self._parts(theta, z)[1]]
+
     def _parts(self, theta: Array, z: Array) -> tuple[Array, list[Array], Array]:
         terms = []
         for (features, offset), where in zip(self.design(z), self.slices(), strict=True):
@@ -133,7 +138,7 @@ class Law:
         return np.array(lower), np.array(upper)
 
     def starts(self, log_loss: Array) -> Array:
-        """The start grid (S, P): all exponents of ``grid`` with all shares of the loss that each term may have at the centre."""
+        """The start grid (S, P): all exponents of ``grid`` with all shares of the loss of each term at the centre."""
         level = float(np.mean(log_loss))
         free = [term.variable is not None and term.free for term in self.terms]
         rows = []
@@ -159,7 +164,7 @@ def _power(theta: Array, centre: Array) -> Array:
 
 
 def _kaplan_nd(theta: Array, centre: Array) -> Array:
-    """(alpha_N, alpha_D, N_c, D_c) from log L = s log[exp(c_0 − e log N) + exp(c_1 − log D)]: e = alpha_N/alpha_D, s = alpha_D."""
+    """(alpha_N, alpha_D, N_c, D_c): log L = s log[exp(c_0 − e log N) + exp(c_1 − log D)], s = alpha_D, e s = alpha_N."""
     c_n, ratio, c_d, log_scale = theta.T
     alpha_d = np.exp(log_scale)
     return np.column_stack([ratio * alpha_d, alpha_d, np.exp(centre[0] + c_n / ratio), np.exp(centre[1] + c_d)])
@@ -211,8 +216,10 @@ LAWS: dict[str, Law] = {
             f"{_FINALS}, more than one layer; those that no run betters with less compute", (0.057, 1.6e7 * PF_DAY),
         ),
         _power_law(
-            "envelope", "C", "flops", "FLOP", "Lower envelope of the learning curves", "Kaplan et al. 2020 (3.3), Figure 1",
-            "learning curves after warm-up and before the decay, interpolated; the lowest at each compute", (0.057, 1.6e7 * PF_DAY),
+            "envelope", "C", "flops", "FLOP", "Lower envelope of the learning curves",
+            "Kaplan et al. 2020 (3.3), Figure 1",
+            "learning curves after warm-up and before the decay, interpolated; the lowest at each compute",
+            (0.057, 1.6e7 * PF_DAY),
         ),
         Law(
             name="kaplan-nd",

