@@ -41,7 +41,9 @@ def study(seed: int = 0, sizes: list[int] = SIZES, datasets: list[int] = DATASET
     runs = [_run(n, tokens, None, rng) for n in sizes for tokens in BUDGETS]
     runs += [_run(n, 16_000_000, d, rng) for n in sizes[::2] + sizes[-1:] for d in [*datasets, WHOLE]]
     if runs:
-        runs.append(runs[0] | {"id": "diverged", "trunk": "trunk-diverged", "status": "diverged", "loss": None, "loss_stderr": None})
+        runs.append(
+            runs[0] | {"id": "diverged", "trunk": "trunk-diverged", "status": "diverged", "loss": None, "loss_stderr": None}
+        )
     frame = polars.DataFrame(runs, infer_schema_length=None) if runs else empty_runs()
     curves = [row for run in runs if run["stop"] == "budget" for row in _curve(run, rng)]
     tables = {"runs": frame, "curves": polars.DataFrame(curves) if curves else empty_curves()}
@@ -116,12 +118,16 @@ def fits_of(runs: polars.DataFrame, curves: list[dict[str, Any]]) -> dict[str, d
 
 
 def _envelope(curves: list[dict[str, Any]]) -> polars.DataFrame:
-    stable = sorted((row["flops_6nd"], row["loss_test"], place, row) for place, row in enumerate(curves) if row["phase"] == "stable")
+    stable = sorted(
+        (row["flops_6nd"], row["loss_test"], place, row) for place, row in enumerate(curves) if row["phase"] == "stable"
+    )
     lowest, rows = math.inf, []
     for flops, loss, _, row in stable:
         if loss < lowest:
             lowest = loss
-            rows.append({**{key: row[key] for key in ("trunk", "n_params", "tokens")}, "id": row["run"], "flops": flops, "loss": loss})
+            rows.append(
+                {**{key: row[key] for key in ("trunk", "n_params", "tokens")}, "id": row["run"], "flops": flops, "loss": loss}
+            )
     return polars.DataFrame(rows)
 
 
@@ -129,7 +135,7 @@ def _points(frame: polars.DataFrame, predicted: np.ndarray) -> list[dict[str, An
     keys = ["trunk", "n_params", "tokens", "dataset_tokens", "flops", "loss"]
     return [
         {"run": row["id"], "predicted": float(value), **{key: row.get(key) for key in keys}}
-        for row, value in zip(frame.iter_rows(named=True), predicted)
+        for row, value in zip(frame.iter_rows(named=True), predicted, strict=False)
     ]
 
 
@@ -161,20 +167,31 @@ def fit_joint(frame: polars.DataFrame) -> dict[str, Any]:
     """The planted parameters as the fit of L(N, D)."""
     if len(frame) < 4:
         return _fit("kaplan-nd", {}, [], ["too few points: 0 for 4 parameters"])
-    parameters = {"alpha_N": (ALPHA_N, 0.058, 0.067), "alpha_D": (ALPHA_D, 0.095, 0.116), "N_c": (N_C, 1e8, 1e9), "D_c": (D_C, 1e7, 6e7)}
+    parameters = {
+        "alpha_N": (ALPHA_N, 0.058, 0.067),
+        "alpha_D": (ALPHA_D, 0.095, 0.116),
+        "N_c": (N_C, 1e8, 1e9),
+        "D_c": (D_C, 1e7, 6e7),
+    }
     predicted = loss_nd(frame["n_params"].to_numpy(), frame["dataset_tokens"].to_numpy())
     return _fit("kaplan-nd", parameters, _points(frame, predicted), [])
 
 
 def empty_runs() -> polars.DataFrame:
     """The runs table of a study whose runs are all still to come."""
-    text, whole, real = ("id", "trunk", "stop", "schedule", "status"), ("n_layer", "n_params", "tokens", "steps"), ("loss", "loss_stderr")
-    schema: dict[str, Any] = {name: polars.String for name in text} | {name: polars.Int64 for name in whole}
-    schema |= {name: polars.Float64 for name in (*real, "flops_6nd")}
+    text, whole, real = (
+        ("id", "trunk", "stop", "schedule", "status"),
+        ("n_layer", "n_params", "tokens", "steps"),
+        ("loss", "loss_stderr"),
+    )
+    schema: dict[str, Any] = dict.fromkeys(text, polars.String) | dict.fromkeys(whole, polars.Int64)
+    schema |= dict.fromkeys((*real, "flops_6nd"), polars.Float64)
     return polars.DataFrame(schema=schema | {"dataset_tokens": polars.Int64, "dataset_limited": polars.Boolean})
 
 
 def empty_curves() -> polars.DataFrame:
     """The curves table of such a study."""
     schema: dict[str, Any] = {"run": polars.String, "trunk": polars.String, "phase": polars.String, "loss_test": polars.Float64}
-    return polars.DataFrame(schema=schema | {"n_params": polars.Int64, "step": polars.Int64, "tokens": polars.Int64, "flops_6nd": polars.Float64})
+    return polars.DataFrame(
+        schema=schema | {"n_params": polars.Int64, "step": polars.Int64, "tokens": polars.Int64, "flops_6nd": polars.Float64}
+    )

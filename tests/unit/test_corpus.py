@@ -18,7 +18,7 @@ from scalinglaws.errors import StudyError
 from scalinglaws.overlap import Overlap, ngrams
 from scalinglaws.spec import CorpusSpec, Source
 
-WORDS = "the whale of sea ship and a captain storm calm white green deep sailed saw under over night day".split()
+WORDS = ["the", "whale", "of", "sea", "ship", "and", "a", "captain", "storm", "calm", "white", "green", "deep", "sailed"]
 
 
 def prose(seed: int, paragraphs: int) -> str:
@@ -65,7 +65,7 @@ def test_passages_end_at_the_best_boundary() -> None:
     assert list(corpus.passages(f"{a.strip()}\n\n{b.strip()}", 500)) == [a.strip(), b.strip()]
     assert all(passage.endswith(".") for passage in corpus.passages(a * 9, 500))
     assert all(len(passage) > 125 for passage in corpus.passages(a * 9, 500))
-    assert list(corpus.passages("word " * 30, 100))[0].endswith("word")
+    assert next(corpus.passages("word " * 30, 100)).endswith("word")
     assert [len(passage) for passage in corpus.passages("x" * 250, 100)] == [100, 100, 50]
 
 
@@ -123,11 +123,7 @@ def test_near_duplication_is_found(books: CorpusSpec, tmp_path: Path) -> None:
 @given(st.lists(st.text(st.sampled_from("aé \n"), max_size=60), max_size=6), st.integers(1, 4))
 def test_ngrams_equal_those_of_sets_of_words(texts: list[str], words: int) -> None:
     hashes, counts = ngrams(texts, words)
-    grams = [
-        tuple(spaced[i : i + words])
-        for spaced in (text.split() for text in texts)
-        for i in range(len(spaced) - words + 1)
-    ]
+    grams = [tuple(spaced[i : i + words]) for spaced in (text.split() for text in texts) for i in range(len(spaced) - words + 1)]
     assert len(hashes) == counts.sum() == len(grams)
     assert len(counts) == len(texts)
     assert len(set(zip(hashes.tolist(), grams, strict=True))) == len(set(grams)) == len(set(hashes.tolist()))
@@ -166,7 +162,7 @@ def test_stage_and_damaged_split(books: CorpusSpec, tmp_path: Path) -> None:
     corpus.add_arguments(parser)
     corpus.main(parser.parse_args(["--spec", "spec.json", "--out", "out", "--downloads", "downloads"]))
     Path("out/test.jsonl.zst").write_bytes(b"nothing")
-    with pytest.raises(StudyError, match="test.jsonl.zst is damaged"):
+    with pytest.raises(StudyError, match=r"test.jsonl.zst is damaged"):
         list(corpus.read_split(Path("out"), "test"))
     with pytest.raises(StudyError, match="does not exist"):
         list(corpus.read_split(Path("nowhere"), "test"))

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+
 from scalinglaws.errors import StudyError
 from scalinglaws.laws import command
 from scalinglaws.laws.command import fit_table
@@ -191,9 +192,7 @@ def test_the_command_writes_the_same_bytes_from_any_kind_of_table(tmp_path: Path
     assert fit["points"][0]["predicted"] == pytest.approx(fit["points"][0]["loss"], rel=0.1)
 
 
-def test_the_command_lists_laws_and_refuses_what_it_cannot_read(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_lists_laws_and_refuses_what_it_cannot_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run_command("--list")
     listed = capsys.readouterr().out
     assert all(name in listed for name in LAWS)

@@ -62,17 +62,29 @@ def build(data, tokens_root=Path("nowhere")):
         (changed(defaults__n_ctx="many"), ["defaults.n_ctx", "whole number", "'many'"]),
         (changed(defaults__beta2=1.5), ["defaults.beta2", "less than 1"]),
         (changed(experiments__size__grid__model=["2x16", "2y3"]), ["experiments.size.grid.model[1]", "2x32"]),
-        (changed(experiments__size__grid__model=[{"n_layer": 2, "d_model": 30, "n_heads": 4}]), ["size", "n_heads", "30"]),
-        (changed(experiments__data__grid__dataset_tokens=["20M"]), ["experiments.data", "dataset_tokens", "20.0M", "books"]),
+        (
+            changed(experiments__size__grid__model=[{"n_layer": 2, "d_model": 30, "n_heads": 4}]),
+            ["size", "n_heads", "30"],
+        ),
+        (
+            changed(experiments__data__grid__dataset_tokens=["20M"]),
+            ["experiments.data", "dataset_tokens", "20.0M", "books"],
+        ),
         (changed(experiments__size__grid__tokens=[1000]), ["experiments.size", "tokens: 1.0k", "one step"]),
-        (changed(defaults__learning_rate={"coefficient": 1, "exponent": -0.2, "tokens_exponent": 0.3}), ["tokens_exponent", "wsd"]),
+        (
+            changed(defaults__learning_rate={"coefficient": 1, "exponent": -0.2, "tokens_exponent": 0.3}),
+            ["tokens_exponent", "wsd"],
+        ),
         (changed(defaults__warmup_tokens="1M"), ["warmup_tokens", "decay"]),
         (changed(defaults__corpus="bookz"), ["corpus", "bookz", "books"]),
         (changed(experiments__size__evaluate=["tales"]), ["evaluate", "tales"]),
         (changed(experiments__data__schedule="wsd"), ["experiments.data", "schedule", "early"]),
         (changed(experiments__size__max_tokens="1M"), ["experiments.size", "max_tokens"]),
         (changed(defaults__batch_tokens=1000), ["batch_tokens", "multiple of n_ctx"]),
-        (changed(corpora__books__sources=[{"kind": "wheel", "files": ["a"], "package": "x", "version": "1"}]), ["sha256"]),
+        (
+            changed(corpora__books__sources=[{"kind": "wheel", "files": ["a"], "package": "x", "version": "1"}]),
+            ["sha256"],
+        ),
         (changed(figures=["fig99"]), ["figures", "fig99"]),
         (changed(experiments={}), ["experiments"]),
         (["not a mapping"], ["mapping"]),
@@ -86,7 +98,15 @@ def test_mistakes_are_refused_by_the_path_of_the_key(data, words):
 
 
 def test_numbers_may_be_written_in_the_fields_ways():
-    for text, value in [("8M", 8_000_000), ("1e9", 10**9), ("2^19", 2**19), ("0.5M", 500_000), (7, 7), ("1_000", 1000), (2e6, 2_000_000)]:
+    for text, value in [
+        ("8M", 8_000_000),
+        ("1e9", 10**9),
+        ("2^19", 2**19),
+        ("0.5M", 500_000),
+        (7, 7),
+        ("1_000", 1000),
+        (2e6, 2_000_000),
+    ]:
         assert config.parse_count(text) == value
     for text in ["8 apples", "1.5", "-3", "2^x"]:
         with pytest.raises(ValueError, match="whole number"):
@@ -215,7 +235,8 @@ def test_longest_path_first():
 
 
 def test_study_imports_nothing_heavy():
-    code = "import sys, scalinglaws.study; print([m for m in ('torch', 'matplotlib', 'polars', 'scipy') if m in sys.modules])"
+    heavy = ("torch", "matplotlib", "polars", "scipy")
+    code = f"import sys, scalinglaws.study; print([m for m in {heavy} if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
 
 

@@ -105,9 +105,9 @@ def test_same_tokenizer_and_tokens_again(folder: Path, monkeypatch: pytest.Monke
 def test_vocabulary_sizes(folder: Path) -> None:
     vocabulary = json.loads((folder / "bpe.json").read_text())["model"]["vocab"]
     assert len(vocabulary) == 300 and vocabulary["<|endoftext|>"] == 0
-    with pytest.raises(StudyError, match="at least 257"):
+    with pytest.raises(StudyError, match=r"at least 257"):
         tokens.build_tokenizer(bpe(256), folder / "corpus", folder / "no.json")
-    with pytest.raises(StudyError, match="gives only [0-9]+ tokens"):
+    with pytest.raises(StudyError, match=r"gives only [0-9]+ tokens"):
         tokens.build_tokenizer(bpe(50_000), folder / "corpus", folder / "no.json")
     with pytest.raises(StudyError, match="--corpus"):
         tokens.build_tokenizer(bpe(300), None, folder / "no.json")
@@ -160,10 +160,10 @@ def test_damage_is_noticed(folder: Path) -> None:
     with pytest.raises(StudyError, match=r"test.bin has [0-9]+ bytes, not [0-9]+: delete .*damaged"):
         tokens.load_tokens(out, "test")
     (out / "validation.starts.npy").write_bytes(b"nothing")
-    with pytest.raises(StudyError, match="validation.starts.npy cannot be read"):
+    with pytest.raises(StudyError, match=r"validation.starts.npy cannot be read"):
         tokens.load_starts(out, "validation")
     (out / "train.bin").unlink()
-    with pytest.raises(StudyError, match="train.bin does not exist"):
+    with pytest.raises(StudyError, match=r"train.bin does not exist"):
         tokens.load_tokens(out, "train")
     for content, message in [("{", "not one of token files"), ('{"dtype": "uint16", "splits": {"test": {}}}', "lacks")]:
         (out / "meta.json").write_text(content)
@@ -176,7 +176,7 @@ def test_short_corpus_is_noticed(folder: Path, tmp_path: Path) -> None:
         (tmp_path / path.name).write_bytes(path.read_bytes())
     whole = (tmp_path / "train.jsonl.zst").read_bytes()
     (tmp_path / "train.jsonl.zst").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(StudyError, match="train.jsonl.zst"):
+    with pytest.raises(StudyError, match=r"train.jsonl.zst"):
         tokens.tokenize(tmp_path, folder / "bytes.json", tmp_path / "out", 1)
 
 

@@ -15,9 +15,16 @@ import pytest
 
 from scalinglaws import tables
 
-from .conftest import SMOKE, copy_workflow, environment
+from workflow.conftest import SMOKE, copy_workflow, environment
 
-DETERMINISTIC = ("runs/*/metrics.json", "runs/*/curve.jsonl", "runs/*/model.safetensors", "tables/[!t]*", "fits/*", "figures/*")
+DETERMINISTIC = (
+    "runs/*/metrics.json",
+    "runs/*/curve.jsonl",
+    "runs/*/model.safetensors",
+    "tables/[!t]*",
+    "fits/*",
+    "figures/*",
+)
 
 
 def test_every_output_is_there_and_fits_its_schema(finished):

@@ -53,7 +53,10 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        print(f"scalinglaws {stage}: the disk is full ({error.filename or 'results'}): free space and run again", file=sys.stderr)
+        print(
+            f"scalinglaws {stage}: the disk is full ({error.filename or 'results'}): free space and run again",
+            file=sys.stderr,
+        )
         return 1
     except KeyboardInterrupt:
         print(f"scalinglaws {stage}: stopped", file=sys.stderr)

@@ -51,14 +51,23 @@ def checked_spec(folder: Path) -> RunSpec:
 def run_row(spec: RunSpec, metrics: Row, experiments: list[str]) -> Row:
     """A row of ``runs``: the spec, then what the run measured; tokens and dataset_tokens are those really used."""
     row: Row = {field.name: getattr(spec, field.name) for field in dataclasses.fields(spec)}
-    row |= {"corpus": spec.corpus.id, "tokenizer": spec.tokenizer.id, "dataset_limited": spec.dataset_tokens is not None}
+    row |= {
+        "corpus": spec.corpus.id,
+        "tokenizer": spec.tokenizer.id,
+        "dataset_limited": spec.dataset_tokens is not None,
+    }
     row |= {name: metrics[name] for name in tables.RUNS.names if name in metrics and name != "trunk"}
     return row | {"id": spec.id, "trunk": spec.trunk.id, "experiments": experiments}
 
 
 def curve_rows(spec: RunSpec, curve: list[Row], metrics: Row) -> list[Row]:
     """Rows of ``curves``: those of the stable phase belong to the trunk (run is null), for all its budgets are in them."""
-    fixed = {"trunk": spec.trunk.id, "n_layer": spec.n_layer, "n_params": spec.n_params, "batch_tokens": spec.batch_tokens}
+    fixed = {
+        "trunk": spec.trunk.id,
+        "n_layer": spec.n_layer,
+        "n_params": spec.n_params,
+        "batch_tokens": spec.batch_tokens,
+    }
     fixed["n_params_total"] = metrics["n_params_total"]
     shared = has_ladder(spec)
     return [
@@ -111,7 +120,11 @@ def external_rows(path: Path, columns: dict[str, str]) -> list[Row]:
         run = str(row.get("run", row.get("id", i)))
         values = {name: row[name] for name in kept}
         values |= {"n_params": int(row["n_params"]), "tokens": int(row["tokens"]), "status": row.get("status", "ok")}
-        name = {"id": f"{path.stem}-{run}-{i}", "trunk": f"{path.stem}-{row.get('trunk', run)}", "experiments": ["external"]}
+        name = {
+            "id": f"{path.stem}-{run}-{i}",
+            "trunk": f"{path.stem}-{row.get('trunk', run)}",
+            "experiments": ["external"],
+        }
         rows.append(dict.fromkeys(tables.RUNS.names) | values | name)
     return rows
 

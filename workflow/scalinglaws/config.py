@@ -52,7 +52,9 @@ def parse_model(value: Any) -> Any:
 
 
 Count = Annotated[
-    int, BeforeValidator(parse_count, json_schema_input_type=int | float | str), Field(gt=0, description="8000000, 8M, 1e9 or 2^19")
+    int,
+    BeforeValidator(parse_count, json_schema_input_type=int | float | str),
+    Field(gt=0, description="8000000, 8M, 1e9 or 2^19"),
 ]
 Rate = Annotated[float, BeforeValidator(parse_rate, json_schema_input_type=float | str)]
 Fraction01 = Annotated[Rate, Field(ge=0, lt=1)]
@@ -244,7 +246,14 @@ def path_of(loc: tuple[Any, ...], prefix: str = "") -> str:
     for part in loc:
         if isinstance(part, int):
             out += f"[{part}]"
-        elif re.fullmatch(r"[A-Za-z0-9_.-]+", part) and part not in ("int", "str", "float", "PowerRate", "ModelShape", "Grid"):
+        elif re.fullmatch(r"[A-Za-z0-9_.-]+", part) and part not in (
+            "int",
+            "str",
+            "float",
+            "PowerRate",
+            "ModelShape",
+            "Grid",
+        ):
             out += f".{part}" if out else part
     return out
 
@@ -256,7 +265,9 @@ def explain(error: ValidationError, prefix: str = "") -> str:
         where = path_of(item["loc"], prefix)
         if item["type"] == "extra_forbidden":
             key = str(item["loc"][-1])
-            close = difflib.get_close_matches(key, [*Experiment.model_fields, *Config.model_fields, *SourceConfig.model_fields], 1)
+            close = difflib.get_close_matches(
+                key, [*Experiment.model_fields, *Config.model_fields, *SourceConfig.model_fields], 1
+            )
             what = "unknown key" + (f": did you mean {close[0]}?" if close and close[0] != key else "")
         elif item["type"] == "missing":
             what = "is missing"

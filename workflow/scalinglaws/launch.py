@@ -47,7 +47,10 @@ def clear_stale() -> None:
         raise StudyError(f"process {owners[0].pid} runs snakemake in this directory: wait for it, or stop it, then run again")
     orphans = [p for p in processes_here(("scalinglaws",)) if {"train", "rung"} & set(p.cmdline()) and p.pid not in family]
     for process in orphans:
-        print(f"stopping process {process.pid}, a training whose workflow was killed: it saves and is continued", flush=True)
+        print(
+            f"stopping process {process.pid}, a training whose workflow was killed: it saves and is continued",
+            flush=True,
+        )
         process.terminate()
     psutil.wait_procs(orphans, timeout=60)
     if LOCKS.exists() and any(LOCKS.iterdir()):
@@ -63,7 +66,8 @@ def line(study: Study, now: Status, first: Status, seconds: float, results: Path
     done = first.work_left - now.work_left
     left = f"{now.work_left / done * seconds / 60:.0f} min left" if done > 0 and seconds > 2 * SECONDS else "ETA in a moment"
     training = ", ".join(
-        f"{b['id'].rpartition('-')[0]} {b['step']}/{b['steps']}" + (f" loss {b['loss']:.3f}" if b["loss"] else "") for b in current
+        f"{b['id'].rpartition('-')[0]} {b['step']}/{b['steps']}" + (f" loss {b['loss']:.3f}" if b["loss"] else "")
+        for b in current
     )
     head = f"[{study.name}] {now.runs_done}/{now.runs} runs"
     if now.finished:
@@ -100,7 +104,9 @@ def run(configfile: Path, cores: int, more: list[str], results: Path) -> int:
     watcher.join(timeout=5)
     if code:
         print("".join(log.read_text(errors="replace").splitlines(keepends=True)[-60:]), file=sys.stderr)
-        raise StudyError(f"the workflow stopped with status {code}; the whole log: {log}. What is done is kept: run again to go on")
+        raise StudyError(
+            f"the workflow stopped with status {code}; the whole log: {log}. What is done is kept: run again to go on"
+        )
     print(f"[{study.name}] done: {results}/figures, {results}/tables, {results}/fits")
     return code
 

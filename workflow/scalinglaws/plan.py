@@ -92,7 +92,10 @@ def status(study: Study, results: Path) -> Status:
 
 def describe(study: Study, results: Path) -> str:
     """The plan as text: a line a run, then totals."""
-    lines = [f"study {study.name}: {len(study.runs)} runs", f"{'run':<44}{'experiments':<14}{'tokens':>9}{'from':>9}{'GFLOP':>12}  state"]
+    lines = [
+        f"study {study.name}: {len(study.runs)} runs",
+        f"{'run':<44}{'experiments':<14}{'tokens':>9}{'from':>9}{'GFLOP':>12}  state",
+    ]
     for run, spec in study.runs.items():
         start = study.starts[run] * spec.batch_tokens
         flops = (spec.steps - study.starts[run]) * flops_per_step(spec) / 1e9

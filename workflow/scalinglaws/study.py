@@ -11,24 +11,27 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from math import log
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from scalinglaws.config import Config, CorpusConfig, ExternalRuns, FitsConfig, Ladder, PowerRate, Settings, explain
+from scalinglaws.config import Config, CorpusConfig, ExternalRuns, FitsConfig, Ladder, Settings, explain
 from scalinglaws.errors import StudyError
 from scalinglaws.figures.registry import FIGURES
 from scalinglaws.ladder import below, flops_per_step, has_ladder, start_of
-from scalinglaws.models.count import n_params
-from scalinglaws.spec import CorpusSpec, RunSpec, Source, TokenizerSpec, round_float, short
-
-HEAD_WIDTH = 16  # n_heads where none is given: as many heads of at least this width as divide d_attn
-
+from scalinglaws.resolve import resolve, training_tokens
+from scalinglaws.spec import CorpusSpec, RunSpec, Source, TokenizerSpec, round_float
 
 # Which runs a law needs: decayed budgets on all the data (size), or early-stopped runs on parts of it (data).
-LAW_KINDS = {"power-n": "size", "power-d": "data", "power-c": "size", "envelope": "size", "kaplan-nd": "data", "chinchilla": "size"}
+LAW_KINDS = {
+    "power-n": "size",
+    "power-d": "data",
+    "power-c": "size",
+    "envelope": "size",
+    "kaplan-nd": "data",
+    "chinchilla": "size",
+}
 
 
 @dataclass(frozen=True)
@@ -72,9 +75,7 @@ class Study:
     @cached_property
     def manifest(self) -> list[str]:
         """A line of JSON a run: what the tables are made of."""
-        rows = (
-            {"run": run, "experiments": self.experiments[run], "evaluations": self.evaluations.get(run)} for run in self.runs
-        )
+        rows = ({"run": run, "experiments": self.experiments[run], "evaluations": self.evaluations.get(run)} for run in self.runs)
         return [json.dumps(row, separators=(",", ":")) for row in rows]
 
     @cached_property
@@ -157,7 +158,9 @@ def points(config: Config) -> Iterator[tuple[str, str, Settings]]:
         axes = sorted(_given(grid).items()) if grid is not None else []
         if grid is not None and not axes:
             raise StudyError(f"{where}.grid: empty")
-        products = [dict(zip(dict(axes), values, strict=True)) for values in itertools.product(*(v for _, v in axes))] if axes else []
+        products = (
+            [dict(zip(dict(axes), values, strict=True)) for values in itertools.product(*(v for _, v in axes))] if axes else []
+        )
         for axis_values in products:
             shown = ", ".join(f"{key} {shown_value(value)}" for key, value in axis_values.items())
             yield name, f"{where}.grid ({shown})", _settings({**base, **axis_values}, where)
@@ -176,115 +179,9 @@ def _settings(values: dict[str, Any], where: str) -> Settings:
     try:
         return Settings.model_validate(plain)
     except ValidationError as error:
-        raise StudyError(f"incomplete settings (give the key under defaults or in the experiment):\n{explain(error, where)}") from None
-
-
-def resolve_rate(s: Settings, n: int, tokens: int, where: str) -> float:
-    """The learning rate of a run: a number, Kaplan et al. 2020 equation D.1, or a power law in N (and tokens)."""
-    rule = s.learning_rate
-    if isinstance(rule, PowerRate):
-        if rule.tokens_exponent and s.schedule == "wsd":
-            raise StudyError(
-                f"{where}: learning_rate.tokens_exponent: under schedule wsd all budgets share one stable phase, so the "
-                "rate cannot depend on the budget: set it to 0 or use schedule cosine, linear or constant"
-            )
-        rate = rule.coefficient * n**rule.exponent * tokens**rule.tokens_exponent
-        rate = min(rate, rule.max) if rule.max else rate
-    elif rule == "kaplan":
-        rate = 0.003239 - 0.0001395 * log(n)
-        if rate <= 0:
-            raise StudyError(f"{where}: learning_rate: kaplan gives {rate:.2g} at N = {n}: the rule ends near 1e10 parameters")
-    else:
-        rate = float(rule)
-    return round_float(rate)
-
-
-def heads(s: Settings, d_attn: int, where: str) -> int:
-    if s.model.n_heads is None:
-        return max(h for h in range(1, max(1, d_attn // HEAD_WIDTH) + 1) if d_attn % h == 0)
-    if d_attn % s.model.n_heads:
-        raise StudyError(f"{where}: model.n_heads: {s.model.n_heads} heads do not divide d_attn {d_attn} (d_model by default)")
-    return s.model.n_heads
-
-
-def _check_budget(s: Settings, where: str) -> int:
-    """The tokens to process; refuses combinations of budget, stop and schedule that mean nothing."""
-    if s.stop == "early":
-        if s.max_tokens is None or s.tokens is not None:
-            raise StudyError(f"{where}: stop: early needs max_tokens (and no tokens): the budget at which a run is ended at last")
-        if s.schedule == "wsd":
-            raise StudyError(f"{where}: schedule: wsd decays at a known budget, which stop: early has not: use constant or cosine")
-    elif s.tokens is None or s.max_tokens is not None:
-        raise StudyError(f"{where}: tokens: a budget is needed (max_tokens goes with stop: early)")
-    key, tokens = ("max_tokens", s.max_tokens) if s.stop == "early" else ("tokens", s.tokens)
-    assert tokens is not None
-    if tokens < s.batch_tokens:
-        raise StudyError(f"{where}: {key}: {short(tokens)} is less than one step of batch_tokens {short(s.batch_tokens)}")
-    if s.batch_tokens % s.n_ctx:
-        raise StudyError(f"{where}: batch_tokens: {s.batch_tokens} is not a multiple of n_ctx {s.n_ctx}")
-    micro = s.micro_batch_tokens
-    if micro and (s.batch_tokens % micro or micro % s.n_ctx):
-        raise StudyError(f"{where}: micro_batch_tokens: {micro} must divide batch_tokens and be a multiple of n_ctx")
-    return tokens
-
-
-def _check_data(s: Settings, spec: RunSpec, limit: int | None, where: str) -> None:
-    if spec.dataset_tokens is None:
-        return
-    if spec.dataset_tokens <= s.n_ctx:
-        raise StudyError(f"{where}: dataset_tokens: {spec.dataset_tokens} does not fill one context of n_ctx {s.n_ctx} and a target")
-    if limit is not None and spec.dataset_tokens > limit:
         raise StudyError(
-            f"{where}: dataset_tokens: {short(spec.dataset_tokens)} is larger than the training split of corpus {s.corpus}, "
-            f"{short(limit)} tokens at most: write all, or name a larger corpus"
-        )
-
-
-def resolve(s: Settings, corpus: CorpusSpec, tokenizer: TokenizerSpec, limit: int | None, where: str) -> RunSpec:
-    """Settings as a spec. Raises StudyError naming the key that cannot be. ``limit``: most tokens the corpus can have."""
-    tokens = _check_budget(s, where)
-    m = s.model
-    d_attn, d_ff = m.d_attn or m.d_model, m.d_ff or 4 * m.d_model
-    early, wsd = s.stop == "early", s.schedule == "wsd"
-    rate = resolve_rate(s, n_params(m.n_layer, m.d_model, d_ff, d_attn), tokens, where)
-    copied = ("n_ctx", "batch_tokens", "warmup_tokens", "schedule", "precision", "threads", "seed", "eval_tokens", "curve_tokens")
-    copied += ("stop", "optimizer", "micro_batch_tokens")
-    floats = ("beta1", "beta2", "weight_decay", "grad_clip", "dropout")
-    spec = RunSpec(
-        n_layer=m.n_layer,
-        d_model=m.d_model,
-        n_heads=heads(s, d_attn, where),
-        d_ff=d_ff,
-        d_attn=d_attn,
-        corpus=corpus,
-        tokenizer=tokenizer,
-        learning_rate=rate,
-        tokens=tokens,
-        decay=round_float(s.decay) if wsd else 0.0,
-        dataset_tokens=None if s.dataset_tokens == "all" else s.dataset_tokens,
-        patience=s.patience if early else 0,
-        **{key: getattr(s, key) for key in copied},
-        **{key: round_float(getattr(s, key)) for key in floats},
-    )
-    if wsd and spec.warmup_steps > spec.stable_steps:
-        raise StudyError(
-            f"{where}: warmup_tokens: {short(s.warmup_tokens)} does not end before the decay of budget {short(tokens)} starts "
-            f"at {short(spec.stable_steps * s.batch_tokens)}"
-        )
-    _check_data(s, spec, limit, where)
-    return spec
-
-
-def training_tokens(corpus: CorpusSpec, tokenizer: TokenizerSpec, declared: int | None, tokens_root: Path) -> int | None:
-    """Tokens of the training split: exact once it is tokenized, else at most what the declared bytes give, else None."""
-    meta = tokens_root / corpus.id / tokenizer.id / "meta.json"
-    if meta.exists():
-        try:
-            return int(json.loads(meta.read_text())["splits"]["train"]["tokens"])
-        except (ValueError, KeyError):
-            raise StudyError(f"{meta} is damaged: delete its folder and run again") from None
-    # A token stands for at least a byte; passages end with one more token, and a split by hash strays by a little.
-    return int(declared * (1 - corpus.validation - corpus.test) * 1.01) if declared else None
+            f"incomplete settings (give the key under defaults or in the experiment):\n{explain(error, where)}"
+        ) from None
 
 
 def build(config: Config, tokens_root: Path = Path("results/tokens")) -> Study:

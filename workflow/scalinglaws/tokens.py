@@ -30,8 +30,8 @@ from scalinglaws.spec import TokenizerSpec, read_spec
 EOT = "<|endoftext|>"
 EOT_NAMES = (EOT, "<|end_of_text|>", "</s>", "<eos>", "<|eos|>")
 TRAIN_BYTES = 10**9  # of the training split, at most, for a BPE: its memory is bounded by this
-BATCH = 1 << 22  # characters encoded at once
-PARALLEL = 1 << 25  # bytes of a split from which several processes pay
+BATCH = 1 << 20  # characters encoded at once
+PARALLEL = 1 << 22  # bytes of a split from which several processes pay
 META_FIELDS = {"n_vocab", "dtype", "eot", "splits"}
 SPLIT_FIELDS = {"tokens", "bytes", "passages", "sha256"}
 
@@ -203,9 +203,7 @@ def _report(corpus: Path) -> dict[str, Any]:
         raise StudyError(f"{path} cannot be read ({error}): run the corpus stage, or snakemake, which does") from None
 
 
-def _tokenize_split(
-    corpus: Path, split: str, encode: _Encode, out: Path, workers: int, report: dict[str, Any]
-) -> dict[str, Any]:
+def _tokenize_split(corpus: Path, split: str, encode: _Encode, out: Path, workers: int, report: dict[str, Any]) -> dict[str, Any]:
     digest = hashlib.sha256()
     lengths = [np.zeros(1, np.uint64)]
     tokens = text_bytes = count = 0
@@ -279,9 +277,7 @@ def load_starts(folder: Path, split: str) -> np.ndarray:
 def add_tokenizer_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the stage ``tokenizer``."""
     parser.add_argument("--spec", type=Path, required=True, help="spec.json of the tokenizer")
-    parser.add_argument(
-        "--corpora", type=Path, required=True, help="folder of corpora: a bpe is trained on one of them"
-    )
+    parser.add_argument("--corpora", type=Path, required=True, help="folder of corpora: a bpe is trained on one of them")
     parser.add_argument("--out", type=Path, required=True, help="tokenizer.json to write")
 
 

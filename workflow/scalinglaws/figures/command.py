@@ -1,6 +1,7 @@
 """The stages ``figure`` (one picture) and ``exponents`` (the table of exponents).
 
-python -m scalinglaws figure --name fig02_learning_curves --tables results/tables --fits results/fits --out-svg a.svg --out-png a.png
+python -m scalinglaws figure --name fig02_learning_curves --tables results/tables --fits results/fits \\
+    --out-svg fig02.svg --out-png fig02.png
 """
 
 from __future__ import annotations

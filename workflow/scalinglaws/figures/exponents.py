@@ -42,7 +42,8 @@ NOTE = (
 def exponents(fits: dict[str, Fit]) -> polars.DataFrame:
     """A row for each exponent of each fit, in the order of the laws given; ``verdict`` is a sentence made from the numbers.
 
-    An exponent that a law has but its fit lacks keeps its row, with a null estimate. a and b (N_opt ∝ C^a, D_opt ∝ C^b) appear where they were derived.
+    An exponent that a law has but its fit lacks keeps its row, with a null estimate.
+    a and b (N_opt ∝ C^a, D_opt ∝ C^b) appear where they were derived.
     """
     rows = []
     for law, fit in fits.items():

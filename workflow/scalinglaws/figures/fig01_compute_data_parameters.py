@@ -35,10 +35,14 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
     return figure
 
 
-def _compute(axis: Axes, fits: dict[str, fitted.Fit], chosen: dict[str, polars.DataFrame], pieces: list[Segment], scale: style.Scale) -> None:
+def _compute(
+    axis: Axes, fits: dict[str, fitted.Fit], chosen: dict[str, polars.DataFrame], pieces: list[Segment], scale: style.Scale
+) -> None:
     for piece in pieces:
         colour = scale(piece.n_params)
-        axis.plot(piece.rows["flops_6nd"], piece.rows["loss_test"], color=colour, linewidth=0.6, alpha=0.5 if piece.branch else 0.9)
+        axis.plot(
+            piece.rows["flops_6nd"], piece.rows["loss_test"], color=colour, linewidth=0.6, alpha=0.5 if piece.branch else 0.9
+        )
     finals, envelope = chosen["power-c"].drop_nulls("flops"), chosen["envelope"].drop_nulls("flops").sort("flops")
     if not envelope.is_empty():
         axis.plot(envelope["flops"], envelope["loss"], color="black", linewidth=0.9, label="envelope of the curves", zorder=3)
@@ -77,7 +81,7 @@ def _against(axis: Axes, fits: dict[str, fitted.Fit], law: str, data: polars.Dat
 def _words(axis: Axes, fits: dict[str, fitted.Fit], laws: tuple[str, ...], empty: bool) -> None:
     """What is not resolved: in the middle of a panel without data, under one with data."""
     doubts = [fitted.unresolved(fits.get(law), law, (fitted.POWER_LAWS[law].exponent,)) for law in laws]
-    notes = [f"{law}: {doubt}" if len(laws) > 1 else doubt for law, doubt in zip(laws, doubts) if doubt]
+    notes = [f"{law}: {doubt}" if len(laws) > 1 else doubt for law, doubt in zip(laws, doubts, strict=False) if doubt]
     if empty:
         style.sentence(axis, notes[0] if notes else "not resolved: there are no runs to draw")
         notes = []

@@ -22,9 +22,11 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
     pieces = segments(tables["curves"], runs)
     scale = style.Scale([*runs["n_params"]], "N (non-embedding parameters)")
     columns = (("tokens", "Tokens processed", True), ("flops_6nd", "C = 6NBS (FLOP)", False))
-    for axis, (column, label, counts) in zip(axes, columns):
+    for axis, (column, label, counts) in zip(axes, columns, strict=False):
         for piece in pieces:
-            axis.plot(piece.rows[column], piece.rows["loss_test"], color=scale(piece.n_params), linewidth=0.6 if piece.branch else 1.0)
+            axis.plot(
+                piece.rows[column], piece.rows["loss_test"], color=scale(piece.n_params), linewidth=0.6 if piece.branch else 1.0
+            )
         for row in runs.iter_rows(named=True):
             axis.plot(row[column], row["loss"], "o", color=scale(row["n_params"]), markersize=3, markeredgewidth=0)
         style.loss_axis(axis, [*(loss for piece in pieces for loss in piece.rows["loss_test"]), *runs["loss"]])

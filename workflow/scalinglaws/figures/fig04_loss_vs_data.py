@@ -11,7 +11,6 @@ from scalinglaws.figures import fitted, style
 from scalinglaws.figures.registry import FIGURES
 
 REQUIRES = FIGURES["fig04_loss_vs_data"].requires
-EXPONENTS = ("alpha_n", "alpha_d")
 
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Figure:
@@ -25,11 +24,11 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
         _curve(axis, fit, float(n_params), data["dataset_tokens"].to_numpy(), scale)  # type: ignore[arg-type]
     style.loss_axis(axis, data["loss"].to_numpy())
     style.log_axis(axis, data["dataset_tokens"].to_numpy(), "D (tokens in the training set)")
-    doubt = fitted.unresolved(fit, "kaplan-nd", EXPONENTS)
+    doubt = fitted.unresolved(fit, "kaplan-nd", fitted.JOINT)
     if data.is_empty():
         style.sentence(axis, doubt or "not resolved: there are no early-stopped runs to draw")
     else:
-        label_fit(axis, fit)
+        fitted.label_kaplan_nd(axis, fit)
         style.legend_below(axis, [doubt] if doubt else [], width=60)
     scale.bar(figure, [axis])
     return figure
@@ -40,18 +39,3 @@ def _curve(axis: Axes, fit: fitted.Fit | None, n_params: float, dataset_tokens: 
     loss = fitted.kaplan_nd(fit, n_params, x)
     if loss is not None:
         axis.plot(x, loss, "--", color=scale(n_params), linewidth=0.9, zorder=3)
-
-
-def label_fit(axis: Axes, fit: fitted.Fit | None) -> None:
-    """Legend entries of the joint fit: equation, exponents with intervals, published exponents, number of runs."""
-    count = len((fit or {}).get("points") or [])
-    axis.plot([], [], "o", color="0.3", markersize=3.6, label=f"{count} early-stopped runs, ±1.96 standard errors of the test loss")
-    if fitted.kaplan_nd(fit, 1.0, 1.0) is None:
-        return
-    equation = r"$L(N,D) = [(N_c/N)^{\alpha_N/\alpha_D} + D_c/D]^{\alpha_D}$"
-    lines = [f"fit: {equation}"]
-    for name, symbol in (("alpha_n", r"$\alpha_N$"), ("alpha_d", r"$\alpha_D$")):
-        value = fitted.published(fit, name)
-        beside = "" if value is None else f"; published {value:g}"
-        lines.append(f"{symbol} = {fitted.with_interval(fit, name)}{beside}")
-    axis.plot([], [], "--", color="0.3", linewidth=0.9, label="\n".join(lines))

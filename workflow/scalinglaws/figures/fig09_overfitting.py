@@ -8,7 +8,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scalinglaws.figures import fitted, style
-from scalinglaws.figures.fig04_loss_vs_data import EXPONENTS, label_fit
 from scalinglaws.figures.learning import finished
 from scalinglaws.figures.registry import FIGURES
 
@@ -32,11 +31,11 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
             left.plot(x, loss, "--", color=colour, linewidth=0.9, zorder=3)
     style.loss_axis(left, data["loss"].to_numpy())
     style.log_axis(left, data["n_params"].to_numpy(), "N (non-embedding parameters)")
-    doubt = fitted.unresolved(fit, "kaplan-nd", EXPONENTS)
+    doubt = fitted.unresolved(fit, "kaplan-nd", fitted.JOINT)
     if data.is_empty():
         style.sentence(left, doubt or "not resolved: there are no early-stopped runs to draw")
     else:
-        label_fit(left, fit)
+        fitted.label_kaplan_nd(left, fit)
         style.legend_below(left, [doubt] if doubt else [], width=60)
     _collapse(right, fit, overfitting(data, tables["runs"]), scale)
     scale.bar(figure, [left, right])
@@ -51,13 +50,19 @@ def overfitting(data: polars.DataFrame, runs: polars.DataFrame) -> polars.DataFr
     """
     whole = finished(runs).filter((polars.col("stop") == "early") & ~polars.col("dataset_limited"))
     names = whole["id"].to_list()
-    companions = data.filter(polars.col("run").is_in(names)).group_by("n_params", maintain_order=True).agg(
-        loss_whole=polars.col("loss").min(),
-        stderr_whole=polars.col("loss_stderr").min(),
-        whole_tokens=polars.col("dataset_tokens").max(),
+    companions = (
+        data.filter(polars.col("run").is_in(names))
+        .group_by("n_params", maintain_order=True)
+        .agg(
+            loss_whole=polars.col("loss").min(),
+            stderr_whole=polars.col("loss_stderr").min(),
+            whole_tokens=polars.col("dataset_tokens").max(),
+        )
     )
     part = data.filter(~polars.col("run").is_in(names)).join(companions, on="n_params", how="inner", maintain_order="left")
-    relative = ((polars.col("loss_stderr") / polars.col("loss")) ** 2 + (polars.col("stderr_whole") / polars.col("loss_whole")) ** 2).sqrt()
+    relative = (
+        (polars.col("loss_stderr") / polars.col("loss")) ** 2 + (polars.col("stderr_whole") / polars.col("loss_whole")) ** 2
+    ).sqrt()
     ratio = polars.col("loss") / polars.col("loss_whole")
     return part.with_columns(delta=ratio - 1, delta_stderr=ratio * relative)
 
@@ -65,10 +70,14 @@ def overfitting(data: polars.DataFrame, runs: polars.DataFrame) -> polars.DataFr
 def _collapse(axis: Axes, fit: fitted.Fit | None, data: polars.DataFrame, scale: style.Scale) -> None:
     axis.set_ylabel(r"$\delta L = L(N,D)/L(N,\infty) - 1$")
     label = r"$N^{\alpha_N/\alpha_D}/D$"
-    exponents = [fitted.parameter(fit, name)["estimate"] for name in EXPONENTS]
+    exponents = [fitted.parameter(fit, name)["estimate"] for name in fitted.JOINT]
     if data.is_empty() or fitted.kaplan_nd(fit, 1.0, 1.0) is None:
         style.log_axis(axis, [], label, counts=False)
-        missing = "the fit of L(N, D) has no parameters" if not data.is_empty() else "no size has runs on part of the data and on all of it"
+        missing = (
+            "the fit of L(N, D) has no parameters"
+            if not data.is_empty()
+            else "no size has runs on part of the data and on all of it"
+        )
         return style.sentence(axis, f"not resolved: {missing}")
     power = float(exponents[0] or 0) / float(exponents[1] or 1)
     n_params, tokens = data["n_params"].to_numpy(), data["dataset_tokens"].to_numpy()
@@ -81,6 +90,7 @@ def _collapse(axis: Axes, fit: fitted.Fit | None, data: polars.DataFrame, scale:
     axis.axhline(0, color="0.5", linewidth=0.6)
     style.log_axis(axis, x, label, counts=False)
     style.legend_below(axis, width=60)
+    return None
 
 
 def _predictions(axis: Axes, fit: fitted.Fit | None, data: polars.DataFrame, x: np.ndarray) -> None:
@@ -95,4 +105,3 @@ def _predictions(axis: Axes, fit: fitted.Fit | None, data: polars.DataFrame, x: 
     if part is not None and whole is not None:
         note = "fit against the whole split, as measured"
         axis.plot(x, part / whole - 1, "_", color="0.25", markersize=7, markeredgewidth=0.8, label=note, zorder=6)
-

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,9 +25,10 @@ POINT_SCHEMA: dict[str, Any] = {
     "loss": polars.Float64,
     "predicted": polars.Float64,
 }
-# Flags with these words doubt the parameters themselves; others (few trunks, say) are the table's to tell.
-DOUBTS = ("not identified", "unidentified", "not resolved", "unresolved", "bound", "too few", "did not converge", "degenerate")
+# Flags that begin so doubt the parameters themselves; others (few trunks, say) are for the table of exponents to tell.
+DOUBTS = ("not fitted", "not identified", "not resolved", "no intervals", "bound hit", "the term of", "the optimiser")
 GREEK = {"alpha_n": "α_N", "alpha_d": "α_D", "alpha_c": "α_C", "alpha_s": "α_S", "alpha_b": "α_B", "alpha": "α", "beta": "β"}
+JOINT = ("alpha_n", "alpha_d")  # the exponents of equation 1.5
 
 
 @dataclass(frozen=True)
@@ -96,17 +98,23 @@ def unresolved(fit: Fit | None, law: str, exponents: tuple[str, ...]) -> str | N
     if fit is None:
         return f"not resolved: this study has no fit of {law}"
     flags = [str(flag) for flag in fit.get("flags") or []]
+    doubts = [flag for flag in flags if flag.lower().startswith(DOUBTS)]
+    reason = _because(doubts or flags)
     for name in exponents:
         found = parameter(fit, name)
         symbol = GREEK.get(name, name)
         if found["estimate"] is None:
-            return "not resolved: " + ("; ".join(flags) or f"{law} gave no {symbol}")
+            return reason or f"not resolved: {law} gave no {symbol}"
         if found["ci_low"] is None or found["ci_high"] is None:
-            return "not resolved: " + ("; ".join(flags) or f"{symbol} has no interval")
+            return reason or f"not resolved: {symbol} has no interval"
         if found["ci_low"] <= 0 <= found["ci_high"]:
             return f"not resolved: the 95 % interval of {symbol} includes 0"
-    doubts = [flag for flag in flags if any(word in flag.lower() for word in DOUBTS)]
-    return "not resolved: " + "; ".join(doubts) if doubts else None
+    return _because(doubts)
+
+
+def _because(flags: list[str]) -> str | None:
+    text = " ".join(flag if flag.endswith(".") else f"{flag}." for flag in flags).removesuffix(".")
+    return f"not resolved: {re.sub('^not resolved: ', '', text, flags=re.IGNORECASE)}" if flags else None
 
 
 def _line(fit: Fit | None, law: str) -> tuple[float, float, float] | None:
@@ -162,7 +170,9 @@ def draw_power_law(
     axis.plot(x, through_centre(alpha), linestyle=linestyle, color=colour, label=label, zorder=4)
     slope = published(fit, form.exponent)
     if guide and slope is not None:
-        axis.plot(x, through_centre(slope), color=style.GUIDE, linewidth=0.7, zorder=1.8, label=f"slope published in 2020: {slope:g}")
+        axis.plot(
+            x, through_centre(slope), color=style.GUIDE, linewidth=0.7, zorder=1.8, label=f"slope published in 2020: {slope:g}"
+        )
 
 
 def error_bars(axis: Axes, data: polars.DataFrame, x: str, colour: Any, label: str | None = None, **more: Any) -> None:
@@ -170,3 +180,20 @@ def error_bars(axis: Axes, data: polars.DataFrame, x: str, colour: Any, label: s
     half = style.Z95 * data["loss_stderr"].fill_null(0.0).to_numpy()
     options = {"fmt": "o", "markersize": 3.6, "elinewidth": 0.7, "capsize": 0, "zorder": 5} | more
     axis.errorbar(data[x].to_numpy(), data["loss"].to_numpy(), yerr=half, color=colour, label=label, **options)
+
+
+def label_kaplan_nd(axis: Axes, fit: Fit | None) -> None:
+    """Legend entries of the joint fit: equation, exponents with intervals, published exponents, number of runs."""
+    count = len((fit or {}).get("points") or [])
+    axis.plot(
+        [], [], "o", color="0.3", markersize=3.6, label=f"{count} early-stopped runs, ±1.96 standard errors of the test loss"
+    )
+    if kaplan_nd(fit, 1.0, 1.0) is None:
+        return
+    equation = r"$L(N,D) = [(N_c/N)^{\alpha_N/\alpha_D} + D_c/D]^{\alpha_D}$"
+    lines = [f"fit: {equation}"]
+    for name, symbol in (("alpha_n", r"$\alpha_N$"), ("alpha_d", r"$\alpha_D$")):
+        value = published(fit, name)
+        beside = "" if value is None else f"; published {value:g}"
+        lines.append(f"{symbol} = {with_interval(fit, name)}{beside}")
+    axis.plot([], [], "--", color="0.3", linewidth=0.9, label="\n".join(lines))

@@ -53,7 +53,5 @@ def drawable(kinds: set[str], laws: set[str]) -> list[str]:
     ``kinds``: of its runs ("size", "data"); ``laws``: those that it fits. A figure all of whose laws are missing is left out.
     """
     return [
-        name
-        for name, figure in FIGURES.items()
-        if set(figure.needs) <= kinds and (not figure.laws or laws & set(figure.laws))
+        name for name, figure in FIGURES.items() if set(figure.needs) <= kinds and (not figure.laws or laws & set(figure.laws))
     ]

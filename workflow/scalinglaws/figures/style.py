@@ -15,16 +15,16 @@ import matplotlib
 
 matplotlib.use("Agg")
 
-import matplotlib.pyplot as plt  # noqa: E402  (the backend is chosen first)
-import numpy as np  # noqa: E402
-from matplotlib.axes import Axes  # noqa: E402
-from matplotlib.cm import ScalarMappable  # noqa: E402
-from matplotlib.colors import Colormap, LinearSegmentedColormap, LogNorm  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
-from matplotlib.lines import Line2D  # noqa: E402
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator  # noqa: E402
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Colormap, LinearSegmentedColormap, LogNorm
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
-from scalinglaws.spec import short  # noqa: E402
+from scalinglaws.spec import short
 
 COLUMN = 3.5  # inches, one column of a paper
 PAGE = 7.2  # inches, both columns
@@ -80,7 +80,7 @@ def panels(width: float, height: float, columns: int = 1) -> tuple[Figure, list[
     with style():
         figure, grid = plt.subplots(1, columns, figsize=(width, height), squeeze=False)
         axes = list(grid[0])
-        for letter, axis in zip("abc", axes if columns > 1 else []):
+        for letter, axis in zip("abc", axes if columns > 1 else [], strict=False):
             axis.set_title(letter, loc="left", fontweight="bold")
     return figure, axes
 
@@ -185,9 +185,11 @@ def plain(text: str, width: int = 46) -> str:
 
 
 def sentence(axis: Axes, text: str) -> None:
-    """Say in an empty panel why it is empty."""
+    """Say in an empty panel why it is empty; it has no scale either."""
     axis.text(0.5, 0.5, plain(text, 32), transform=axis.transAxes, ha="center", va="center", fontsize=7, color="0.35")
-    axis.grid(False)
+    for side in (axis.xaxis, axis.yaxis):
+        side.set_major_locator(NullLocator())
+        side.set_minor_locator(NullLocator())
 
 
 def legend_below(axis: Axes, notes: Sequence[str] = (), offset: float = -0.2, width: int = 46) -> None:

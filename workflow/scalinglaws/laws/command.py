@@ -116,9 +116,7 @@ def _parameters(law: Law, fit: Fit | None, resamples: Resamples | None) -> dict[
     out = {}
     for k, parameter in enumerate(law.parameters):
         values, n_trunks = (resamples.natural[:, k], resamples.n_trunks) if resamples else (np.empty(0), 0)
-        out[parameter.name] = interval(float(fit.natural[k]), values, parameter.log, n_trunks) | {
-            "unit": parameter.unit
-        }
+        out[parameter.name] = interval(float(fit.natural[k]), values, parameter.log, n_trunks) | {"unit": parameter.unit}
     return out
 
 
@@ -128,9 +126,7 @@ def _exponents(fit: Fit, resamples: Resamples | None) -> dict[str, Any]:
     empty = (np.empty(0), np.empty(0))
     drawn = exponents(*resamples.natural[:, -2:].T) if resamples else empty
     n_trunks = resamples.n_trunks if resamples else 0
-    return {
-        name: interval(float(best[k]), drawn[k], False, n_trunks) | {"unit": ""} for k, name in enumerate(("a", "b"))
-    }
+    return {name: interval(float(best[k]), drawn[k], False, n_trunks) | {"unit": ""} for k, name in enumerate(("a", "b"))}
 
 
 def _clean(value: Any) -> Any:
@@ -148,9 +144,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``python -m scalinglaws fit``."""
     parser.add_argument("--list", action="store_true", help="name the laws and exit")
     parser.add_argument("--law", help=f"one of {', '.join(LAWS)}")
-    parser.add_argument(
-        "--table", type=Path, help="runs: .csv, .parquet or .jsonl with n_params, loss, and tokens or flops"
-    )
+    parser.add_argument("--table", type=Path, help="runs: .csv, .parquet or .jsonl with n_params, loss, and tokens or flops")
     parser.add_argument("--curves", type=Path, help="learning curves, for the law envelope")
     parser.add_argument(
         "--columns",
@@ -164,13 +158,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--objective", choices=OBJECTIVES, default="huber", help="of residuals in log loss, summed")
     parser.add_argument("--delta", type=float, default=1e-3, help="where the Huber function becomes linear")
-    parser.add_argument(
-        "--bootstrap", type=int, default=1000, metavar="N", help="resamples of trunks; 0: the fit alone"
-    )
+    parser.add_argument("--bootstrap", type=int, default=1000, metavar="N", help="resamples of trunks; 0: the fit alone")
     parser.add_argument("--seed", type=int, default=0, help="of the resamples")
-    parser.add_argument(
-        "--allow-empty", action="store_true", help="too few points give a file without parameters, not an error"
-    )
+    parser.add_argument("--allow-empty", action="store_true", help="too few points give a file without parameters, not an error")
     parser.add_argument("--out", type=Path, help="the JSON file to write; without it the result is printed")
 
 
@@ -184,7 +174,9 @@ def main(args: argparse.Namespace) -> None:
         raise StudyError("fit needs --law and --table (--list names the laws)")
     result = fit_table(
         read_table(args.table), args.law, curves=read_table(args.curves) if args.curves else None,
-        objective=args.objective, delta=args.delta, n_bootstrap=args.bootstrap, seed=args.seed, columns=_mapping(args.columns), exclude_highest=args.exclude_highest, where=args.where, allow_empty=args.allow_empty,
+        objective=args.objective, delta=args.delta, n_bootstrap=args.bootstrap, seed=args.seed,
+        columns=_mapping(args.columns), exclude_highest=args.exclude_highest, where=args.where,
+        allow_empty=args.allow_empty,
     )  # fmt: skip
     text = json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     if args.out is None:

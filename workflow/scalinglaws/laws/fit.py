@@ -22,9 +22,11 @@ CHUNK = 1 << 14
 # The sum of absolute values is the limit of Huber/delta: at this delta it differs by under 1e-9 a point that is hit.
 ABSOLUTE_DELTA = 1e-9
 # Kinks make the way from a far start slow: it begins with a Huber function of this delta, smooth where residuals are
-# small, solved to ROUGH. Starts that meet there go on as one.
+# small, solved to ROUGH. Starts that meet there go on as one, and of those that differ the best.
 WIDEST_DELTA = 0.1
 ROUGH = 1e-9
+ROUGH_ITERATIONS = 100
+KEEP = 16
 
 
 @dataclass(frozen=True)
@@ -180,28 +182,32 @@ def solve(
 
     z (n, V): centred log variables; log_loss (n,); weights: (n,) shared, or (B, n), a row a problem (a bootstrap
     resample is a row of counts). ``warm``: the starts are near the answer. Problems leave the batch as the decrease
-    that the next step promises falls below ``tolerance`` of the value.
+    that the next step promises falls below ``tolerance`` of the value. With shared weights only the KEEP best solutions
+    that differ are carried on and returned, so the result may have fewer rows than ``starts``.
     """
     lower, upper = law.bounds()
     theta = np.clip(starts, lower, upper)
     weights = np.ones(len(log_loss)) if weights is None else weights
-    converged = np.zeros(len(theta), bool)
     stages = objective.stages(warm)
-    rows = np.arange(len(theta))
     for stage, (delta, factor) in enumerate(stages):
         problem = _Problem(law, z, log_loss, delta, factor, rough=stage == 0 and not warm)
         damping = 1.0 if problem.rough else 1e-2
-        goal = tolerance if stage == len(stages) - 1 else ROUGH
-        theta, converged = _minimise(problem, theta, weights, (lower, upper), damping, goal, iterations)
-        if weights.ndim == 1:
-            _, first, to = np.unique(np.round(theta, 4), axis=0, return_index=True, return_inverse=True)
-            theta, converged, rows = theta[first], converged[first], to.reshape(-1)[rows]
-    theta, converged = theta[rows], converged[rows]
+        goal, most = (ROUGH, ROUGH_ITERATIONS) if problem.rough else (tolerance, iterations)
+        state = _minimise(problem, theta, weights, (lower, upper), damping, goal, most)
+        best = _best_distinct(state.theta, state.value) if weights.ndim == 1 else np.arange(len(theta))
+        theta, converged = state.theta[best], state.converged[best]
     value = np.empty(len(theta))
     for part in _chunks(np.arange(len(theta)), len(log_loss)):
         residuals = law.log_prediction(theta[part], z) - log_loss
         value[part] = objective.value(residuals, weights if weights.ndim == 1 else weights[part])
     return Solution(theta, value, converged)
+
+
+def _best_distinct(theta: Array, value: Array) -> np.ndarray:
+    """The places of the KEEP best of the solutions that differ; theta (B, P), value (B,)."""
+    order = np.argsort(value, kind="stable")
+    _, first = np.unique(np.round(theta[order], 4), axis=0, return_index=True)
+    return order[np.sort(first)[:KEEP]]
 
 
 def _chunks(index: np.ndarray, n_points: int) -> list[np.ndarray]:
@@ -233,7 +239,7 @@ def _minimise(
             break
         for part in _chunks(active, n):
             _iterate(problem, state, part, weights if weights.ndim == 1 else weights[part], bounds, tolerance)
-    return state.theta, state.converged
+    return state
 
 
 def _iterate(
@@ -262,9 +268,7 @@ def _iterate(
     state.active[part] = ~done & (state.damping[part] < 1e10)
 
 
-def _step(
-    theta: Array, gradient: Array, hessian: Array, metric: Array, damping: Array, bounds: tuple[Array, Array]
-) -> Array:
+def _step(theta: Array, gradient: Array, hessian: Array, metric: Array, damping: Array, bounds: tuple[Array, Array]) -> Array:
     """Solve (H + lambda·(M + diag M/100)) d = −g, parameters that press against a bound kept there."""
     p = theta.shape[1]
     stuck = ((theta <= bounds[0]) & (gradient > 0)) | ((theta >= bounds[1]) & (gradient < 0))

@@ -164,7 +164,7 @@ def _power(theta: Array, centre: Array) -> Array:
 
 
 def _kaplan_nd(theta: Array, centre: Array) -> Array:
-    """(alpha_N, alpha_D, N_c, D_c): log L = s log[exp(c_0 − e log N) + exp(c_1 − log D)], s = alpha_D, e s = alpha_N."""
+    """alpha_N, alpha_D, N_c, D_c of log L = s·log[exp(c_0 − e log N) + exp(c_1 − log D)], s = alpha_D, e = alpha_N/s."""
     c_n, ratio, c_d, log_scale = theta.T
     alpha_d = np.exp(log_scale)
     return np.column_stack([ratio * alpha_d, alpha_d, np.exp(centre[0] + c_n / ratio), np.exp(centre[1] + c_d)])
@@ -258,7 +258,7 @@ LAWS: dict[str, Law] = {
             held_out="n_params",
             published={"E": 1.69, "A": 406.4, "B": 410.7, "alpha": 0.34, "beta": 0.28},
             to_natural=_chinchilla,
-            grid=((0.1, 0.3, 0.6, 1.0, 2.0), (0.1, 0.3, 0.6, 1.0, 2.0), (0.3, 0.6, 0.9), (0.1, 0.5, 0.9)),
+            grid=((0.1, 0.3, 0.8, 2.0), (0.1, 0.3, 0.8, 2.0), (0.3, 0.6, 0.9), (0.2, 0.8)),
         ),
     )
 }  # fmt: skip

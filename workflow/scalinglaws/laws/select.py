@@ -131,9 +131,7 @@ def _condition(table: pl.DataFrame, where: str) -> pl.Expr:
         if table.select(condition.alias("keep")).schema["keep"] != pl.Boolean:
             raise StudyError(f'--where "{where}" is not a condition: write for example "n_params > 1e6 and loss < 4"')
     except pl.exceptions.PolarsError as error:
-        raise StudyError(
-            f'--where "{where}" cannot be used: {error}; the columns are {", ".join(table.columns)}'
-        ) from None
+        raise StudyError(f'--where "{where}" cannot be used: {error}; the columns are {", ".join(table.columns)}') from None
     return condition
 
 
@@ -147,17 +145,13 @@ def _drop(table: pl.DataFrame, keep: pl.Expr, reason: str, excluded: list[dict[s
 def _checked(table: pl.DataFrame, law: Law) -> pl.DataFrame:
     """Fills flops and tokens from each other (C = 6 N D), dataset_tokens from tokens; refuses impossible values."""
     if "loss" not in table.columns:
-        raise StudyError(
-            f"the table has no column 'loss': it has {', '.join(table.columns)}; map it with --columns loss=NAME"
-        )
+        raise StudyError(f"the table has no column 'loss': it has {', '.join(table.columns)}; map it with --columns loss=NAME")
     have = table.columns
     for name in COLUMNS[2:]:
         if name not in have:
             table = table.with_columns(pl.lit(None, pl.Float64).alias(name))
         if not table[name].dtype.is_numeric() and table[name].dtype != pl.Null:
-            raise StudyError(
-                f"column '{name}' is not numeric but {table[name].dtype}: choose another with --columns {name}=NAME"
-            )
+            raise StudyError(f"column '{name}' is not numeric but {table[name].dtype}: choose another with --columns {name}=NAME")
         table = table.with_columns(pl.col(name).cast(pl.Float64))
     n, tokens, flops, data = (pl.col(name) for name in ("n_params", "tokens", "flops", "dataset_tokens"))
     table = table.with_columns(pl.coalesce(tokens, flops / (6 * n)))
@@ -165,8 +159,7 @@ def _checked(table: pl.DataFrame, law: Law) -> pl.DataFrame:
     for name in law.variables:
         if len(table) and table[name].is_null().all():
             raise StudyError(
-                f"law {law.name} needs the column '{name}' and the table has {', '.join(have)}: "
-                f"map it with --columns {name}=NAME"
+                f"law {law.name} needs the column '{name}' and the table has {', '.join(have)}: map it with --columns {name}=NAME"
             )
     table = table.with_columns(pl.col(COLUMNS[2:]).fill_null(float("nan")))
     for name in ("loss", *law.variables):
@@ -204,9 +197,7 @@ def _decayed(table: pl.DataFrame, excluded: list[dict[str, str]], notes: list[st
 def _single_epoch(table: pl.DataFrame, excluded: list[dict[str, str]], notes: list[str]) -> pl.DataFrame:
     if "dataset_limited" in table.columns:
         table = _drop(table, ~pl.col("dataset_limited"), "its dataset is limited", excluded)
-    fits = (
-        pl.col("dataset_tokens").is_nan() | (pl.col("tokens") <= pl.col("dataset_tokens")) | pl.col("tokens").is_nan()
-    )
+    fits = pl.col("dataset_tokens").is_nan() | (pl.col("tokens") <= pl.col("dataset_tokens")) | pl.col("tokens").is_nan()
     return _drop(table, fits, "more than one epoch", excluded)
 
 
@@ -229,9 +220,7 @@ def _largest_budget(table: pl.DataFrame, excluded: list[dict[str, str]], notes: 
     )
     if table["tokens"].n_unique() > 1:
         low, high = np.min(table["tokens"].to_numpy()), np.max(table["tokens"].to_numpy())
-        notes.append(
-            f"The largest budgets differ between sizes ({low:.3g} to {high:.3g} tokens): not only size changes."
-        )
+        notes.append(f"The largest budgets differ between sizes ({low:.3g} to {high:.3g} tokens): not only size changes.")
     return table
 
 
@@ -245,9 +234,7 @@ def _frontier(table: pl.DataFrame, excluded: list[dict[str, str]], notes: list[s
     """Runs whose loss is below that of every run with at most their compute."""
     table = table.sort(["flops", "loss", "run"])
     best = pl.col("loss").cum_min().shift(1)
-    return _drop(
-        table, best.is_null() | (pl.col("loss") < best), "another run is better for at most its compute", excluded
-    )
+    return _drop(table, best.is_null() | (pl.col("loss") < best), "another run is better for at most its compute", excluded)
 
 
 def _envelope(runs: pl.DataFrame, curves: pl.DataFrame, excluded: list[dict[str, str]]) -> pl.DataFrame:

@@ -160,9 +160,7 @@ def _about_parameters(fit: Fit) -> list[str]:
     shares = fit.law.shares(fit.theta[None], fit.z)
     for share, where in zip(shares, fit.law.slices(), strict=True):
         if share < SMALLEST_SHARE:
-            out.append(
-                f"The term of {fit.law.internal[where.start]} vanishes: it is nowhere {SMALLEST_SHARE:g} of the sum."
-            )
+            out.append(f"The term of {fit.law.internal[where.start]} vanishes: it is nowhere {SMALLEST_SHARE:g} of the sum.")
     return out
 
 

@@ -1,0 +1,75 @@
+"""Start of the DAG: a dry run of 1,000 runs against a trivial workflow with as many jobs, and a no-op of a finished study.
+
+python tests/benchmarks/dag.py [--repeats 3]
+"""
+
+import argparse
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+TRIVIAL = """
+rule all:
+    input: expand("out/{{i}}.txt", i=range({jobs}))
+
+rule one:
+    output: "out/{{i}}.txt"
+    shell: "touch {{output}}"
+"""
+
+
+def snakemake(folder: Path, *arguments: str) -> tuple[float, str]:
+    """(seconds, output) of one call."""
+    began = time.perf_counter()
+    done = subprocess.run([sys.executable, "-m", "snakemake", *arguments], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return time.perf_counter() - began, done.stdout + done.stderr
+
+
+def thousand_runs() -> dict:
+    """Ten sizes, ten seeds, ten budgets."""
+    study = yaml.safe_load((ROOT / "workflow/studies/smoke.yaml").read_text())
+    sizes = [f"{n_layer}x{d_model}" for n_layer in (1, 2) for d_model in (8, 16, 32, 48, 64)]
+    grid = {"model": sizes, "seed": list(range(10)), "tokens": [f"{32 * k}k" for k in range(1, 11)]}
+    return study | {"experiments": {"size": {"grid": grid}}}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=3)
+    repeats = parser.parse_args().repeats
+    with tempfile.TemporaryDirectory() as name:
+        ours, trivial = Path(name, "ours"), Path(name, "trivial")
+        ours.mkdir()
+        trivial.mkdir()
+        for link in ("Snakefile", "workflow", "profiles"):
+            (ours / link).symlink_to(ROOT / link)
+        (ours / "config.yaml").write_text(yaml.safe_dump(thousand_runs()))
+        _, text = snakemake(ours, "-n", "--quiet", "rules")
+        jobs = int(re.findall(r"^total +(\d+)$", text, flags=re.MULTILINE)[-1]) - 1
+        (trivial / "Snakefile").write_text(TRIVIAL.format(jobs=jobs))
+        pairs = []
+        for _ in range(repeats):
+            a = snakemake(ours, "-n", "--quiet", "all")[0]
+            b = snakemake(trivial, "-n", "--quiet", "all", "--cores", "1")[0]
+            pairs.append((a, b))
+            print(f"dry run, {jobs} jobs: study of 1,000 runs {a:.1f} s, trivial {b:.1f} s, ratio {a / b:.2f}", flush=True)
+        print(f"median ratio {statistics.median(a / b for a, b in pairs):.2f}")
+    times = sorted(snakemake(ROOT)[0] for _ in range(repeats)) if finished() else []
+    print(f"no-op of the default study: {', '.join(f'{t:.1f}' for t in times)} s" if times else "no-op: run `make results` first")
+
+
+def finished() -> bool:
+    """Whether the default study is there, so that Snakemake would start nothing."""
+    return "Nothing to be done" in snakemake(ROOT, "-n", "--quiet", "rules")[1]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""The batched solver against a loop of scipy's L-BFGS-B over the same starts and resamples; both in this run, on one core.
+
+``PYTHONPATH=workflow python tests/benchmarks/fit_speed.py [--starts 500] [--resamples 1000] [--scipy-starts 50] …``
+The loop is timed on the first ``--scipy-starts`` and ``--scipy-resamples`` of each and scaled up. L-BFGS-B gets the
+analytic gradient, centred logs and tight tolerances, and resamples start from the best fit in both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+import numpy as np
+from scipy.optimize import minimize
+
+from scalinglaws.laws.fit import Objective, best_fit, solve
+from scalinglaws.laws.forms import LAWS, Array
+
+
+def data() -> tuple[Array, Array]:
+    """245 points with the published parameters of Hoffmann et al. 2022 and 0.5 % of noise."""
+    rng = np.random.default_rng(0)
+    log_n, log_d = rng.uniform(np.log(1e7), np.log(1e10), 245), rng.uniform(np.log(1e9), np.log(1e12), 245)
+    loss = 1.69 + 406.4 * np.exp(-0.34 * log_n) + 410.7 * np.exp(-0.28 * log_d)
+    return np.column_stack([log_n, log_d]), np.log(loss) + 0.005 * rng.standard_normal(245)
+
+
+def scipy_fit(z: Array, y: Array, start: Array, weights: Array, delta: float) -> float:
+    """One L-BFGS-B run on the Huber objective of the five-parameter law; the objective that it reached."""
+    x_n, x_d = z.T
+
+    def value(theta: Array) -> tuple[float, Array]:
+        terms = np.stack([np.full(len(y), theta[0]), theta[1] - theta[2] * x_n, theta[3] - theta[4] * x_d])
+        top = terms.max(axis=0)
+        powers = np.exp(terms - top)
+        total = powers.sum(axis=0)
+        r = top + np.log(total) - y
+        psi = np.clip(r, -delta, delta)
+        pull = weights * psi * powers / total
+        slope = [pull[0].sum(), pull[1].sum(), -pull[1] @ x_n, pull[2].sum(), -pull[2] @ x_d]
+        return float((weights * psi * (r - 0.5 * psi)).sum()), np.array(slope)
+
+    options = {"maxiter": 10000, "maxfun": 20000, "ftol": 1e-15, "gtol": 1e-9}
+    return float(minimize(value, start, jac=True, method="L-BFGS-B", options=options).fun)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--starts", type=int, default=500)
+    parser.add_argument("--resamples", type=int, default=1000)
+    parser.add_argument("--scipy-starts", type=int, default=50)
+    parser.add_argument("--scipy-resamples", type=int, default=100)
+    args = parser.parse_args()
+    law, goal, (x, y) = LAWS["chinchilla"], Objective(), data()
+    z, rng, ones = x - x.mean(axis=0), np.random.default_rng(1), np.ones(len(y))
+    grid = law.starts(y)
+    starts = grid[rng.integers(len(grid), size=args.starts)] + 0.05 * rng.standard_normal((args.starts, 5))
+    weights = rng.multinomial(len(y), ones / len(y), size=args.resamples).astype(float)
+
+    began = time.perf_counter()
+    fit = best_fit(law, x, y, goal, starts)
+    middle = time.perf_counter()
+    batch = solve(law, z, y, np.repeat(fit.theta[None], args.resamples, axis=0), goal, weights, warm=True)
+    ended = time.perf_counter()
+
+    some, few = args.scipy_starts, args.scipy_resamples
+    loop_began = time.perf_counter()
+    by_start = [scipy_fit(z, y, start, ones, goal.delta) for start in starts[:some]]
+    loop_middle = time.perf_counter()
+    by_resample = np.array([scipy_fit(z, y, fit.theta, row, goal.delta) for row in weights[:few]])
+    loop_ended = time.perf_counter()
+
+    times = {
+        "starts": (middle - began, (loop_middle - loop_began) * args.starts / some),
+        "resamples": (ended - middle, (loop_ended - loop_middle) * args.resamples / few),
+    }
+    times["both"] = tuple(sum(pair) for pair in zip(*times.values(), strict=True))
+    print(f"{'':10}{'batch s':>10}{'scipy s':>10}{'ratio':>8}")
+    for name, (ours, theirs) in times.items():
+        print(f"{name:10}{ours:10.2f}{theirs:10.2f}{theirs / ours:8.1f}")
+    excess = by_resample - batch.value[:few]
+    print(f"objective of the best fit: batch {fit.value:.12g}, scipy {min(by_start):.12g}")
+    print(f"scipy minus batch over resamples: least {excess.min():.1e}, median {np.median(excess):.1e}, most {excess.max():.1e}")
+
+
+if __name__ == "__main__":
+    main()

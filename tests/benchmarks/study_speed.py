@@ -1,0 +1,59 @@
+"""The workflow on a study against its runs trained one after another from nothing, each by the faster of 1 or 2 threads.
+
+The second is measured on each size at a stated number of steps, with one and with two threads, and scaled to the runs'
+steps; a process start is added for each run. The first is the wall time of `python -m scalinglaws run` (--seconds).
+
+python tests/benchmarks/study_speed.py --configfile config.yaml --seconds 900
+"""
+
+import argparse
+import dataclasses
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from scalinglaws import config, study
+from scalinglaws.spec import canonical
+
+
+def seconds_of(spec, steps: int) -> float:
+    """Wall time of a training process of so many steps, its start included."""
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name, "spec.json")
+        path.write_text(canonical(dataclasses.replace(spec, tokens=steps * spec.batch_tokens)))
+        began = time.perf_counter()
+        command = [sys.executable, "-m", "scalinglaws", "train", "--spec", path, "--tokens", "results/tokens", "--out", name]
+        subprocess.run(list(map(str, command)), check=True, capture_output=True)
+        return time.perf_counter() - began
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--configfile", default="config.yaml")
+    parser.add_argument("--seconds", type=float, required=True, help="wall time of the whole study by the workflow")
+    parser.add_argument("--steps", type=int, default=300, help="steps measured of each size, beside those of the warm-up")
+    args = parser.parse_args()
+    made = study.build(config.load(args.configfile))
+    total, measured = 0.0, {}
+    for run, spec in made.runs.items():
+        key = (spec.n_layer, spec.d_model, spec.schedule)
+        if key not in measured:
+            rates = []
+            for threads in (1, 2):
+                timed = dataclasses.replace(spec, threads=threads, stop="budget", patience=0, schedule="constant", decay=0.0)
+                short, long = (seconds_of(timed, steps) for steps in (1, args.steps + 1))
+                rates.append((short, (long - short) / args.steps))
+            measured[key] = min(rates, key=lambda pair: pair[1])
+            print(f"{spec.n_params} parameters: {', '.join(f'{1e3 * rate:.1f} ms a step' for _, rate in rates)}", flush=True)
+        metrics = Path("results/runs", run, "metrics.json")
+        steps = json.loads(metrics.read_text())["steps"] if metrics.exists() else spec.steps
+        start, rate = measured[key]
+        total += start + steps * rate
+    print(f"one after another {total:.0f} s, workflow {args.seconds:.0f} s: {total / args.seconds:.2f} times faster")
+
+
+if __name__ == "__main__":
+    main()

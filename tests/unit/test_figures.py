@@ -1,0 +1,235 @@
+"""Figures: drawn from planted studies, byte for byte the same again, and honest where nothing is resolved."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars
+import pytest
+from scipy.optimize import curve_fit
+
+from scalinglaws.errors import StudyError
+from scalinglaws.figures import command, exponents, fitted, learning, style
+from scalinglaws.figures.fig09_overfitting import overfitting
+from scalinglaws.figures.fig23_power_law_alternatives import fit_logarithm
+from scalinglaws.figures.registry import FIGURES, drawable
+from unit import planted
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def study() -> tuple[dict[str, polars.DataFrame], dict[str, Any]]:
+    return planted.study(sizes=planted.SIZES[::2])
+
+
+def draw(name: str, tables: dict[str, polars.DataFrame], fits: dict[str, Any]) -> Any:
+    with style.style():
+        return importlib.import_module(FIGURES[name].module).draw(tables, fits)
+
+
+def words(figure: Any) -> str:
+    """All text of a figure, panels and legends, on one line."""
+    texts = [text.get_text() for axis in figure.axes for text in axis.texts]
+    for axis in figure.axes:
+        texts += [text.get_text() for text in axis.get_legend().get_texts()] if axis.get_legend() else []
+    return " ".join(" ".join(texts).split())
+
+
+def write_study(folder: Path, tables: dict[str, polars.DataFrame], fits: dict[str, Any]) -> None:
+    folder.mkdir(exist_ok=True)
+    for name, table in tables.items():
+        table.write_parquet(folder / f"{name}.parquet")
+    for law, fit in fits.items():
+        (folder / f"{law}.json").write_text(json.dumps(fit))
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_what_a_module_requires_is_what_the_registry_says(name: str) -> None:
+    assert FIGURES[name].requires == importlib.import_module(FIGURES[name].module).REQUIRES
+    assert (ROOT / "workflow" / "report" / f"{name}.rst").exists()
+
+
+def test_a_study_has_the_figures_of_its_runs_and_laws() -> None:
+    assert drawable({"size"}, {"power-n"}) == [name for name in FIGURES if name[:5] in ("fig01", "fig02", "fig23")]
+    assert "fig02_learning_curves" in drawable({"size"}, set())
+    assert drawable({"data"}, {"kaplan-nd"}) == ["fig04_loss_vs_data", "fig09_overfitting"]
+
+
+def test_the_registry_needs_nothing_heavy() -> None:
+    code = "import sys, scalinglaws.figures.registry as r; print(sorted(set(sys.modules) & {'matplotlib', 'polars', 'numpy'}))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=_env(), check=True)
+    assert out.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("sizes", [[], [24576]], ids=["no runs", "one size"])
+@pytest.mark.parametrize("name", FIGURES)
+def test_little_data_draws_a_figure_that_says_so(name: str, sizes: list[int]) -> None:
+    tables, fits = planted.study(sizes=sizes, datasets=[])
+    figure = draw(name, tables, fits)
+    if sizes and name == "fig02_learning_curves":  # learning curves of one size are all there
+        assert "not resolved" not in words(figure)
+    else:
+        assert "not resolved" in words(figure)
+    style.plt.close(figure)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_missing_fit_is_said(name: str, study: tuple) -> None:
+    if not FIGURES[name].laws:
+        return
+    figure = draw(name, study[0], {})
+    assert "this study has no fit of" in words(figure)
+    style.plt.close(figure)
+
+
+def test_pictures_show_the_fitted_points_and_no_diverged_run(study: tuple) -> None:
+    tables, fits = study
+    figure = draw("fig01_compute_data_parameters", tables, fits)
+    drawn = [x for line in figure.axes[2].containers for x in line.lines[0].get_xdata()]
+    assert sorted(drawn) == sorted(point["n_params"] for point in fits["power-n"]["points"])
+    assert "diverged" not in {run for piece in learning.segments(tables["curves"], tables["runs"]) for run in piece.rows["run"]}
+    estimate = fits["power-n"]["parameters"]["alpha_N"]["estimate"]
+    assert f"{estimate:.3f}" in words(figure)
+    style.plt.close(figure)
+
+
+def test_the_line_of_a_power_law_needs_no_scale(study: tuple) -> None:
+    fit = json.loads(json.dumps(study[1]["power-n"]))
+    fit["parameters"]["N_c"]["estimate"] = None
+    with style.style():
+        figure, (axis,) = style.panels(3, 3)
+        fitted.draw_power_law(axis, fit, "power-n", "red", "L(N)")
+    x, y = (np.asarray(values) for values in axis.lines[0].get_data())
+    seen = fitted.points(fit)
+    assert np.allclose(np.exp(np.interp(np.log(seen["n_params"]), np.log(x), np.log(y))), seen["predicted"], rtol=1e-9)
+    style.plt.close(figure)
+
+
+def test_budgets_share_one_stable_phase(study: tuple) -> None:
+    tables = study[0]
+    pieces = learning.segments(tables["curves"], tables["runs"])
+    sizes = len(planted.SIZES[::2])
+    assert sum(not piece.branch for piece in pieces) == sizes
+    assert sum(piece.branch for piece in pieces) == sizes * len(planted.BUDGETS)
+    for piece in pieces:
+        assert piece.rows["step"].is_unique().all() and piece.rows["step"].is_sorted()
+    cosine = tables["runs"].with_columns(schedule=polars.lit("cosine"))
+    assert not any(piece.branch for piece in learning.segments(tables["curves"], cosine))
+
+
+def test_overfitting_is_the_planted_equation() -> None:
+    points = [(n, d) for n in (2000, 50_000) for d in (40_000, 400_000, planted.WHOLE)]
+    loss = [float(planted.loss_nd(n, d)) for n, d in points]
+    data = polars.DataFrame(
+        {
+            "run": [f"{n}-{d}" for n, d in points],
+            "n_params": [n for n, _ in points],
+            "dataset_tokens": [d for _, d in points],
+            "loss": loss,
+            "loss_stderr": [0.01] * len(points),
+        }
+    )
+    runs = data.select(id="run", n_params="n_params", loss="loss").with_columns(
+        tokens=1, stop=polars.lit("early"), status=polars.lit("ok"), dataset_limited=data["dataset_tokens"] < planted.WHOLE
+    )
+    found = overfitting(data, runs)
+    expected = [planted.loss_nd(n, d) / planted.loss_nd(n, planted.WHOLE) - 1 for n, d in points if d < planted.WHOLE]
+    assert np.allclose(found["delta"], expected, rtol=1e-12)
+    ratio = np.array(expected) + 1
+    assert np.allclose(found["delta_stderr"], ratio * 0.01 * np.hypot(1 / found["loss"], 1 / found["loss_whole"]))
+
+
+def test_logarithm_agrees_with_scipy() -> None:
+    n = np.geomspace(1e3, 1e6, 9)
+    loss = (4e8 / n) ** 0.07 * np.exp(np.random.default_rng(1).normal(0, 0.01, 9))
+    start = np.polyfit(np.log(n), loss, 1)
+    (slope, level), _ = curve_fit(lambda x, a, b: np.log(b + a * x), np.log(n), np.log(loss), p0=start)
+    assert np.allclose(fit_logarithm(n, loss)(n), level + slope * np.log(n), rtol=1e-6)
+
+
+def test_not_resolved_is_told_from_the_numbers_and_the_flags(study: tuple) -> None:
+    fit = json.loads(json.dumps(study[1]["power-n"]))
+    assert fitted.unresolved(fit, "power-n", ("alpha_n",)) is None
+    fit["flags"] = ["Only 4 trunks: intervals are widened for it (Student's t), and are rough."]
+    assert fitted.unresolved(fit, "power-n", ("alpha_n",)) is None
+    fit["flags"].append("Not identified: n_params varies by a factor of 1.5 only.")
+    assert fitted.unresolved(fit, "power-n", ("alpha_n",)) == (
+        "not resolved: Not identified: n_params varies by a factor of 1.5 only"
+    )
+    fit["parameters"]["alpha_N"]["ci_low"] = -0.01
+    assert "includes 0" in str(fitted.unresolved(fit, "power-n", ("alpha_n",)))
+
+
+def test_exponents_table_and_sentences(study: tuple, tmp_path: Path) -> None:
+    fits = study[1]
+    table = exponents.exponents(fits)
+    joint = table.filter((polars.col("law") == "kaplan-nd") & (polars.col("parameter") == "alpha_D")).row(0, named=True)
+    assert joint["estimate"] == planted.ALPHA_D and joint["verdict"] == "Agrees: the published 0.103 lies inside the interval."
+    joint = table.filter((polars.col("law") == "kaplan-nd") & (polars.col("parameter") == "alpha_N")).row(0, named=True)
+    assert joint["verdict"].startswith("Disagrees: the published 0.076 lies above the interval; ours is 0.82 times")
+    assert not table["parameter"].str.ends_with("_c").any()
+    exponents.write(table, tmp_path / "a.parquet", tmp_path / "a.md")
+    exponents.write(exponents.exponents(fits), tmp_path / "b.parquet", tmp_path / "b.md")
+    assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
+    assert polars.read_parquet(tmp_path / "a.parquet").equals(table)
+    assert exponents.NOTE in (tmp_path / "a.md").read_text()
+    bare = exponents.exponents({"power-n": {"flags": ["Not fitted: 1 point"], "parameters": {}, "published": {"alpha_N": 0.076}}})
+    assert bare.row(0, named=True)["verdict"] == "Not resolved: Not fitted: 1 point."
+
+
+def test_mistakes_are_named(tmp_path: Path) -> None:
+    def figure(name: str) -> None:
+        parser = argparse.ArgumentParser()
+        command.add_figure_arguments(parser)
+        paths = ["--tables", str(tmp_path), "--fits", str(tmp_path), "--out-svg", str(tmp_path / "a.svg")]
+        command.main_figure(parser.parse_args(["--name", name, *paths, "--out-png", str(tmp_path / "a.png")]))
+
+    with pytest.raises(StudyError, match="no figure 'fig99'"):
+        figure("fig99")
+    with pytest.raises(StudyError, match=r"runs\.parquet does not exist"):
+        figure("fig02_learning_curves")
+    (tmp_path / "runs.parquet").write_text("no table")
+    with pytest.raises(StudyError, match=r"runs\.parquet is not a readable Parquet table"):
+        figure("fig02_learning_curves")
+    (tmp_path / "power-n.json").write_text("{")
+    with pytest.raises(StudyError, match=r"power-n\.json is not JSON"):
+        command.read_fit(tmp_path / "power-n.json")
+
+
+DRAW = """
+import argparse, sys
+from scalinglaws.figures import command
+from scalinglaws.figures.registry import FIGURES
+folder, out = sys.argv[1:3]
+for name in FIGURES:
+    parser = argparse.ArgumentParser()
+    command.add_figure_arguments(parser)
+    files = ["--out-svg", f"{out}/{name}.svg", "--out-png", f"{out}/{name}.png"]
+    command.main_figure(parser.parse_args(["--name", name, "--tables", folder, "--fits", folder, *files]))
+"""
+
+
+def _env(**more: str) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT / "workflow"), "OMP_NUM_THREADS": "1", **more}
+
+
+def test_drawn_again_by_another_process_every_byte_is_the_same(tmp_path: Path, study: tuple) -> None:
+    write_study(tmp_path / "study", *study)
+    (tmp_path / "matplotlibrc").write_text("font.size: 20\nsavefig.dpi: 30\nlines.linewidth: 9\n")
+    for out, settings in (("a", {"PYTHONHASHSEED": "1"}), ("b", {"PYTHONHASHSEED": "2", "MATPLOTLIBRC": str(tmp_path)})):
+        (tmp_path / out).mkdir()
+        environment = _env(MPLCONFIGDIR=str(tmp_path / "cache"), **settings)
+        subprocess.run([sys.executable, "-c", DRAW, str(tmp_path / "study"), str(tmp_path / out)], env=environment, check=True)
+    drawn = sorted(path.name for path in (tmp_path / "a").iterdir())
+    assert drawn == sorted(f"{name}.{suffix}" for name in FIGURES for suffix in ("png", "svg"))
+    for name in drawn:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes(), name
