@@ -1,4 +1,4 @@
-"""The batched solver against a loop of scipy's L-BFGS-B over the same starts and resamples; both in this run, on one core.
+"""The batched solver against a loop of scipy's L-BFGS-B over the same starts and resamples; CPU seconds, both in this run.
 
 ``PYTHONPATH=workflow python tests/benchmarks/fit_speed.py [--starts 500] [--resamples 1000] [--scipy-starts 50] …``
 The loop is timed on the first ``--scipy-starts`` and ``--scipy-resamples`` of each and scaled up. L-BFGS-B gets the
@@ -57,18 +57,18 @@ def main() -> None:
     starts = grid[rng.integers(len(grid), size=args.starts)] + 0.05 * rng.standard_normal((args.starts, 5))
     weights = rng.multinomial(len(y), ones / len(y), size=args.resamples).astype(float)
 
-    began = time.perf_counter()
+    began = time.process_time()
     fit = best_fit(law, x, y, goal, starts)
-    middle = time.perf_counter()
+    middle = time.process_time()
     batch = solve(law, z, y, np.repeat(fit.theta[None], args.resamples, axis=0), goal, weights, warm=True)
-    ended = time.perf_counter()
+    ended = time.process_time()
 
     some, few = args.scipy_starts, args.scipy_resamples
-    loop_began = time.perf_counter()
+    loop_began = time.process_time()
     by_start = [scipy_fit(z, y, start, ones, goal.delta) for start in starts[:some]]
-    loop_middle = time.perf_counter()
+    loop_middle = time.process_time()
     by_resample = np.array([scipy_fit(z, y, fit.theta, row, goal.delta) for row in weights[:few]])
-    loop_ended = time.perf_counter()
+    loop_ended = time.process_time()
 
     times = {
         "starts": (middle - began, (loop_middle - loop_began) * args.starts / some),

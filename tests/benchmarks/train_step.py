@@ -2,25 +2,28 @@
 
     PYTHONPATH=workflow:tests python tests/benchmarks/train_step.py [--seconds 6] [--threads 1]
 
-The two take turns within one process, step by step, and processor time is counted, not wall time, so that other processes
-on the machine disturb the ratio little; it is the median over pairs.
+The two are processes that take turns, step by step, and processor time is counted, not wall time, so that whatever else runs
+disturbs the ratio little: it is the median over pairs.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import statistics
 import time
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from unit.small_runs import small_spec
 
+from scalinglaws.device import prepare
 from scalinglaws.models.count import n_params
 from scalinglaws.models.transformer import build
 from scalinglaws.optim import AdamW
+from unit.small_runs import small_spec
 
 SHAPES = ((1, 8, 1), (1, 16, 1), (2, 16, 1), (2, 32, 2), (3, 48, 3), (4, 64, 4), (5, 128, 4))
 N_CTX, BATCH_TOKENS, N_VOCAB, RATE = 128, 2048, 256, 1e-3
@@ -98,22 +101,52 @@ def own_step(n_layer: int, d_model: int, n_heads: int) -> Callable[[Tensor, Tens
     return step
 
 
-def compare(n_layer: int, d_model: int, n_heads: int, seconds: float) -> tuple[float, float, float, int]:
-    """Median seconds of a plain step and of ours, the median of the pairs' ratios, and the number of pairs."""
-    steps = plain_step(n_layer, d_model, n_heads), own_step(n_layer, d_model, n_heads)
+def worker(plain: bool, shape: tuple[int, int, int], threads: int, turns: Connection) -> None:
+    """Take a step whenever told to and answer with its processor seconds; None ends."""
+    if plain:
+        torch.set_num_threads(threads)
+        torch.set_flush_denormal(True)
+    else:
+        prepare(threads, "cpu")
+    torch.manual_seed(0)
+    step = plain_step(*shape) if plain else own_step(*shape)
     batch = torch.randint(N_VOCAB, (BATCH_TOKENS // N_CTX, N_CTX + 1))
-    times: list[tuple[float, float]] = []
+    while turns.recv() is not None:
+        began = time.process_time()
+        step(batch[:, :-1], batch[:, 1:])
+        turns.send(time.process_time() - began)
+
+
+def compare(shape: tuple[int, int, int], seconds: float, threads: int) -> tuple[float, float, float, int]:
+    """Median seconds of a plain step and of ours, the median of the pairs' ratios, and the number of pairs."""
+    spawn = multiprocessing.get_context("spawn")
+    ends, processes = [], []
+    for plain in (True, False):
+        ours, theirs = spawn.Pipe()
+        processes.append(spawn.Process(target=worker, args=(plain, shape, threads, theirs), daemon=True))
+        processes[-1].start()
+        ends.append(ours)
+    pairs: list[list[float]] = []
+    for _ in range(3):  # first steps allocate and choose kernels
+        _pair(ends)
     end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(times) < 5:
-        pair = []
-        for step in steps:
-            began = time.process_time()
-            step(batch[:, :-1], batch[:, 1:])
-            pair.append(time.process_time() - began)
-        times.append((pair[0], pair[1]))
-    times = times[2:]
-    plain, own = zip(*times, strict=True)
-    return statistics.median(plain), statistics.median(own), statistics.median(p / o for p, o in times), len(times)
+    while time.perf_counter() < end or len(pairs) < 5:
+        pairs.append(_pair(ends))
+    for one in ends:
+        one.send(None)
+    for process in processes:
+        process.join()
+    plain_times, own_times = zip(*pairs, strict=True)
+    ratio = statistics.median(p / o for p, o in pairs)
+    return statistics.median(plain_times), statistics.median(own_times), ratio, len(pairs)
+
+
+def _pair(ends: list[Connection]) -> list[float]:
+    times = []
+    for one in ends:
+        one.send("step")
+        times.append(float(one.recv()))
+    return times
 
 
 def main() -> None:
@@ -122,12 +155,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=6.0, help="time for each size")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    torch.set_flush_denormal(True)
-    torch.manual_seed(0)
     print("N         layers x d_model   plain tokens/s   ours tokens/s   ratio   pairs")
     for n_layer, d_model, n_heads in SHAPES:
-        plain, own, ratio, pairs = compare(n_layer, d_model, n_heads, args.seconds)
+        plain, own, ratio, pairs = compare((n_layer, d_model, n_heads), args.seconds, args.threads)
         n = n_params(n_layer, d_model, 4 * d_model, d_model)
         speeds = f"{BATCH_TOKENS / plain:14,.0f}  {BATCH_TOKENS / own:14,.0f}"
         print(f"{n:<9} {n_layer}x{d_model:<16} {speeds}   {ratio:5.2f}   {pairs}", flush=True)

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from unit.small_runs import small_spec, write_tokens
 
 from scalinglaws import evaluate
 from scalinglaws.checkpoint import write_json, write_tensors
@@ -18,6 +17,7 @@ from scalinglaws.data import Split, windows
 from scalinglaws.errors import StudyError
 from scalinglaws.models.transformer import build
 from scalinglaws.spec import canonical
+from unit.small_runs import small_spec, write_tokens
 
 
 @pytest.fixture

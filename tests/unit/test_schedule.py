@@ -6,10 +6,10 @@ import dataclasses
 import math
 
 import pytest
-from unit.small_runs import small_spec
 
 from scalinglaws.errors import StudyError
 from scalinglaws.schedule import is_eval_step, is_validation_step, learning_rate, phase
+from unit.small_runs import small_spec
 
 
 def rates(schedule: str, **changes: float) -> list[float]:

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from unit.small_runs import N_VOCAB, small_spec, write_tokens
 
 from scalinglaws.data import Batches
 from scalinglaws.errors import StudyError
 from scalinglaws.spec import RunSpec, canonical
 from scalinglaws.train import Trainer, train, train_rung
+from unit.small_runs import N_VOCAB, small_spec, write_tokens
 
 OUTPUTS = ("metrics.json", "curve.jsonl", "model.safetensors")
 STAGE = """

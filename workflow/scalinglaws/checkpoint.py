@@ -63,7 +63,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
 def _hash(tensors: dict[str, Tensor]) -> str:
     total = hashlib.sha256()
     for name in sorted(tensors):
-        total.update(tensors[name].numpy())
+        total.update(memoryview(tensors[name].numpy()))
     return total.hexdigest()
 
 
@@ -96,9 +96,7 @@ def found(folder: Path, prefix: str) -> list[tuple[int, Path]]:
     return sorted((int(match[1]), path) for path in names if (match := pattern.fullmatch(path.name)))
 
 
-def latest(
-    folder: Path, prefix: str, spec_id: str, most: int | None = None
-) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+def latest(folder: Path, prefix: str, spec_id: str, most: int | None = None) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     """The valid state with the largest step, at most ``most``; None if there is none.
 
     A file that is not valid gives one line on stderr, and the one before it is tried.

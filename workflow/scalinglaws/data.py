@@ -64,9 +64,7 @@ def windows(tokens: np.ndarray, n_ctx: int, limit: int | None = None) -> np.ndar
     count = max(0, (len(tokens) - 1) // n_ctx)
     count = count if limit is None else min(count, limit // n_ctx)
     item = tokens.itemsize
-    return np.lib.stride_tricks.as_strided(
-        np.asarray(tokens), (count, n_ctx + 1), (n_ctx * item, item), writeable=False
-    )
+    return np.lib.stride_tricks.as_strided(np.asarray(tokens), (count, n_ctx + 1), (n_ctx * item, item), writeable=False)
 
 
 class Split:

@@ -1,6 +1,6 @@
 """Losses of a model on held-out text, and the stage that measures a trained run on any number of corpora.
 
-    python -m scalinglaws evaluate --run results/runs/ID --tokens results/tokens/CORPUS/TOKENIZER … --out FILE.json
+python -m scalinglaws evaluate --run results/runs/ID --tokens results/tokens/CORPUS/TOKENIZER … --out FILE.json
 """
 
 from __future__ import annotations

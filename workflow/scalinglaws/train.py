@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import platform
 import signal
 import time
@@ -25,6 +24,7 @@ from torch import Tensor
 
 from scalinglaws import checkpoint
 from scalinglaws.data import Batches, Split
+from scalinglaws.device import device_name, prepare
 from scalinglaws.errors import StudyError
 from scalinglaws.evaluate import clustered_stderr, finite, mean_loss, token_losses
 from scalinglaws.models import count
@@ -175,23 +175,6 @@ def resume(trainer: Trainer, kept: checkpoint.Checkpoints, rungs: Path | None, r
         trainer.restore(*max(states, key=lambda state: state[1]["step"]))
 
 
-def prepare(spec: RunSpec, device: str) -> str:
-    """Set threads and determinism for a process; returns cpu or cuda. Raises StudyError for cuda where there is none."""
-    if device == "cuda" and not torch.cuda.is_available():
-        raise StudyError("--device cuda, but PyTorch finds no GPU: use --device auto or cpu")
-    device = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    torch.set_num_threads(spec.threads)
-    if torch.get_num_interop_threads() != 1:
-        torch.set_num_interop_threads(1)
-    torch.set_flush_denormal(True)
-    if device == "cuda":
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True, warn_only=True)
-        # Deterministic mode would also fill every new tensor with NaN.
-        torch.utils.deterministic.fill_uninitialized_memory = False
-    return device
-
-
 def train(
     spec: RunSpec,
     tokens: Path,
@@ -210,7 +193,7 @@ def train(
     if spec.steps < 1:
         raise StudyError(f"run {spec.id} has {spec.tokens} tokens, less than one batch of {spec.batch_tokens}: raise tokens")
     began = time.monotonic()
-    device = prepare(spec, device)
+    device = prepare(spec.threads, device)
     trainer = Trainer(spec, tokens, device)
     kept = checkpoint.Checkpoints(out, "checkpoint-", checkpoint_seconds)
     rungs = trunk if spec.schedule == "wsd" and spec.stop == "budget" else None
@@ -267,15 +250,6 @@ def finish(trainer: Trainer, tokens: Path) -> dict[str, Any]:
     }
 
 
-def device_name(device: str) -> str:
-    """The accelerator's or the processor's name."""
-    if device == "cuda":
-        return torch.cuda.get_device_name()
-    cpu = Path("/proc/cpuinfo")
-    names = [line for line in cpu.read_text().splitlines() if line.startswith("model name")] if cpu.exists() else []
-    return names[0].partition(":")[2].strip() if names else platform.processor() or platform.machine()
-
-
 def train_rung(
     spec: RunSpec,
     tokens: Path,
@@ -292,7 +266,7 @@ def train_rung(
     """
     if spec.tokens or spec.schedule != "wsd":
         raise StudyError(f"{spec.id} is not a trunk: a rung needs a spec with schedule wsd and without tokens")
-    trainer = Trainer(spec, tokens, prepare(spec, device))
+    trainer = Trainer(spec, tokens, prepare(spec.threads, device))
     kept = checkpoint.Checkpoints(out.parent, f"partial-{step}-", checkpoint_seconds)
     resume(trainer, kept, out.parent, spec.id, step)
     progress = Progress(spec.id, out.parent, trainer.step, step, spec.batch_tokens, log)

@@ -47,7 +47,7 @@ def _compute(
     if not envelope.is_empty():
         axis.plot(envelope["flops"], envelope["loss"], color="black", linewidth=0.9, label="envelope of the curves", zorder=3)
     for n_params, group in finals.group_by("n_params", maintain_order=True):
-        fitted.error_bars(axis, group, "flops", scale(float(n_params[0])), zorder=6)  # type: ignore[arg-type]
+        fitted.error_bars(axis, group, "flops", scale(float(n_params[0])), zorder=6)
     fitted.draw_power_law(axis, fits.get("power-c"), "power-c", style.FIT, "decayed runs")
     fitted.draw_power_law(axis, fits.get("envelope"), "envelope", style.SECOND, "envelope", linestyle=":", guide=False)
     shown = _settled(pieces, finals)
@@ -71,7 +71,7 @@ def _against(axis: Axes, fits: dict[str, fitted.Fit], law: str, data: polars.Dat
     form = fitted.POWER_LAWS[law]
     data = data.drop_nulls(form.x)
     for n_params, group in data.group_by("n_params", maintain_order=True):
-        fitted.error_bars(axis, group, form.x, scale(float(n_params[0] or 1)))  # type: ignore[arg-type]
+        fitted.error_bars(axis, group, form.x, scale(float(n_params[0] or 1)))
     fitted.draw_power_law(axis, fits.get(law), law, style.FIT, f"L({form.symbol})")
     style.loss_axis(axis, data["loss"].to_numpy())
     style.log_axis(axis, data[form.x].to_numpy(), label)

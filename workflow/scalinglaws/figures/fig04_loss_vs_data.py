@@ -20,8 +20,8 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
     data = fitted.points(fit, tables["runs"]).drop_nulls(["n_params", "dataset_tokens"])
     scale = style.Scale([int(n) for n in data["n_params"]], "N (non-embedding parameters)")
     for (n_params,), group in data.group_by("n_params", maintain_order=True):
-        fitted.error_bars(axis, group, "dataset_tokens", scale(float(n_params)))  # type: ignore[arg-type]
-        _curve(axis, fit, float(n_params), data["dataset_tokens"].to_numpy(), scale)  # type: ignore[arg-type]
+        fitted.error_bars(axis, group, "dataset_tokens", scale(float(n_params)))
+        _curve(axis, fit, float(n_params), data["dataset_tokens"].to_numpy(), scale)
     style.loss_axis(axis, data["loss"].to_numpy())
     style.log_axis(axis, data["dataset_tokens"].to_numpy(), "D (tokens in the training set)")
     doubt = fitted.unresolved(fit, "kaplan-nd", fitted.JOINT)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import polars
 from matplotlib.axes import Axes
@@ -22,11 +24,12 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
     fit = fits.get("kaplan-nd")
     data = fitted.points(fit, tables["runs"]).drop_nulls(["n_params", "dataset_tokens"])
     scale = style.Scale([int(d) for d in data["dataset_tokens"]], "D (tokens in the training set)", "plasma")
+    sizes = data["n_params"].to_numpy()
     for (tokens,), group in data.group_by("dataset_tokens", maintain_order=True):
-        colour = scale(float(tokens))  # type: ignore[arg-type]
+        colour = scale(float(tokens))
         fitted.error_bars(left, group, "n_params", colour)
-        x = np.geomspace(data["n_params"].min() / 1.3, data["n_params"].max() * 1.3, 100)  # type: ignore[operator]
-        loss = fitted.kaplan_nd(fit, x, float(tokens))  # type: ignore[arg-type]
+        x = np.geomspace(sizes.min() / 1.3, sizes.max() * 1.3, 100)
+        loss = fitted.kaplan_nd(fit, x, float(tokens))
         if loss is not None:
             left.plot(x, loss, "--", color=colour, linewidth=0.9, zorder=3)
     style.loss_axis(left, data["loss"].to_numpy())
@@ -84,7 +87,7 @@ def _collapse(axis: Axes, fit: fitted.Fit | None, data: polars.DataFrame, scale:
     x = n_params**power / tokens
     for index, token in enumerate(tokens):
         error = style.Z95 * (data["delta_stderr"][index] or 0.0)
-        options = {"fmt": "o", "markersize": 3.6, "elinewidth": 0.7, "color": scale(float(token)), "zorder": 5}
+        options: dict[str, Any] = {"fmt": "o", "markersize": 3.6, "elinewidth": 0.7, "color": scale(float(token)), "zorder": 5}
         axis.errorbar(x[index], data["delta"][index], yerr=error, **options)
     _predictions(axis, fit, data, x)
     axis.axhline(0, color="0.5", linewidth=0.6)

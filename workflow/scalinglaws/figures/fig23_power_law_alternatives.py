@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars
@@ -101,7 +102,13 @@ def _law(left: Axes, right: Axes, law: Alternative, data: polars.DataFrame) -> N
     residual = 100 * (loss / predict(n) - 1)
     error = 100 * style.Z95 * (data["loss_stderr"].fill_null(0.0).to_numpy() / loss) if law.fit is fit_power else None
     label = f"{law.label.split(' $')[0]}: {rms(n, loss, law):.2g} % rms"
-    options = {"linestyle": law.linestyle, "marker": law.marker, "markersize": 3.6, "linewidth": 0.8, "elinewidth": 0.7}
+    options: dict[str, Any] = {
+        "linestyle": law.linestyle,
+        "marker": law.marker,
+        "markersize": 3.6,
+        "linewidth": 0.8,
+        "elinewidth": 0.7,
+    }
     right.errorbar(n, residual, yerr=error, color=law.colour, label=label, **options)
 
 

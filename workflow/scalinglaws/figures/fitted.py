@@ -178,7 +178,7 @@ def draw_power_law(
 def error_bars(axis: Axes, data: polars.DataFrame, x: str, colour: Any, label: str | None = None, **more: Any) -> None:
     """Markers at the losses of ``data`` with ±1.96 standard errors of the test loss where they are known."""
     half = style.Z95 * data["loss_stderr"].fill_null(0.0).to_numpy()
-    options = {"fmt": "o", "markersize": 3.6, "elinewidth": 0.7, "capsize": 0, "zorder": 5} | more
+    options: dict[str, Any] = {"fmt": "o", "markersize": 3.6, "elinewidth": 0.7, "capsize": 0, "zorder": 5} | more
     axis.errorbar(data[x].to_numpy(), data["loss"].to_numpy(), yerr=half, color=colour, label=label, **options)
 
 

@@ -223,7 +223,7 @@ def _minimise(
     damping: float,
     tolerance: float,
     iterations: int,
-) -> tuple[Array, np.ndarray]:
+) -> _State:
     b, p = theta.shape
     state = _State(
         theta.copy(), np.empty(b), np.empty((b, p)), np.empty((b, p, p)), np.empty((b, p, p)),
@@ -317,10 +317,10 @@ def best_fit(law: Law, log_variables: Array, log_loss: Array, objective: Objecti
     grid = law.starts(log_loss) if starts is None else starts
     found = solve(law, z, log_loss, grid, objective)
     best = int(np.argmin(found.value))
-    polished = solve(law, z, log_loss, found.theta[best : best + 1], objective, warm=True, tolerance=0.0, iterations=40)
     theta, value, converged = found.theta[best], found.value[best], bool(found.converged[best])
-    if polished.value[0] <= value:
-        theta, value = polished.theta[0], polished.value[0]
-        converged = converged or bool(polished.converged[0])
+    if objective.name != "absolute":  # its last steps are as fine as its kinks allow
+        polished = solve(law, z, log_loss, theta[None], objective, warm=True, tolerance=0.0, iterations=40)
+        if polished.value[0] <= value:
+            theta, value = polished.theta[0], polished.value[0]
     natural = law.natural(theta[None], centre)[0]
     return Fit(law, objective, theta, natural, float(value), converged, len(grid), centre, z, log_loss)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from scalinglaws.models.transformer import Transformer
 
 # oneDNN sets up a primitive in each call: below this many multiply-adds, BLAS is done sooner.
-ONEDNN_WORK = 1 << 22
+ONEDNN_WORK = 1 << 21
 # Queries at once: a block sees the keys up to its own end alone.
 QUERY_BLOCK = 64
 # Probabilities of a long context are too many to keep: SDPA computes them twice instead.
