@@ -28,7 +28,7 @@ import sys
 from pathlib import Path
 from scalinglaws.spec import read_spec
 from scalinglaws.train import train
-train(read_spec(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), device="cpu", checkpoint_seconds=0.2)
+train(read_spec(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), device="cpu", checkpoint_seconds=0.0)
 """
 
 
@@ -75,7 +75,7 @@ def test_from_a_rung_equals_from_nothing(tokens: Path, tmp_path: Path, changes: 
 
 
 def test_kill_resumes_to_the_same_bytes(tokens: Path, tmp_path: Path) -> None:
-    spec = small_spec(tokens=64 * 600, stop="early", patience=1000)
+    spec = small_spec(tokens=64 * 200, stop="early", patience=1000)
     trained(spec, tokens, tmp_path / "whole")
     out = tmp_path / "killed"
     out.mkdir()
@@ -92,7 +92,7 @@ def test_kill_resumes_to_the_same_bytes(tokens: Path, tmp_path: Path) -> None:
     newest.write_bytes(newest.read_bytes()[:-100])
     trained(spec, tokens, out)
     assert same_outputs(tmp_path / "whole", out)
-    assert json.loads((out / "timing.json").read_text())["attempts"] == 2  # the truncated one knew of the other
+    assert json.loads((out / "timing.json").read_text())["attempts"] in (2, 3)  # the truncated one may know more
     assert not list(out.glob("checkpoint-*"))
 
 
@@ -169,11 +169,12 @@ def test_a_failing_compiler_falls_back(tokens: Path, monkeypatch: pytest.MonkeyP
     def broken(*args: Any) -> None:
         raise RuntimeError("no compiler")
 
-    compiled, eager = Trainer(small_spec(), tokens), Trainer(small_spec(), tokens)
+    spec = small_spec(dropout=0.1)  # without dropout a CPU has its own step
+    compiled, eager = Trainer(spec, tokens), Trainer(spec, tokens)
     monkeypatch.setattr(torch, "compile", lambda function: broken)
     compiled.model.compile()
     for trainer in (compiled, eager):
         trainer.update()
         trainer.update()
     assert capsys.readouterr().err.count("warning: torch.compile failed") == 1
-    assert torch.allclose(compiled.model.flat, eager.model.flat, atol=1e-6)
+    assert torch.equal(compiled.model.flat, eager.model.flat)

@@ -12,6 +12,7 @@ from snakemake.exceptions import WorkflowError
 PACKAGE = os.path.relpath(os.path.join(workflow.basedir, "workflow", "scalinglaws"))
 sys.path.insert(0, os.path.dirname(os.path.abspath(PACKAGE)))
 os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")])
+os.environ.setdefault("MPLCONFIGDIR", os.path.abspath("results/logs/matplotlib"))  # not the home directory
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [sys.path[0], os.environ.get("PYTHONPATH")]))
 
 from scalinglaws import ladder, spec
@@ -138,7 +139,8 @@ def fits_of_figure(wildcards):
 
 
 def modules_of_figure(wildcards):
-    return modules(f"figures/{wildcards.figure}.py", "figures/command.py", "figures/fitted.py", "figures/style.py")
+    shared = ["command", "fitted", "learning", "style"]
+    return modules(f"figures/{wildcards.figure}.py", *(f"figures/{name}.py" for name in shared))
 
 
 def exponents_of_study():

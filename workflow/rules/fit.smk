@@ -25,7 +25,7 @@ rule exponents:
     """Fitted exponents beside the published ones."""
     input:
         fits=expand("results/fits/{law}.json", law=STUDY.laws),
-        code=modules("figures/exponents.py", "tables.py"),
+        code=modules("figures/exponents.py", "figures/fitted.py", "tables.py"),
     output:
         fits="results/tables/fits.parquet",
         parquet="results/tables/exponents.parquet",

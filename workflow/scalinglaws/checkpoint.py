@@ -63,7 +63,7 @@ def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
 def _hash(tensors: dict[str, Tensor]) -> str:
     total = hashlib.sha256()
     for name in sorted(tensors):
-        total.update(memoryview(tensors[name].numpy()))
+        total.update(tensors[name].numpy().data)
     return total.hexdigest()
 
 

@@ -54,17 +54,20 @@ def add_exponents_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``exponents``."""
     parser.add_argument("--fits", required=True, type=Path, metavar="DIR", help="folder of the fits, LAW.json")
     parser.add_argument("--laws", required=True, nargs="*", metavar="LAW", help="the laws to compare, in this order")
-    parser.add_argument("--out-parquet", required=True, type=Path, metavar="FILE")
+    parser.add_argument("--out-fits", required=True, type=Path, metavar="FILE", help="every parameter of every fit (Parquet)")
+    parser.add_argument("--out-parquet", required=True, type=Path, metavar="FILE", help="the comparison (Parquet)")
     parser.add_argument("--out-md", required=True, type=Path, metavar="FILE")
 
 
 def main_exponents(args: argparse.Namespace) -> None:
-    """Write the table of exponents. Raises StudyError for a missing or unreadable fit."""
+    """Write the table of fits and that of exponents. Raises StudyError for a missing or unreadable fit."""
+    from scalinglaws import tables
     from scalinglaws.figures import exponents
 
     fits = {law: read_fit(args.fits / f"{law}.json") for law in args.laws}
     for path in (args.out_parquet, args.out_md):
         path.parent.mkdir(parents=True, exist_ok=True)
+    tables.write(exponents.fit_rows(fits), tables.FITS, args.out_fits)
     exponents.write(exponents.exponents(fits), args.out_parquet, args.out_md)
 
 

@@ -58,6 +58,20 @@ def exponents(fits: dict[str, Fit]) -> polars.DataFrame:
     return polars.DataFrame(rows, schema=SCHEMA)
 
 
+def fit_rows(fits: dict[str, Fit]) -> list[dict[str, Any]]:
+    """Rows of the table ``fits`` (tables.FITS): a parameter or derived exponent each; one without parameter where a law has none."""
+    rows = []
+    for law, fit in fits.items():
+        common = {"law": law, "n_points": fit["n_points"], "n_trunks": fit["n_trunks"], "r2": fit["r2"]}
+        common |= {"objective": fit["objective"]["value"], "held_out_error": fit["held_out"]["error"]}
+        common |= {"flags": "; ".join(fit["flags"])}
+        nothing = {"estimate": None, "stderr": None, "ci_low": None, "ci_high": None, "unit": None}
+        found = {**fit["parameters"], **fit.get("exponents", {})} or {None: nothing}
+        for name, value in found.items():
+            rows.append({**common, "parameter": name, "published": fit["published"].get(name)} | nothing | value)
+    return rows
+
+
 def _spelling(fit: Fit, name: str) -> str:
     for group in ("parameters", "exponents", "published"):
         for key in fit.get(group) or {}:
