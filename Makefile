@@ -42,7 +42,8 @@ lint: $(VENV)/installed-dev ## ruff, mypy, snakefmt, snakemake --lint
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/mypy workflow/scalinglaws
 	$(BIN)/snakefmt --check Snakefile workflow/rules
-	$(BIN)/snakemake --lint
+	# Its only complaint is that rules name no conda environment: the workflow runs in the one that Snakemake runs in.
+	! $(BIN)/snakemake --lint 2>&1 | grep '^    \* ' | grep -v 'Specify a conda environment'
 
 benchmark: $(VENV)/installed-dev ## speed of a training step, of the fits and of the DAG
 	for file in tests/benchmarks/*.py; do $(BIN)/python $$file || exit 1; done

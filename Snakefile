@@ -1,6 +1,5 @@
 """A scaling-law study of language models: corpus, tokens, a grid of trainings, evaluation, tables, fits, figures."""
 
-
 # A job on a cluster node parses this file again. By then config.yaml may have changed or be half saved:
 # there, nothing is read from it, and a run's spec comes from its file.
 if not workflow.remote_exec:
@@ -30,7 +29,7 @@ rule all:
     """Every run's outputs are named here, not only the figures: a new point is trained even where metadata is lost."""
     default_target: True
     input:
-        expand(RUN + "/metrics.json", run=STUDY.runs),
+        expand("results/runs/{run}/metrics.json", run=STUDY.runs),
         evaluations_of_study(),
         MANIFEST,
         expand("results/tables/{table}.parquet", table=TABLES),

@@ -14,7 +14,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from scalinglaws import tables
-
 from workflow.conftest import SMOKE, copy_workflow, environment
 
 DETERMINISTIC = (

@@ -8,21 +8,15 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-# The rules call `python`: the one that runs Snakemake, with the package of this checkout.
 PACKAGE = os.path.relpath(os.path.join(workflow.basedir, "workflow", "scalinglaws"))
 sys.path.insert(0, os.path.dirname(os.path.abspath(PACKAGE)))
-os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")])
-os.environ.setdefault("MPLCONFIGDIR", os.path.abspath("results/logs/matplotlib"))  # not the home directory
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [sys.path[0], os.environ.get("PYTHONPATH")]))
 
-from scalinglaws import ladder, spec
+from scalinglaws import environment, ladder, spec
 from scalinglaws.errors import StudyError
 from scalinglaws.figures import registry
 
-CORPUS = "results/corpora/{corpus}"
-TOKENS = "results/tokens/{corpus}/{tokenizer}"
-RUN = "results/runs/{run}"
-TRUNK = "results/trunks/{trunk}"
+environment.prepare()
+
 TABLES = ["runs", "curves", "evals", "timings"]
 
 

@@ -5,11 +5,11 @@ localrules:
 rule corpus_spec:
     """The identity of a corpus, for people and for jobs that start after config.yaml has changed."""
     output:
-        CORPUS + "/spec.json",
-    params:
-        spec=lambda wildcards: spec.canonical(STUDY.corpora[wildcards.corpus]),
+        "results/corpora/{corpus}/spec.json",
     log:
         "results/logs/corpus/{corpus}.spec.log",
+    params:
+        spec=lambda wildcards: spec.canonical(STUDY.corpora[wildcards.corpus]),
     shell:
         "printf '%s\\n' {params.spec:q} > {output:q} 2> {log:q}"
 
@@ -17,12 +17,12 @@ rule corpus_spec:
 rule corpus:
     """Text in: read the pinned sources, cut passages, shuffle, split, drop duplicates, measure near-duplicates."""
     input:
-        spec=ancient(CORPUS + "/spec.json"),
+        spec=ancient("results/corpora/{corpus}/spec.json"),
     output:
-        train=CORPUS + "/train.jsonl.zst",
-        validation=CORPUS + "/validation.jsonl.zst",
-        test=CORPUS + "/test.jsonl.zst",
-        report=CORPUS + "/report.json",
+        train="results/corpora/{corpus}/train.jsonl.zst",
+        validation="results/corpora/{corpus}/validation.jsonl.zst",
+        test="results/corpora/{corpus}/test.jsonl.zst",
+        report="results/corpora/{corpus}/report.json",
     log:
         "results/logs/corpus/{corpus}.log",
     benchmark:

@@ -6,10 +6,10 @@ rule evaluation_set:
     """The token folders that a run is evaluated on, for jobs that start after config.yaml has changed."""
     output:
         "results/evals/sets/{set}.txt",
-    params:
-        folders=lambda wildcards: STUDY.evaluation_sets[wildcards.set],
     log:
         "results/logs/evaluate/{set}.log",
+    params:
+        folders=lambda wildcards: STUDY.evaluation_sets[wildcards.set],
     shell:
         "printf '%s\\n' {params.folders:q} > {output:q} 2> {log:q}"
 
@@ -18,8 +18,8 @@ rule evaluate:
     """Loss of a run on other corpora, and by position in the context; corpora that were done before are not done again."""
     input:
         set=ancient("results/evals/sets/{set}.txt"),
-        metrics=ancient(RUN + "/metrics.json"),
-        weights=ancient(RUN + "/model.safetensors"),
+        metrics=ancient("results/runs/{run}/metrics.json"),
+        weights=ancient("results/runs/{run}/model.safetensors"),
         tokens=ancient(tokens_of_set),
     output:
         "results/evals/{run}/{set}.json",

@@ -7,12 +7,12 @@ rule figure:
     output:
         svg=report("results/figures/{figure}.svg", caption="../report/{figure}.rst", category="Figures"),
         png="results/figures/{figure}.png",
-    params:
-        laws=lambda wildcards: [law for law in registry.FIGURES[wildcards.figure].laws if law in STUDY.laws],
     log:
         "results/logs/figures/{figure}.log",
     benchmark:
         "results/logs/figures/{figure}.benchmark.tsv"
+    params:
+        laws=lambda wildcards: [law for law in registry.FIGURES[wildcards.figure].laws if law in STUDY.laws],
     shell:
         "python -m scalinglaws figure --name {wildcards.figure:q} --tables results/tables --fits results/fits --laws {params.laws:q}"
         " --out-svg {output.svg:q} --out-png {output.png:q} > {log:q} 2>&1"

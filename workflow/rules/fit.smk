@@ -6,15 +6,15 @@ rule fit:
         code=modules("laws/*.py"),
     output:
         "results/fits/{law}.json",
+    log:
+        "results/logs/fit/{law}.log",
+    benchmark:
+        "results/logs/fit/{law}.benchmark.tsv"
     params:
         objective=STUDY.fits.objective,
         delta=STUDY.fits.delta,
         bootstrap=STUDY.fits.bootstrap,
         seed=STUDY.fits.seed,
-    log:
-        "results/logs/fit/{law}.log",
-    benchmark:
-        "results/logs/fit/{law}.benchmark.tsv"
     shell:
         "python -m scalinglaws fit --law {wildcards.law:q} --table {input.runs:q} --curves {input.curves:q}"
         " --objective {params.objective} --delta {params.delta} --bootstrap {params.bootstrap} --seed {params.seed}"
@@ -30,12 +30,12 @@ rule exponents:
         fits="results/tables/fits.parquet",
         parquet="results/tables/exponents.parquet",
         markdown=report("results/tables/exponents.md", caption="../report/exponents.rst", category="Exponents"),
-    params:
-        laws=STUDY.laws,
     log:
         "results/logs/exponents.log",
     benchmark:
         "results/logs/exponents.benchmark.tsv"
+    params:
+        laws=STUDY.laws,
     shell:
         "python -m scalinglaws exponents --fits results/fits --laws {params.laws:q} --out-fits {output.fits:q}"
         " --out-parquet {output.parquet:q} --out-md {output.markdown:q} > {log:q} 2>&1"

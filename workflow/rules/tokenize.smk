@@ -6,10 +6,10 @@ rule tokenizer_spec:
     """The identity of a tokenizer."""
     output:
         "results/tokenizers/{tokenizer}/spec.json",
-    params:
-        spec=lambda wildcards: spec.canonical(STUDY.tokenizers[wildcards.tokenizer]),
     log:
         "results/logs/tokenizer/{tokenizer}.spec.log",
+    params:
+        spec=lambda wildcards: spec.canonical(STUDY.tokenizers[wildcards.tokenizer]),
     shell:
         "printf '%s\\n' {params.spec:q} > {output:q} 2> {log:q}"
 
@@ -27,19 +27,18 @@ rule tokenizer:
         "results/logs/tokenizer/{tokenizer}.benchmark.tsv"
     threads: 2
     shell:
-        "python -m scalinglaws tokenizer --spec {input.spec:q} --corpora results/corpora"
-        " --out {output:q} > {log:q} 2>&1"
+        "python -m scalinglaws tokenizer --spec {input.spec:q} --corpora results/corpora" " --out {output:q} > {log:q} 2>&1"
 
 
 rule tokenize:
     """Passages to flat token files."""
     input:
-        corpus=ancient(CORPUS + "/report.json"),
+        corpus=ancient("results/corpora/{corpus}/report.json"),
         tokenizer=ancient("results/tokenizers/{tokenizer}/tokenizer.json"),
     output:
-        meta=TOKENS + "/meta.json",
-        bins=multiext(TOKENS + "/", "train.bin", "validation.bin", "test.bin"),
-        starts=multiext(TOKENS + "/", "validation.starts.npy", "test.starts.npy"),
+        meta="results/tokens/{corpus}/{tokenizer}/meta.json",
+        bins=expand("results/tokens/{{corpus}}/{{tokenizer}}/{split}.bin", split=["train", "validation", "test"]),
+        starts=expand("results/tokens/{{corpus}}/{{tokenizer}}/{split}.starts.npy", split=["validation", "test"]),
     log:
         "results/logs/tokenize/{corpus}-{tokenizer}.log",
     benchmark:

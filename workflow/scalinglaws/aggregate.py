@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,7 @@ def external_rows(path: Path, columns: dict[str, str]) -> list[Row]:
 
     Raises StudyError where the file can't be read, or a column is missing or holds something else.
     """
-    readers = {".csv": pl.read_csv, ".parquet": pl.read_parquet, ".jsonl": pl.read_ndjson}
+    readers: dict[str, Callable[..., pl.DataFrame]] = {".csv": pl.read_csv, ".parquet": pl.read_parquet, ".jsonl": pl.read_ndjson}
     if path.suffix not in readers:
         raise StudyError(f"external_runs: {path} is none of {', '.join(readers)}")
     try:

@@ -181,23 +181,30 @@ class Settings(Strict):
     curve_tokens: Count = 2**15
 
 
-def _partial(name: str, doc: str, wrap: Any, **more: Any) -> type[Strict]:
+def _values(kind: Any) -> Any:
+    """The type of a list of at least one ``kind``."""
+    return Annotated[list[kind], Field(min_length=1)]  # type: ignore[valid-type]
+
+
+def _partial(name: str, doc: str, wrap: Any, **more: Any) -> Any:
     """The keys of Settings, each optional, its type wrapped (an override: the value; a grid axis: a list of values)."""
     fields: dict[str, Any] = {}
     for key, info in Settings.model_fields.items():
-        kind = Annotated[(info.annotation, *info.metadata)] if info.metadata else info.annotation
-        fields[key] = (wrap(kind), Field(default=None, description=info.description))
+        annotation: Any = info.annotation
+        for constraint in info.metadata:
+            annotation = Annotated[annotation, constraint]
+        fields[key] = (wrap(annotation), Field(default=None, description=info.description))
     return create_model(name, __base__=Strict, __doc__=doc, **fields, **more)
 
 
-Overrides = _partial("Overrides", "Any of the settings.", lambda kind: kind | None)
-Grid = _partial("Grid", "Lists of values; their product is run.", lambda kind: Annotated[list[kind], Field(min_length=1)] | None)
-Experiment = _partial(
+Overrides: Any = _partial("Overrides", "Any of the settings.", lambda kind: kind | None)
+Grid: Any = _partial("Grid", "Lists of values; their product is run.", lambda kind: _values(kind) | None)
+Experiment: Any = _partial(
     "Experiment",
     "One question: a grid (a product), points (a list) or both, and settings that differ from the defaults.",
     lambda kind: kind | None,
-    grid=(Grid | None, None),  # type: ignore[valid-type]
-    points=(list[Overrides], []),  # type: ignore[valid-type]
+    grid=(Grid | None, None),
+    points=(list[Overrides], []),
     evaluate=(list[str], []),
 )
 
@@ -232,8 +239,8 @@ class Config(Strict):
     study: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
     corpora: Annotated[dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")], CorpusConfig], Field(min_length=1)]
     tokenizer: TokenizerConfig = TokenizerConfig()
-    defaults: Overrides  # type: ignore[valid-type]
-    experiments: Annotated[dict[str, Experiment], Field(min_length=1)]  # type: ignore[valid-type]
+    defaults: Overrides
+    experiments: Annotated[dict[str, Experiment], Field(min_length=1)]
     ladder: Ladder = Ladder()
     fits: FitsConfig = FitsConfig()
     figures: Literal["all"] | list[str] = "all"

@@ -5,12 +5,18 @@ from __future__ import annotations
 import json
 from math import log
 from pathlib import Path
+from typing import Any
 
 from scalinglaws.config import PowerRate, Settings
 from scalinglaws.errors import StudyError
 from scalinglaws.models.count import n_params
 from scalinglaws.spec import CorpusSpec, RunSpec, TokenizerSpec, round_float, short
 
+COPIED = (
+    *("n_ctx", "batch_tokens", "micro_batch_tokens", "warmup_tokens", "eval_tokens", "curve_tokens"),
+    *("schedule", "stop", "optimizer", "precision", "threads", "seed"),
+)
+ROUNDED = ("beta1", "beta2", "weight_decay", "grad_clip", "dropout")
 HEAD_WIDTH = 16  # n_heads where none is given: as many heads of at least this width as divide d_attn
 
 
@@ -86,19 +92,8 @@ def resolve(s: Settings, corpus: CorpusSpec, tokenizer: TokenizerSpec, limit: in
     d_attn, d_ff = m.d_attn or m.d_model, m.d_ff or 4 * m.d_model
     early, wsd = s.stop == "early", s.schedule == "wsd"
     rate = resolve_rate(s, n_params(m.n_layer, m.d_model, d_ff, d_attn), tokens, where)
-    copied = (
-        "n_ctx",
-        "batch_tokens",
-        "warmup_tokens",
-        "schedule",
-        "precision",
-        "threads",
-        "seed",
-        "eval_tokens",
-        "curve_tokens",
-    )
-    copied += ("stop", "optimizer", "micro_batch_tokens")
-    floats = ("beta1", "beta2", "weight_decay", "grad_clip", "dropout")
+    given: dict[str, Any] = {key: getattr(s, key) for key in COPIED}
+    given |= {key: round_float(getattr(s, key)) for key in ROUNDED}
     spec = RunSpec(
         n_layer=m.n_layer,
         d_model=m.d_model,
@@ -112,8 +107,7 @@ def resolve(s: Settings, corpus: CorpusSpec, tokenizer: TokenizerSpec, limit: in
         decay=round_float(s.decay) if wsd else 0.0,
         dataset_tokens=None if s.dataset_tokens == "all" else s.dataset_tokens,
         patience=s.patience if early else 0,
-        **{key: getattr(s, key) for key in copied},
-        **{key: round_float(getattr(s, key)) for key in floats},
+        **given,
     )
     if wsd and spec.warmup_steps > spec.stable_steps:
         raise StudyError(

@@ -59,7 +59,7 @@ def exponents(fits: dict[str, Fit]) -> polars.DataFrame:
 
 
 def fit_rows(fits: dict[str, Fit]) -> list[dict[str, Any]]:
-    """Rows of the table ``fits`` (tables.FITS): a parameter or derived exponent each; one without parameter where a law has none."""
+    """Rows of the table ``fits``: one a parameter or derived exponent; a law without any has one row that says so."""
     rows = []
     for law, fit in fits.items():
         common = {"law": law, "n_points": fit["n_points"], "n_trunks": fit["n_trunks"], "r2": fit["r2"]}
