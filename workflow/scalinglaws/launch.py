@@ -64,7 +64,7 @@ def line(study: Study, now: Status, first: Status, seconds: float, results: Path
     current = [b for b in beats.values() if time.time() - b["time"] < 60]
     speed = sum(b["tokens_per_second"] for b in current)
     done = first.work_left - now.work_left
-    left = f"{now.work_left / done * seconds / 60:.0f} min left" if done > 0 and seconds > 2 * SECONDS else "ETA in a moment"
+    left = f"{now.work_left / done * seconds / 60:.0f} min left" if done > 0.02 * first.work_left else "ETA in a moment"
     training = ", ".join(
         f"{b['id'].rpartition('-')[0]} {b['step']}/{b['steps']}" + (f" loss {b['loss']:.3f}" if b["loss"] else "")
         for b in current
@@ -112,7 +112,8 @@ def run(configfile: Path, cores: int, more: list[str], results: Path) -> int:
 
 
 def wait(process: subprocess.Popen) -> int:
-    """Wait; an interrupt is passed on so that Snakemake stops its jobs and removes its lock."""
+    """Wait; an interrupt or SIGTERM makes Snakemake stop its jobs, which save, and remove its lock."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return process.wait()
     except KeyboardInterrupt:

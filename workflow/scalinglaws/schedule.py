@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from scalinglaws.spec import RunSpec
 
 # The validation loss of the first steps falls fast whatever the data: patience starts to count here.
-FIRST_VALIDATION_STEP = 8
+FIRST_VALIDATION_STEP = 32
 
 
 def phase(spec: RunSpec, step: int) -> str:
@@ -50,7 +50,7 @@ def _on_grid(step: int, per_octave: int) -> bool:
 
 
 def is_validation_step(spec: RunSpec, step: int) -> bool:
-    """Whether a run that stops early measures its validation loss after ``step`` updates: round(2^(k/8)) from 8 on."""
+    """Whether a run that stops early measures its validation loss after ``step`` updates: round(2^(k/8)) from 32 on."""
     return spec.stop == "early" and step >= FIRST_VALIDATION_STEP and _on_grid(step, 8)
 
 
