@@ -11,7 +11,7 @@ rule manifest:
     params:
         lines=STUDY.manifest,
     shell:
-        "printf '%s\\n' {params.lines:q} > {output:q} 2> {log:q}"
+        "printf '%s\\n' {params.lines:q} > {output:q}.part 2> {log:q} && mv {output:q}.part {output:q}"
 
 
 rule aggregate:

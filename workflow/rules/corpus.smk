@@ -11,7 +11,7 @@ rule corpus_spec:
     params:
         spec=lambda wildcards: spec.canonical(STUDY.corpora[wildcards.corpus]),
     shell:
-        "printf '%s\\n' {params.spec:q} > {output:q} 2> {log:q}"
+        "printf '%s\\n' {params.spec:q} > {output:q}.part 2> {log:q} && mv {output:q}.part {output:q}"
 
 
 rule corpus:

@@ -11,7 +11,7 @@ rule evaluation_set:
     params:
         folders=lambda wildcards: STUDY.evaluation_sets[wildcards.set],
     shell:
-        "printf '%s\\n' {params.folders:q} > {output:q} 2> {log:q}"
+        "printf '%s\\n' {params.folders:q} > {output:q}.part 2> {log:q} && mv {output:q}.part {output:q}"
 
 
 rule evaluate:

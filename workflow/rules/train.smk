@@ -12,7 +12,7 @@ rule run_spec:
     params:
         spec=lambda wildcards: spec.canonical(STUDY.runs[wildcards.run]),
     shell:
-        "printf '%s\\n' {params.spec:q} > {output:q} 2> {log:q}"
+        "printf '%s\\n' {params.spec:q} > {output:q}.part 2> {log:q} && mv {output:q}.part {output:q}"
 
 
 rule trunk_spec:
@@ -24,7 +24,7 @@ rule trunk_spec:
     params:
         spec=lambda wildcards: spec.canonical(STUDY.trunks[wildcards.trunk]),
     shell:
-        "printf '%s\\n' {params.spec:q} > {output:q} 2> {log:q}"
+        "printf '%s\\n' {params.spec:q} > {output:q}.part 2> {log:q} && mv {output:q}.part {output:q}"
 
 
 rule rung:

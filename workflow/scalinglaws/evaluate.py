@@ -16,9 +16,9 @@ import numpy as np
 import safetensors.torch
 import torch
 
-from scalinglaws.checkpoint import write_json
 from scalinglaws.data import Split
 from scalinglaws.errors import StudyError
+from scalinglaws.files import write_json
 from scalinglaws.models.transformer import Transformer, build
 from scalinglaws.spec import read_spec
 

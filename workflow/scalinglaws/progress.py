@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from scalinglaws.checkpoint import write_json
+from scalinglaws.files import write_json
 
 SECONDS = 10.0
 

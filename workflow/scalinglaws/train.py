@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scalinglaws import checkpoint
+from scalinglaws import checkpoint, files
 from scalinglaws.data import Batches, Split
 from scalinglaws.device import device_name, prepare
 from scalinglaws.errors import StudyError
@@ -203,14 +203,14 @@ def train(
     speed = progress.tokens_per_second(trainer.step)
     metrics = finish(trainer, tokens)
     if not (out / "spec.json").exists():
-        checkpoint.write_bytes(out / "spec.json", (canonical(spec) + "\n").encode())
+        files.write_bytes(out / "spec.json", (canonical(spec) + "\n").encode())
     rows = "".join(json.dumps(row, allow_nan=False) + "\n" for row in trainer.rows)
-    checkpoint.write_bytes(out / "curve.jsonl", rows.encode())
+    files.write_bytes(out / "curve.jsonl", rows.encode())
     checkpoint.write_tensors(out / "model.safetensors", trainer.model.params)
     timing = {"id": spec.id, "seconds": time.monotonic() - began, "tokens_per_second": speed, "device": device_name(device)}
     timing |= {"torch": torch.__version__, "python": platform.python_version(), "threads": spec.threads}
-    checkpoint.write_json(out / "timing.json", timing | {"attempts": kept.attempts})
-    checkpoint.write_json(out / "metrics.json", metrics)
+    files.write_json(out / "timing.json", timing | {"attempts": kept.attempts})
+    files.write_json(out / "metrics.json", metrics)
     checkpoint.prune(out, kept.prefix, keep=0)
     progress.say(f"{spec.id}: {metrics['status']}, test loss {metrics['loss']}")
 

@@ -12,6 +12,7 @@ import polars
 import pyarrow.parquet
 
 from scalinglaws.figures.fitted import Fit, parameter, published, unresolved
+from scalinglaws.files import write_bytes
 
 EXPONENTS: dict[str, tuple[str, ...]] = {
     "power-n": ("alpha_n",),
@@ -124,4 +125,4 @@ def _cell(value: float | None, form: str) -> str:
 def write(table: polars.DataFrame, parquet: str | Path, md: str | Path) -> None:
     """Both files; the same table gives the same bytes."""
     pyarrow.parquet.write_table(table.to_arrow(), str(parquet), compression="zstd")
-    Path(md).write_text(markdown(table), encoding="utf-8")
+    write_bytes(Path(md), markdown(table).encode())

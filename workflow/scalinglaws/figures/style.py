@@ -5,6 +5,7 @@ Every picture starts from matplotlib's own defaults, so neither a matplotlibrc n
 
 from __future__ import annotations
 
+import io
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
+from scalinglaws.files import write_bytes
 from scalinglaws.spec import short
 
 COLUMN = 3.5  # inches, one column of a paper
@@ -90,10 +92,16 @@ def save(figure: Figure, svg: str | Path, png: str | Path, pdf: str | Path | Non
         # Laid out once: the layout takes as long as the drawing, and the files then agree to the last coordinate.
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
-        figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-        figure.savefig(png, format="png", metadata={"Software": None})
-        if pdf:
-            figure.savefig(pdf, format="pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None})
+        metadata: dict[str, dict[str, None]] = {
+            "svg": {"Date": None, "Creator": None},
+            "png": {"Software": None},
+            "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+        }
+        for kind, path in (("svg", svg), ("png", png), ("pdf", pdf)):
+            if path:
+                drawn = io.BytesIO()
+                figure.savefig(drawn, format=kind, metadata=metadata[kind])
+                write_bytes(Path(path), drawn.getvalue())
     plt.close(figure)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from scalinglaws.errors import StudyError
+from scalinglaws.files import write_bytes
 from scalinglaws.laws.allocation import exponents
 from scalinglaws.laws.fit import OBJECTIVES, Fit, Objective, best_fit
 from scalinglaws.laws.forms import LAWS, Law
@@ -183,7 +184,7 @@ def main(args: argparse.Namespace) -> None:
         print(text, end="")
         return
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(text, encoding="utf-8")
+    write_bytes(args.out, text.encode())
 
 
 def _mapping(text: str) -> dict[str, str]:
