@@ -12,7 +12,7 @@ import safetensors
 import safetensors.torch
 import torch
 
-from scalinglaws import checkpoint
+from scalinglaws import checkpoint, files
 from scalinglaws.errors import StudyError
 
 TENSORS = {"params": torch.arange(50.0), "exp_avg": torch.full((50,), 1 / 3)}
@@ -84,5 +84,5 @@ def test_a_full_disk_names_the_file_and_leaves_the_old_one(tmp_path: Path, monke
 
 def test_json_refuses_what_is_no_number(tmp_path: Path) -> None:
     with pytest.raises(ValueError):
-        checkpoint.write_json(tmp_path / "a.json", {"loss": float("nan")})
+        files.write_json(tmp_path / "a.json", {"loss": float("nan")})
     assert not list(tmp_path.iterdir())

@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from scalinglaws import evaluate
-from scalinglaws.checkpoint import write_json, write_tensors
+from scalinglaws.checkpoint import write_tensors
 from scalinglaws.data import Split, windows
 from scalinglaws.errors import StudyError
+from scalinglaws.files import write_json
 from scalinglaws.models.transformer import build
 from scalinglaws.spec import canonical
 from unit.small_runs import small_spec, write_tokens
