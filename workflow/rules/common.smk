@@ -17,6 +17,8 @@ from scalinglaws.figures import registry
 
 environment.prepare()
 
+# Specs are written before anything long starts: a job that waits for its spec could not be chosen by its remaining path.
+FIRST = 2**50
 TABLES = ["runs", "curves", "evals", "timings"]
 
 

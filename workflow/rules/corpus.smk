@@ -10,6 +10,7 @@ rule corpus_spec:
         "results/logs/corpus/{corpus}.spec.log",
     params:
         spec=lambda wildcards: spec.canonical(STUDY.corpora[wildcards.corpus]),
+    priority: FIRST
     shell:
         "printf '%s\\n' {params.spec:q} > {output:q}.part 2> {log:q} && mv {output:q}.part {output:q}"
 

@@ -10,6 +10,7 @@ rule evaluation_set:
         "results/logs/evaluate/{set}.log",
     params:
         folders=lambda wildcards: STUDY.evaluation_sets[wildcards.set],
+    priority: FIRST
     shell:
         "printf '%s\\n' {params.folders:q} > {output:q}.part 2> {log:q} && mv {output:q}.part {output:q}"
 

@@ -10,6 +10,7 @@ rule tokenizer_spec:
         "results/logs/tokenizer/{tokenizer}.spec.log",
     params:
         spec=lambda wildcards: spec.canonical(STUDY.tokenizers[wildcards.tokenizer]),
+    priority: FIRST
     shell:
         "printf '%s\\n' {params.spec:q} > {output:q}.part 2> {log:q} && mv {output:q}.part {output:q}"
 

@@ -11,6 +11,7 @@ rule run_spec:
         "results/logs/train/{run}.spec.log",
     params:
         spec=lambda wildcards: spec.canonical(STUDY.runs[wildcards.run]),
+    priority: FIRST
     shell:
         "printf '%s\\n' {params.spec:q} > {output:q}.part 2> {log:q} && mv {output:q}.part {output:q}"
 
@@ -23,6 +24,7 @@ rule trunk_spec:
         "results/logs/rung/{trunk}.spec.log",
     params:
         spec=lambda wildcards: spec.canonical(STUDY.trunks[wildcards.trunk]),
+    priority: FIRST
     shell:
         "printf '%s\\n' {params.spec:q} > {output:q}.part 2> {log:q} && mv {output:q}.part {output:q}"
 

@@ -94,6 +94,8 @@ def run(configfile: Path, cores: int, more: list[str], results: Path) -> int:
     first = status(study, results)
     print(f"[{study.name}] {first.runs_done} of {first.runs} runs are there; log: {log}", flush=True)
     command = [sys.executable, "-m", "snakemake", "--configfile", str(configfile), "--cores", str(cores), *more]
+    for number in (signal.SIGINT, signal.SIGTERM):  # also where a background shell has them ignored
+        signal.signal(number, signal.default_int_handler)
     stop = threading.Event()
     watcher = threading.Thread(target=watch, args=(study, results, stop), daemon=True)
     with log.open("w") as file:
@@ -113,7 +115,6 @@ def run(configfile: Path, cores: int, more: list[str], results: Path) -> int:
 
 def wait(process: subprocess.Popen) -> int:
     """Wait; an interrupt or SIGTERM makes Snakemake stop its jobs, which save, and remove its lock."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return process.wait()
     except KeyboardInterrupt:
