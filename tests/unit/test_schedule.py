@@ -58,11 +58,11 @@ def test_evaluation_steps_depend_on_the_step_alone() -> None:
     assert is_eval_step(spec, big) and not is_eval_step(spec, big + 1)
 
 
-def test_validation_steps_are_curve_points_from_8_on() -> None:
+def test_validation_steps_are_curve_points_from_32_on() -> None:
     spec = small_spec(stop="early")
     steps = [step for step in range(200) if is_validation_step(spec, step)]
-    assert steps == sorted({round(2 ** (k / 8)) for k in range(24, 62)} & set(range(200)))
-    assert all(is_eval_step(spec, step) for step in [1, 2, 3, 4, 5, 6, 7, *steps])
+    assert steps == sorted({round(2 ** (k / 8)) for k in range(40, 62)} & set(range(200)))
+    assert all(is_eval_step(spec, step) for step in [1, 2, 3, 4, 5, 6, 7, 8, *steps])
     assert not any(is_validation_step(small_spec(), step) for step in range(200))
 
 

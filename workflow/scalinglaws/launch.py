@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shutil
 import signal
@@ -114,11 +115,15 @@ def run(configfile: Path, cores: int, more: list[str], results: Path) -> int:
 
 
 def wait(process: subprocess.Popen) -> int:
-    """Wait; an interrupt or SIGTERM makes Snakemake stop its jobs, which save, and remove its lock."""
+    """Wait; after an interrupt or SIGTERM the jobs are stopped (trainings save first) and Snakemake removes its lock."""
     try:
         return process.wait()
     except KeyboardInterrupt:
+        jobs = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(signal.SIGINT)
+        for job in jobs:
+            with contextlib.suppress(psutil.Error):
+                job.terminate()
         process.wait()
         raise
 
