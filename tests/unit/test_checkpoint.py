@@ -76,7 +76,7 @@ def test_a_full_disk_names_the_file_and_leaves_the_old_one(tmp_path: Path, monke
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(checkpoint.os, "fsync", full)
+    monkeypatch.setattr(files.os, "fsync", full)
     with pytest.raises(StudyError, match=r"no space left to write .*checkpoint-3"):
         saved(tmp_path, 3)
     assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == [path.name]

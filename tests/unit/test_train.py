@@ -103,7 +103,7 @@ def test_early_stop_keeps_the_best_weights(tokens: Path, tmp_path: Path) -> None
     metrics = trained(spec, tokens, tmp_path / "run")
     rows = [json.loads(line) for line in (tmp_path / "run" / "curve.jsonl").read_text().splitlines()]
     seen = {row["step"]: row["loss_validation"] for row in rows if row["loss_validation"] is not None}
-    assert min(seen) == 8 and metrics["best_step"] == min(seen, key=lambda step: seen[step])
+    assert min(seen) == 32 and metrics["best_step"] == min(seen, key=lambda step: seen[step])
     assert metrics["steps"] == list(seen)[list(seen).index(metrics["best_step"]) + 4] < 3000
     assert metrics["tokens"] == metrics["steps"] * 64 and metrics["dataset_tokens"] == 200
     replayed = Trainer(spec, tokens)
