@@ -29,7 +29,7 @@ class Workflow:
         return self.call(*command, check=check)
 
     def call(self, *command: str, check: bool = True) -> subprocess.CompletedProcess:
-        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, timeout=1200, env=environment())
+        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, timeout=3600, env=environment())
         assert not check or done.returncode == 0, done.stdout + done.stderr
         return done
 
