@@ -70,7 +70,7 @@ def test_removed_point_leaves_tables_and_keeps_its_files(study):
 
 def test_edited_spec_is_refused(study):
     path = sorted((study.folder / "results/runs").glob("*/spec.json"))[0]
-    path.write_text(path.read_text().replace('"seed":0,"threads"', '"seed":1,"threads"'))
+    path.write_text(path.read_text().replace('"n_ctx":32', '"n_ctx":16'))
     (study.folder / "results/tables/runs.parquet").unlink()
     done = study.run("--cores", "1", check=False)
     assert done.returncode != 0
