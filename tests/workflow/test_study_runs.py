@@ -74,7 +74,8 @@ def test_edited_spec_is_refused(study):
     (study.folder / "results/tables/runs.parquet").unlink()
     done = study.run("--cores", "1", check=False)
     assert done.returncode != 0
-    assert "does not hash to its folder" in done.stdout + done.stderr
+    assert f"{path.parent.name}/spec.json hashes to" in done.stdout + done.stderr
+    assert "not to its folder: it was edited by hand" in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
 
 

@@ -5,13 +5,14 @@ rule figure:
         fits=fits_of_figure,
         code=modules_of_figure,
     output:
-        svg=report("results/figures/{figure}.svg", caption="../report/{figure}.rst", category="Figures"),
+        svg=report("results/figures/{figure}.svg", caption="../report/figure.rst", category="Figures"),
         png="results/figures/{figure}.png",
     log:
         "results/logs/figures/{figure}.log",
     benchmark:
         "results/logs/figures/{figure}.benchmark.tsv"
     params:
+        caption=lambda wildcards: registry.FIGURES[wildcards.figure].caption,
         laws=lambda wildcards: [law for law in registry.FIGURES[wildcards.figure].laws if law in STUDY.laws],
     shell:
         "python -m scalinglaws figure --name {wildcards.figure:q} --tables results/tables --fits results/fits --laws {params.laws:q}"
