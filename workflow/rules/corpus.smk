@@ -8,9 +8,9 @@ rule corpus_spec:
         "results/corpora/{corpus}/spec.json",
     log:
         "results/logs/corpus/{corpus}.spec.log",
+    priority: FIRST
     params:
         spec=lambda wildcards: spec.canonical(STUDY.corpora[wildcards.corpus]),
-    priority: FIRST
     shell:
         "printf '%s\\n' {params.spec:q} > {output:q}.part 2> {log:q} && mv {output:q}.part {output:q}"
 

@@ -8,9 +8,9 @@ rule evaluation_set:
         "results/evals/sets/{set}.txt",
     log:
         "results/logs/evaluate/{set}.log",
+    priority: FIRST
     params:
         folders=lambda wildcards: STUDY.evaluation_sets[wildcards.set],
-    priority: FIRST
     shell:
         "printf '%s\\n' {params.folders:q} > {output:q}.part 2> {log:q} && mv {output:q}.part {output:q}"
 

@@ -8,9 +8,9 @@ rule tokenizer_spec:
         "results/tokenizers/{tokenizer}/spec.json",
     log:
         "results/logs/tokenizer/{tokenizer}.spec.log",
+    priority: FIRST
     params:
         spec=lambda wildcards: spec.canonical(STUDY.tokenizers[wildcards.tokenizer]),
-    priority: FIRST
     shell:
         "printf '%s\\n' {params.spec:q} > {output:q}.part 2> {log:q} && mv {output:q}.part {output:q}"
 
@@ -28,7 +28,7 @@ rule tokenizer:
         "results/logs/tokenizer/{tokenizer}.benchmark.tsv"
     threads: 2
     shell:
-        "python -m scalinglaws tokenizer --spec {input.spec:q} --corpora results/corpora" " --out {output:q} > {log:q} 2>&1"
+        "python -m scalinglaws tokenizer --spec {input.spec:q} --corpora results/corpora --out {output:q} > {log:q} 2>&1"
 
 
 rule tokenize:

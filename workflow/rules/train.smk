@@ -9,9 +9,9 @@ rule run_spec:
         "results/runs/{run}/spec.json",
     log:
         "results/logs/train/{run}.spec.log",
+    priority: FIRST
     params:
         spec=lambda wildcards: spec.canonical(STUDY.runs[wildcards.run]),
-    priority: FIRST
     shell:
         "printf '%s\\n' {params.spec:q} > {output:q}.part 2> {log:q} && mv {output:q}.part {output:q}"
 
@@ -22,9 +22,9 @@ rule trunk_spec:
         "results/trunks/{trunk}/spec.json",
     log:
         "results/logs/rung/{trunk}.spec.log",
+    priority: FIRST
     params:
         spec=lambda wildcards: spec.canonical(STUDY.trunks[wildcards.trunk]),
-    priority: FIRST
     shell:
         "printf '%s\\n' {params.spec:q} > {output:q}.part 2> {log:q} && mv {output:q}.part {output:q}"
 

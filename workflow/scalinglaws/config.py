@@ -183,7 +183,7 @@ class Settings(Strict):
 
 def _values(kind: Any) -> Any:
     """The type of a list of at least one ``kind``."""
-    return Annotated[list[kind], Field(min_length=1)]  # type: ignore[valid-type]
+    return Annotated[list[kind], Field(min_length=1)]
 
 
 def _partial(name: str, doc: str, wrap: Any, **more: Any) -> Any:
