@@ -54,10 +54,15 @@ def test_training_learns_and_repeats_bit_for_bit(tokens: Path, tmp_path: Path) -
     trained(spec, tokens, tmp_path / "b")
     assert same_outputs(tmp_path / "a", tmp_path / "b")
     rows = [json.loads(line) for line in (tmp_path / "a" / "curve.jsonl").read_text().splitlines()]
-    assert [row["step"] for row in rows][:5] == [1, 2, 3, 4, 5] and rows[-1]["step"] == 150
+    assert [row["step"] for row in rows][:5] == [8, 10, 11, 13, 16] and rows[-1]["step"] == 150
     assert rows[-1]["phase"] == "decay" and rows[-1]["tokens"] == spec.tokens
     left = {path.name for path in (tmp_path / "a").iterdir()}
     assert left == {*OUTPUTS, "timing.json", "spec.json"}
+
+
+def test_a_run_of_few_steps_has_its_end_in_the_curve(tokens: Path, tmp_path: Path) -> None:
+    trained(small_spec(tokens=64 * 5), tokens, tmp_path)
+    assert [json.loads(line)["step"] for line in (tmp_path / "curve.jsonl").read_text().splitlines()] == [5]
 
 
 @pytest.mark.parametrize("changes", [{}, {"dropout": 0.1}, {"micro_batch_tokens": 32, "weight_decay": 0.1}])

@@ -163,7 +163,7 @@ class Settings(Strict):
     max_tokens: Count | None = None
     dataset_tokens: Count | Literal["all"] = "all"
     stop: Literal["budget", "early"] = "budget"
-    patience: Annotated[int, Field(gt=0)] = 8
+    patience: Annotated[int, Field(gt=0)] = 4
     schedule: Literal["wsd", "cosine", "linear", "constant"] = "wsd"
     decay: Annotated[Rate, Field(gt=0, lt=1)] = 0.2
     warmup_tokens: Annotated[Count, Field(ge=0)] = 100_000

@@ -80,7 +80,10 @@ def watch(study: Study, results: Path, stop: threading.Event) -> None:
     """Print the progress line until told to stop."""
     first, began, last = status(study, results), time.monotonic(), ""
     while not stop.wait(SECONDS):
-        text = line(study, status(study, results), first, time.monotonic() - began, results)
+        now = status(study, results)
+        if now.work_left == first.work_left:  # corpus and tokens first: no measure of how long training takes
+            began = time.monotonic()
+        text = line(study, now, first, time.monotonic() - began, results)
         if text != last:
             print(text, flush=True)
         last = text

@@ -13,14 +13,16 @@ from scalinglaws.ladder import flops_per_step, rungs, tokens_to_train
 from scalinglaws.spec import RunSpec, short
 from scalinglaws.study import Study
 
-# Work of a training token beside its FLOP (softmax, memory, interpreter), in FLOP: fitted to steps of 1k to 1M parameters.
+# Work of a training token beside its FLOP (softmax, memory, interpreter), in FLOP: near what steps of 1k to 100k parameters took.
 OVERHEAD_PER_TOKEN = 150_000
+# Start of a process (import torch, read tokens), in FLOP that it could have done.
+START = 10**11
 RESULTS = Path("results")
 
 
 @dataclass(frozen=True)
 class Status:
-    """Runs and rungs there of those wanted, and the work (FLOP with an overhead a token) and tokens still to train."""
+    """Runs and rungs there of those wanted, and the work (FLOP with overheads a token and a job) and tokens still to train."""
 
     runs_done: int
     runs: int
@@ -72,21 +74,25 @@ def status(study: Study, results: Path) -> Status:
     done = [run for run in study.runs if has_run(results, run)]
     work, tokens = 0.0, 0
 
-    def add(spec: RunSpec, steps: int) -> None:
+    def train(spec: RunSpec, steps: int) -> None:
         nonlocal work, tokens
         work += steps * work_per_step(spec)
         tokens += steps * spec.batch_tokens
 
+    for run, name in study.evaluations.items():
+        work += 0 if (results / "evals" / run / f"{name}.json").exists() else START
     for run in study.runs.keys() - set(done):
         reached = max(study.starts[run], beats.get(run, {}).get("step", 0))
-        add(study.runs[run], study.runs[run].steps - reached)
+        work += START
+        train(study.runs[run], study.runs[run].steps - reached)
     wanted = needed_rungs(study, results)
     made = 0
     for trunk, steps in wanted.items():
         there = [step for step in steps if rung_path(results, trunk, step).exists()]
         made += len(there)
         reached = max([*there, beats.get(trunk, {}).get("step", 0), 0])
-        add(study.trunks[trunk], max(0, steps[-1] - reached))
+        work += START * (len(steps) - len(there))
+        train(study.trunks[trunk], max(0, steps[-1] - reached))
     return Status(len(done), len(study.runs), made, sum(map(len, wanted.values())), work, tokens)
 
 

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 # The validation loss of the first steps falls fast whatever the data: patience starts to count here.
 FIRST_VALIDATION_STEP = 32
+# A point of the curve takes as long as some steps, and no law looks at the first.
+FIRST_CURVE_STEP = 8
 
 
 def phase(spec: RunSpec, step: int) -> str:
@@ -43,20 +45,17 @@ def learning_rate(spec: RunSpec, step: int) -> float:
     return spec.learning_rate * falls[spec.schedule]
 
 
-def _on_grid(step: int, per_octave: int) -> bool:
-    """Whether step is round(2^(k / per_octave)) for a whole k."""
-    near = round(per_octave * math.log2(step))
-    return any(round(2 ** (k / per_octave)) == step for k in (near - 1, near, near + 1))
-
-
-def is_validation_step(spec: RunSpec, step: int) -> bool:
-    """Whether a run that stops early measures its validation loss after ``step`` updates: round(2^(k/8)) from 32 on."""
-    return spec.stop == "early" and step >= FIRST_VALIDATION_STEP and _on_grid(step, 8)
-
-
-def is_eval_step(spec: RunSpec, step: int) -> bool:
-    """Whether the curve has a point after ``step`` updates: round(2^(k/4)), and where the validation loss is measured.
+def is_eval_step(step: int) -> bool:
+    """Whether the curve has a point after ``step`` updates: round(2^(k/4)) for whole k, from 8 on.
 
     Depends on the absolute step alone, never on the budget, so a run and its trunk have the same points.
     """
-    return step > 0 and (_on_grid(step, 4) or is_validation_step(spec, step))
+    if step < FIRST_CURVE_STEP:
+        return False
+    near = round(4 * math.log2(step))
+    return any(round(2 ** (k / 4)) == step for k in (near - 1, near, near + 1))
+
+
+def is_validation_step(spec: RunSpec, step: int) -> bool:
+    """Whether the point of the curve after ``step`` updates has a validation loss: in runs that stop early, from 32 on."""
+    return spec.stop == "early" and step >= FIRST_VALIDATION_STEP and is_eval_step(step)

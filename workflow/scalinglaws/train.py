@@ -88,9 +88,9 @@ class Trainer:
         self.norm = self.optimizer.update(learning_rate(spec, step), step)
         self.step += 1
         self.loss_count += 1
-        if self.step % CHECK_EVERY == 0 or is_eval_step(spec, self.step):
+        if self.step % CHECK_EVERY == 0 or is_eval_step(self.step):
             self.check(float(loss) * len(batch) / len(part))
-        if not self.diverged and is_eval_step(spec, self.step):
+        if not self.diverged and is_eval_step(self.step):
             self.add_row()
 
     def check(self, loss: float) -> None:
@@ -218,7 +218,7 @@ def train(
 def finish(trainer: Trainer, tokens: Path) -> dict[str, Any]:
     """The last row of the curve, the best weights where the run stopped early, and metrics.json as a dict."""
     spec = trainer.spec
-    if trainer.step == spec.steps and not trainer.diverged and trainer.rows[-1]["step"] != trainer.step:
+    if trainer.step == spec.steps and not trainer.diverged and [row["step"] for row in trainer.rows[-1:]] != [trainer.step]:
         trainer.add_row(final=True)
     if trainer.best_flat is not None and trainer.best["step"] and not trainer.diverged:
         checkpoint.to_device(trainer.best_flat, trainer.model.flat)
