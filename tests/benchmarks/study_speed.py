@@ -39,7 +39,7 @@ def main() -> None:
     made = study.build(config.load(args.configfile))
     total, measured = 0.0, {}
     for run, spec in made.runs.items():
-        key = (spec.n_layer, spec.d_model, spec.schedule)
+        key = (spec.n_layer, spec.d_model)
         if key not in measured:
             rates = []
             for threads in (1, 2):

@@ -45,7 +45,11 @@ def study(seed: int = 0, sizes: list[int] = SIZES, datasets: list[int] = DATASET
             runs[0] | {"id": "diverged", "trunk": "trunk-diverged", "status": "diverged", "loss": None, "loss_stderr": None}
         )
     frame = polars.DataFrame(runs, infer_schema_length=None) if runs else empty_runs()
-    curves = [row for run in runs if run["stop"] == "budget" for row in _curve(run, rng)]
+    curves = list(
+        {
+            (row["trunk"], row["run"], row["step"]): row for run in runs if run["stop"] == "budget" for row in _curve(run, rng)
+        }.values()
+    )
     tables = {"runs": frame, "curves": polars.DataFrame(curves) if curves else empty_curves()}
     return tables, fits_of(frame, curves)
 
@@ -89,7 +93,7 @@ def _curve(run: dict[str, Any], rng: np.random.Generator) -> list[dict[str, Any]
         rows.append((step, "decay", loss * np.exp(rng.normal(0, 0.003))))
     return [
         {
-            "run": run["id"],
+            "run": run["id"] if phase == "decay" else None,  # what budgets share belongs to the trunk
             "trunk": run["trunk"],
             "n_params": n,
             "step": step,
@@ -126,7 +130,7 @@ def _envelope(curves: list[dict[str, Any]]) -> polars.DataFrame:
         if loss < lowest:
             lowest = loss
             rows.append(
-                {**{key: row[key] for key in ("trunk", "n_params", "tokens")}, "id": row["run"], "flops": flops, "loss": loss}
+                {**{key: row[key] for key in ("trunk", "n_params", "tokens")}, "id": row["trunk"], "flops": flops, "loss": loss}
             )
     return polars.DataFrame(rows)
 

@@ -158,15 +158,15 @@ def test_logarithm_agrees_with_scipy() -> None:
 
 def test_not_resolved_is_told_from_the_numbers_and_the_flags(study: tuple) -> None:
     fit = json.loads(json.dumps(study[1]["power-n"]))
-    assert fitted.unresolved(fit, "power-n", ("alpha_n",)) is None
+    assert fitted.unresolved(fit, "power-n", ("alpha_N",)) is None
     fit["flags"] = ["Only 4 trunks: intervals are widened for it (Student's t), and are rough."]
-    assert fitted.unresolved(fit, "power-n", ("alpha_n",)) is None
+    assert fitted.unresolved(fit, "power-n", ("alpha_N",)) is None
     fit["flags"].append("Not identified: n_params varies by a factor of 1.5 only.")
-    assert fitted.unresolved(fit, "power-n", ("alpha_n",)) == (
+    assert fitted.unresolved(fit, "power-n", ("alpha_N",)) == (
         "not resolved: Not identified: n_params varies by a factor of 1.5 only"
     )
     fit["parameters"]["alpha_N"]["ci_low"] = -0.01
-    assert "includes 0" in str(fitted.unresolved(fit, "power-n", ("alpha_n",)))
+    assert "includes 0" in str(fitted.unresolved(fit, "power-n", ("alpha_N",)))
 
 
 def test_exponents_table_and_sentences(study: tuple, tmp_path: Path) -> None:
@@ -184,6 +184,15 @@ def test_exponents_table_and_sentences(study: tuple, tmp_path: Path) -> None:
     assert exponents.NOTE in (tmp_path / "a.md").read_text()
     bare = exponents.exponents({"power-n": {"flags": ["Not fitted: 1 point"], "parameters": {}, "published": {"alpha_N": 0.076}}})
     assert bare.row(0, named=True)["verdict"] == "Not resolved: Not fitted: 1 point."
+
+
+def test_a_derived_exponent_is_not_taken_for_the_parameter_of_its_letter() -> None:
+    value = {"stderr": 0.1, "ci_low": 0.2, "ci_high": 0.6, "unit": ""}
+    fit = {"parameters": {"A": value | {"estimate": 400.0}}, "exponents": {"a": value | {"estimate": 0.4}}, "flags": []}
+    fit["published"] = {"A": 406.4, "a": 0.46}
+    row = exponents.exponents({"chinchilla": fit}).filter(polars.col("parameter") == "a").row(0, named=True)
+    assert (row["estimate"], row["published"]) == (0.4, 0.46)
+    assert row["verdict"] == "Agrees: the published 0.46 lies inside the interval."
 
 
 def test_mistakes_are_named(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from scalinglaws import tables
+from scalinglaws.figures import learning
 from workflow.conftest import SMOKE, copy_workflow, environment
 
 DETERMINISTIC = (
@@ -36,6 +37,9 @@ def test_every_output_is_there_and_fits_its_schema(finished):
     assert runs["loss"].is_between(1.5, 5.5).all()
     curves = pl.read_parquet(results / "tables/curves.parquet")
     assert set(curves["phase"]) == {"warmup", "stable", "decay"}
+    pieces = learning.segments(curves, runs)
+    assert [piece.branch for piece in pieces] == [False, True, True] * 2  # of each size: the trunk, and the decays of two budgets
+    assert all(piece.rows["tokens"][0] < 8 * 512 * 2 for piece in pieces if not piece.branch)
     evals = pl.read_parquet(results / "tables/evals.parquet")
     assert evals.filter(pl.col("position").is_null())["run"].n_unique() == 4
     assert len(list((results / "figures").glob("*.svg"))) == len(list((results / "figures").glob("*.png"))) == 5

@@ -15,11 +15,11 @@ from scalinglaws.figures.fitted import Fit, parameter, published, unresolved
 from scalinglaws.files import write_bytes
 
 EXPONENTS: dict[str, tuple[str, ...]] = {
-    "power-n": ("alpha_n",),
-    "power-d": ("alpha_d",),
-    "power-c": ("alpha_c",),
-    "envelope": ("alpha_c",),
-    "kaplan-nd": ("alpha_n", "alpha_d"),
+    "power-n": ("alpha_N",),
+    "power-d": ("alpha_D",),
+    "power-c": ("alpha_C",),
+    "envelope": ("alpha_C",),
+    "kaplan-nd": ("alpha_N", "alpha_D"),
     "chinchilla": ("alpha", "beta", "a", "b"),
 }
 SCHEMA: dict[str, Any] = {
@@ -48,12 +48,11 @@ def exponents(fits: dict[str, Fit]) -> polars.DataFrame:
     """
     rows = []
     for law, fit in fits.items():
-        names = EXPONENTS.get(law) or tuple(sorted(name.lower() for name in fit.get("published") or {}))
-        for name in names:
+        for name in EXPONENTS[law]:
             found = parameter(fit, name)
             if found["estimate"] is None and name in ("a", "b"):
                 continue
-            row = {"law": law, "parameter": _spelling(fit, name), **found, "published": published(fit, name)}
+            row = {"law": law, "parameter": name, **found, "published": published(fit, name)}
             row |= {"n_points": fit.get("n_points"), "n_trunks": fit.get("n_trunks"), "flags": "; ".join(fit.get("flags") or [])}
             rows.append(row | {"verdict": verdict(fit, law, name)})
     return polars.DataFrame(rows, schema=SCHEMA)
@@ -71,14 +70,6 @@ def fit_rows(fits: dict[str, Fit]) -> list[dict[str, Any]]:
         for name, value in found.items():
             rows.append({**common, "parameter": name, "published": fit["published"].get(name)} | nothing | value)
     return rows
-
-
-def _spelling(fit: Fit, name: str) -> str:
-    for group in ("parameters", "exponents", "published"):
-        for key in fit.get(group) or {}:
-            if key.lower() == name:
-                return key
-    return name
 
 
 def verdict(fit: Fit, law: str, name: str) -> str:

@@ -73,7 +73,7 @@ def _against(axis: Axes, fits: dict[str, fitted.Fit], law: str, data: polars.Dat
     for n_params, group in data.group_by("n_params", maintain_order=True):
         fitted.error_bars(axis, group, form.x, scale(float(n_params[0] or 1)))
     fitted.draw_power_law(axis, fits.get(law), law, style.FIT, f"L({form.symbol})")
-    style.loss_axis(axis, data["loss"].to_numpy())
+    style.loss_axis(axis, fitted.reach(data))
     style.log_axis(axis, data[form.x].to_numpy(), label)
     _words(axis, fits, (law,), empty=data.is_empty())
 

@@ -22,7 +22,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
     for (n_params,), group in data.group_by("n_params", maintain_order=True):
         fitted.error_bars(axis, group, "dataset_tokens", scale(float(n_params)))
         _curve(axis, fit, float(n_params), data["dataset_tokens"].to_numpy(), scale)
-    style.loss_axis(axis, data["loss"].to_numpy())
+    style.loss_axis(axis, fitted.reach(data))
     style.log_axis(axis, data["dataset_tokens"].to_numpy(), "D (tokens in the training set)")
     doubt = fitted.unresolved(fit, "kaplan-nd", fitted.JOINT)
     if data.is_empty():

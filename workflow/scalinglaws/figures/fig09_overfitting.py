@@ -32,7 +32,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
         loss = fitted.kaplan_nd(fit, x, float(tokens))
         if loss is not None:
             left.plot(x, loss, "--", color=colour, linewidth=0.9, zorder=3)
-    style.loss_axis(left, data["loss"].to_numpy())
+    style.loss_axis(left, fitted.reach(data))
     style.log_axis(left, data["n_params"].to_numpy(), "N (non-embedding parameters)")
     doubt = fitted.unresolved(fit, "kaplan-nd", fitted.JOINT)
     if data.is_empty():
@@ -99,7 +99,7 @@ def _collapse(axis: Axes, fit: fitted.Fit | None, data: polars.DataFrame, scale:
 def _predictions(axis: Axes, fit: fitted.Fit | None, data: polars.DataFrame, x: np.ndarray) -> None:
     """Equation 4.3 (D = ∞) as a line, and what the same fit says of the ratio that was measured (D = the whole split)."""
     n_params, tokens = data["n_params"].to_numpy(), data["dataset_tokens"].to_numpy()
-    estimates = [fitted.parameter(fit, name)["estimate"] for name in ("alpha_n", "alpha_d", "n_c", "d_c")]
+    estimates = [fitted.parameter(fit, name)["estimate"] for name in ("alpha_N", "alpha_D", "N_c", "D_c")]
     alpha_n, alpha_d, n_c, d_c = (float(value or np.nan) for value in estimates)
     grid = np.geomspace(x.min() / 1.5, x.max() * 1.5, 200)
     curve = (1 + grid * d_c / n_c ** (alpha_n / alpha_d)) ** alpha_d - 1

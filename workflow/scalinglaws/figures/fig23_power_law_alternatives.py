@@ -10,6 +10,7 @@ import numpy as np
 import polars
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from scipy.optimize import minimize_scalar
 
 from scalinglaws.figures import fitted, style
 from scalinglaws.figures.registry import FIGURES
@@ -43,7 +44,7 @@ def fit_exponential(n: np.ndarray, loss: np.ndarray) -> Callable[[np.ndarray], n
 
 def fit_logarithm(n: np.ndarray, loss: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     """L = a − b ln N. With u = ln N − mean, ln L = ln a' + ln(1 − c u): ln a' is the mean of the rest, so only c is searched,
-    by golden section where the loss stays positive.
+    where the loss stays positive.
     """
     centre = np.log(n).mean()
     u, y = np.log(n) - centre, np.log(loss)
@@ -52,11 +53,7 @@ def fit_logarithm(n: np.ndarray, loss: np.ndarray) -> Callable[[np.ndarray], np.
         return float(np.var(y - np.log1p(-c * u)))
 
     edge = 0.999 / np.abs(u).max()
-    low, high, ratio = -edge, edge, (np.sqrt(5) - 1) / 2
-    for _ in range(80):
-        first, second = high - ratio * (high - low), low + ratio * (high - low)
-        low, high = (low, second) if squares(first) < squares(second) else (first, high)
-    c = (low + high) / 2
+    c = float(minimize_scalar(squares, bounds=(-edge, edge), method="bounded", options={"xatol": 1e-12}).x)
     level = np.exp(np.mean(y - np.log1p(-c * u)))
     return lambda x: level * (1 - c * (np.log(x) - centre))
 
@@ -76,11 +73,11 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
     fit = fits.get("power-n")
     data = fitted.points(fit, tables["runs"]).drop_nulls("n_params")
     n, loss = data["n_params"].to_numpy(), data["loss"].to_numpy()
-    style.loss_axis(left, loss)
+    style.loss_axis(left, fitted.reach(data))
     for axis in (left, right):
         style.log_axis(axis, n, "N (non-embedding parameters)")
     right.set_ylabel("Residual, loss/fit − 1 (%)")
-    doubt = fitted.unresolved(fit, "power-n", ("alpha_n",))
+    doubt = fitted.unresolved(fit, "power-n", ("alpha_N",))
     if data["n_params"].n_unique() < LEAST:
         for axis in (left, right):
             style.sentence(axis, doubt or f"not resolved: {LEAST} sizes are needed to tell laws apart, there are {len(data)}")

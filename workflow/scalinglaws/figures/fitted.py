@@ -27,8 +27,8 @@ POINT_SCHEMA: dict[str, Any] = {
 }
 # Flags that begin so doubt the parameters themselves; others (few trunks, say) are for the table of exponents to tell.
 DOUBTS = ("not fitted", "not identified", "not resolved", "no intervals", "bound hit", "the term of", "the optimiser")
-GREEK = {"alpha_n": "α_N", "alpha_d": "α_D", "alpha_c": "α_C", "alpha_s": "α_S", "alpha_b": "α_B", "alpha": "α", "beta": "β"}
-JOINT = ("alpha_n", "alpha_d")  # the exponents of equation 1.5
+GREEK = {"alpha_N": "α_N", "alpha_D": "α_D", "alpha_C": "α_C", "alpha_S": "α_S", "alpha_B": "α_B", "alpha": "α", "beta": "β"}
+JOINT = ("alpha_N", "alpha_D")  # the exponents of equation 1.5
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,10 @@ class PowerLaw:
 
 
 POWER_LAWS = {
-    "power-n": PowerLaw("n_params", "N", "alpha_n", "n_c"),
-    "power-d": PowerLaw("dataset_tokens", "D", "alpha_d", "d_c"),
-    "power-c": PowerLaw("flops", "C", "alpha_c", "c_c"),
-    "envelope": PowerLaw("flops", "C", "alpha_c", "c_c"),
+    "power-n": PowerLaw("n_params", "N", "alpha_N", "N_c"),
+    "power-d": PowerLaw("dataset_tokens", "D", "alpha_D", "D_c"),
+    "power-c": PowerLaw("flops", "C", "alpha_C", "C_c"),
+    "envelope": PowerLaw("flops", "C", "alpha_C", "C_c"),
 }
 
 
@@ -62,11 +62,7 @@ def points(fit: Fit | None, runs: polars.DataFrame | None = None) -> polars.Data
 
 def parameter(fit: Fit | None, name: str) -> dict[str, float | None]:
     """{"estimate", "ci_low", "ci_high"} of a parameter or exponent; None where it is missing or not finite."""
-    found: dict[str, Any] = {}
-    for group in ("parameters", "exponents"):
-        for key, value in ((fit or {}).get(group) or {}).items():
-            if key.lower() == name:
-                found = value or {}
+    found = {**((fit or {}).get("parameters") or {}), **((fit or {}).get("exponents") or {})}.get(name) or {}
     return {key: _finite(found.get(key)) for key in ("estimate", "ci_low", "ci_high")}
 
 
@@ -76,8 +72,7 @@ def _finite(value: Any) -> float | None:
 
 def published(fit: Fit | None, name: str) -> float | None:
     """The published value of a parameter, None where there is none."""
-    values = {key.lower(): value for key, value in ((fit or {}).get("published") or {}).items()}
-    return _finite(values.get(name))
+    return _finite(((fit or {}).get("published") or {}).get(name))
 
 
 def with_interval(fit: Fit | None, name: str) -> str:
@@ -114,6 +109,7 @@ def unresolved(fit: Fit | None, law: str, exponents: tuple[str, ...]) -> str | N
 
 def _because(flags: list[str]) -> str | None:
     text = " ".join(flag if flag.endswith(".") else f"{flag}." for flag in flags).removesuffix(".")
+    text = re.sub(r"\b(alpha(_[A-Z])?|beta)\b", lambda name: GREEK.get(name[0], name[0]), text)
     return f"not resolved: {re.sub('^not resolved: ', '', text, flags=re.IGNORECASE)}" if flags else None
 
 
@@ -132,7 +128,7 @@ def _line(fit: Fit | None, law: str) -> tuple[float, float, float] | None:
 
 def kaplan_nd(fit: Fit | None, n_params: np.ndarray | float, dataset_tokens: np.ndarray | float) -> np.ndarray | None:
     """Equation 1.5: L(N, D) = [(N_c/N)^(α_N/α_D) + D_c/D]^α_D with the fitted parameters; None where there are none."""
-    found = [parameter(fit, name)["estimate"] for name in ("alpha_n", "alpha_d", "n_c", "d_c")]
+    found = [parameter(fit, name)["estimate"] for name in ("alpha_N", "alpha_D", "N_c", "D_c")]
     if any(value is None for value in found):
         return None
     alpha_n, alpha_d, n_c, d_c = (float(value) for value in found if value is not None)
@@ -175,6 +171,12 @@ def draw_power_law(
         )
 
 
+def reach(data: polars.DataFrame) -> np.ndarray:
+    """The ends of the error bars of ``data``, for an axis that shows them whole."""
+    half = style.Z95 * data["loss_stderr"].fill_null(0.0).to_numpy()
+    return np.concatenate([data["loss"].to_numpy() - half, data["loss"].to_numpy() + half])
+
+
 def error_bars(axis: Axes, data: polars.DataFrame, x: str, colour: Any, label: str | None = None, **more: Any) -> None:
     """Markers at the losses of ``data`` with ±1.96 standard errors of the test loss where they are known."""
     half = style.Z95 * data["loss_stderr"].fill_null(0.0).to_numpy()
@@ -192,7 +194,7 @@ def label_kaplan_nd(axis: Axes, fit: Fit | None) -> None:
         return
     equation = r"$L(N,D) = [(N_c/N)^{\alpha_N/\alpha_D} + D_c/D]^{\alpha_D}$"
     lines = [f"fit: {equation}"]
-    for name, symbol in (("alpha_n", r"$\alpha_N$"), ("alpha_d", r"$\alpha_D$")):
+    for name, symbol in (("alpha_N", r"$\alpha_N$"), ("alpha_D", r"$\alpha_D$")):
         value = published(fit, name)
         beside = "" if value is None else f"; published {value:g}"
         lines.append(f"{symbol} = {with_interval(fit, name)}{beside}")

@@ -37,11 +37,14 @@ def segments(curves: polars.DataFrame, runs: polars.DataFrame) -> list[Segment]:
     for trunk in kept["trunk"].unique(maintain_order=True):
         family = kept.filter(polars.col("trunk") == trunk)
         n_params = int(family["n_params"][0])
-        mine = seen.filter(polars.col("run").is_in(family["id"].to_list()))
+        # What budgets share belongs to the trunk: there run is null.
+        mine = seen.filter(
+            (polars.col("trunk") == trunk) & (polars.col("run").is_null() | polars.col("run").is_in(family["id"].to_list()))
+        )
         if (family["schedule"] != "wsd").fill_null(True).any():
             out += [Segment(n_params, rows.sort("step"), False) for rows in mine.partition_by("run", maintain_order=True)]
             continue
-        stable = mine.filter(polars.col("phase") != "decay").unique("step", keep="first").sort("step")
+        stable = mine.filter(polars.col("phase") != "decay").sort("step")
         if not stable.is_empty():
             out.append(Segment(n_params, stable, False))
         for rows in mine.filter(polars.col("phase") == "decay").partition_by("run", maintain_order=True):

@@ -256,7 +256,7 @@ LAWS: dict[str, Law] = {
             terms=(Term(None), Term(0), Term(1)),
             distinct=3,
             held_out="n_params",
-            published={"E": 1.69, "A": 406.4, "B": 410.7, "alpha": 0.34, "beta": 0.28},
+            published={"E": 1.69, "A": 406.4, "B": 410.7, "alpha": 0.34, "beta": 0.28, "a": 0.46, "b": 0.54},
             to_natural=_chinchilla,
             grid=((0.1, 0.3, 0.8, 2.0), (0.1, 0.3, 0.8, 2.0), (0.3, 0.6, 0.9), (0.2, 0.8)),
         ),
