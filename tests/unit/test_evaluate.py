@@ -32,17 +32,25 @@ def run(tmp_path: Path) -> Path:
     return folder
 
 
+ROWS = [i * 43 // 20 for i in range(20)]  # 320 of 700 tokens: 20 of 43 windows, spread evenly
+
+
 def test_windows_and_passages() -> None:
     got = windows(np.arange(34, dtype=np.uint16), 16)
     assert got.tolist() == [list(range(17)), list(range(16, 33))]
     assert len(windows(np.arange(33), 16)) == 2 and len(windows(np.arange(32), 16)) == 1
-    assert len(windows(np.arange(1000), 16, limit=40)) == 2 and len(windows(np.arange(16), 16)) == 0
+    assert len(windows(np.arange(16), 16)) == 0
 
 
 def test_each_target_has_its_passage(tmp_path: Path) -> None:
     split = Split(write_tokens(tmp_path / "t"), "test", 16, 320)
     assert split.n_targets == 320 and split.tokens_per_byte == pytest.approx(700 / 686)
-    assert split.passages().tolist() == [position // 50 for position in range(1, 321)]
+    assert split.passages().tolist() == [position // 50 for row in ROWS for position in range(16 * row + 1, 16 * row + 17)]
+    stream = np.fromfile(tmp_path / "t" / "test.bin", "<u2")
+    assert split.windows.tolist() == [stream[16 * row : 16 * row + 17].tolist() for row in ROWS]
+    assert set(np.diff(ROWS)) == {2, 3} and ROWS[-1] >= 40
+    whole = Split(tmp_path / "t", "test", 16, 10**6)
+    assert whole.n_targets == 43 * 16 and set(whole.passages()) == set(range(14))
 
 
 def test_losses_by_position_are_those_of_the_model(run: Path, tmp_path: Path) -> None:
@@ -51,8 +59,9 @@ def test_losses_by_position_are_those_of_the_model(run: Path, tmp_path: Path) ->
     result = json.loads((tmp_path / "evals" / "run.json").read_text())
     assert result["step"] == 40 and result["id"] == small_spec().id
     mean, *by_position = result["rows"]
-    stream = np.fromfile(tokens / "test.bin", "<u2")[:321].astype(np.int64)
-    inputs, targets = torch.tensor(stream[:320].reshape(20, 16)), torch.tensor(stream[1:].reshape(20, 16))
+    stream = np.fromfile(tokens / "test.bin", "<u2").astype(np.int64)
+    inputs = torch.tensor(np.array([stream[16 * row : 16 * row + 16] for row in ROWS]))
+    targets = torch.tensor(np.array([stream[16 * row + 1 : 16 * row + 17] for row in ROWS]))
     log_p = build(small_spec(), 32).logits(inputs).detach().double().log_softmax(-1)
     losses = -log_p.gather(-1, targets[..., None])[..., 0].numpy()
     assert mean["position"] is None and mean["n_tokens"] == 320 and mean["corpus"] == "corpus"
@@ -60,9 +69,10 @@ def test_losses_by_position_are_those_of_the_model(run: Path, tmp_path: Path) ->
     assert [row["position"] for row in by_position] == list(range(16))
     assert [row["loss"] for row in by_position] == pytest.approx(losses.mean(0), rel=1e-6)
     assert all(row["n_tokens"] == 20 for row in by_position)
-    passage = np.arange(1, 321) // 50
-    sums = np.array([(losses.reshape(-1) - losses.mean())[passage == g].sum() for g in range(7)])
-    assert mean["stderr"] == pytest.approx(math.sqrt(7 / 6 * (sums**2).sum()) / 320, rel=1e-5)
+    passage = np.array([(16 * row + i) // 50 for row in ROWS for i in range(1, 17)])
+    assert set(passage) == set(range(14))
+    sums = np.array([(losses.reshape(-1) - losses.mean())[passage == g].sum() for g in range(14)])
+    assert mean["stderr"] == pytest.approx(math.sqrt(14 / 13 * (sums**2).sum()) / 320, rel=1e-5)
 
 
 def test_clustered_error_is_the_spread_of_means() -> None:

@@ -56,30 +56,37 @@ class Batches:
         return self.sequences[rows].astype(np.int64)
 
 
-def windows(tokens: np.ndarray, n_ctx: int, limit: int | None = None) -> np.ndarray:
+def windows(tokens: np.ndarray, n_ctx: int) -> np.ndarray:
     """(windows, n_ctx + 1) view: non-overlapping inputs of n_ctx tokens, each with the token after them.
 
-    As many whole windows as there are, at most ``limit`` // n_ctx. The first token of the stream is never a target.
+    As many whole windows as there are. The first token of the stream is never a target.
     """
     count = max(0, (len(tokens) - 1) // n_ctx)
-    count = count if limit is None else min(count, limit // n_ctx)
     item = tokens.itemsize
     return np.lib.stride_tricks.as_strided(np.asarray(tokens), (count, n_ctx + 1), (n_ctx * item, item), writeable=False)
 
 
 class Split:
-    """The first ``limit`` tokens of a split as windows, and the passage (a number) of each target."""
+    """About ``limit`` tokens of a split as windows, and the passage (a number) of each target.
+
+    The windows lie evenly over the whole split: as many tokens in a row would be few passages, and their mean loss far off.
+    """
 
     def __init__(self, folder: Path, split: str, n_ctx: int, limit: int):
         tokens, self.meta = load_tokens(folder, split)
-        self.windows = windows(tokens, n_ctx, limit)
-        if not len(self.windows):
+        every = windows(tokens, n_ctx)
+        if not len(every):
             raise StudyError(f"the {split} split in {folder} has {len(tokens)} tokens, fewer than n_ctx + 1 = {n_ctx + 1}")
-        self.n_targets = len(self.windows) * n_ctx
+        count = min(len(every), max(1, limit // n_ctx))
+        self.rows = np.arange(count) * len(every) // count
+        self.windows = every[self.rows]
+        self.n_targets = self.windows[:, 1:].size
         counts: dict[str, Any] = self.meta["splits"][split]
         self.tokens_per_byte = counts["tokens"] / counts["bytes"]
         self.starts = load_starts(folder, split)
 
     def passages(self) -> np.ndarray:
         """(n_targets,) the index of the passage that each target belongs to, in stream order."""
-        return np.searchsorted(self.starts, np.arange(1, self.n_targets + 1), side="right") - 1
+        n_ctx = self.windows.shape[1] - 1
+        targets = self.rows[:, None] * n_ctx + np.arange(1, n_ctx + 1)
+        return np.searchsorted(self.starts, targets.reshape(-1), side="right") - 1
