@@ -88,8 +88,7 @@ def start_of_run(wildcards):
     """The last rung below a run's decay, while the run is not trained."""
     if workflow.remote_exec or os.path.exists(f"results/runs/{wildcards.run}/metrics.json"):
         return []
-    step = ladder.start_of(run_spec(wildcards.run), STUDY.ladder)
-    trunk = STUDY.trunk_ids.get(wildcards.run)
+    step, trunk = STUDY.starts.get(wildcards.run), STUDY.trunk_ids.get(wildcards.run)
     return ancient(f"results/trunks/{trunk}/step{step}.safetensors") if step else []
 
 

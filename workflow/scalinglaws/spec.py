@@ -11,6 +11,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ class CorpusSpec:
     seed: int
     recipe: int = DATA_RECIPE
 
-    @property
+    @cached_property
     def id(self) -> str:
         first = self.sources[0]
         name = first.package or (first.repository or "").rpartition("/")[2] or first.kind
@@ -67,7 +68,7 @@ class TokenizerSpec:
     sha256: str | None = None
     recipe: int = DATA_RECIPE
 
-    @property
+    @cached_property
     def id(self) -> str:
         size = f"-{self.n_vocab}" if self.n_vocab else ""
         return f"{self.kind}{size}-{digest(self)}"
@@ -122,7 +123,7 @@ class RunSpec:
         """Whole optimizer steps in the budget."""
         return self.tokens // self.batch_tokens
 
-    @property
+    @cached_property
     def stable_steps(self) -> int:
         """Steps before the decay starts: floor((1 - decay) tokens / batch_tokens), exact for decimal fractions."""
         return int((1 - Fraction(repr(self.decay))) * self.tokens / self.batch_tokens)
@@ -131,17 +132,17 @@ class RunSpec:
     def warmup_steps(self) -> int:
         return self.warmup_tokens // self.batch_tokens
 
-    @property
+    @cached_property
     def tokens_id(self) -> str:
         """The folder of its token files below results/tokens."""
         return f"{self.corpus.id}/{self.tokenizer.id}"
 
-    @property
+    @cached_property
     def trunk(self) -> RunSpec:
         """What every budget of this model shares under ``schedule: wsd``."""
         return dataclasses.replace(self, tokens=0, decay=0.0)
 
-    @property
+    @cached_property
     def id(self) -> str:
         budget = f"t{short(self.tokens)}" if self.tokens else "trunk"
         data = f"-d{short(self.dataset_tokens)}" if self.dataset_tokens else ""
