@@ -48,7 +48,7 @@ lint: $(VENV)/installed-dev ## ruff, mypy, snakefmt, snakemake --lint
 	! $(BIN)/snakemake --lint 2>&1 | grep '^    \* ' | grep -v 'Specify a conda environment'
 
 benchmark: $(VENV)/installed-dev ## speed of a training step, of the fits and of the DAG
-	for file in tests/benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
+	for file in tests/benchmarks/*.py; do PYTHONPATH=workflow:tests $(BIN)/python $$file || exit 1; done
 
 clean: ## delete .venv; results/ is yours to delete
 	rm -rf $(VENV)

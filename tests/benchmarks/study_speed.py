@@ -1,14 +1,16 @@
 """The workflow on a study against its runs trained one after another from nothing, each by the faster of 1 or 2 threads.
 
 The second is measured on each size at a stated number of steps, with one and with two threads, and scaled to the runs'
-steps; a process start is added for each run. The first is the wall time of `python -m scalinglaws run` (--seconds).
+steps; a process start is added for each run. The first is the wall time of the last `make results`, read from its log: it must
+have trained the whole study, and it includes corpus, tokens, evaluations, tables, fits and figures, which the second does not.
 
-python tests/benchmarks/study_speed.py --configfile config.yaml --seconds 900
+rm -rf results/[!R]* && make results && python tests/benchmarks/study_speed.py
 """
 
 import argparse
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -30,13 +32,29 @@ def seconds_of(spec, steps: int) -> float:
         return time.perf_counter() - began
 
 
+def seconds_of_workflow(runs: int) -> float:
+    """Wall time of the workflow that made the study, from its log."""
+    log = Path("results/logs/snakemake.log")
+    text = log.read_text() if log.exists() else ""
+    trained, elapsed = (
+        re.search(r"^train +(\d+)$", text, re.MULTILINE),
+        re.search(r"^Elapsed time: (\d+):(\d+):([\d.]+)$", text, re.MULTILINE),
+    )
+    if not trained or int(trained[1]) != runs or not elapsed:
+        sys.exit(
+            f"study_speed: {log} is not of a workflow that trained all {runs} runs: delete results/ and run `make results` first"
+        )
+    hours, minutes, seconds = map(float, elapsed.groups())
+    return 3600 * hours + 60 * minutes + seconds
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--configfile", default="config.yaml")
-    parser.add_argument("--seconds", type=float, required=True, help="wall time of the whole study by the workflow")
     parser.add_argument("--steps", type=int, default=300, help="steps measured of each size, beside those of the warm-up")
     args = parser.parse_args()
     made = study.build(config.load(args.configfile))
+    workflow = seconds_of_workflow(len(made.runs))
     total, measured = 0.0, {}
     for run, spec in made.runs.items():
         key = (spec.n_layer, spec.d_model)
@@ -52,7 +70,7 @@ def main() -> None:
         steps = json.loads(metrics.read_text())["steps"] if metrics.exists() else spec.steps
         start, rate = measured[key]
         total += start + steps * rate
-    print(f"one after another {total:.0f} s, workflow {args.seconds:.0f} s: {total / args.seconds:.2f} times faster")
+    print(f"one after another {total:.0f} s, workflow {workflow:.0f} s: {total / workflow:.2f} times faster")
 
 
 if __name__ == "__main__":

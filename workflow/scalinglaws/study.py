@@ -187,6 +187,7 @@ def _settings(values: dict[str, Any], where: str) -> Settings:
 def build(config: Config, tokens_root: Path = Path("results/tokens")) -> Study:
     """Every run of the study. Raises StudyError for what cannot be run, before anything is."""
     corpora = {name: corpus_spec(c) for name, c in config.corpora.items()}
+    tokenizer_of = {name: tokenizer_spec(config, corpus, corpora) for name, corpus in corpora.items()}
     runs: dict[str, RunSpec] = {}
     experiments: dict[str, list[str]] = {}
     evaluate: dict[str, set[str]] = {}
@@ -196,7 +197,7 @@ def build(config: Config, tokens_root: Path = Path("results/tokens")) -> Study:
         for key, corpus in zip(["corpus", *["evaluate"] * (len(named) - 1)], named, strict=True):
             if corpus not in corpora:
                 raise StudyError(f"{where}: {key}: {corpus} is not one of corpora: {', '.join(corpora)}")
-        tokenizer = tokenizer_spec(config, corpora[s.corpus], corpora)
+        tokenizer = tokenizer_of[s.corpus]
         tokenizers[tokenizer.id] = tokenizer
         limit = training_tokens(corpora[s.corpus], tokenizer, config.corpora[s.corpus].bytes, tokens_root)
         spec = resolve(s, corpora[s.corpus], tokenizer, limit, where)

@@ -118,15 +118,21 @@ def _count(value: float, _position: int | None = None) -> str:
     return short(round(value)).replace(".0", "")
 
 
+def _around(values: Sequence[float] | np.ndarray, least: float) -> tuple[float | None, float | None]:
+    """Limits of a logarithmic axis: 6 % of its length or the factor ``least`` beyond the values; as they are without any."""
+    finite = np.asarray([v for v in values if v is not None and np.isfinite(v) and v > 0], dtype=float)
+    if not len(finite):
+        return None, None
+    low, high = float(finite.min()), float(finite.max())
+    margin = max((high / low) ** 0.06, least)
+    return low / margin, high * margin
+
+
 def loss_axis(axis: Axes, values: Sequence[float] | np.ndarray, label: str = "Test loss (nats per token)") -> None:
     """A logarithmic loss axis that shows ``values`` with a margin and is ticked in plain numbers (1.6, 1.8, 2, …)."""
     axis.set_yscale("log")
     axis.set_ylabel(label)
-    finite = np.asarray([v for v in values if v is not None and np.isfinite(v) and v > 0], dtype=float)
-    if len(finite):
-        low, high = float(finite.min()), float(finite.max())
-        margin = max((high / low) ** 0.06, 1.01)
-        axis.set_ylim(low / margin, high * margin)
+    axis.set_ylim(_around(values, 1.01))
     low, high = axis.get_ylim()
     wide = high / low > 10
     axis.yaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)) if wide else MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
@@ -138,11 +144,7 @@ def log_axis(axis: Axes, values: Sequence[float] | np.ndarray, label: str, count
     """A logarithmic x axis around ``values``: counts as 10k, 20k, 1M; other quantities as powers of ten."""
     axis.set_xscale("log")
     axis.set_xlabel(label)
-    finite = np.asarray([v for v in values if v is not None and np.isfinite(v) and v > 0], dtype=float)
-    if len(finite):
-        low, high = float(finite.min()), float(finite.max())
-        margin = max((high / low) ** 0.06, 1.15)
-        axis.set_xlim(low / margin, high * margin)
+    axis.set_xlim(_around(values, 1.15))
     low, high = axis.get_xlim()
     decades = np.log10(high / low)
     if counts or decades < 1:
