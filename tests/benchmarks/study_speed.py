@@ -36,10 +36,8 @@ def seconds_of_workflow(runs: int) -> float:
     """Wall time of the workflow that made the study, from its log."""
     log = Path("results/logs/snakemake.log")
     text = log.read_text() if log.exists() else ""
-    trained, elapsed = (
-        re.search(r"^train +(\d+)$", text, re.MULTILINE),
-        re.search(r"^Elapsed time: (\d+):(\d+):([\d.]+)$", text, re.MULTILINE),
-    )
+    trained = re.search(r"^train +(\d+)$", text, re.MULTILINE)
+    elapsed = re.search(r"^Elapsed time: (\d+):(\d+):([\d.]+)$", text, re.MULTILINE)
     if not trained or int(trained[1]) != runs or not elapsed:
         sys.exit(
             f"study_speed: {log} is not of a workflow that trained all {runs} runs: delete results/ and run `make results` first"
