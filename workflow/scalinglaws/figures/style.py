@@ -132,7 +132,7 @@ def loss_axis(axis: Axes, values: Sequence[float] | np.ndarray, label: str = "Te
     """A logarithmic loss axis that shows ``values`` with a margin and is ticked in plain numbers (1.6, 1.8, 2, …)."""
     axis.set_yscale("log")
     axis.set_ylabel(label)
-    axis.set_ylim(_around(values, 1.01))
+    axis.set_ylim(*_around(values, 1.01))
     low, high = axis.get_ylim()
     wide = high / low > 10
     axis.yaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)) if wide else MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
@@ -144,7 +144,7 @@ def log_axis(axis: Axes, values: Sequence[float] | np.ndarray, label: str, count
     """A logarithmic x axis around ``values``: counts as 10k, 20k, 1M; other quantities as powers of ten."""
     axis.set_xscale("log")
     axis.set_xlabel(label)
-    axis.set_xlim(_around(values, 1.15))
+    axis.set_xlim(*_around(values, 1.15))
     low, high = axis.get_xlim()
     decades = np.log10(high / low)
     if counts or decades < 1:
