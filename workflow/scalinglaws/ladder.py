@@ -32,11 +32,11 @@ def has_ladder(spec: RunSpec) -> bool:
 def rungs(ladder: LadderSettings, batch_tokens: int, last_step: int) -> list[int]:
     """The steps of the rungs up to ``last_step``, ascending."""
     steps: list[int] = []
-    position = Fraction(ladder.base)
+    position, ratio = Fraction(ladder.base), Fraction(repr(ladder.ratio))
     while (step := int(position / batch_tokens)) <= last_step:
         if step > 0 and (not steps or step > steps[-1]):
             steps.append(step)
-        position *= Fraction(repr(ladder.ratio))
+        position *= ratio
     return steps
 
 
