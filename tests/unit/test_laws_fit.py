@@ -13,7 +13,8 @@ from scipy.optimize import minimize
 from scalinglaws.laws.allocation import exponents, optimum
 from scalinglaws.laws.catalogue import LAWS
 from scalinglaws.laws.command import fit_table
-from scalinglaws.laws.fit import Objective, _Problem, best_fit, solve
+from scalinglaws.laws.fit import Objective, best_fit, solve
+from scalinglaws.laws.problem import problem_of
 from scalinglaws.laws.select import read_table
 
 PUBLISHED_FITS = Path(__file__).parents[3] / "shared" / "validation" / "gemstone"
@@ -37,7 +38,7 @@ def planted_theta(name: str, rng: np.random.Generator, count: int) -> np.ndarray
 @pytest.mark.parametrize("name", LAWS)
 def test_jacobian_against_finite_differences(name: str) -> None:
     law, rng = LAWS[name], np.random.default_rng(1)
-    z = rng.standard_normal((11, len(law.variables)))
+    z = rng.standard_normal((11, len(law.variables) + (law.derived is not None)))
     theta = planted_theta(name, rng, 4)
     analytic = law.jacobian(theta, z)
     for k in range(law.n_parameters):
@@ -47,12 +48,13 @@ def test_jacobian_against_finite_differences(name: str) -> None:
         np.testing.assert_allclose(analytic[:, :, k], numeric, rtol=1e-6, atol=1e-7)
 
 
-@pytest.mark.parametrize("name", ["power-n", "kaplan-nd", "chinchilla"])
+@pytest.mark.parametrize("name", ["power-n", "kaplan-nd", "chinchilla", "repetition"])
 @pytest.mark.parametrize("delta", [np.inf, 0.3])
 def test_gradient_and_hessian_against_finite_differences(name: str, delta: float) -> None:
     law, rng = LAWS[name], np.random.default_rng(2)
-    z, y = rng.standard_normal((15, len(law.variables))), 1.1 + 0.2 * rng.standard_normal(15)
-    problem = _Problem(law, z, y, delta, 1.0, rough=False)
+    z = rng.standard_normal((15, len(law.variables) + (law.derived is not None)))
+    y = 1.1 + 0.2 * rng.standard_normal(15)
+    problem = problem_of(law, z, y, delta, 1.0, rough=False)
     theta, weights = planted_theta(name, rng, 3), rng.integers(0, 4, (3, 15)).astype(float)
     _, gradient, hessian, metric = problem.evaluate(theta, weights)
     for k in range(law.n_parameters):

@@ -9,12 +9,13 @@ descends. M alone serves as H on the first, rough way from a far start.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from scalinglaws.errors import StudyError
 from scalinglaws.laws.forms import Array, Law
+from scalinglaws.laws.problem import Problem, problem_of
 
 OBJECTIVES = ("huber", "squared", "absolute")
 # Elements (problems x points) worked on at once: they stay in the processor's cache, and memory is bounded.
@@ -27,6 +28,9 @@ WIDEST_DELTA = 0.1
 ROUGH = 1e-9
 ROUGH_ITERATIONS = 100
 KEEP = 16
+# Of fits whose derived column follows from the fit before: it stays when no logarithm in it moves by more.
+MOST_ROUNDS = 50
+SAME = 1e-9
 
 
 @dataclass(frozen=True)
@@ -87,96 +91,6 @@ class _State:
     converged: np.ndarray
 
 
-class _Problem:
-    """A law at given points: objective, gradient, Hessian and metric of a batch of parameters.
-
-    ``rough``: far from the answer, where the Hessian is often indefinite, steps use the metric in its place.
-    """
-
-    def __init__(self, law: Law, z: Array, log_loss: Array, delta: float, factor: float, rough: bool) -> None:
-        self.law, self.y, self.delta, self.factor, self.rough = law, log_loss, delta, factor, rough
-        self.design, self.places = law.design(z), [term.parameters for term in law.terms]
-        # Products of features, shared by the batch: each block of a Hessian is one matrix product.
-        self.products = {
-            (j, k): np.einsum("na,nb->nab", self.design[j][0], self.design[k][0]).reshape(len(z), -1)
-            for j in range(len(self.design))
-            for k in range(j, len(self.design))
-        }
-
-    def evaluate(self, theta: Array, weights: Array) -> tuple[Array, Array, Array, Array]:
-        """Value (B,), gradient (B, P), Hessian and metric (B, P, P) at theta (B, P); weights (B, n) or (n,)."""
-        f, shares, scale = self._predict(theta)
-        r = f - self.y
-        psi = np.clip(r, -self.delta, self.delta)
-        value = self.factor * (psi * (r - 0.5 * psi) * weights).sum(axis=1)
-        weights = self.factor * weights
-        irls = weights if np.isinf(self.delta) else weights * (self.delta / np.maximum(np.abs(r), self.delta))
-        curvature = np.where(psi == r, weights, 0.0)
-        psi = psi * weights
-        return value, *self._derivatives(f, shares, scale, psi, curvature, np.broadcast_to(irls, f.shape))
-
-    def _predict(self, theta: Array) -> tuple[Array, list[Array], Array]:
-        """log L (B, n), each term's share of the sum (B, n), and the scale s (B, 1)."""
-        terms = []
-        for (features, offset), where in zip(self.design, self.places, strict=True):
-            t = theta[:, where] @ features.T if features.shape[1] > 1 or offset is not None else theta[:, where]
-            terms.append(t if offset is None else t + offset)
-        scale = np.exp(theta[:, -1:]) if self.law.scaled else np.ones((len(theta), 1))
-        if len(terms) == 1:
-            return scale * terms[0], [np.ones_like(terms[0])], scale
-        top = np.max([t.max(axis=1) for t in terms], axis=0)[:, None]
-        powers = [np.exp(t - top) for t in terms]
-        total = powers[0] + powers[1]
-        for power in powers[2:]:
-            total += power
-        inverse = 1.0 / total
-        return scale * (np.log(total) + top), [power * inverse for power in powers], scale
-
-    def _derivatives(
-        self, f: Array, shares: list[Array], scale: Array, psi: Array, curvature: Array, irls: Array
-    ) -> tuple[Array, Array, Array]:
-        """Sums over points of psi·∇f, of curvature·∇f∇fᵀ + psi·∇²f, and of irls·∇f∇fᵀ.
-
-        With f = s·log Σ exp(t_k) and p_k = exp(t_k)/Σ:  ∇²f = s [Σ p_k φ_kφ_kᵀ − (Σ p_kφ_k)(Σ p_kφ_k)ᵀ].
-        """
-        b, p = len(f), self.law.n_parameters
-        gradient, hessian, metric = np.zeros((b, p)), np.zeros((b, p, p)), np.zeros((b, p, p))
-        square = scale * scale
-        h, m = curvature * square - psi * scale, irls * square
-        psi_s = psi * scale
-        for j, at_j in enumerate(self.places):
-            pull = psi_s * shares[j]
-            gradient[:, at_j] += pull @ self.design[j][0]
-            for k in range(j, len(self.places)):
-                at_k = self.places[k]
-                both = shares[j] * shares[k]
-                block = h * both + pull if j == k else h * both
-                for matrix, values in ((hessian, block), (metric, m * both)):
-                    sums = (values @ self.products[j, k]).reshape(b, len(at_j), len(at_k))
-                    rows, columns = np.ix_(at_j, at_k)
-                    matrix[:, rows, columns] += sums
-                    if j != k:
-                        matrix[:, columns, rows] += sums  # the mirrored places
-        if self.law.scaled:
-            self._scale_derivatives(f, shares, scale, psi, curvature, irls, gradient, hessian, metric)
-        return gradient, hessian, metric
-
-    def _scale_derivatives(
-        self, f: Array, shares: list[Array], scale: Array, psi: Array, curvature: Array, irls: Array,
-        gradient: Array, hessian: Array, metric: Array,
-    ) -> None:  # fmt: skip
-        """The row and column of log s: ∂f/∂log s = f, ∂²f/∂(log s)² = f, ∂²f/∂log s∂theta = ∂f/∂theta."""
-        gradient[:, -1] = (psi * f).sum(axis=1)
-        hessian[:, -1, -1] = ((curvature * f + psi) * f).sum(axis=1)
-        metric[:, -1, -1] = (irls * f * f).sum(axis=1)
-        for share, (features, _), where in zip(shares, self.design, self.places, strict=True):
-            slope = scale * share
-            for matrix, values in ((hessian, curvature * f + psi), (metric, irls * f)):
-                sums = (values * slope) @ features
-                matrix[:, -1, where] += sums
-                matrix[:, where, -1] += sums
-
-
 def solve(
     law: Law, z: Array, log_loss: Array, starts: Array, objective: Objective,
     weights: Array | None = None, warm: bool = False, tolerance: float = 1e-14, iterations: int = 200,
@@ -193,7 +107,7 @@ def solve(
     weights = np.ones(len(log_loss)) if weights is None else weights
     stages = objective.stages(warm)
     for stage, (delta, factor) in enumerate(stages):
-        problem = _Problem(law, z, log_loss, delta, factor, rough=stage == 0 and not warm)
+        problem = problem_of(law, z, log_loss, delta, factor, rough=stage == 0 and not warm)
         damping = 1.0 if problem.rough else 1e-2
         goal, most = (ROUGH, ROUGH_ITERATIONS) if problem.rough else (tolerance, iterations)
         state = _minimise(problem, theta, weights, (lower, upper), damping, goal, most)
@@ -219,7 +133,7 @@ def _chunks(index: np.ndarray, n_points: int) -> list[np.ndarray]:
 
 
 def _minimise(
-    problem: _Problem,
+    problem: Problem,
     theta: Array,
     weights: Array,
     bounds: tuple[Array, Array],
@@ -246,7 +160,7 @@ def _minimise(
 
 
 def _iterate(
-    problem: _Problem, state: _State, part: np.ndarray, weights: Array, bounds: tuple[Array, Array], tolerance: float
+    problem: Problem, state: _State, part: np.ndarray, weights: Array, bounds: tuple[Array, Array], tolerance: float
 ) -> None:
     """One damped step of the problems ``part``: accepted where the objective falls, else the damping grows."""
     theta, value, gradient = state.theta[part], state.value[part], state.gradient[part]
@@ -310,6 +224,10 @@ class Fit:
         """log L (n,) at the points."""
         return self.law.log_prediction(self.theta[None], self.z)[0]
 
+    def at(self, log_variables: Array) -> Array:
+        """Centred log variables (m, V) of other points, for ``law.log_prediction``."""
+        return self.law.extended(self.natural, log_variables) - self.centre
+
 
 def best_fit(
     law: Law, log_variables: Array, log_loss: Array, objective: Objective,
@@ -317,13 +235,31 @@ def best_fit(
 ) -> Fit:  # fmt: skip
     """Fit ``law`` to points: log_variables (n, V), log_loss and weights (n,), from the law's start grid or ``starts`` (S, P).
 
-    The best solution is polished: Newton's method again from there, to the last digit that the objective resolves.
+    The best solution is polished: Newton's method again from there, to the last digit that the objective resolves. A
+    derived column follows from the parameters: it is made anew and the law fitted again until it stays (MOST_ROUNDS).
     """
-    centre = log_variables.mean(axis=0)
-    z = log_variables - centre
     grid = law.starts(log_loss) if starts is None else starts
     weights = np.ones(len(log_loss)) if weights is None else weights
-    found = solve(law, z, log_loss, grid, objective, weights)
+    fit = _fit_from(law, log_variables, log_loss, objective, grid, weights, None)
+    if law.derived is None:
+        return fit
+    for k in range(MOST_ROUNDS):
+        before = fit.z
+        fit = _fit_from(law, log_variables, log_loss, objective, fit.theta[None] if k else grid, weights, fit.natural)
+        if np.abs(fit.z - before).max() < SAME:
+            return replace(fit, n_starts=len(grid))
+    return replace(fit, n_starts=len(grid), converged=False)
+
+
+def _fit_from(
+    law: Law, log_variables: Array, log_loss: Array, objective: Objective, starts: Array, weights: Array,
+    natural: Array | None,
+) -> Fit:  # fmt: skip
+    """The best solution from ``starts``, polished; a derived column as it follows from ``natural``."""
+    log_variables = law.extended(natural, log_variables)
+    centre = law.centre(log_variables)
+    z = log_variables - centre
+    found = solve(law, z, log_loss, starts, objective, weights)
     best = int(np.argmin(found.value))
     theta, value, converged = found.theta[best], found.value[best], bool(found.converged[best])
     if objective.name != "absolute":  # its last steps are as fine as its kinks allow
@@ -331,4 +267,4 @@ def best_fit(
         if polished.value[0] <= value:
             theta, value = polished.theta[0], polished.value[0]
     natural = law.natural(theta[None], centre)[0]
-    return Fit(law, objective, theta, natural, float(value), converged, len(grid), centre, z, log_loss, weights)
+    return Fit(law, objective, theta, natural, float(value), converged, len(starts), centre, z, log_loss, weights)

@@ -1,7 +1,7 @@
 """The equations. Every law here has the form  log L = s · log Σ_k exp(t_k),  t_k = c_k − e_k · log(variable_k).
 
-The solver works on *internal* parameters: the c_k, the exponents e_k that are free (two terms may share one), and
-log s where the law has a scale. Logarithms of the variables are centred first, so c_k is the log of a term at the
+The solver works on *internal* parameters: the c_k, the exponents e_k that are free (two terms may share one), log s
+where the law has a scale, and log R* of terms that saturate. Logarithms of the variables are centred first, so c_k is the log of a term at the
 middle of the data and the problem is well conditioned. ``Law.natural`` turns them into the parameters of the
 literature. Arrays: B problems, n points, P parameters.
 """
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 EXPONENT_RANGE = (1e-3, 10.0)
+REUSE_RANGE = (1e-2, 1e4)
 
 
 @dataclass(frozen=True)
@@ -31,19 +32,23 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Term:
-    """exp(c − e·log variable). ``scale``, ``exponent``: places of c and e in Law.internal; ``variable``: in Law.variables.
+    """exp(c − e·log v). ``scale``, ``exponent``: places of c and e in Law.internal; ``variable``: of v among the variables.
 
-    Without a variable it is a constant; without an exponent, e = 1.
+    Without a variable it is a constant; without an exponent, e = 1. With ``fresh``, a variable U ≤ v, and ``reuse``, the
+    place of log R*, what exceeds U is worth less and less: v' = U + U·R*·(1 − exp(−R/R*)), R = v/U − 1, stands for v
+    (Muennighoff et al. 2023, 5).
     """
 
     scale: int
     variable: int | None = None
     exponent: int | None = None
+    fresh: int | None = None
+    reuse: int | None = None
 
     @property
     def parameters(self) -> list[int]:
         """Places of its internal parameters, in the order of its features."""
-        return [self.scale] if self.exponent is None else [self.scale, self.exponent]
+        return [place for place in (self.scale, self.exponent, self.reuse) if place is not None]
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,8 @@ class Law:
     """One law. ``variables`` are columns of the points; ``distinct``: values of each needed to identify the parameters.
 
     ``internal`` names the internal parameters (for flags), log s last where there is one. ``held_out`` is the variable
-    whose largest value is predicted from the rest. ``rule`` says in words which losses enter.
+    whose largest value is predicted from the rest. ``rule`` says in words which losses enter. ``derived``: a column of
+    log variables (n,) that follows from natural parameters (None before any fit) and log_variables (n, V).
     """
 
     name: str
@@ -67,8 +73,9 @@ class Law:
     held_out: str
     published: dict[str, float]
     to_natural: Callable[[Array, Array], Array]
-    grid: tuple[tuple[float, ...], ...]  # exponents (one tuple each), then shares of each term but the last, then s
+    grid: tuple[tuple[float, ...], ...]  # exponents (one tuple each), then shares of each term but the last, then s or R*
     scaled: bool = False
+    derived: Callable[[Array | None, Array], Array] | None = None
 
     @property
     def n_parameters(self) -> int:
@@ -92,34 +99,75 @@ class Law:
         """Places of the free exponents."""
         return sorted({term.exponent for term in self.terms if term.exponent is not None})
 
+    @property
+    def reuses(self) -> list[int]:
+        """Places of the logs of R*."""
+        return [term.reuse for term in self.terms if term.reuse is not None]
+
+    @property
+    def varied(self) -> tuple[str, ...]:
+        """The variables that must vary: those that a term falls with."""
+        return tuple(self.variables[k] for k in sorted({term.variable for term in self.terms if term.variable is not None}))
+
+    def extended(self, natural: Array | None, log_variables: Array) -> Array:
+        """log_variables (n, V), with the derived column where the law has one."""
+        if self.derived is None:
+            return log_variables
+        return np.column_stack([log_variables, self.derived(natural, log_variables)])
+
+    def centre(self, log_variables: Array) -> Array:
+        """What is subtracted from log variables (n, V): their means (V,); a variable and its ``fresh`` keep their ratio."""
+        out = np.asarray(log_variables.mean(axis=0), np.float64)
+        for term in self.terms:
+            if term.fresh is not None and term.variable is not None:
+                out[term.fresh] = out[term.variable]
+        return out
+
     def log_prediction(self, theta: Array, z: Array) -> Array:
         """log L (B, n) at internal parameters theta (B, P) and centred log variables z (n, V)."""
-        return self._parts(theta, z)[0]
+        f, _, _, _ = self.expand(theta, z)
+        return self._scale(theta) * f
 
     def jacobian(self, theta: Array, z: Array) -> Array:
         """d log L / d theta (B, n, P), analytic."""
-        f, shares, scale = self._parts(theta, z)
-        out = np.zeros((*f.shape, self.n_parameters))
-        for term, share, (features, _) in zip(self.terms, shares, self.design(z), strict=True):
-            out[:, :, term.parameters] += scale[:, None] * share[:, :, None] * features[None]
+        f, shares, slopes, _ = self.expand(theta, z)
+        out, scale = np.zeros((*f.shape, self.n_parameters)), self._scale(theta)
+        for term, share, slope in zip(self.terms, shares, slopes, strict=True):
+            out[:, :, term.parameters] += (scale * share)[:, :, None] * slope
         if self.scaled:
-            out[:, :, -1] = f
+            out[:, :, -1] = scale * f
         return out
 
     def shares(self, theta: Array, z: Array) -> list[float]:
         """The largest share of the sum that each term has at any point; theta (1, P)."""
-        return [float(share.max()) for share in self._parts(theta, z)[1]]
+        return [float(share.max()) for share in self.expand(theta, z)[1]]
 
-    def _parts(self, theta: Array, z: Array) -> tuple[Array, list[Array], Array]:
-        terms = []
-        for term, (features, offset) in zip(self.terms, self.design(z), strict=True):
-            t = theta[:, term.parameters] @ features.T
-            terms.append(t if offset is None else t + offset)
+    def expand(self, theta: Array, z: Array) -> tuple[Array, list[Array], list[Array], list[dict[tuple[int, int], Array]]]:
+        """log Σ exp(t_k) (B, n), and of each term its share of the sum (B, n), its features ∂t_k (B or 1, n, its parameters),
+        and those second derivatives (B, n) that are not zero, by places among its parameters."""
+        found = [self._term(term, theta, z) for term in self.terms]
+        terms = [t for t, _, _ in found]
         top = np.max(terms, axis=0)
         powers = [np.exp(t - top) for t in terms]
         total = np.sum(powers, axis=0)
-        scale = np.exp(theta[:, -1:]) if self.scaled else np.ones((len(theta), 1))
-        return scale * (top + np.log(total)), [p / total for p in powers], scale
+        return top + np.log(total), [p / total for p in powers], [slope for _, slope, _ in found], [bend for _, _, bend in found]
+
+    def _term(self, term: Term, theta: Array, z: Array) -> tuple[Array, Array, dict[tuple[int, int], Array]]:
+        """t (B, n), its features and second derivatives: see ``expand``."""
+        ones, c = np.ones((1, len(z))), theta[:, term.scale, None]
+        if term.variable is None:
+            return c + np.zeros_like(ones), ones[:, :, None], {}
+        x = z[None, :, term.variable]
+        if term.exponent is None:
+            return c - x, ones[:, :, None], {}
+        e = theta[:, term.exponent, None]
+        if term.fresh is None or term.reuse is None:
+            return c - e * x, np.stack([ones, -x], axis=2), {}
+        x, slope, bend = _effective(x, z[None, :, term.fresh], theta[:, term.reuse, None])
+        return c - e * x, np.stack([np.ones_like(x), -x, -e * slope], axis=2), {(1, 2): -slope, (2, 2): -e * bend}
+
+    def _scale(self, theta: Array) -> Array:
+        return np.exp(theta[:, -1:]) if self.scaled else np.ones((len(theta), 1))
 
     def natural(self, theta: Array, centre: Array) -> Array:
         """Natural parameters (B, P) in the order of ``parameters``. centre (V,): what was subtracted from the logs.
@@ -136,6 +184,7 @@ class Law:
         lower[self.exponents], upper[self.exponents] = EXPONENT_RANGE
         if self.scaled:
             lower[-1], upper[-1] = np.log(EXPONENT_RANGE)
+        lower[self.reuses], upper[self.reuses] = np.log(REUSE_RANGE)
         return lower, upper
 
     def starts(self, log_loss: Array) -> Array:
@@ -151,4 +200,20 @@ class Law:
             theta[:, term.scale] = level / scale + np.log(share)
         if self.scaled:
             theta[:, -1] = np.log(scale)
+        if self.reuses:
+            theta[:, self.reuses] = np.log(values[:, -len(self.reuses) :])
         return theta
+
+
+def _effective(x: Array, fresh: Array, log_reuse: Array) -> tuple[Array, Array, Array]:
+    """log of U(1 + g), g = R*·(1 − exp(−R/R*)), R = v/U − 1, and its first and second derivatives in log R*.
+
+    x: log v, fresh: log U, both (1, n); log_reuse (B, 1). v below U counts as U = v.
+    """
+    base, reuse = np.minimum(x, fresh), np.exp(log_reuse)
+    q = np.expm1(x - base) / reuse
+    gone = np.exp(-q)
+    g, first = -reuse * np.expm1(-q), reuse * (1 - gone * (1 + q))
+    second = first - reuse * q * q * gone
+    slope = first / (1 + g)
+    return base + np.log1p(g), slope, second / (1 + g) - slope * slope

@@ -118,7 +118,7 @@ def _enough(points: Points, law: Law) -> None:
             f"law {law.name} has {law.n_parameters} parameters and {len(points)} points are left: it needs at least "
             f"{law.n_parameters + 1} ({law.rule}{'; ' + why if why else ''})"
         )
-    for name in law.variables:
+    for name in law.varied:
         if len(np.unique(points.columns[name])) < 2:
             value = points.columns[name][0]
             raise _TooFewError(

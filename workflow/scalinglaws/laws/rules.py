@@ -147,6 +147,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "kaplan-ns": (),
     "chinchilla": (_decayed, _single_epoch),
     "overtraining": (_decayed, _single_epoch),
+    "repetition": (_decayed,),
     "isoflop": (_decayed, _single_epoch),
     "critical-batch": (),
 }

@@ -153,13 +153,17 @@ def flags(fit: Fit, points: Points, resamples: Resamples | None) -> list[str]:
 
 def _about_data(fit: Fit, points: Points) -> list[str]:
     out = []
-    for name in fit.law.variables:
+    for name in fit.law.varied:
         values = points.columns[name]
         distinct, ratio = len(np.unique(values)), values.max() / values.min()
         if distinct < fit.law.distinct:
             out.append(f"Not identified: {name} has {distinct} distinct values and the law needs {fit.law.distinct}.")
         elif ratio < NARROW_RANGE:
             out.append(f"Not identified: {name} varies by a factor of {ratio:.3g} only.")
+    for term in fit.law.terms:
+        if term.fresh is not None and term.variable is not None and (fit.z[:, term.variable] > fit.z[:, term.fresh] + 1e-9).sum() < 2:
+            name = fit.law.internal[term.reuse or 0]
+            out.append(f"Not identified: fewer than two runs use anything again, so nothing tells {name}.")
     number = condition(fit)
     if number > CONDITION_LIMIT:
         out.append(f"Not identified: the condition number of the fit is {number:.2g}: parameters trade off.")
