@@ -59,14 +59,15 @@ def test_repetition_is_the_published_formula() -> None:
     n, tokens, dataset = (np.exp(rng.uniform(np.log(low), np.log(high), 50)) for low, high in ((1e6, 1e10), (1e8, 1e11), (1e7, 1e11)))
     x = np.log(np.column_stack([n, tokens, dataset]))
     natural = np.array([truth[parameter.name] for parameter in law.parameters])
-    extended = law.extended(natural, x)
-    centre = law.centre(extended)
+    centre = law.centre(x)
     a, b, alpha, beta = (truth[name] for name in ("A", "B", "alpha", "beta"))
     theta = [
         np.log(truth["E"]), np.log(a) - alpha * centre[0], alpha, np.log(truth["R_N*"]),
         np.log(b) - beta * centre[1], beta, np.log(truth["R_D*"]),
     ]  # fmt: skip
     np.testing.assert_allclose(law.natural(np.array([theta]), centre)[0], natural, rtol=1e-12)
-    predicted = np.exp(law.log_prediction(np.array([theta]), extended - centre)[0])
+    predicted = np.exp(law.log_prediction(np.array([theta]), x - centre)[0])
     np.testing.assert_allclose(predicted, repeated_loss(truth, n, tokens, dataset), rtol=1e-12)
-    assert (n > np.exp(extended[:, 3]) * 1.01).sum() > 5 and (tokens > dataset).sum() > 5
+    # Many of the points do exceed what is unique: elsewhere the law is Chinchilla's.
+    plain = truth["E"] + a * n**-alpha + b * tokens**-beta
+    assert (predicted > plain * 1.001).sum() > 20

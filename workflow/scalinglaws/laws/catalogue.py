@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from scalinglaws.laws.forms import Array, Law, Parameter, Term
+from scalinglaws.laws.forms import Array, Law, Parameter, Term, chinchilla_natural
+from scalinglaws.laws.repetition import REPETITION
 
 PF_DAY = 8.64e19  # FLOP
 
@@ -36,36 +37,11 @@ def _kaplan_nd(theta: Array, centre: Array) -> Array:
     return np.column_stack([ratio * alpha_d, alpha_d, np.exp(centre[0] + c_n / ratio), np.exp(centre[1] + c_d)])
 
 
-def _chinchilla(theta: Array, centre: Array) -> Array:
-    """(E, A, B, alpha, beta)."""
-    c_e, c_a, alpha, c_b, beta = theta.T
-    return np.column_stack([np.exp(c_e), np.exp(c_a + alpha * centre[0]), np.exp(c_b + beta * centre[1]), alpha, beta])
-
-
 def _overtraining(theta: Array, centre: Array) -> Array:
     """(E, a, b, eta) of L = E + (a·M^eta + b·M^−eta)·C^−eta: with C = 6ND, M = D/N, A = a/6^eta, alpha = 2·eta."""
     c_e, c_a, alpha, c_b = theta.T
     scales = [np.exp(c + alpha * (middle + np.log(6) / 2)) for c, middle in ((c_a, centre[0]), (c_b, centre[1]))]
     return np.column_stack([np.exp(c_e), *scales, alpha / 2])
-
-
-def _repetition(theta: Array, centre: Array) -> Array:
-    """(E, A, B, alpha, beta, R_D, R_N)."""
-    c_e, c_a, alpha, log_rn, c_b, beta, log_rd = theta.T
-    return np.column_stack([_chinchilla(np.column_stack([c_e, c_a, alpha, c_b, beta]), centre), np.exp(log_rd), np.exp(log_rn)])
-
-
-def _unique_parameters(natural: Array | None, log_variables: Array) -> Array:
-    """log U_N (n,): the model size that Chinchilla's law finds best for the unique tokens, at most N; N before any fit.
-
-    N_opt = G·(C/6)^a and D_opt = U_D of the same C give log N_opt = (β log U_D + log(αA/βB))/α.
-    """
-    log_n, log_tokens, log_dataset = log_variables.T
-    if natural is None:
-        return np.asarray(log_n, np.float64)
-    _, a, b, alpha, beta, _, _ = natural
-    best = (beta * np.minimum(log_tokens, log_dataset) + np.log(alpha) + np.log(a) - np.log(beta) - np.log(b)) / alpha
-    return np.asarray(np.minimum(log_n, best), np.float64)
 
 
 def _one_variable(
@@ -178,7 +154,7 @@ LAWS: dict[str, Law] = {
             distinct=3,
             held_out="n_params",
             published={"E": 1.69, "A": 406.4, "B": 410.7, "alpha": 0.34, "beta": 0.28, "a": 0.46, "b": 0.54},
-            to_natural=_chinchilla,
+            to_natural=chinchilla_natural,
             grid=((0.1, 0.3, 0.8, 2.0), (0.1, 0.3, 0.8, 2.0), (0.3, 0.6, 0.9), (0.2, 0.8)),
         ),
         Law(
@@ -200,28 +176,6 @@ LAWS: dict[str, Law] = {
             to_natural=_overtraining,
             grid=((0.1, 0.3, 0.8, 2.0), (0.3, 0.6, 0.9), (0.2, 0.5, 0.8)),
         ),
-        Law(
-            name="repetition",
-            title="Loss with repeated tokens and excess parameters",
-            formula="L = E + A/N'^alpha + B/D'^beta, D' = U_D + U_D·R_D*(1 - exp(-R/R_D*)), R = D/U_D - 1",
-            source="Muennighoff et al. 2023 (5, 6)",
-            rule="decayed budgets on limited datasets, one epoch or more; U_D the dataset, D the tokens processed",
-            variables=("n_params", "tokens", "dataset_tokens"),
-            parameters=(
-                Parameter("E", "nats per token", True), Parameter("A", "nats per token", True),
-                Parameter("B", "nats per token", True), Parameter("alpha", "", False), Parameter("beta", "", False),
-                Parameter("R_D*", "epochs", True), Parameter("R_N*", "", True),
-            ),
-            internal=("E", "A", "alpha", "R_N*", "B", "beta", "R_D*"),
-            terms=(Term(0), Term(1, 0, 2, fresh=3, reuse=3), Term(4, 1, 5, fresh=2, reuse=6)),
-            distinct=3,
-            held_out="tokens",
-            published={
-                "E": 1.87, "A": 521.0, "B": 1488.0, "alpha": 0.3526596, "beta": 0.3526596, "R_D*": 15.387756, "R_N*": 5.309743,
-            },
-            to_natural=_repetition,
-            grid=((0.1, 0.4, 1.0), (0.1, 0.4, 1.0), (0.3, 0.6, 0.9), (0.2, 0.8), (3.0, 30.0), (3.0, 30.0)),
-            derived=_unique_parameters,
-        ),
+        REPETITION,
     )
 }  # fmt: skip

@@ -9,7 +9,7 @@ descends. M alone serves as H on the first, rough way from a far start.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -28,9 +28,6 @@ WIDEST_DELTA = 0.1
 ROUGH = 1e-9
 ROUGH_ITERATIONS = 100
 KEEP = 16
-# Of fits whose derived column follows from the fit before: it stays when no logarithm in it moves by more.
-MOST_ROUNDS = 50
-SAME = 1e-9
 
 
 @dataclass(frozen=True)
@@ -224,10 +221,6 @@ class Fit:
         """log L (n,) at the points."""
         return self.law.log_prediction(self.theta[None], self.z)[0]
 
-    def at(self, log_variables: Array) -> Array:
-        """Centred log variables (m, V) of other points, for ``law.log_prediction``."""
-        return self.law.extended(self.natural, log_variables) - self.centre
-
 
 def best_fit(
     law: Law, log_variables: Array, log_loss: Array, objective: Objective,
@@ -235,31 +228,13 @@ def best_fit(
 ) -> Fit:  # fmt: skip
     """Fit ``law`` to points: log_variables (n, V), log_loss and weights (n,), from the law's start grid or ``starts`` (S, P).
 
-    The best solution is polished: Newton's method again from there, to the last digit that the objective resolves. A
-    derived column follows from the parameters: it is made anew and the law fitted again until it stays (MOST_ROUNDS).
+    The best solution is polished: Newton's method again from there, to the last digit that the objective resolves.
     """
-    grid = law.starts(log_loss) if starts is None else starts
-    weights = np.ones(len(log_loss)) if weights is None else weights
-    fit = _fit_from(law, log_variables, log_loss, objective, grid, weights, None)
-    if law.derived is None:
-        return fit
-    for k in range(MOST_ROUNDS):
-        before = fit.z
-        fit = _fit_from(law, log_variables, log_loss, objective, fit.theta[None] if k else grid, weights, fit.natural)
-        if np.abs(fit.z - before).max() < SAME:
-            return replace(fit, n_starts=len(grid))
-    return replace(fit, n_starts=len(grid), converged=False)
-
-
-def _fit_from(
-    law: Law, log_variables: Array, log_loss: Array, objective: Objective, starts: Array, weights: Array,
-    natural: Array | None,
-) -> Fit:  # fmt: skip
-    """The best solution from ``starts``, polished; a derived column as it follows from ``natural``."""
-    log_variables = law.extended(natural, log_variables)
     centre = law.centre(log_variables)
     z = log_variables - centre
-    found = solve(law, z, log_loss, starts, objective, weights)
+    grid = law.starts(log_loss) if starts is None else starts
+    weights = np.ones(len(log_loss)) if weights is None else weights
+    found = solve(law, z, log_loss, grid, objective, weights)
     best = int(np.argmin(found.value))
     theta, value, converged = found.theta[best], found.value[best], bool(found.converged[best])
     if objective.name != "absolute":  # its last steps are as fine as its kinks allow
@@ -267,4 +242,4 @@ def _fit_from(
         if polished.value[0] <= value:
             theta, value = polished.theta[0], polished.value[0]
     natural = law.natural(theta[None], centre)[0]
-    return Fit(law, objective, theta, natural, float(value), converged, len(starts), centre, z, log_loss, weights)
+    return Fit(law, objective, theta, natural, float(value), converged, len(grid), centre, z, log_loss, weights)

@@ -30,25 +30,37 @@ class Parameter:
     log: bool
 
 
+# Of a term: its exponent t (B, n); its features, the slopes of t in its k parameters (B or 1, n, k); and what sums its second
+# derivatives over the points with weights (B, n) to (B, k, k), None where all vanish.
+Bend = Callable[[Array], Array]
+Expansion = tuple[Array, Array, Bend | None]
+
+
 @dataclass(frozen=True)
 class Term:
-    """exp(c − e·log v). ``scale``, ``exponent``: places of c and e in Law.internal; ``variable``: of v among the variables.
+    """exp(c − e·log variable). ``scale``, ``exponent``: places of c and e in Law.internal; ``variable``: in Law.variables.
 
-    Without a variable it is a constant; without an exponent, e = 1. With ``fresh``, a variable U ≤ v, and ``reuse``, the
-    place of log R*, what exceeds U is worth less and less: v' = U + U·R*·(1 − exp(−R/R*)), R = v/U − 1, stands for v
-    (Muennighoff et al. 2023, 5).
+    Without a variable it is a constant; without an exponent, e = 1.
     """
 
     scale: int
     variable: int | None = None
     exponent: int | None = None
-    fresh: int | None = None
-    reuse: int | None = None
 
     @property
     def parameters(self) -> list[int]:
         """Places of its internal parameters, in the order of its features."""
-        return [place for place in (self.scale, self.exponent, self.reuse) if place is not None]
+        return [self.scale] if self.exponent is None else [self.scale, self.exponent]
+
+    def expand(self, theta: Array, z: Array) -> Expansion:
+        """See Expansion; theta (B, P), z (n, V)."""
+        ones, c = np.ones((1, len(z))), theta[:, self.scale, None]
+        if self.variable is None:
+            return c + np.zeros_like(ones), ones[:, :, None], None
+        x = z[None, :, self.variable]
+        if self.exponent is None:
+            return c - x, ones[:, :, None], None
+        return c - theta[:, self.exponent, None] * x, np.stack([ones, -x], axis=2), None
 
 
 @dataclass(frozen=True)
@@ -56,8 +68,8 @@ class Law:
     """One law. ``variables`` are columns of the points; ``distinct``: values of each needed to identify the parameters.
 
     ``internal`` names the internal parameters (for flags), log s last where there is one. ``held_out`` is the variable
-    whose largest value is predicted from the rest. ``rule`` says in words which losses enter. ``derived``: a column of
-    log variables (n,) that follows from natural parameters (None before any fit) and log_variables (n, V).
+    whose largest value is predicted from the rest. ``rule`` says in words which losses enter. ``reuses``: places of the logs of
+    R*, the constants of terms that saturate (laws/repetition.py).
     """
 
     name: str
@@ -75,7 +87,7 @@ class Law:
     to_natural: Callable[[Array, Array], Array]
     grid: tuple[tuple[float, ...], ...]  # exponents (one tuple each), then shares of each term but the last, then s or R*
     scaled: bool = False
-    derived: Callable[[Array | None, Array], Array] | None = None
+    reuses: tuple[int, ...] = ()
 
     @property
     def n_parameters(self) -> int:
@@ -100,28 +112,13 @@ class Law:
         return sorted({term.exponent for term in self.terms if term.exponent is not None})
 
     @property
-    def reuses(self) -> list[int]:
-        """Places of the logs of R*."""
-        return [term.reuse for term in self.terms if term.reuse is not None]
-
-    @property
     def varied(self) -> tuple[str, ...]:
         """The variables that must vary: those that a term falls with."""
         return tuple(self.variables[k] for k in sorted({term.variable for term in self.terms if term.variable is not None}))
 
-    def extended(self, natural: Array | None, log_variables: Array) -> Array:
-        """log_variables (n, V), with the derived column where the law has one."""
-        if self.derived is None:
-            return log_variables
-        return np.column_stack([log_variables, self.derived(natural, log_variables)])
-
     def centre(self, log_variables: Array) -> Array:
-        """What is subtracted from log variables (n, V): their means (V,); a variable and its ``fresh`` keep their ratio."""
-        out = np.asarray(log_variables.mean(axis=0), np.float64)
-        for term in self.terms:
-            if term.fresh is not None and term.variable is not None:
-                out[term.fresh] = out[term.variable]
-        return out
+        """What is subtracted from log variables (n, V): their means (V,). Where terms saturate, the ratio of two counts."""
+        return np.asarray(log_variables.mean(axis=0), np.float64)
 
     def log_prediction(self, theta: Array, z: Array) -> Array:
         """log L (B, n) at internal parameters theta (B, P) and centred log variables z (n, V)."""
@@ -142,29 +139,14 @@ class Law:
         """The largest share of the sum that each term has at any point; theta (1, P)."""
         return [float(share.max()) for share in self.expand(theta, z)[1]]
 
-    def expand(self, theta: Array, z: Array) -> tuple[Array, list[Array], list[Array], list[dict[tuple[int, int], Array]]]:
-        """log Σ exp(t_k) (B, n), and of each term its share of the sum (B, n), its features ∂t_k (B or 1, n, its parameters),
-        and those second derivatives (B, n) that are not zero, by places among its parameters."""
-        found = [self._term(term, theta, z) for term in self.terms]
+    def expand(self, theta: Array, z: Array) -> tuple[Array, list[Array], list[Array], list[Bend | None]]:
+        """log Σ exp(t_k) (B, n), and of each term its share of the sum (B, n), its features and its bend (see Expansion)."""
+        found = [term.expand(theta, z) for term in self.terms]
         terms = [t for t, _, _ in found]
         top = np.max(terms, axis=0)
         powers = [np.exp(t - top) for t in terms]
         total = np.sum(powers, axis=0)
         return top + np.log(total), [p / total for p in powers], [slope for _, slope, _ in found], [bend for _, _, bend in found]
-
-    def _term(self, term: Term, theta: Array, z: Array) -> tuple[Array, Array, dict[tuple[int, int], Array]]:
-        """t (B, n), its features and second derivatives: see ``expand``."""
-        ones, c = np.ones((1, len(z))), theta[:, term.scale, None]
-        if term.variable is None:
-            return c + np.zeros_like(ones), ones[:, :, None], {}
-        x = z[None, :, term.variable]
-        if term.exponent is None:
-            return c - x, ones[:, :, None], {}
-        e = theta[:, term.exponent, None]
-        if term.fresh is None or term.reuse is None:
-            return c - e * x, np.stack([ones, -x], axis=2), {}
-        x, slope, bend = _effective(x, z[None, :, term.fresh], theta[:, term.reuse, None])
-        return c - e * x, np.stack([np.ones_like(x), -x, -e * slope], axis=2), {(1, 2): -slope, (2, 2): -e * bend}
 
     def _scale(self, theta: Array) -> Array:
         return np.exp(theta[:, -1:]) if self.scaled else np.ones((len(theta), 1))
@@ -184,7 +166,7 @@ class Law:
         lower[self.exponents], upper[self.exponents] = EXPONENT_RANGE
         if self.scaled:
             lower[-1], upper[-1] = np.log(EXPONENT_RANGE)
-        lower[self.reuses], upper[self.reuses] = np.log(REUSE_RANGE)
+        lower[list(self.reuses)], upper[list(self.reuses)] = np.log(REUSE_RANGE)
         return lower, upper
 
     def starts(self, log_loss: Array) -> Array:
@@ -201,19 +183,16 @@ class Law:
         if self.scaled:
             theta[:, -1] = np.log(scale)
         if self.reuses:
-            theta[:, self.reuses] = np.log(values[:, -len(self.reuses) :])
+            theta[:, list(self.reuses)] = np.log(values[:, -len(self.reuses) :])
         return theta
 
 
-def _effective(x: Array, fresh: Array, log_reuse: Array) -> tuple[Array, Array, Array]:
-    """log of U(1 + g), g = R*·(1 − exp(−R/R*)), R = v/U − 1, and its first and second derivatives in log R*.
+def chinchilla_natural(theta: Array, centre: Array) -> Array:
+    """(E, A, B, alpha, beta) of L = E + A/N^alpha + B/D^beta from (E, A, alpha, B, beta) as the solver has them."""
+    c_e, c_a, alpha, c_b, beta = theta.T
+    return np.column_stack([np.exp(c_e), np.exp(c_a + alpha * centre[0]), np.exp(c_b + beta * centre[1]), alpha, beta])
 
-    x: log v, fresh: log U, both (1, n); log_reuse (B, 1). v below U counts as U = v.
-    """
-    base, reuse = np.minimum(x, fresh), np.exp(log_reuse)
-    q = np.expm1(x - base) / reuse
-    gone = np.exp(-q)
-    g, first = -reuse * np.expm1(-q), reuse * (1 - gone * (1 + q))
-    second = first - reuse * q * q * gone
-    slope = first / (1 + g)
-    return base + np.log1p(g), slope, second / (1 + g) - slope * slope
+
+def weighted_outer(weights: Array, a: Array, b: Array) -> Array:
+    """Σ_n w a bᵀ (B, i, j) of weights (B, n) and vectors (B or 1, n, i), (B or 1, n, j)."""
+    return np.asarray(a.swapaxes(1, 2) @ (weights[:, :, None] * b), np.float64)

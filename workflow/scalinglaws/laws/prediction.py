@@ -51,7 +51,7 @@ def held_out(points: Points, law: Law, objective: Objective, weights: Array) -> 
         if rest.sum() <= law.n_parameters or any(len(np.unique(points.columns[name][rest])) < law.distinct for name in law.varied):
             continue
         fit = best_fit(law, x[rest], y[rest], objective, weights=weights[rest])
-        predicted = law.log_prediction(fit.theta[None], fit.at(x[there]))[0]
+        predicted = law.log_prediction(fit.theta[None], x[there] - fit.centre)[0]
         error = float(np.abs(np.expm1(predicted - y[there])).mean())
         windows.append(Window(float(at), int(rest.sum()), int(there.sum()), error))
     rule = f"fitted without {law.held_out} = {values.max():.6g}, which is predicted"
@@ -66,7 +66,7 @@ def predict(fit: Fit, resamples: Resamples | None, log_variables: Array, seed: i
     sqrt(n/(n − P)) for what the fit took up. Few trunks widen both by sqrt(G/(G − 1))·t/z as they do the parameters'.
     NaN intervals where there are no resamples or fewer than 3 trunks.
     """
-    law, z = fit.law, fit.at(log_variables)
+    law, z = fit.law, log_variables - fit.centre
     centre = law.log_prediction(fit.theta[None], z)[0]
     out = {"loss": np.exp(centre)} | {name: np.full(len(z), np.nan) for name in ("ci_low", "ci_high", "run_low", "run_high")}
     if resamples is None or len(resamples.theta) < 2 or resamples.n_trunks < FEWEST_TRUNKS:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from scalinglaws.laws.forms import Array, Law
+from scalinglaws.laws.forms import Array, Law, weighted_outer
 
 
 class Problem:
@@ -120,16 +120,15 @@ class _ReuseProblem(Problem):
         for term, share, slope, bend in zip(self.law.terms, shares, slopes, second, strict=True):
             rows, columns = np.ix_(term.parameters, term.parameters)
             gradient[:, :, term.parameters] += share[:, :, None] * slope
+            if self.rough:  # its steps use the metric alone
+                continue
             pull = psi * share
-            hessian[:, rows, columns] += np.einsum("bn,bni,bnj->bij", pull, slope, slope)
-            for (i, j), values in bend.items():
-                sums = (pull * values).sum(axis=1)
-                hessian[:, term.parameters[i], term.parameters[j]] += sums
-                if i != j:
-                    hessian[:, term.parameters[j], term.parameters[i]] += sums
-        transposed = gradient.transpose(0, 2, 1)
-        hessian += transposed @ ((curvature - psi)[:, :, None] * gradient)
-        metric = transposed @ (irls[:, :, None] * gradient)
+            hessian[:, rows, columns] += weighted_outer(pull, slope, slope)
+            if bend is not None:
+                hessian[:, rows, columns] += bend(pull)
+        if not self.rough:
+            hessian += weighted_outer(curvature - psi, gradient, gradient)
+        metric = weighted_outer(irls, gradient, gradient)
         return value, (psi[:, :, None] * gradient).sum(axis=1), hessian, metric
 
 

@@ -137,6 +137,8 @@ def _result(
     if law.name == "envelope" and fit is not None:
         n_resamples, seed = drawn
         out["exponents"] = frontier_exponents(points, n_resamples, seed)
+        if not out["exponents"]:
+            sentences = [*sentences, "No exponents a and b: the envelope has fewer than two sizes between its smallest and largest."]
     named = dict.fromkeys(("n_params", "tokens", "dataset_tokens", "flops", *law.variables))
     if fit is not None:
         covariance = covariance_interval(fit, points.trunk)
@@ -194,8 +196,14 @@ def _exponents(fit: Fit, resamples: Resamples | None) -> dict[str, Any]:
 def frontier_exponents(points: Points, n_bootstrap: int, seed: int) -> dict[str, Any]:
     """a and b of N_opt ∝ C^a, D_opt ∝ C^b through the models on the envelope (Hoffmann et al. 2022, approach 1).
 
-    D = C/(6N), so b = 1 − a. Resamples draw the trunks on the envelope, whose places there they keep.
+    D = C/(6N), so b = 1 − a. The smallest and the largest model there are left out: below and above them no other size
+    was run, so they are best for want of a better. Resamples draw the trunks on the envelope, whose places there they
+    keep. Empty where fewer than two sizes remain.
     """
+    sizes = points.columns["n_params"]
+    points = points.take((sizes > sizes.min()) & (sizes < sizes.max()))
+    if len(np.unique(points.columns["n_params"])) < 2:
+        return {}
     x, y = np.log(points.columns["flops"]), np.log(points.columns["n_params"])
     names, member = np.unique(np.array(points.trunk), return_inverse=True)
     counts = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=n_bootstrap)
@@ -203,7 +211,7 @@ def frontier_exponents(points: Points, n_bootstrap: int, seed: int) -> dict[str,
     total = weights.sum(axis=1, keepdims=True)
     dx, dy = (values - (weights @ values)[:, None] / total for values in (x, y))
     spread = (weights * dx * dx).sum(axis=1)
-    several = np.array([1 + (len(names) > 1), *(counts > 0).sum(axis=1)]) > 1
+    several = np.array([2, *(counts > 0).sum(axis=1)]) > 1
     a = np.where(several, (weights * dx * dy).sum(axis=1) / np.where(several, spread, 1.0), np.nan)
     return {
         name: interval(float(values[0]), values[1:], False, len(names)) | {"unit": ""}
