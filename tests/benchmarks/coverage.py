@@ -1,6 +1,6 @@
 """How often 95 % intervals hold the planted parameters: tables of 40 trunks that share noise, by law and parameter.
 
-``PYTHONPATH=workflow:tests python tests/benchmarks/coverage.py [--law NAME …] [--sets 1000] [--resamples 200] --out coverage.md``
+``PYTHONPATH=workflow:tests python tests/benchmarks/coverage.py [--law NAME …] [--sets 100] [--resamples 200] --out coverage.md``
 
 Each set is planted with its own noise, fitted, and bootstrapped. A line a parameter: the share of sets whose interval holds
 it, by the bootstrap and by the sandwich covariance; the median of estimate/planted; sets without an interval count as misses.
@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from unit.planted_laws import MAKERS, intervals, planted
 
 from scalinglaws.errors import StudyError
+from unit.planted_laws import MAKERS, intervals, planted
 
 Row = tuple[str, str, float, float, float]
 
@@ -63,7 +63,7 @@ def of_law(law: str, sets: int, resamples: int, pool: concurrent.futures.Executo
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--law", nargs="*", default=list(MAKERS), choices=list(MAKERS))
-    parser.add_argument("--sets", type=int, default=1000)
+    parser.add_argument("--sets", type=int, default=100)
     parser.add_argument("--resamples", type=int, default=200)
     parser.add_argument("--out", type=Path, help="a Markdown table; printed without it")
     args = parser.parse_args()

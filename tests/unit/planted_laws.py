@@ -183,7 +183,9 @@ def _critical(law: str, rng: Rng) -> Planted:
             name = [f"N{n:.0e}-B{b:.4g}"] * 100
             frames.append(pl.DataFrame({"run": name, "n_params": n, "batch_tokens": b, "steps": steps, "loss": loss}))
     curves = pl.concat(frames).with_columns(tokens=pl.col("steps") * pl.col("batch_tokens"))
-    return Planted(_no_runs(), {"B_star": 2e8, "alpha_B": 0.21}, curves.with_columns(flops=6 * pl.col("n_params") * pl.col("tokens")))
+    return Planted(
+        _no_runs(), {"B_star": 2e8, "alpha_B": 0.21}, curves.with_columns(flops=6 * pl.col("n_params") * pl.col("tokens"))
+    )
 
 
 MAKERS: dict[str, Callable[[str, Rng], Planted]] = {

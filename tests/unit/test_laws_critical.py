@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 from scipy.optimize import least_squares
 
+from scalinglaws.__main__ import main
 from scalinglaws.errors import StudyError
+from scalinglaws.laws import command
 from scalinglaws.laws.allocation import CriticalBatch, LossNS
+from scalinglaws.laws.catalogue import PF_DAY
 from scalinglaws.laws.command import fit_table
 from scalinglaws.laws.critical import WHY, CriticalFit, _hyperbolas, fit_critical, steps_to_reach
 
@@ -158,3 +163,30 @@ def test_as_a_law_of_the_command() -> None:
     assert {"n_params", "loss", "steps_min", "tokens_min", "b_crit"} <= set(fit["levels"][0])
     with pytest.raises(StudyError, match="No law"):
         fit_table(runs, "critical-batch", curves=curves.filter(pl.col("batch_tokens") == pl.col("batch_tokens").min()))
+
+
+def test_a_fit_of_it_gives_the_least_compute_of_runs(tmp_path: Path) -> None:
+    """--critical-batch takes the numbers or the file of the fit; a file without them leaves no points, in words."""
+    runs, curves, out = tmp_path / "runs.csv", tmp_path / "curves.parquet", tmp_path / "critical.json"
+    table = pl.DataFrame(rows(noise=0.0005)).with_columns(tokens=pl.col("steps") * pl.col("batch_tokens"))
+    table.with_columns(flops=6 * pl.col("n_params") * pl.col("tokens")).write_parquet(curves)
+    c = np.geomspace(1e17, 1e20, 12)
+    loss = (3.1e8 * PF_DAY / c) ** 0.05
+    batch = CRITICAL.tokens(loss)
+    plan = {"n_params": 1e7 * (c / c[0]) ** 0.7, "flops": 2 * c, "batch_tokens": batch, "loss": loss}
+    pl.DataFrame(plan).write_csv(runs)
+    fit = ["fit", "--bootstrap", "0", "--table", str(runs)]
+    assert main([*fit, "--law", "critical-batch", "--curves", str(curves), "--out", str(out)]) == 0
+    given = tmp_path / "given.json"
+    found = {}
+    for source, path in ((str(out), tmp_path / "own.json"), ("2e8,0.21", given)):
+        assert main([*fit, "--law", "power-cmin", "--critical-batch", source, "--out", str(path)]) == 0
+        found[source] = json.loads(path.read_text())["parameters"]["alpha_C"]["estimate"]
+    assert found["2e8,0.21"] == pytest.approx(0.05, rel=1e-6)
+    assert found[str(out)] == pytest.approx(0.05, rel=0.05)
+    out.write_text(json.dumps(json.loads(out.read_text()) | {"parameters": {}}))
+    assert main([*fit, "--law", "power-cmin", "--critical-batch", str(out), "--allow-empty", "--out", str(given)]) == 0
+    empty = json.loads(given.read_text())
+    assert empty["parameters"] == {} and "B_crit(L) is not resolved" in empty["flags"][0]
+    with pytest.raises(StudyError, match="not the result of fit --law critical-batch"):
+        command._critical_batch(str(runs.with_suffix(".json")))

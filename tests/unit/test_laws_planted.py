@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from unit.planted_laws import MAKERS, intervals, planted, repeated_loss
 
 from scalinglaws.laws.catalogue import LAWS
 from scalinglaws.laws.fit import Objective, best_fit
 from scalinglaws.laws.methods import METHODS
 from scalinglaws.laws.select import select
+from unit.planted_laws import MAKERS, intervals, planted, repeated_loss
 
 
 def test_every_law_is_planted() -> None:
@@ -56,7 +56,9 @@ def test_starts_do_not_matter(law: str) -> None:
 def test_repetition_is_the_published_formula() -> None:
     law, rng = LAWS["repetition"], np.random.default_rng(3)
     truth = law.published
-    n, tokens, dataset = (np.exp(rng.uniform(np.log(low), np.log(high), 50)) for low, high in ((1e6, 1e10), (1e8, 1e11), (1e7, 1e11)))
+    n, tokens, dataset = (
+        np.exp(rng.uniform(np.log(low), np.log(high), 50)) for low, high in ((1e6, 1e10), (1e8, 1e11), (1e7, 1e11))
+    )
     x = np.log(np.column_stack([n, tokens, dataset]))
     natural = np.array([truth[parameter.name] for parameter in law.parameters])
     centre = law.centre(x)

@@ -8,12 +8,17 @@ import subprocess
 import sys
 from fractions import Fraction
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
 
 from scalinglaws import config, ladder, spec, study
 from scalinglaws.errors import StudyError
+from scalinglaws.figures.exponents import EXPONENTS
+from scalinglaws.laws.catalogue import LAWS
+from scalinglaws.laws.methods import METHODS
+from scalinglaws.laws.names import AT_SMALL_BATCHES, LAW_KINDS
 
 STUDY = {
     "study": "test",
@@ -259,3 +264,26 @@ def test_broken_yaml_is_named(tmp_path):
     with pytest.raises(StudyError, match="--configfile"):
         config.load(tmp_path / "absent.yaml")
     assert yaml.safe_load("a: 1e9")["a"] == "1e9"  # why parse_count takes strings
+
+
+def test_every_law_has_a_name_a_kind_and_a_line_in_the_table_of_exponents() -> None:
+    names = {*LAWS, *METHODS}
+    assert set(LAW_KINDS) == names == set(get_args(config.LawName)) == set(EXPONENTS)
+    assert set(AT_SMALL_BATCHES) == {name for name, law in LAWS.items() if {"steps_min", "flops_min"} & set(law.variables)}
+    for name, exponents in EXPONENTS.items():
+        known = {parameter.name for parameter in LAWS[name].parameters} if name in LAWS else {"alpha_B"}
+        assert set(exponents) - {"a", "b"} <= known
+
+
+def test_laws_follow_the_kinds_of_runs() -> None:
+    """Three batch sizes of one model feed the laws of B_crit; budgets beyond the dataset feed the law of repetition."""
+    data = copy.deepcopy(STUDY)
+    data["experiments"] = {"size": STUDY["experiments"]["size"]}
+    assert build(data).kinds == {"size"} and "critical-batch" not in build(data).laws
+    data["experiments"]["batch"] = {
+        "grid": {"model": ["2x16"], "tokens": ["1M"], "batch_tokens": [1024, 2048, 4096]}, "schedule": "constant",
+    }  # fmt: skip
+    assert build(data).kinds == {"size", "batch"}
+    assert {"critical-batch", "power-cmin", "kaplan-ns"} <= set(build(data).laws)
+    data["experiments"]["repeat"] = {"grid": {"model": ["2x16"], "tokens": ["1M", "2M"], "dataset_tokens": ["500k"]}}
+    assert build(data).kinds == {"size", "batch", "repetition"} and "repetition" in build(data).laws

@@ -14,6 +14,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(PACKAGE)))
 from scalinglaws import environment, ladder, spec
 from scalinglaws.errors import StudyError
 from scalinglaws.figures import registry
+from scalinglaws.laws.names import AT_SMALL_BATCHES
 
 environment.prepare()
 
@@ -131,6 +132,11 @@ def figures_of_study():
 def fits_of_figure(wildcards):
     """Those of its laws that the study fits: the picture says that the others are missing."""
     return [f"results/fits/{law}.json" for law in registry.FIGURES[wildcards.figure].laws if law in STUDY.laws]
+
+
+def critical_batch_of(wildcards):
+    """The fit that S_min and C_min follow from, for the laws that need them."""
+    return ["results/fits/critical-batch.json"] if wildcards.law in AT_SMALL_BATCHES else []
 
 
 def modules_of_figure(wildcards):

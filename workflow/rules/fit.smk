@@ -3,6 +3,7 @@ rule fit:
     input:
         runs="results/tables/runs.parquet",
         curves="results/tables/curves.parquet",
+        critical=critical_batch_of,
         code=modules("laws/*.py"),
     output:
         "results/fits/{law}.json",
@@ -15,8 +16,9 @@ rule fit:
         delta=STUDY.fits.delta,
         bootstrap=STUDY.fits.bootstrap,
         seed=STUDY.fits.seed,
+        critical=lambda wildcards, input: f"--critical-batch={input.critical}" if input.critical else "",
     shell:
-        "python -m scalinglaws fit --law {wildcards.law:q} --table {input.runs:q} --curves {input.curves:q}"
+        "python -m scalinglaws fit --law {wildcards.law:q} --table {input.runs:q} --curves {input.curves:q} {params.critical:q}"
         " --objective {params.objective} --delta {params.delta} --bootstrap {params.bootstrap} --seed {params.seed}"
         " --allow-empty --out {output:q} > {log:q} 2>&1"
 

@@ -216,10 +216,17 @@ class Ladder(Strict):
     ratio: Annotated[Rate, Field(gt=1)] = 2.0
 
 
-class FitsConfig(Strict):
-    """How the laws are fitted. Empty ``laws``: all that the study's experiments can feed."""
+LawName = Literal[
+    "power-n", "power-n-offset", "power-d", "power-d-offset", "power-c", "power-c-offset", "power-cmin", "power-cmin-offset",
+    "envelope", "envelope-offset", "kaplan-nd", "kaplan-ns", "chinchilla", "overtraining", "repetition", "isoflop",
+    "critical-batch",
+]  # fmt: skip
 
-    laws: list[Literal["power-n", "power-d", "power-c", "envelope", "kaplan-nd", "chinchilla"]] | Literal["all"] = "all"
+
+class FitsConfig(Strict):
+    """How the laws are fitted. ``laws``: by name, or all that the study's experiments can feed."""
+
+    laws: list[LawName] | Literal["all"] = "all"
     objective: Literal["huber", "squared", "absolute"] = "huber"
     delta: Annotated[Rate, Field(gt=0)] = 1e-3
     bootstrap: Annotated[int, Field(ge=0)] = 1000

@@ -20,18 +20,9 @@ from scalinglaws.config import Config, CorpusConfig, ExternalRuns, FitsConfig, L
 from scalinglaws.errors import StudyError
 from scalinglaws.figures.registry import FIGURES
 from scalinglaws.ladder import below, flops_per_step, has_ladder, start_of
+from scalinglaws.laws.names import FEWEST_BATCHES, LAW_KINDS
 from scalinglaws.resolve import resolve, training_tokens
 from scalinglaws.spec import CorpusSpec, RunSpec, Source, TokenizerSpec, round_float
-
-# Which runs a law needs: decayed budgets on all the data (size), or early-stopped runs on parts of it (data).
-LAW_KINDS = {
-    "power-n": "size",
-    "power-d": "data",
-    "power-c": "size",
-    "envelope": "size",
-    "kaplan-nd": "data",
-    "chinchilla": "size",
-}
 
 
 @dataclass(frozen=True)
@@ -90,7 +81,17 @@ class Study:
 
     @cached_property
     def kinds(self) -> set[str]:
+        """What the runs can feed: see LAW_KINDS."""
         found = {"data" if spec.stop == "early" else "size" for spec in self.runs.values()}
+        budgets = [spec for spec in self.runs.values() if spec.stop != "early"]
+        if any(spec.dataset_tokens is not None and spec.tokens > spec.dataset_tokens for spec in budgets):
+            found.add("repetition")
+        batches: dict[int, set[int]] = {}
+        for spec in budgets:
+            if spec.dataset_tokens is None:
+                batches.setdefault(spec.n_params, set()).add(spec.batch_tokens)
+        if any(len(sizes) >= FEWEST_BATCHES for sizes in batches.values()):
+            found.add("batch")
         return found | ({"size"} if self.external else set())
 
     @cached_property

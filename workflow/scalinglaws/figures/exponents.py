@@ -15,12 +15,17 @@ from scalinglaws.figures.fitted import Fit, parameter, published, unresolved
 from scalinglaws.files import write_bytes
 
 EXPONENTS: dict[str, tuple[str, ...]] = {
-    "power-n": ("alpha_N",),
-    "power-d": ("alpha_D",),
-    "power-c": ("alpha_C",),
-    "envelope": ("alpha_C",),
+    **dict.fromkeys(("power-n", "power-n-offset"), ("alpha_N",)),
+    **dict.fromkeys(("power-d", "power-d-offset"), ("alpha_D",)),
+    **dict.fromkeys(("power-c", "power-c-offset", "power-cmin", "power-cmin-offset", "envelope-offset"), ("alpha_C",)),
+    "envelope": ("alpha_C", "a", "b"),
     "kaplan-nd": ("alpha_N", "alpha_D"),
+    "kaplan-ns": ("alpha_N", "alpha_S"),
     "chinchilla": ("alpha", "beta", "a", "b"),
+    "overtraining": ("eta",),
+    "repetition": ("alpha", "beta"),
+    "isoflop": ("a", "b"),
+    "critical-batch": ("alpha_B",),
 }
 SCHEMA: dict[str, Any] = {
     "law": polars.String,

@@ -64,13 +64,18 @@ class LossNS:
 
 @dataclass(frozen=True)
 class CriticalBatch:
-    """B_crit(L) = B_*/L^(1/alpha_B) (1.4). b_star in tokens."""
+    """B_crit(L) = B_*/L^(1/alpha_B) (1.4). b_star in tokens; both NaN where a fit did not resolve it."""
 
     b_star: float
     alpha_b: float
 
     def __post_init__(self) -> None:
-        _positive(b_star=self.b_star, alpha_b=self.alpha_b)
+        if self.resolved:
+            _positive(b_star=self.b_star, alpha_b=self.alpha_b)
+
+    @property
+    def resolved(self) -> bool:
+        return not (np.isnan(self.b_star) and np.isnan(self.alpha_b))
 
     def tokens(self, loss: ArrayLike) -> Array:
         """B_crit in tokens (1.4) at ``loss``."""

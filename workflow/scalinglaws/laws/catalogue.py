@@ -73,8 +73,11 @@ def _one_variable(
 
 _FINALS = "final losses of runs whose rate decayed, a single epoch of all the data"
 
+# Of the envelope: N_opt and D_opt by approach 1 of Hoffmann et al. 2022.
+_APPROACH_1 = {"a": 0.50, "b": 0.50}
+
 LAWS: dict[str, Law] = {
-    law.name: law
+    law.name: replace(law, published=law.published | _APPROACH_1) if law.name == "envelope" else law
     for law in (
         *_one_variable(
             "power-n", "N", "n_params", "parameters", "Loss against model size", "Kaplan et al. 2020 (1.1)",

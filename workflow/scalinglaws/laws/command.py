@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from pathlib import Path
 
 from scalinglaws.errors import StudyError
@@ -36,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weighted", action="store_true", help="weight each loss by its own standard error (loss_stderr)")
     parser.add_argument(
         "--critical-batch", metavar="B_STAR,ALPHA_B",
-        help="B_crit(L) = B_star/L^(1/alpha_B) in tokens, which gives steps_min and flops_min",
+        help="B_crit(L) = B_star/L^(1/alpha_B) in tokens, which gives steps_min and flops_min; or the JSON file of a fit of it",
     )  # fmt: skip
     parser.add_argument(
         "--at", action="append", default=[], metavar="NAME=VALUE,…",
@@ -94,7 +95,18 @@ def _number(option: str, text: str) -> float:
 def _critical_batch(text: str | None) -> CriticalBatch | None:
     if text is None:
         return None
+    if text.endswith(".json"):
+        return _fitted_critical_batch(Path(text))
     values = [_number("--critical-batch", part) for part in text.split(",")]
     if len(values) != 2 or min(values) <= 0:
         raise StudyError(f"--critical-batch is '{text}': write B_star,alpha_B, two positive numbers (the paper's: 2e8,0.21)")
     return CriticalBatch(*values)
+
+
+def _fitted_critical_batch(path: Path) -> CriticalBatch:
+    try:
+        found = json.loads(path.read_text())["parameters"]
+        values = [found[name]["estimate"] for name in ("B_star", "alpha_B")] if found else []
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StudyError(f"--critical-batch: {path} is not the result of fit --law critical-batch: {error!r}") from None
+    return CriticalBatch(*values) if values and None not in values else CriticalBatch(math.nan, math.nan)

@@ -20,9 +20,10 @@ from scipy.optimize import isotonic_regression
 
 from scalinglaws.errors import StudyError
 from scalinglaws.laws.forms import Array
+from scalinglaws.laws.names import FEWEST_BATCHES
 from scalinglaws.laws.uncertainty import FEW_TRUNKS, interval
 
-FEWEST_BATCHES, FEWEST_LEVELS, HONEST_SPAN = 3, 2, 32.0
+FEWEST_LEVELS, HONEST_SPAN = 2, 32.0
 # B_crit is searched this far, in log, beyond the batch sizes, on a grid this fine.
 MARGIN, GRID = np.log(100.0), 0.25
 # A line that rises is an alpha_B beyond infinity: where more resamples than this have one, its interval has no upper end.

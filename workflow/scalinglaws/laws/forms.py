@@ -1,9 +1,9 @@
 """The equations. Every law here has the form  log L = s · log Σ_k exp(t_k),  t_k = c_k − e_k · log(variable_k).
 
 The solver works on *internal* parameters: the c_k, the exponents e_k that are free (two terms may share one), log s
-where the law has a scale, and log R* of terms that saturate. Logarithms of the variables are centred first, so c_k is the log of a term at the
-middle of the data and the problem is well conditioned. ``Law.natural`` turns them into the parameters of the
-literature. Arrays: B problems, n points, P parameters.
+where the law has a scale, and log R* of terms that saturate. Logarithms of the variables are centred first, so c_k is
+the log of a term at the middle of the data and the problem is well conditioned. ``Law.natural`` turns them into the
+parameters of the literature. Arrays: B problems, n points, P parameters.
 """
 
 from __future__ import annotations

@@ -48,7 +48,9 @@ def held_out(points: Points, law: Law, objective: Objective, weights: Array) -> 
     windows = []
     for at, end in zip(edges, [*edges[1:], np.inf], strict=True):
         rest, there = values < at, (values >= at) & (values < end)
-        if rest.sum() <= law.n_parameters or any(len(np.unique(points.columns[name][rest])) < law.distinct for name in law.varied):
+        if rest.sum() <= law.n_parameters or any(
+            len(np.unique(points.columns[name][rest])) < law.distinct for name in law.varied
+        ):
             continue
         fit = best_fit(law, x[rest], y[rest], objective, weights=weights[rest])
         predicted = law.log_prediction(fit.theta[None], x[there] - fit.centre)[0]
@@ -80,4 +82,6 @@ def predict(fit: Fit, resamples: Resamples | None, log_variables: Array, seed: i
         below, above = np.quantile(values, [0.025, 0.975], axis=0)
         out[low] = np.exp(centre + widen * np.minimum(below, 0.0))
         out[high] = np.exp(centre + widen * np.maximum(above, 0.0))
+    # With few resamples the quantiles of the sum may lie within those of the law alone.
+    out["run_low"], out["run_high"] = np.minimum(out["run_low"], out["ci_low"]), np.maximum(out["run_high"], out["ci_high"])
     return out

@@ -138,7 +138,10 @@ def _result(
         n_resamples, seed = drawn
         out["exponents"] = frontier_exponents(points, n_resamples, seed)
         if not out["exponents"]:
-            sentences = [*sentences, "No exponents a and b: the envelope has fewer than two sizes between its smallest and largest."]
+            sentences = [
+                *sentences,
+                "No exponents a and b: the envelope has fewer than two sizes between its smallest and largest.",
+            ]
     named = dict.fromkeys(("n_params", "tokens", "dataset_tokens", "flops", *law.variables))
     if fit is not None:
         covariance = covariance_interval(fit, points.trunk)

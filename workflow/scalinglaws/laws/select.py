@@ -95,6 +95,8 @@ def select(
     if "status" in table.columns:
         for status in sorted(set(table["status"].drop_nulls().to_list()) - {"ok"}):
             table = drop(table, pl.col("status") != status, f"status {status}", excluded)
+    if critical_batch is not None and not critical_batch.resolved:
+        table = drop(table, pl.repeat(False, pl.len()), "B_crit(L) is not resolved, so it has no S_min and no C_min", excluded)
     table = _checked(table, law, variables, critical_batch)
     notes: list[str] = []
     for rule in RULES[law]:

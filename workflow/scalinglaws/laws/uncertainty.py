@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtri, stdtrit
 
-from scalinglaws.laws.fit import Fit, solve
+from scalinglaws.laws.fit import Fit, Solution, solve
 from scalinglaws.laws.forms import Array
 from scalinglaws.laws.select import Points
 
@@ -17,6 +17,10 @@ CONDITION_LIMIT = 1e3
 NARROW_RANGE = 3.0
 STEEPEST = 3.0
 SMALLEST_SHARE = 1e-6
+# A resample of few points lies in a long flat valley, where steps are many and cheap.
+ITERATIONS = 3000
+# Resamples are drawn and solved so many at once that a number a point each bounds the memory.
+BLOCK = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -40,18 +44,34 @@ def bootstrap(fit: Fit, trunk: list[str], n_resamples: int, seed: int) -> Resamp
     law = fit.law
     names, member = np.unique(np.array(trunk), return_inverse=True)
     rng = np.random.default_rng(seed)
-    counts = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=n_resamples)
-    present = counts[:, member] > 0
+    even, size = np.full(len(names), 1 / len(names)), max(1, BLOCK // len(member))
+    parts = []
+    for at in range(0, n_resamples, size):
+        counts = rng.multinomial(len(names), even, size=min(size, n_resamples - at))
+        parts.append(_resample(fit, counts[:, member]))
+    theta = np.concatenate([found.theta for found in parts])
+    unconverged = sum(int((~found.converged).sum()) for found in parts)
+    return Resamples(theta, law.natural(theta, fit.centre), n_resamples - len(theta), unconverged, len(names))
+
+
+def _resample(fit: Fit, times: np.ndarray) -> Solution:
+    """Fits to points that count so many ``times`` (B, n), those that identify the law."""
+    law, present = fit.law, times > 0
     usable = present.sum(axis=1) >= law.n_parameters
     for column in fit.z.T:
-        values, at = np.unique(column, return_inverse=True)
-        seen = (present.astype(np.float64) @ np.eye(len(values))[at]) > 0
-        usable &= seen.sum(axis=1) >= min(law.distinct, len(values))
-    weights = counts[usable][:, member] * fit.weights
+        usable &= _distinct(column, present, law.distinct) >= min(law.distinct, len(np.unique(column)))
+    weights = times[usable] * fit.weights
     starts = np.repeat(fit.theta[None], len(weights), axis=0)
-    found = solve(law, fit.z, fit.log_loss, starts, fit.objective, weights, warm=True)
-    natural = law.natural(found.theta, fit.centre)
-    return Resamples(found.theta, natural, int((~usable).sum()), int((~found.converged).sum()), len(names))
+    return solve(law, fit.z, fit.log_loss, starts, fit.objective, weights, warm=True, iterations=ITERATIONS)
+
+
+def _distinct(column: Array, present: np.ndarray, most: int) -> np.ndarray:
+    """How many distinct values of ``column`` (n,) each row of ``present`` (B, n) has, counted up to ``most``."""
+    found, above = np.zeros(len(present), int), np.full(len(present), -np.inf)
+    for _ in range(most):
+        above = np.where(present & (column > above[:, None]), column, np.inf).min(axis=1)
+        found += np.isfinite(above)
+    return found
 
 
 def interval(estimate: float, resamples: Array, log: bool, n_trunks: int) -> dict[str, float]:
@@ -163,7 +183,9 @@ def _about_data(fit: Fit, points: Points) -> list[str]:
     slopes = fit.law.jacobian(fit.theta[None], fit.z)[0]
     for place in fit.law.reuses:
         if (np.abs(slopes[:, place]) > 1e-9).sum() < 2:
-            out.append(f"Not identified: fewer than two runs repeat or exceed anything, so nothing tells {fit.law.internal[place]}.")
+            out.append(
+                f"Not identified: fewer than two runs repeat or exceed anything, so nothing tells {fit.law.internal[place]}."
+            )
     number = condition(fit)
     if number > CONDITION_LIMIT:
         out.append(f"Not identified: the condition number of the fit is {number:.2g}: parameters trade off.")
