@@ -190,3 +190,16 @@ def test_a_fit_of_it_gives_the_least_compute_of_runs(tmp_path: Path) -> None:
     assert empty["parameters"] == {} and "B_crit(L) is not resolved" in empty["flags"][0]
     with pytest.raises(StudyError, match="not the result of fit --law critical-batch"):
         command._critical_batch(str(runs.with_suffix(".json")))
+
+
+def test_steps_off_the_hyperbola_are_flagged() -> None:
+    """Where large batches are trained at too low a rate, their steps exceed the hyperbola's: said so, with the misfit."""
+    true = rows(noise=0.0002)
+    fit = fit_critical(**true, n_bootstrap=0)
+    assert all(level.misfit < 0.05 for level in fit.levels if not level.why) and not any("hyperbola" in flag for flag in fit.flags)
+    middle = np.median(BATCHES)
+    worse = np.where(true["batch_tokens"] > middle, np.sqrt(true["batch_tokens"] / middle), 1.0)
+    bent = fit_critical(**(true | {"steps": true["steps"] * worse}), n_bootstrap=0)
+    assert any("scatter about the hyperbola" in flag for flag in bent.flags)
+    level = next(level for level in bent.levels if not level.why)
+    assert 0.15 < level.misfit < 0.6

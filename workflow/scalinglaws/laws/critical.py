@@ -23,7 +23,7 @@ from scalinglaws.laws.forms import Array
 from scalinglaws.laws.names import FEWEST_BATCHES
 from scalinglaws.laws.uncertainty import FEW_TRUNKS, interval
 
-FEWEST_LEVELS, HONEST_SPAN = 2, 32.0
+FEWEST_LEVELS, HONEST_SPAN, LARGEST_MISFIT = 2, 32.0, 0.15
 # B_crit is searched this far, in log, beyond the batch sizes, on a grid this fine.
 MARGIN, GRID = np.log(100.0), 0.25
 # A line that rises is an alpha_B beyond infinity: where more resamples than this have one, its interval has no upper end.
@@ -41,6 +41,7 @@ class Level:
     """At ``loss`` nats: updates S_min, tokens E_min, tokens B_crit; NaN where ``why`` says why not.
 
     ``n_reached``, ``n_censored``: the batch sizes of this size with a curve that gives a step there, and those without.
+    ``misfit``: root mean square of log S about the hyperbola, for the degrees of freedom that are left; NaN where none is.
     """
 
     n_params: float
@@ -50,6 +51,7 @@ class Level:
     b_crit: float
     n_reached: int
     n_censored: int
+    misfit: float
     why: str
 
 
@@ -187,8 +189,12 @@ def _levels(curves: list[_Curve], heights: Array, weights: Array) -> tuple[list[
     log_crit, log_s_min, why = (a.reshape(shape[:2]) for a in _hyperbolas(np.log(b), *problems))
     crit, s_min = np.where(why[0] == 0, np.exp([log_crit[0], log_s_min[0]]), np.nan)
     reached, swept = [len(np.unique(b[np.isfinite(row)])) for row in log_s], len(np.unique(b))
-    numbers = zip(*(a.tolist() for a in (heights, s_min, s_min * crit, crit)), reached, why[0], strict=True)
-    levels = [Level(curves[0].n_params, loss, s, e, c, k, swept - k, WHY[w]) for loss, s, e, c, k, w in numbers]
+    off = log_s - np.log(s_min[:, None] * (1 + crit[:, None] / b))
+    freedom = np.isfinite(log_s).sum(axis=1) - 2
+    misfit = np.sqrt(np.where(freedom > 0, np.nansum(off**2, axis=1) / np.maximum(freedom, 1), np.nan))
+    misfit = np.where(why[0] == 0, misfit, np.nan)
+    numbers = zip(*(a.tolist() for a in (heights, s_min, s_min * crit, crit, misfit)), reached, why[0], strict=True)
+    levels = [Level(curves[0].n_params, loss, s, e, c, k, swept - k, m, WHY[w]) for loss, s, e, c, m, k, w in numbers]
     return levels, log_crit, why == 0
 
 
@@ -242,6 +248,12 @@ def _flags(levels: list[Level], counts: dict[str, int], law: bool, n_drawn: int,
         out.append(f"Censored: {counts['censored']} times a batch size never reaches a level or starts below it; left out.")
     if counts["sizes"] == 1:
         out.append("Only one size: nothing tests that B_crit depends on the loss alone.")
+    misfits = [level.misfit for level in levels if np.isfinite(level.misfit)]
+    if misfits and np.median(misfits) > LARGEST_MISFIT:
+        out.append(
+            f"The steps scatter about the hyperbola (5.1) by {100 * np.median(misfits):.0f} % (median over levels): either noise "
+            "or a rate that is not tuned to each batch size; B_crit is not to be believed."
+        )
     if counts["resolved"] < FEWEST_LEVELS:
         has = f"{counts['resolved']} of {len(levels)} levels have a B_crit within the batch sizes"
         return [*out, f"No law: {has}, and a line takes {FEWEST_LEVELS}."]
