@@ -8,6 +8,7 @@ analytic gradient, centred logs and tight tolerances, and resamples start from t
 from __future__ import annotations
 
 import argparse
+import resource
 import time
 
 import numpy as np
@@ -16,14 +17,15 @@ from scipy.optimize import minimize
 from scalinglaws.laws.catalogue import LAWS
 from scalinglaws.laws.fit import Objective, best_fit, solve
 from scalinglaws.laws.forms import Array
+from scalinglaws.laws.uncertainty import bootstrap
 
 
-def data() -> tuple[Array, Array]:
-    """245 points with the published parameters of Hoffmann et al. 2022 and 0.5 % of noise."""
+def data(count: int = 245) -> tuple[Array, Array]:
+    """Points with the published parameters of Hoffmann et al. 2022 and 0.5 % of noise."""
     rng = np.random.default_rng(0)
-    log_n, log_d = rng.uniform(np.log(1e7), np.log(1e10), 245), rng.uniform(np.log(1e9), np.log(1e12), 245)
+    log_n, log_d = rng.uniform(np.log(1e7), np.log(1e10), count), rng.uniform(np.log(1e9), np.log(1e12), count)
     loss = 1.69 + 406.4 * np.exp(-0.34 * log_n) + 410.7 * np.exp(-0.28 * log_d)
-    return np.column_stack([log_n, log_d]), np.log(loss) + 0.005 * rng.standard_normal(245)
+    return np.column_stack([log_n, log_d]), np.log(loss) + 0.005 * rng.standard_normal(count)
 
 
 def scipy_fit(z: Array, y: Array, start: Array, weights: Array, delta: float) -> float:
@@ -51,6 +53,7 @@ def main() -> None:
     parser.add_argument("--resamples", type=int, default=1000)
     parser.add_argument("--scipy-starts", type=int, default=50)
     parser.add_argument("--scipy-resamples", type=int, default=100)
+    parser.add_argument("--points", type=int, default=100_000, help="of the table whose memory is measured")
     args = parser.parse_args()
     law, goal, (x, y) = LAWS["chinchilla"], Objective(), data()
     z, rng, ones = x - x.mean(axis=0), np.random.default_rng(1), np.ones(len(y))
@@ -58,11 +61,11 @@ def main() -> None:
     starts = grid[rng.integers(len(grid), size=args.starts)] + 0.05 * rng.standard_normal((args.starts, 5))
     weights = rng.multinomial(len(y), ones / len(y), size=args.resamples).astype(float)
 
-    began = time.process_time()
+    wall, began = time.perf_counter(), time.process_time()
     fit = best_fit(law, x, y, goal, starts)
     middle = time.process_time()
     batch = solve(law, z, y, np.repeat(fit.theta[None], args.resamples, axis=0), goal, weights, warm=True)
-    ended = time.process_time()
+    wall, ended = time.perf_counter() - wall, time.process_time()
 
     some, few = args.scipy_starts, args.scipy_resamples
     loop_began = time.process_time()
@@ -80,8 +83,14 @@ def main() -> None:
     for name, (ours, theirs) in times.items():
         print(f"{name:10}{ours:10.2f}{theirs:10.2f}{theirs / ours:8.1f}")
     excess = by_resample - batch.value[:few]
+    print(f"batch: {wall:.2f} s on the clock")
     print(f"objective of the best fit: batch {fit.value:.12g}, scipy {min(by_start):.12g}")
     print(f"scipy minus batch over resamples: least {excess.min():.1e}, median {np.median(excess):.1e}, most {excess.max():.1e}")
+    x, y = data(args.points)
+    fit = best_fit(law, x, y, goal, law.starts(y)[::16])
+    bootstrap(fit, [str(k) for k in range(len(y))], 20, 0)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"memory after a fit of {len(y)} points and 20 resamples (as much for any number): {peak:.2f} GiB at most")
 
 
 if __name__ == "__main__":

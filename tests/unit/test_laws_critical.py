@@ -196,7 +196,9 @@ def test_steps_off_the_hyperbola_are_flagged() -> None:
     """Where large batches are trained at too low a rate, their steps exceed the hyperbola's: said so, with the misfit."""
     true = rows(noise=0.0002)
     fit = fit_critical(**true, n_bootstrap=0)
-    assert all(level.misfit < 0.05 for level in fit.levels if not level.why) and not any("hyperbola" in flag for flag in fit.flags)
+    assert all(level.misfit < 0.05 for level in fit.levels if not level.why) and not any(
+        "hyperbola" in flag for flag in fit.flags
+    )
     middle = np.median(BATCHES)
     worse = np.where(true["batch_tokens"] > middle, np.sqrt(true["batch_tokens"] / middle), 1.0)
     bent = fit_critical(**(true | {"steps": true["steps"] * worse}), n_bootstrap=0)
