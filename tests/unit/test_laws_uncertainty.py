@@ -211,7 +211,31 @@ def test_each_convention_of_compute_has_its_own_exponent() -> None:
     table = table.with_columns(flops_attention=pl.col("flops_6nd") * (1 + (1e7 / pl.col("n_params")) ** 0.5))
     fit = fit_table(table, "power-c", n_bootstrap=50)
     assert fit["conventions"]["flops_6nd"] == fit["parameters"]
-    assert fit["conventions"]["flops_attention"]["alpha_C"]["estimate"] > fit["parameters"]["alpha_C"]["estimate"]
+    other = fit["conventions"]["flops_attention"]["alpha_C"]["estimate"]
+    own = fit["parameters"]["alpha_C"]["estimate"]
+    assert other > own
+    assert f"{other:.4f} with attention too ({other - own:+.4f})" in fit["conventions"]["difference"]
+
+
+def test_conventions_change_the_best_size_too() -> None:
+    """Where small models cost more than 6ND, N_opt grows faster with compute: isoflop and envelope say by how much."""
+    n, d = (grid.ravel() for grid in np.meshgrid(np.geomspace(1e6, 1e9, 25), np.geomspace(1e7, 1e12, 100), indexing="ij"))
+    loss = 1.69 + 406.4 * n**-0.34 + 410.7 * d**-0.28
+    names = [f"{value:.4g}" for value in n]
+    points = pl.DataFrame({"run": names, "trunk": names, "n_params": n, "tokens": d, "loss": loss, "flops_6nd": 6 * n * d})
+    runs = points.unique("trunk", keep="first", maintain_order=True)
+    runs = runs.with_columns(flops_last_layer=pl.col("flops_6nd") * 1e3 * (1e6 / pl.col("n_params")) ** 0.5)
+    found = fit_table(runs, "envelope", curves=points, n_bootstrap=0)["conventions"]
+    # With a token's cost as N^0.5, D = C/N^0.5 and N_opt grows as C^(β/(α + β/2)).
+    assert found["flops_last_layer"]["a"]["estimate"] == pytest.approx(0.28 / 0.48, abs=0.03)
+    assert found["flops_6nd"]["a"]["estimate"] == pytest.approx(0.28 / 0.62, abs=0.03)
+    assert "alpha_C: " in found["difference"] and " a: " in found["difference"]
+    budgets = np.repeat(np.geomspace(1e14, 1e16, 5), 9)
+    n = 0.1 * np.sqrt(budgets) * np.tile(np.geomspace(0.1, 10, 9), 5)
+    loss = 1.69 + 406.4 * n**-0.34 + 410.7 * (budgets / (6 * n)) ** -0.28
+    plan = pl.DataFrame({"n_params": n, "flops_6nd": budgets, "flops_last_layer": budgets * (1 + 1e-3 * (1e6 / n)), "loss": loss})
+    found = fit_table(plan, "isoflop", n_bootstrap=0)["conventions"]
+    assert found["flops_6nd"]["a"]["estimate"] == pytest.approx(0.28 / 0.62, abs=0.02) and "a: " in found["difference"]
 
 
 def test_isoflop_by_the_command_function() -> None:

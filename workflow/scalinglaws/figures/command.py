@@ -68,7 +68,7 @@ def main_exponents(args: argparse.Namespace) -> None:
     for path in (args.out_parquet, args.out_md):
         path.parent.mkdir(parents=True, exist_ok=True)
     tables.write(exponents.fit_rows(fits), tables.FITS, args.out_fits)
-    exponents.write(exponents.exponents(fits), args.out_parquet, args.out_md)
+    exponents.write(exponents.exponents(fits), exponents.differences(fits), args.out_parquet, args.out_md)
 
 
 def read_table(path: Path) -> Any:

@@ -96,8 +96,14 @@ def _full(sentence: str) -> str:
     return sentence[:1].upper() + sentence[1:] + ("" if sentence.endswith(".") else ".")
 
 
-def markdown(table: polars.DataFrame) -> str:
-    """The table for people: one line an exponent, the verdict last, flags as a list below."""
+def differences(fits: dict[str, Fit]) -> list[str]:
+    """Of each law of compute a line: its exponents under each convention of FLOP, and how they differ."""
+    found = {law: (fit.get("conventions") or {}).get("difference") for law, fit in fits.items()}
+    return [f"{law}: {sentence}" for law, sentence in found.items() if sentence]
+
+
+def markdown(table: polars.DataFrame, conventions: list[str]) -> str:
+    """The table for people: one line an exponent, the verdict last; ``conventions`` and flags as lists below."""
     lines = ["# Fitted and published exponents", "", NOTE, ""]
     if table.is_empty():
         return "\n".join([*lines, "This study fits no law.", ""])
@@ -107,6 +113,8 @@ def markdown(table: polars.DataFrame) -> str:
         cells = [row["law"], row["parameter"], _cell(row["estimate"], ".4f"), interval, _cell(row["published"], "g")]
         cells += [_cell(row["n_points"], "d"), _cell(row["n_trunks"], "d"), row["verdict"]]
         lines.append("| " + " | ".join(str(cell).replace("|", r"\|") for cell in cells) + " |")
+    if conventions:
+        lines += ["", "What is counted as compute moves its exponents:", "", *(f"- {line}" for line in conventions)]
     flagged = table.filter(polars.col("flags") != "").unique("law", keep="first", maintain_order=True)
     if not flagged.is_empty():
         lines += ["", "Flags raised by the fits:", ""]
@@ -118,7 +126,7 @@ def _cell(value: float | None, form: str) -> str:
     return "–" if value is None else format(value, form)
 
 
-def write(table: polars.DataFrame, parquet: str | Path, md: str | Path) -> None:
+def write(table: polars.DataFrame, conventions: list[str], parquet: str | Path, md: str | Path) -> None:
     """Both files; the same table gives the same bytes."""
     pyarrow.parquet.write_table(table.to_arrow(), str(parquet), compression="zstd")
-    write_bytes(Path(md), markdown(table).encode())
+    write_bytes(Path(md), markdown(table, conventions).encode())

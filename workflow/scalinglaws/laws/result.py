@@ -18,11 +18,13 @@ from scalinglaws.laws.fit import Fit, Objective, best_fit
 from scalinglaws.laws.forms import Array, Law
 from scalinglaws.laws.methods import METHODS
 from scalinglaws.laws.prediction import HeldOut, held_out, predict
-from scalinglaws.laws.select import CURVE_LAWS, Points, select
+from scalinglaws.laws.select import Points, select
 from scalinglaws.laws.uncertainty import Resamples, bootstrap, covariance_interval, flags, interval, r2
 
-# What counts as compute: 6ND without embeddings, with the last layer, with attention too.
-CONVENTIONS = ("flops_6nd", "flops_last_layer", "flops_attention")
+# What counts as compute, by column.
+CONVENTIONS = {
+    "flops_6nd": "6ND without embeddings", "flops_last_layer": "with the last layer", "flops_attention": "with attention too",
+}  # fmt: skip
 
 
 class _TooFewError(StudyError):
@@ -47,14 +49,19 @@ def fit_table(
         raise StudyError(f"law '{law}' is not known: use {', '.join((*LAWS, *METHODS))}")
     if n_bootstrap < 0 or n_bootstrap == 1:
         raise StudyError(f"--bootstrap is {n_bootstrap}: use 0 for the fit alone, or at least 2 resamples (1000)")
+    chosen: dict[str, Any] = {"where": where, "exclude_highest": exclude_highest, "critical_batch": critical_batch}
     if law in METHODS:
         for option, given in (("--weighted", weighted), ("--at", at), ("--critical-batch", critical_batch)):
             if given:
                 raise StudyError(f"law {law} takes no {option}")
-        points = select(table, law, METHODS[law].variables, columns, where, exclude_highest, curves)
-        return _clean(METHODS[law].result(points, n_bootstrap, seed, allow_empty))
+        method = METHODS[law]
+        points = select(table, law, method.variables, columns, curves=curves, **chosen)
+        out = method.result(points, n_bootstrap, seed, allow_empty)
+        if "flops" in method.variables and "flops" not in (columns or {}):
+            out["conventions"] = _conventions(table, law, None, columns or {}, chosen, n_bootstrap, seed)
+        return _clean(out)
     form, goal = LAWS[law], Objective(objective, delta)
-    points = select(table, law, form.variables, columns, where, exclude_highest, curves, critical_batch)
+    points = select(table, law, form.variables, columns, curves=curves, **chosen)
     try:
         _enough(points, form)
     except _TooFewError as error:
@@ -70,16 +77,58 @@ def fit_table(
         forms = compare(points.columns[form.variables[0]], points.loss, goal, weights)
         out["alternatives"] = {"verdict": verdict(forms), "forms": [summary(item) for item in forms]}
     out["predictions"] = _predictions(fit, resamples, at, seed)
-    if "flops" in form.variables and law not in CURVE_LAWS and "flops" not in (columns or {}):
-        out["conventions"] = {
-            name: fit_table(
-                table, law, objective=objective, delta=delta, n_bootstrap=n_bootstrap, seed=seed, where=where,
-                columns={**(columns or {}), "flops": name}, exclude_highest=exclude_highest, weighted=weighted,
-                allow_empty=allow_empty,
-            )["parameters"]
-            for name in CONVENTIONS if name in table.columns
-        }  # fmt: skip
+    if {"flops", "flops_min"} & set(form.variables) and not {"flops", "flops_min"} & set(columns or {}):
+        out["conventions"] = _conventions(table, law, curves, columns or {}, chosen, n_bootstrap, seed, goal, weighted)
     return _clean(out)
+
+
+def _conventions(
+    table: pl.DataFrame, law: str, curves: pl.DataFrame | None, columns: Mapping[str, str], chosen: dict[str, Any],
+    n_bootstrap: int, seed: int, goal: Objective | None = None, weighted: bool = False,
+) -> dict[str, Any]:  # fmt: skip
+    """The exponents of a law of C under each convention of compute that the table has, and a sentence on how they differ."""
+    found: dict[str, Any] = {}
+    for name in CONVENTIONS:
+        known = curves is None or ({"trunk", "flops_6nd"} <= set(curves.columns) and {"trunk", "flops_6nd"} <= set(table.columns))
+        if name not in table.columns or not known:
+            continue
+        counted = None if curves is None else _recounted(curves, table, name)
+        variables = METHODS[law].variables if law in METHODS else LAWS[law].variables
+        points = select(table, law, variables, {**columns, "flops": name}, curves=counted, **chosen)
+        if law in METHODS:
+            found[name] = METHODS[law].result(points, n_bootstrap, seed, True).get("exponents", {})
+            continue
+        form, weights = LAWS[law], _weights(points) if weighted else np.ones(len(points))
+        try:
+            _enough(points, form)
+        except _TooFewError:
+            continue
+        fit = best_fit(form, points.log_variables(form.variables), np.log(points.loss), goal or Objective(), weights=weights)
+        resamples = bootstrap(fit, points.trunk, n_bootstrap, seed) if n_bootstrap else None
+        found[name] = _parameters(form, fit, resamples)
+        if law == "envelope":
+            found[name] |= frontier_exponents(points, n_bootstrap, seed)
+    exponents = ("a",) if law in METHODS else ("alpha_C", "a") if law == "envelope" else ("alpha_C",)
+    return {**found, "difference": " ".join(sentence for name in exponents if (sentence := _difference(name, found)))}
+
+
+def _recounted(curves: pl.DataFrame, runs: pl.DataFrame, name: str) -> pl.DataFrame:
+    """The curves with FLOP counted as in column ``name`` of the runs: a trunk's ratio to 6ND is one number."""
+    ratio = runs.select("trunk", ratio=pl.col(name) / pl.col("flops_6nd")).drop_nulls().unique("trunk", keep="first")
+    curves = curves.join(ratio, on="trunk", how="inner", maintain_order="left")
+    return curves.with_columns(flops=pl.col("flops_6nd") * pl.col("ratio")).drop("ratio")
+
+
+def _difference(name: str, found: Mapping[str, Any]) -> str:
+    values = {key: found[key][name]["estimate"] for key in CONVENTIONS if name in found.get(key, {})}
+    if len(values) < 2:
+        return ""
+    first = next(iter(values.values()))
+    parts = [
+        f"{value:.4f} {CONVENTIONS[key]}" + (f" ({value - first:+.4f})" if k else "")
+        for k, (key, value) in enumerate(values.items())
+    ]
+    return f"{name}: {', '.join(parts)}."
 
 
 def _weights(points: Points) -> Array:
