@@ -219,7 +219,7 @@ def test_each_convention_of_compute_has_its_own_exponent() -> None:
 
 def test_conventions_change_the_best_size_too() -> None:
     """Where small models cost more than 6ND, N_opt grows faster with compute: isoflop and envelope say by how much."""
-    n, d = (grid.ravel() for grid in np.meshgrid(np.geomspace(1e6, 1e9, 25), np.geomspace(1e7, 1e12, 100), indexing="ij"))
+    n, d = (grid.ravel() for grid in np.meshgrid(np.geomspace(1e7, 1e10, 25), np.geomspace(1e7, 1e12, 100), indexing="ij"))
     loss = 1.69 + 406.4 * n**-0.34 + 410.7 * d**-0.28
     names = [f"{value:.4g}" for value in n]
     points = pl.DataFrame({"run": names, "trunk": names, "n_params": n, "tokens": d, "loss": loss, "flops_6nd": 6 * n * d})
