@@ -123,7 +123,7 @@ def test_levels_that_are_not_reached_are_counted() -> None:
     assert any(f"Censored: {fit.counts['censored']} times" in flag for flag in fit.flags)
     assert fit.alpha_b["estimate"] == pytest.approx(ALPHA_B, rel=0.02)
     none = fit_critical(**rows(batches=BATCHES[:2]), n_bootstrap=10)
-    assert none.levels == [] and "No law: 0 of 0" in none.flags[-1] and "span 2 times" in none.flags[0]
+    assert none.levels == [] and "No law: 0 of 0" in none.flags[-1] and "2 sizes are left out" in none.flags[0]
     assert "No law" in fit_critical([], [], [], [], []).flags[-1]
 
 

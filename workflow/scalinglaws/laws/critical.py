@@ -147,8 +147,7 @@ def _heights(curves: list[_Curve], n_levels: int) -> Array:
     """
     low, high = np.array([_smooth(curve.steps, curve.loss)[0][[0, -1]] for curve in curves]).T
     batch = np.array([curve.batch for curve in curves])
-    if len(sizes := np.unique(batch)) < FEWEST_BATCHES:
-        return np.empty(0)
+    sizes = np.unique(batch)
     bottom = np.sort([low[batch == b].min() for b in sizes])[FEWEST_BATCHES - 1]
     top = np.sort([high[batch == b].max() for b in sizes])[-FEWEST_BATCHES]
     return np.exp(top - (top - bottom) * (np.arange(n_levels) + 0.5) / n_levels) if top > bottom else np.empty(0)
@@ -177,6 +176,14 @@ def _curves(run: Sequence[str], columns: dict[str, Array]) -> list[_Curve]:
         order = np.lexsort((loss, steps))
         out.append(_Curve(float(n[0]), float(b[0]), steps[order], loss[order]))
     return out
+
+
+def _swept(curves: list[_Curve]) -> list[_Curve]:
+    """The curves of sizes that were trained at enough batch sizes."""
+    batches: dict[float, set[float]] = {}
+    for curve in curves:
+        batches.setdefault(curve.n_params, set()).add(curve.batch)
+    return [curve for curve in curves if len(batches[curve.n_params]) >= FEWEST_BATCHES]
 
 
 def _levels(curves: list[_Curve], heights: Array, weights: Array) -> tuple[list[Level], Array, NDArray[np.bool_]]:
@@ -209,7 +216,8 @@ def fit_critical(
     number and for a run of two sizes or batch sizes.
     """
     columns = {"n_params": n_params, "batch_tokens": batch_tokens, "steps": steps, "loss": loss}
-    curves = _curves(run, {name: np.asarray(values, np.float64) for name, values in columns.items()})
+    every = _curves(run, {name: np.asarray(values, np.float64) for name, values in columns.items()})
+    curves = _swept(every)
     weights = np.ones((1 + n_bootstrap, len(curves)))
     if curves:
         share = np.full(len(curves), 1 / len(curves))
@@ -217,6 +225,8 @@ def fit_critical(
     sizes = np.array([curve.n_params for curve in curves])
     levels: list[Level] = []
     y, ok, flags = np.empty((len(weights), 0)), np.empty((len(weights), 0), bool), []
+    if left := len({curve.n_params for curve in every}) - len(set(sizes.tolist())):
+        flags.append(f"{left} sizes are left out: they have fewer than {FEWEST_BATCHES} batch sizes.")
     for n in np.unique(sizes):
         of_size = [curve for curve in curves if curve.n_params == n]
         heights, batch = _heights(of_size, n_levels), [curve.batch for curve in of_size]
@@ -234,7 +244,7 @@ def fit_critical(
     with np.errstate(over="ignore", under="ignore", divide="ignore"):
         b_star = interval(float(np.exp(log_star)) if law else np.nan, np.exp(believed[:, 0]), True, len(curves))
         alpha_b = interval(float(1 / inverse) if law else np.nan, 1 / believed[:, 1], True, len(curves))
-    counts = {"points": len(run), "runs": len(curves), "sizes": len(np.unique(sizes)), "levels": len(levels)}
+    counts = {"points": sum(len(curve.steps) for curve in curves), "runs": len(curves), "sizes": len(np.unique(sizes)), "levels": len(levels)}
     counts |= {"resolved": int(ok[0].sum()), "censored": sum(level.n_censored for level in levels)}
     counts |= {"degenerate": n_bootstrap - len(rest), "rising": rising}
     return CriticalFit(b_star, alpha_b, levels, rest, flags + _flags(levels, counts, law, len(rest), alpha_b), counts)
