@@ -244,7 +244,12 @@ def fit_critical(
     with np.errstate(over="ignore", under="ignore", divide="ignore"):
         b_star = interval(float(np.exp(log_star)) if law else np.nan, np.exp(believed[:, 0]), True, len(curves))
         alpha_b = interval(float(1 / inverse) if law else np.nan, 1 / believed[:, 1], True, len(curves))
-    counts = {"points": sum(len(curve.steps) for curve in curves), "runs": len(curves), "sizes": len(np.unique(sizes)), "levels": len(levels)}
+    counts = {
+        "points": sum(len(curve.steps) for curve in curves),
+        "runs": len(curves),
+        "sizes": len(np.unique(sizes)),
+        "levels": len(levels),
+    }
     counts |= {"resolved": int(ok[0].sum()), "censored": sum(level.n_censored for level in levels)}
     counts |= {"degenerate": n_bootstrap - len(rest), "rising": rising}
     return CriticalFit(b_star, alpha_b, levels, rest, flags + _flags(levels, counts, law, len(rest), alpha_b), counts)

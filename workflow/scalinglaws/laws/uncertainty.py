@@ -39,7 +39,8 @@ def bootstrap(fit: Fit, trunk: list[str], n_resamples: int, seed: int) -> Resamp
     fit.
 
     A resample that leaves fewer distinct values of a variable than the law needs, or no more distinct points than
-    parameters less one, is counted as degenerate and not fitted.
+    parameters less one, is counted as degenerate and not fitted. Where most are, the others are no fair sample: none is
+    kept.
     """
     law = fit.law
     names, member = np.unique(np.array(trunk), return_inverse=True)
@@ -51,7 +52,10 @@ def bootstrap(fit: Fit, trunk: list[str], n_resamples: int, seed: int) -> Resamp
         parts.append(_resample(fit, counts[:, member]))
     theta = np.concatenate([found.theta for found in parts])
     unconverged = sum(int((~found.converged).sum()) for found in parts)
-    return Resamples(theta, law.natural(theta, fit.centre), n_resamples - len(theta), unconverged, len(names))
+    degenerate = n_resamples - len(theta)
+    if degenerate > n_resamples / 2:
+        theta = theta[:0]
+    return Resamples(theta, law.natural(theta, fit.centre), degenerate, unconverged, len(names))
 
 
 def _resample(fit: Fit, times: np.ndarray) -> Solution:
