@@ -18,7 +18,7 @@ NARROW_RANGE = 3.0
 STEEPEST = 3.0
 SMALLEST_SHARE = 1e-6
 # A resample of few points lies in a long flat valley, where steps are many and cheap.
-ITERATIONS = 3000
+ITERATIONS = 1000
 # Resamples are drawn and solved so many at once that a number a point each bounds the memory.
 BLOCK = 1 << 22
 
