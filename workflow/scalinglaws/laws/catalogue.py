@@ -53,13 +53,17 @@ def _one_variable(
     source: str,
     rule: str,
     published: tuple[float, float],
+    derived: dict[str, float] | None = None,
 ) -> tuple[Law, Law]:
-    """The power law of one variable, and the same above an offset E, which has no published value in this study."""
+    """The power law of one variable, and the same above an offset E, which has no published value in this study.
+
+    ``published``: its exponent and scale; ``derived``: published exponents that follow from the fit beside these.
+    """
     exponent, scale = f"alpha_{symbol}", f"{symbol}_c"
     own = (Parameter(exponent, "", False), Parameter(scale, unit, True))
     plain = Law(
         name=name, title=title, formula=f"L = ({scale}/{symbol})^{exponent}", parameters=own, internal=(scale, exponent),
-        terms=(Term(0, 0, 1),), distinct=2, published={exponent: published[0], scale: published[1]},
+        terms=(Term(0, 0, 1),), distinct=2, published={exponent: published[0], scale: published[1]} | (derived or {}),
         to_natural=_power, grid=((0.02, 0.1, 0.5, 2.0),), source=source, rule=rule, variables=(column,), held_out=column,
     )  # fmt: skip
     offset = replace(
@@ -73,11 +77,8 @@ def _one_variable(
 
 _FINALS = "final losses of runs whose rate decayed, a single epoch of all the data"
 
-# Of the envelope: N_opt and D_opt by approach 1 of Hoffmann et al. 2022.
-_APPROACH_1 = {"a": 0.50, "b": 0.50}
-
 LAWS: dict[str, Law] = {
-    law.name: replace(law, published=law.published | _APPROACH_1) if law.name == "envelope" else law
+    law.name: law
     for law in (
         *_one_variable(
             "power-n", "N", "n_params", "parameters", "Loss against model size", "Kaplan et al. 2020 (1.1)",
@@ -93,9 +94,9 @@ LAWS: dict[str, Law] = {
         ),
         *_one_variable(
             "envelope", "C", "flops", "FLOP", "Lower envelope of the learning curves",
-            "Kaplan et al. 2020 (3.3), Figure 1",
+            "Kaplan et al. 2020 (3.3), Figure 1; Hoffmann et al. 2022, approach 1",
             "learning curves after warm-up and before the decay, interpolated; the lowest at each compute",
-            (0.057, 1.6e7 * PF_DAY),
+            (0.057, 1.6e7 * PF_DAY), {"a": 0.50, "b": 0.50},
         ),
         *_one_variable(
             "power-cmin", "C", "flops_min", "FLOP", "Loss against compute at small batches", "Kaplan et al. 2020 (1.3)",

@@ -68,8 +68,8 @@ class Law:
     """One law. ``variables`` are columns of the points; ``distinct``: values of each needed to identify the parameters.
 
     ``internal`` names the internal parameters (for flags), log s last where there is one. ``held_out`` is the variable
-    whose largest value is predicted from the rest. ``rule`` says in words which losses enter. ``reuses``: places of the logs of
-    R*, the constants of terms that saturate (laws/repetition.py).
+    whose largest value is predicted from the rest. ``rule`` says in words which losses enter. ``reuses``: places of the
+    logs of R*, the constants of terms that saturate (laws/repetition.py).
     """
 
     name: str
@@ -117,7 +117,7 @@ class Law:
         return tuple(self.variables[k] for k in sorted({term.variable for term in self.terms if term.variable is not None}))
 
     def centre(self, log_variables: Array) -> Array:
-        """What is subtracted from log variables (n, V): their means (V,). Where terms saturate, the ratio of two counts."""
+        """What is subtracted from log variables (n, V) before a fit: their means (V,)."""
         return np.asarray(log_variables.mean(axis=0), np.float64)
 
     def log_prediction(self, theta: Array, z: Array) -> Array:

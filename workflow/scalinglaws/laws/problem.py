@@ -19,12 +19,10 @@ class Problem:
     def __init__(self, law: Law, z: Array, log_loss: Array, delta: float, factor: float, rough: bool) -> None:
         self.law, self.y, self.delta, self.factor, self.rough = law, log_loss, delta, factor, rough
         self.design, self.places = law.design(z), [term.parameters for term in law.terms]
-        # Products of features, shared by the batch: each block of a Hessian is one matrix product.
-        self.products = {
-            (j, k): np.einsum("na,nb->nab", self.design[j][0], self.design[k][0]).reshape(len(z), -1)
-            for j in range(len(self.design))
-            for k in range(j, len(self.design))
-        }
+        # Products of a term's features, shared by the batch: a sum over points is one matrix product.
+        self.squares = [np.einsum("na,nb->nab", features, features).reshape(len(z), -1) for features, _ in self.design]
+        self.blocks = [np.ix_(where, where) for where in self.places]
+        self.scratch = np.empty((2, 0, law.n_parameters, len(z)))
 
     def evaluate(self, theta: Array, weights: Array) -> tuple[Array, Array, Array, Array]:
         """Value (B,), gradient (B, P), Hessian and metric (B, P, P) at theta (B, P); weights (B, n) or (n,)."""
@@ -64,44 +62,35 @@ class Problem:
     ) -> tuple[Array, Array, Array]:
         """Sums over points of psi·∇f, of curvature·∇f∇fᵀ + psi·∇²f, and of irls·∇f∇fᵀ.
 
-        With f = s·log Σ exp(t_k) and p_k = exp(t_k)/Σ:  ∇²f = s [Σ p_k φ_kφ_kᵀ − (Σ p_kφ_k)(Σ p_kφ_k)ᵀ].
+        With f = s·log Σ exp(t_k), p_k = exp(t_k)/Σ and φ_k = ∇t_k: ∇f = s Σ p_kφ_k and ∇²f = s Σ p_kφ_kφ_kᵀ − ∇f∇fᵀ/s.
+        By log s: ∂f = f, ∂²f = f, ∂²f/∂log s∂theta = ∂f/∂theta.
         """
-        b, p = len(f), self.law.n_parameters
-        gradient, hessian, metric = np.zeros((b, p)), np.zeros((b, p, p)), np.zeros((b, p, p))
-        square = scale * scale
-        h, m = curvature * square - psi * scale, irls * square
-        psi_s = psi * scale
-        for j, at_j in enumerate(self.places):
-            pull = psi_s * shares[j]
-            gradient[:, at_j] += pull @ self.design[j][0]
-            for k in range(j, len(self.places)):
-                at_k = self.places[k]
-                both = shares[j] * shares[k]
-                block = h * both + pull if j == k else h * both
-                for matrix, values in ((hessian, block), (metric, m * both)):
-                    sums = (values @ self.products[j, k]).reshape(b, len(at_j), len(at_k))
-                    rows, columns = np.ix_(at_j, at_k)
-                    matrix[:, rows, columns] += sums
-                    if j != k:
-                        matrix[:, columns, rows] += sums  # the mirrored places
-        if self.law.scaled:
-            self._scale_derivatives(f, shares, scale, psi, curvature, irls, gradient, hessian, metric)
-        return gradient, hessian, metric
-
-    def _scale_derivatives(
-        self, f: Array, shares: list[Array], scale: Array, psi: Array, curvature: Array, irls: Array,
-        gradient: Array, hessian: Array, metric: Array,
-    ) -> None:  # fmt: skip
-        """The row and column of log s: ∂f/∂log s = f, ∂²f/∂(log s)² = f, ∂²f/∂log s∂theta = ∂f/∂theta."""
-        gradient[:, -1] = (psi * f).sum(axis=1)
-        hessian[:, -1, -1] = ((curvature * f + psi) * f).sum(axis=1)
-        metric[:, -1, -1] = (irls * f * f).sum(axis=1)
+        (b, n), p = f.shape, self.law.n_parameters
+        if self.scratch.shape[1] < b:  # kept: fresh pages of memory for each step cost as much as the arithmetic
+            self.scratch = np.empty((2, b, p, n))
+        slopes, weighted = self.scratch[:, :b]
+        slopes[:] = 0.0
+        hessian, psi_s = np.zeros((b, p, p)), psi * scale
         for share, (features, _), where in zip(shares, self.design, self.places, strict=True):
             slope = scale * share
-            for matrix, values in ((hessian, curvature * f + psi), (metric, irls * f)):
-                sums = (values * slope) @ features
-                matrix[:, -1, where] += sums
-                matrix[:, where, -1] += sums
+            for place, feature in zip(where, features.T, strict=True):
+                slopes[:, place] += slope * feature
+        if self.law.scaled:
+            slopes[:, -1] = f
+        across = slopes.transpose(0, 2, 1)
+        gradient, metric = (slopes @ psi[:, :, None])[:, :, 0], np.multiply(slopes, irls[:, None], out=weighted) @ across
+        if self.rough:  # its steps use the metric alone
+            return gradient, hessian, metric
+        bent = p - 1 if self.law.scaled else p
+        np.multiply(slopes[:, :bent], (curvature - psi / scale)[:, None], out=weighted[:, :bent])
+        np.multiply(slopes[:, bent:], curvature[:, None], out=weighted[:, bent:])
+        hessian = weighted @ across
+        for share, square, block in zip(shares, self.squares, self.blocks, strict=True):
+            hessian[:, *block] += ((psi_s * share) @ square).reshape(b, len(block[0]), len(block[0]))
+        if self.law.scaled:
+            hessian[:, -1] += gradient
+            hessian[:, :-1, -1] = hessian[:, -1, :-1]
+        return gradient, hessian, metric
 
 
 class _ReuseProblem(Problem):

@@ -14,7 +14,7 @@ import numpy as np
 
 from scalinglaws.laws.forms import Array, Expansion, Law, Parameter, Term, chinchilla_natural, weighted_outer
 
-TOKENS, DATASET = 1, 2  # among the variables
+SIZE, TOKENS, DATASET = range(3)  # among the variables
 C_A, ALPHA, LOG_RN, C_B, BETA, LOG_RD = range(1, 7)  # among the internal parameters
 LARGEST_RATIO = 60.0  # of log X/U: nothing more is gained long before
 
@@ -76,7 +76,7 @@ class _Excess(Term):
 
     def expand(self, theta: Array, z: Array) -> Expansion:
         c_a, alpha, log_rn, c_b, beta = (theta[:, place, None] for place in self.parameters)
-        x, unique = z[None, :, 0], np.minimum(z[None, :, TOKENS], z[None, :, DATASET])
+        x, unique = z[None, :, SIZE], np.minimum(z[None, :, TOKENS], z[None, :, DATASET])
         best = (beta * unique + np.log(alpha) - np.log(beta) + c_a - c_b) / alpha
         inside = best < x
         at = _saturated(x, np.where(inside, best, x), log_rn)
@@ -132,17 +132,14 @@ REPETITION = _RepetitionLaw(
     rule="decayed budgets, one epoch or more; D is the tokens processed, U_D those of the dataset",
     variables=("n_params", "tokens", "dataset_tokens"),
     parameters=(
-        Parameter("E", "nats per token", True),
-        Parameter("A", "nats per token", True),
-        Parameter("B", "nats per token", True),
-        Parameter("alpha", "", False),
-        Parameter("beta", "", False),
+        *(Parameter(name, "nats per token", True) for name in ("E", "A", "B")),
+        *(Parameter(name, "", False) for name in ("alpha", "beta")),
         Parameter("R_D*", "epochs", True),
         Parameter("R_N*", "", True),
     ),
     internal=("E", "A", "alpha", "R_N*", "B", "beta", "R_D*"),
-    terms=(Term(0), _Excess(1, 0, 2), _Repeated(4, 1, 5)),
-    reuses=(3, 6),
+    terms=(Term(0), _Excess(C_A, SIZE, ALPHA), _Repeated(C_B, TOKENS, BETA)),
+    reuses=(LOG_RN, LOG_RD),
     distinct=3,
     held_out="tokens",
     published={

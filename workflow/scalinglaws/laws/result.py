@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,12 +18,12 @@ from scalinglaws.laws.fit import Fit, Objective, best_fit
 from scalinglaws.laws.forms import Array, Law
 from scalinglaws.laws.methods import METHODS
 from scalinglaws.laws.prediction import HeldOut, held_out, predict
-from scalinglaws.laws.select import Points, select
+from scalinglaws.laws.select import CURVE_LAWS, Points, select
 from scalinglaws.laws.uncertainty import Resamples, bootstrap, covariance_interval, flags, interval, r2
 
 # What counts as compute, by column.
 CONVENTIONS = {
-    "flops_6nd": "6ND without embeddings", "flops_last_layer": "with the last layer", "flops_attention": "with attention too",
+    "flops_6nd": "by 6ND without embeddings", "flops_last_layer": "with the last layer", "flops_attention": "with attention too",
 }  # fmt: skip
 
 
@@ -58,7 +58,12 @@ def fit_table(
         points = select(table, law, method.variables, columns, curves=curves, **chosen)
         out = method.result(points, n_bootstrap, seed, allow_empty)
         if "flops" in method.variables and "flops" not in (columns or {}):
-            out["conventions"] = _conventions(table, law, None, columns or {}, chosen, n_bootstrap, seed)
+
+            def best_sizes(points: Points) -> dict[str, Any]:
+                return method.result(points, n_bootstrap, seed, True).get("exponents", {})
+
+            found = _conventions(table, None, law, {"columns": columns, **chosen}, best_sizes, out["exponents"])
+            out["conventions"] = found | {"difference": _differences(("a",), found)}
         return _clean(out)
     form, goal = LAWS[law], Objective(objective, delta)
     points = select(table, law, form.variables, columns, curves=curves, **chosen)
@@ -68,48 +73,49 @@ def fit_table(
         if not allow_empty:
             raise
         return _clean(_result(form, goal, points, None, None, [f"Not fitted: {error}"]))
-    weights = _weights(points) if weighted else np.ones(len(points))
-    fit = best_fit(form, points.log_variables(form.variables), np.log(points.loss), goal, weights=weights)
-    resamples = bootstrap(fit, points.trunk, n_bootstrap, seed) if n_bootstrap else None
+    fit, resamples = _fitted(points, form, goal, weighted, n_bootstrap, seed)
     out = _result(form, goal, points, fit, resamples, flags(fit, points, resamples), (n_bootstrap, seed))
     out["weights"] = "loss_stderr" if weighted else None
     if len(form.variables) == 1 and goal.name != "absolute":
-        forms = compare(points.columns[form.variables[0]], points.loss, goal, weights)
+        forms = compare(points.columns[form.variables[0]], points.loss, goal, fit.weights)
         out["alternatives"] = {"verdict": verdict(forms), "forms": [summary(item) for item in forms]}
     out["predictions"] = _predictions(fit, resamples, at, seed)
     if {"flops", "flops_min"} & set(form.variables) and not {"flops", "flops_min"} & set(columns or {}):
-        out["conventions"] = _conventions(table, law, curves, columns or {}, chosen, n_bootstrap, seed, goal, weighted)
+
+        def parameters(points: Points) -> dict[str, Any]:
+            try:
+                _enough(points, form)
+            except _TooFewError:
+                return {}
+            fitted = _fitted(points, form, goal, weighted, n_bootstrap, seed)
+            frontier = frontier_exponents(points, n_bootstrap, seed) if law == "envelope" else {}
+            return _parameters(form, *fitted) | frontier
+
+        curves = curves if law in CURVE_LAWS else None
+        own = out["parameters"] | out.get("exponents", {})
+        found = _conventions(table, curves, law, {"columns": columns, **chosen}, parameters, own)
+        out["conventions"] = found | {"difference": _differences(("alpha_C", "a"), found)}
     return _clean(out)
 
 
 def _conventions(
-    table: pl.DataFrame, law: str, curves: pl.DataFrame | None, columns: Mapping[str, str], chosen: dict[str, Any],
-    n_bootstrap: int, seed: int, goal: Objective | None = None, weighted: bool = False,
+    table: pl.DataFrame, curves: pl.DataFrame | None, law: str, chosen: dict[str, Any],
+    parameters: Callable[[Points], dict[str, Any]], own: dict[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
-    """The exponents of a law of C under each convention of compute that the table has, and a sentence on how they differ."""
-    found: dict[str, Any] = {}
+    """The ``parameters`` of a law of C under each convention of compute that the table has. ``own``: those of the fit
+    itself, which counts 6ND where no column ``flops`` says otherwise."""
+    measured = table if curves is None else curves
+    variables = METHODS[law].variables if law in METHODS else LAWS[law].variables
+    columns, found = chosen.pop("columns") or {}, {}
     for name in CONVENTIONS:
-        known = curves is None or ({"trunk", "flops_6nd"} <= set(curves.columns) and {"trunk", "flops_6nd"} <= set(table.columns))
-        if name not in table.columns or not known:
+        if name not in table.columns or not (curves is None or {"trunk", "flops_6nd"} <= {*curves.columns} & {*table.columns}):
+            continue
+        if name == "flops_6nd" and "flops" not in measured.columns:
+            found[name] = own
             continue
         counted = None if curves is None else _recounted(curves, table, name)
-        variables = METHODS[law].variables if law in METHODS else LAWS[law].variables
-        points = select(table, law, variables, {**columns, "flops": name}, curves=counted, **chosen)
-        if law in METHODS:
-            found[name] = METHODS[law].result(points, n_bootstrap, seed, True).get("exponents", {})
-            continue
-        form, weights = LAWS[law], _weights(points) if weighted else np.ones(len(points))
-        try:
-            _enough(points, form)
-        except _TooFewError:
-            continue
-        fit = best_fit(form, points.log_variables(form.variables), np.log(points.loss), goal or Objective(), weights=weights)
-        resamples = bootstrap(fit, points.trunk, n_bootstrap, seed) if n_bootstrap else None
-        found[name] = _parameters(form, fit, resamples)
-        if law == "envelope":
-            found[name] |= frontier_exponents(points, n_bootstrap, seed)
-    exponents = ("a",) if law in METHODS else ("alpha_C", "a") if law == "envelope" else ("alpha_C",)
-    return {**found, "difference": " ".join(sentence for name in exponents if (sentence := _difference(name, found)))}
+        found[name] = parameters(select(table, law, variables, {**columns, "flops": name}, curves=counted, **chosen))
+    return found
 
 
 def _recounted(curves: pl.DataFrame, runs: pl.DataFrame, name: str) -> pl.DataFrame:
@@ -119,16 +125,27 @@ def _recounted(curves: pl.DataFrame, runs: pl.DataFrame, name: str) -> pl.DataFr
     return curves.with_columns(flops=pl.col("flops_6nd") * pl.col("ratio")).drop("ratio")
 
 
-def _difference(name: str, found: Mapping[str, Any]) -> str:
-    values = {key: found[key][name]["estimate"] for key in CONVENTIONS if name in found.get(key, {})}
-    if len(values) < 2:
-        return ""
-    first = next(iter(values.values()))
-    parts = [
-        f"{value:.4f} {CONVENTIONS[key]}" + (f" ({value - first:+.4f})" if k else "")
-        for k, (key, value) in enumerate(values.items())
-    ]
-    return f"{name}: {', '.join(parts)}."
+def _differences(names: Sequence[str], found: Mapping[str, Any]) -> str:
+    """A sentence for each of the exponents named: its value under each convention, and the distance from the first."""
+    out = []
+    for name in names:
+        values = {key: found[key][name]["estimate"] for key in CONVENTIONS if name in found.get(key, {})}
+        first = next(iter(values.values()), math.nan)
+        parts = [
+            f"{value:.4f} {CONVENTIONS[key]}" + (f" ({value - first:+.4f})" if k else "")
+            for k, (key, value) in enumerate(values.items())
+        ]
+        if len(parts) > 1:
+            out.append(f"{name} is {', '.join(parts)}.")
+    return " ".join(out)
+
+
+def _fitted(
+    points: Points, form: Law, goal: Objective, weighted: bool, n_bootstrap: int, seed: int
+) -> tuple[Fit, Resamples | None]:
+    weights = _weights(points) if weighted else np.ones(len(points))
+    fit = best_fit(form, points.log_variables(form.variables), np.log(points.loss), goal, weights=weights)
+    return fit, bootstrap(fit, points.trunk, n_bootstrap, seed) if n_bootstrap else None
 
 
 def _weights(points: Points) -> Array:
@@ -263,7 +280,7 @@ def frontier_exponents(points: Points, n_bootstrap: int, seed: int) -> dict[str,
     total = weights.sum(axis=1, keepdims=True)
     dx, dy = (values - (weights @ values)[:, None] / total for values in (x, y))
     spread = (weights * dx * dx).sum(axis=1)
-    several = np.array([2, *(counts > 0).sum(axis=1)]) > 1
+    several = np.array([len(names), *(counts > 0).sum(axis=1)]) > 1
     a = np.where(several, (weights * dx * dy).sum(axis=1) / np.where(several, spread, 1.0), np.nan)
     return {
         name: interval(float(values[0]), values[1:], False, len(names)) | {"unit": ""}

@@ -184,12 +184,10 @@ def _about_data(fit: Fit, points: Points) -> list[str]:
             out.append(f"Not identified: {name} has {distinct} distinct values and the law needs {fit.law.distinct}.")
         elif ratio < NARROW_RANGE:
             out.append(f"Not identified: {name} varies by a factor of {ratio:.3g} only.")
-    slopes = fit.law.jacobian(fit.theta[None], fit.z)[0]
     for place in fit.law.reuses:
-        if (np.abs(slopes[:, place]) > 1e-9).sum() < 2:
-            out.append(
-                f"Not identified: fewer than two runs repeat or exceed anything, so nothing tells {fit.law.internal[place]}."
-            )
+        if (np.abs(fit.law.jacobian(fit.theta[None], fit.z)[0, :, place]) > 1e-9).sum() < 2:
+            name = fit.law.internal[place]
+            out.append(f"Not identified: fewer than two runs repeat or exceed anything, so nothing tells {name}.")
     number = condition(fit)
     if number > CONDITION_LIMIT:
         out.append(f"Not identified: the condition number of the fit is {number:.2g}: parameters trade off.")
