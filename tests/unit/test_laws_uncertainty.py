@@ -15,12 +15,15 @@ from scalinglaws.laws.command import fit_table
 from scalinglaws.laws.fit import Objective, best_fit
 from scalinglaws.laws.prediction import predict
 from scalinglaws.laws.uncertainty import bootstrap, interval
+from unit.planted_laws import OFFSET, OVERTRAINING
 
 NOISE = 0.005
+# Of laws that the papers give no values for.
+PLANTED = {name: OFFSET[name] for name in ("power-n-offset", "power-d-offset", "power-c-offset")} | {"overtraining": OVERTRAINING}
 
 
 def planted_table(name: str, seed: int = 0) -> pl.DataFrame:
-    """Runs with the published parameters and noise in log loss."""
+    """Runs with the published parameters, or those of PLANTED, and noise in log loss."""
     rng = np.random.default_rng(seed)
     n, d = (grid.ravel() for grid in np.meshgrid(np.geomspace(1e6, 1e10, 8), np.geomspace(2e7, 2e11, 7)))
     extra: dict[str, np.ndarray] = {}
@@ -30,6 +33,16 @@ def planted_table(name: str, seed: int = 0) -> pl.DataFrame:
     elif name == "power-d":
         d = np.geomspace(2e7, 2e10, 24)
         n, loss = np.full(24, 1e9), (5.4e13 / d) ** 0.095
+    elif name in OFFSET:
+        truth = PLANTED[name]
+        scale, exponent = next(key for key in truth if key.endswith("_c")), next(key for key in truth if key.startswith("alpha"))
+        x = truth[scale] * np.geomspace(1e-2, 1e4, 48)
+        n, d = {"N": (x, np.full(48, 1e13)), "D": (np.full(48, 1e9), x), "C": (np.sqrt(x / 6), np.sqrt(x / 6))}[scale[0]]
+        loss = truth["E"] + (truth[scale] / x) ** truth[exponent]
+    elif name == "overtraining":
+        truth = PLANTED[name]
+        compute, ratio = 6 * n * d, d / n
+        loss = truth["E"] + (truth["a"] * ratio ** truth["eta"] + truth["b"] * ratio ** -truth["eta"]) * compute ** -truth["eta"]
     elif name == "power-cmin":
         # At B = B_crit the least compute is half of it. Sizes are right: all lie on the frontier.
         c = np.geomspace(1e-8, 1e0, 24)
@@ -76,15 +89,23 @@ def planted_fit(name: str, seed: int) -> dict[str, Any]:
     return fit
 
 
-@pytest.mark.parametrize("name", ["power-n", "power-d", "power-c", "power-cmin", "kaplan-nd", "kaplan-ns", "chinchilla"])
-def test_published_parameters_lie_inside_their_intervals(name: str) -> None:
-    fit = planted_fit(name, 0)
-    for parameter, truth in fit["published"].items():
-        value, covariance = fit["parameters"].get(parameter), fit["covariance"].get(parameter)
-        if value is not None:
-            assert value["ci_low"] < truth < value["ci_high"], parameter
-            assert value["ci_low"] < value["estimate"] < value["ci_high"], parameter
-            assert 0.4 < covariance["stderr"] / value["stderr"] < 2.5, parameter
+@pytest.mark.parametrize(
+    "name", ["power-n", "power-d", "power-c", "power-cmin", "kaplan-nd", "kaplan-ns", "chinchilla", *PLANTED]
+)
+def test_planted_parameters_lie_inside_their_intervals(name: str) -> None:
+    tables = 4 if name in PLANTED else 1
+    misses = 0
+    for seed in range(tables):
+        fit = planted_fit(name, seed)
+        for parameter, truth in (PLANTED.get(name) or fit["published"]).items():
+            value, covariance = fit["parameters"].get(parameter), fit["covariance"].get(parameter)
+            if value is not None:
+                misses += not value["ci_low"] < truth < value["ci_high"]
+                assert value["ci_low"] < value["estimate"] < value["ci_high"], parameter
+                assert value["stderr"] > 0
+                assert 0.4 < covariance["stderr"] / value["stderr"] < 2.5, parameter
+    # Of four tables one may be the one in twenty; its parameters miss together.
+    assert misses <= (len(fit["parameters"]) if tables > 1 else 0)
     if name == "power-n":
         assert fit["alternatives"]["forms"][0]["name"].startswith("power")
         assert fit["alternatives"]["verdict"].startswith("The least AICc is that of power")
