@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scalinglaws.device import prepare
-from scalinglaws.models.count import n_params
+from scalinglaws.models.count import Shape, n_params
 from scalinglaws.models.transformer import build
 from scalinglaws.optim import AdamW
 from unit.small_runs import small_spec
@@ -158,7 +158,7 @@ def main() -> None:
     print("N         layers x d_model   plain tokens/s   ours tokens/s   ratio   pairs")
     for n_layer, d_model, n_heads in SHAPES:
         plain, own, ratio, pairs = compare((n_layer, d_model, n_heads), args.seconds, args.threads)
-        n = n_params(n_layer, d_model, 4 * d_model, d_model)
+        n = n_params(Shape(n_layer, d_model, 4 * d_model, d_model, 0, 0))
         speeds = f"{BATCH_TOKENS / plain:14,.0f}  {BATCH_TOKENS / own:14,.0f}"
         print(f"{n:<9} {n_layer}x{d_model:<16} {speeds}   {ratio:5.2f}   {pairs}", flush=True)
 

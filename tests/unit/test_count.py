@@ -13,7 +13,7 @@ from scalinglaws.models.count import Shape
     [(48, 1600, 1.5e9), (36, 1280, 7.08e8), (6, 4288, 1.3e9), (2, 64, 98304), (1, 8, 768)],
 )
 def test_standard_shapes_are_12_n_layer_d_model_squared(n_layer: int, d_model: int, published: float) -> None:
-    n = count.n_params(n_layer, d_model, 4 * d_model, d_model)
+    n = count.n_params(Shape(n_layer, d_model, 4 * d_model, d_model, 0, 0))
     assert n == 12 * n_layer * d_model**2
     assert n == pytest.approx(published, rel=0.02)
 

@@ -17,9 +17,12 @@ import polars as pl
 from scalinglaws import tables
 from scalinglaws.errors import StudyError
 from scalinglaws.ladder import has_ladder
+from scalinglaws.models.count import flops_6nd
 from scalinglaws.spec import RunSpec, read_spec
 
 Row = dict[str, Any]
+# Columns of ``curves`` that runs trained before they were measured do not have.
+MEASURED = ("loss_by_position", "noise_square", "noise_trace")
 
 
 def read_json(path: Path) -> Any:
@@ -49,7 +52,7 @@ def checked_spec(folder: Path) -> RunSpec:
     return spec
 
 
-def run_row(spec: RunSpec, metrics: Row, experiments: list[str]) -> Row:
+def run_row(spec: RunSpec, metrics: Row, experiments: list[str], fitted: bool) -> Row:
     """A row of ``runs``: the spec, then what the run measured; tokens and dataset_tokens are those really used."""
     row: Row = {field.name: getattr(spec, field.name) for field in dataclasses.fields(spec)}
     row |= {
@@ -58,7 +61,7 @@ def run_row(spec: RunSpec, metrics: Row, experiments: list[str]) -> Row:
         "dataset_limited": spec.dataset_tokens is not None,
     }
     row |= {name: metrics[name] for name in tables.RUNS.names if name in metrics and name != "trunk"}
-    return row | {"id": spec.id, "trunk": spec.trunk.id, "experiments": experiments}
+    return row | {"id": spec.id, "trunk": spec.trunk.id, "experiments": experiments, "fitted": fitted}
 
 
 def curve_rows(spec: RunSpec, curve: list[Row], metrics: Row) -> list[Row]:
@@ -73,7 +76,8 @@ def curve_rows(spec: RunSpec, curve: list[Row], metrics: Row) -> list[Row]:
     shared = has_ladder(spec)
     return [
         {**fixed, "run": None if shared and row["phase"] != "decay" else spec.id}
-        | {"flops_6nd": 6.0 * spec.n_params * row["tokens"]}
+        | {"flops_6nd": float(flops_6nd(spec.shape(0), row["tokens"]))}
+        | dict.fromkeys(MEASURED)
         | {name: row[name] for name in tables.CURVES.names if name in row}
         for row in curve
     ]
@@ -115,7 +119,7 @@ def external_rows(path: Path, columns: dict[str, str]) -> list[Row]:
             raise StudyError(f"external_runs: {path} has no column {needed}: name it under columns")
     if "flops_6nd" not in frame.columns:
         frame = frame.with_columns(flops_6nd=6.0 * pl.col("n_params") * pl.col("tokens"))
-    kept = [name for name in frame.columns if name in tables.RUNS.names and name not in ("experiments", "id", "trunk")]
+    kept = [name for name in frame.columns if name in tables.RUNS.names and name not in ("experiments", "fitted", "id", "trunk")]
     rows = []
     for i, row in enumerate(frame.iter_rows(named=True)):
         run = str(row.get("run", row.get("id", i)))
@@ -125,6 +129,7 @@ def external_rows(path: Path, columns: dict[str, str]) -> list[Row]:
             "id": f"{path.stem}-{run}-{i}",
             "trunk": f"{path.stem}-{row.get('trunk', run)}",
             "experiments": ["external"],
+            "fitted": True,
         }
         rows.append(dict.fromkeys(tables.RUNS.names) | values | name)
     return rows
@@ -136,14 +141,16 @@ def aggregate(manifest: Path, results: Path, external: list[Row]) -> dict[str, l
     for entry in read_lines(manifest):
         folder = results / "runs" / entry["run"]
         spec, metrics = checked_spec(folder), read_json(folder / "metrics.json")
-        rows["runs"].append(run_row(spec, metrics, entry["experiments"]))
+        rows["runs"].append(run_row(spec, metrics, entry["experiments"], entry["fit"]))
         rows["curves"] += curve_rows(spec, read_lines(folder / "curve.jsonl"), metrics)
         timing = read_json(folder / "timing.json")
         rows["timings"].append({"run": spec.id} | {name: timing[name] for name in tables.TIMINGS.names if name != "run"})
         if entry["evaluations"]:
             path = results / "evals" / entry["run"] / f"{entry['evaluations']}.json"
             measured = read_json(path)
-            rows["evals"] += [{"run": spec.id, "step": measured["step"], **row} for row in measured["rows"]]
+            rows["evals"] += [
+                {"run": spec.id, "step": measured["step"], "nats_per_byte": None, **row} for row in measured["rows"]
+            ]
     rows["curves"] = distinct_curves(rows["curves"])
     for table in external:
         rows["runs"] += external_rows(Path(table["path"]), table["columns"])

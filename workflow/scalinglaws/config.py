@@ -67,13 +67,18 @@ class Strict(BaseModel):
 
 
 class ModelShape(Strict):
-    """A model's shape. "2x32" is short for {n_layer: 2, d_model: 32}; d_attn = d_model and d_ff = 4 d_model by default."""
+    """A model's shape. "2x32" is short for {n_layer: 2, d_model: 32}; d_attn = d_model and d_ff = 4 d_model by default.
+
+    A recurrent model uses each of its layers n_repeats times, A and B as ABAB (sharing: cycle) or AABB (sequence).
+    """
 
     n_layer: Annotated[int, Field(gt=0)]
     d_model: Annotated[int, Field(gt=0)]
     n_heads: Annotated[int, Field(gt=0)] | None = None
     d_ff: Annotated[int, Field(gt=0)] | None = None
     d_attn: Annotated[int, Field(gt=0)] | None = None
+    n_repeats: Annotated[int, Field(gt=1)] | None = None
+    sharing: Literal["cycle", "sequence"] | None = None
 
 
 Model = Annotated[ModelShape, BeforeValidator(parse_model, json_schema_input_type=ModelShape | str)]
@@ -114,7 +119,7 @@ class SourceConfig(Strict):
 
 
 class CorpusConfig(Strict):
-    """Sources, cut into passages that are shuffled by ``seed`` and split."""
+    """Sources, cut into passages that are shuffled by ``seed`` and split; then ``corruption`` of the characters are replaced."""
 
     sources: Annotated[list[SourceConfig], Field(min_length=1)]
     bytes: Count | None = None
@@ -122,6 +127,7 @@ class CorpusConfig(Strict):
     validation: Annotated[Rate, Field(gt=0, lt=1)] = 0.03
     test: Annotated[Rate, Field(gt=0, lt=1)] = 0.03
     seed: Annotated[int, Field(ge=0)] = 0
+    corruption: Fraction01 = 0.0
 
     @model_validator(mode="after")
     def _some_training(self) -> CorpusConfig:
@@ -155,6 +161,7 @@ class Settings(Strict):
     """Everything that a run needs; ``defaults``, an experiment, a grid axis and a point may each set any of these keys."""
 
     model: Model
+    architecture: Literal["transformer", "lstm", "recurrent"] = "transformer"
     corpus: str
     n_ctx: Count
     batch_tokens: Count
@@ -167,7 +174,7 @@ class Settings(Strict):
     schedule: Literal["wsd", "cosine", "linear", "constant"] = "wsd"
     decay: Annotated[Rate, Field(gt=0, lt=1)] = 0.2
     warmup_tokens: Annotated[Count, Field(ge=0)] = 100_000
-    optimizer: Literal["adamw"] = "adamw"
+    optimizer: Literal["adamw", "sgd", "adafactor", "muon"] = "adamw"
     beta1: Fraction01 = 0.9
     beta2: Fraction01 = 0.95
     weight_decay: Annotated[Rate, Field(ge=0)] = 0.0
@@ -179,6 +186,7 @@ class Settings(Strict):
     seed: Annotated[int, Field(ge=0)] = 0
     eval_tokens: Count = 2**18
     curve_tokens: Count = 2**15
+    noise_every: Annotated[int, Field(ge=0)] = 0
 
 
 def _values(kind: Any) -> Any:
@@ -201,11 +209,13 @@ Overrides: Any = _partial("Overrides", "Any of the settings.", lambda kind: kind
 Grid: Any = _partial("Grid", "Lists of values; their product is run.", lambda kind: _values(kind) | None)
 Experiment: Any = _partial(
     "Experiment",
-    "One question: a grid (a product), points (a list) or both, and settings that differ from the defaults.",
+    "One question: a grid (a product), points (a list) or both, and settings that differ from the defaults. fit: whether "
+    "the laws are fitted to its runs.",
     lambda kind: kind | None,
     grid=(Grid | None, None),
     points=(list[Overrides], []),
     evaluate=(list[str], []),
+    fit=(bool, True),
 )
 
 

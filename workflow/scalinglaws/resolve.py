@@ -9,12 +9,12 @@ from typing import Any
 
 from scalinglaws.config import PowerRate, Settings
 from scalinglaws.errors import StudyError
-from scalinglaws.models.count import n_params
+from scalinglaws.models.count import Shape, n_params
 from scalinglaws.spec import CorpusSpec, RunSpec, TokenizerSpec, round_float, short
 
 COPIED = (
     *("n_ctx", "batch_tokens", "micro_batch_tokens", "warmup_tokens", "eval_tokens", "curve_tokens"),
-    *("schedule", "stop", "optimizer", "precision", "threads", "seed"),
+    *("schedule", "stop", "optimizer", "precision", "threads", "seed", "architecture", "noise_every"),
 )
 ROUNDED = ("beta1", "beta2", "weight_decay", "grad_clip", "dropout")
 HEAD_WIDTH = 16  # n_heads where none is given: as many heads of at least this width as divide d_attn
@@ -46,6 +46,20 @@ def heads(s: Settings, d_attn: int, where: str) -> int:
     if d_attn % s.model.n_heads:
         raise StudyError(f"{where}: model.n_heads: {s.model.n_heads} heads do not divide d_attn {d_attn} (d_model by default)")
     return s.model.n_heads
+
+
+def resolve_shape(s: Settings, where: str) -> dict[str, Any]:
+    """The fields of a spec that make up a model's shape. Refuses keys of ``model`` that its architecture does not have."""
+    m, attends, repeats = s.model, s.architecture != "lstm", s.architecture == "recurrent"
+    has = {"n_heads": attends, "d_ff": attends, "d_attn": attends, "n_repeats": repeats, "sharing": repeats}
+    if foreign := [key for key, there in has.items() if not there and getattr(m, key) is not None]:
+        raise StudyError(f"{where}: model.{foreign[0]}: an architecture {s.architecture} has none")
+    if repeats and m.n_repeats is None:
+        raise StudyError(f"{where}: model.n_repeats: architecture recurrent needs it: how often each of its layers is used")
+    d_attn = (m.d_attn or m.d_model) if attends else 0
+    shape = {"n_layer": m.n_layer, "d_model": m.d_model, "d_attn": d_attn, "d_ff": (m.d_ff or 4 * m.d_model) if attends else 0}
+    shape["n_heads"] = heads(s, d_attn, where) if attends else 0
+    return shape | {"n_repeats": m.n_repeats or 1, "sharing": m.sharing or "cycle"}
 
 
 def _check_budget(s: Settings, where: str) -> int:
@@ -88,18 +102,14 @@ def _check_data(s: Settings, spec: RunSpec, limit: int | None, where: str) -> No
 def resolve(s: Settings, corpus: CorpusSpec, tokenizer: TokenizerSpec, limit: int | None, where: str) -> RunSpec:
     """Settings as a spec. Raises StudyError naming the key that cannot be. ``limit``: most tokens the corpus can have."""
     tokens = _check_budget(s, where)
-    m = s.model
-    d_attn, d_ff = m.d_attn or m.d_model, m.d_ff or 4 * m.d_model
+    shape = resolve_shape(s, where)
     early, wsd = s.stop == "early", s.schedule == "wsd"
-    rate = resolve_rate(s, n_params(m.n_layer, m.d_model, d_ff, d_attn), tokens, where)
+    counted = Shape(shape["n_layer"], shape["d_model"], shape["d_ff"], shape["d_attn"], s.n_ctx, 0, s.architecture)
+    n = n_params(counted)
+    rate = resolve_rate(s, n, tokens, where)
     given: dict[str, Any] = {key: getattr(s, key) for key in COPIED}
     given |= {key: round_float(getattr(s, key)) for key in ROUNDED}
     spec = RunSpec(
-        n_layer=m.n_layer,
-        d_model=m.d_model,
-        n_heads=heads(s, d_attn, where),
-        d_ff=d_ff,
-        d_attn=d_attn,
         corpus=corpus,
         tokenizer=tokenizer,
         learning_rate=rate,
@@ -107,6 +117,7 @@ def resolve(s: Settings, corpus: CorpusSpec, tokenizer: TokenizerSpec, limit: in
         decay=round_float(s.decay) if wsd else 0.0,
         dataset_tokens=None if s.dataset_tokens == "all" else s.dataset_tokens,
         patience=s.patience if early else 0,
+        **shape,
         **given,
     )
     if wsd and spec.warmup_steps > spec.stable_steps:

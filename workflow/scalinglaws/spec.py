@@ -79,6 +79,7 @@ class CorpusSpec(Spec):
     validation: float
     test: float
     seed: int
+    corruption: float = 0.0  # the share of characters that are replaced by others
     recipe: int = DATA_RECIPE
 
     @cached_property
@@ -109,7 +110,8 @@ class TokenizerSpec(Spec):
 class RunSpec(Spec):
     """One training run. Tokens are counts of tokens, ``warmup_tokens`` too; ``decay`` is a fraction of ``tokens``.
 
-    The trunk of a run is the same spec with ``tokens`` and ``decay`` at their neutral zero.
+    ``architecture``: transformer, lstm (n_heads, d_ff and d_attn are 0), or recurrent: a Transformer whose n_layer layers are
+    each used n_repeats times. The trunk of a run is the same spec with ``tokens`` and ``decay`` at their neutral zero.
     """
 
     n_layer: int
@@ -135,19 +137,22 @@ class RunSpec(Spec):
     stop: str = "budget"  # or early: on the validation loss
     patience: int = 0  # evaluations without a better validation loss
     optimizer: str = "adamw"
-    beta1: float = 0.9
+    beta1: float = 0.9  # sgd and muon: the momentum
     beta2: float = 0.95
     weight_decay: float = 0.0
     grad_clip: float = 0.0  # largest norm of the gradient; 0: none
     dropout: float = 0.0
     micro_batch_tokens: int | None = None  # None: no accumulation
     architecture: str = "transformer"
+    n_repeats: int = 1
+    sharing: str = "cycle"  # of recurrent layers A and B: ABAB, or sequence: AABB
+    noise_every: int = 0  # steps between measurements of the gradient noise scale; 0: none
     recipe: int = RECIPE
 
     @property
     def n_params(self) -> int:
-        """N of equation 2.1: parameters without embeddings."""
-        return n_params(self.n_layer, self.d_model, self.d_ff, self.d_attn)
+        """N: parameters without embeddings, biases and norms (equation 2.1 for a Transformer)."""
+        return n_params(self.shape(0))
 
     @property
     def steps(self) -> int:
@@ -182,17 +187,19 @@ class RunSpec(Spec):
 
     def shape(self, n_vocab: int) -> Shape:
         """The argument of the counting functions; n_vocab is known once the tokenizer is (meta.json)."""
-        return Shape(self.n_layer, self.d_model, self.d_ff, self.d_attn, self.n_ctx, n_vocab)
+        shape = (self.n_layer, self.d_model, self.d_ff, self.d_attn, self.n_ctx, n_vocab)
+        return Shape(*shape, self.architecture, self.n_repeats)
 
 
 # Frozen: each field's value "as before it existed". A new field needs an entry here; an entry is never changed.
 NEUTRAL: dict[type, dict[str, Any]] = {
     Source: {"exclude": (), "text": None, "package": None, "version": None, "sha256": None}
     | {"repository": None, "revision": None, "encoding": "utf-8"},
-    CorpusSpec: {},
+    CorpusSpec: {"corruption": 0.0},
     TokenizerSpec: {"n_vocab": None, "corpus": None, "path": None, "sha256": None},
     RunSpec: {"tokens": 0, "decay": 0.0, "dataset_tokens": None, "stop": "budget", "patience": 0}
-    | {"optimizer": "adamw", "dropout": 0.0, "micro_batch_tokens": None, "architecture": "transformer"},
+    | {"optimizer": "adamw", "dropout": 0.0, "micro_batch_tokens": None, "architecture": "transformer"}
+    | {"n_repeats": 1, "sharing": "cycle", "noise_every": 0},
 }
 
 

@@ -27,11 +27,13 @@ from scalinglaws.spec import CorpusSpec, RunSpec, Source, TokenizerSpec, round_f
 
 @dataclass(frozen=True)
 class Study:
-    """The runs of a config, keyed by id, in a stable order; ``evaluate`` names the token folders a run is evaluated on."""
+    """The runs of a config, keyed by id, in a stable order; ``evaluate`` names the token folders a run is evaluated on,
+    ``fitted`` the runs of experiments that laws are fitted to."""
 
     name: str
     runs: dict[str, RunSpec]
     experiments: dict[str, tuple[str, ...]]
+    fitted: frozenset[str]
     evaluate: dict[str, tuple[str, ...]]
     corpora: dict[str, CorpusSpec]
     tokenizers: dict[str, TokenizerSpec]
@@ -66,7 +68,11 @@ class Study:
     @cached_property
     def manifest(self) -> list[str]:
         """A line of JSON a run: what the tables are made of."""
-        rows = ({"run": run, "experiments": self.experiments[run], "evaluations": self.evaluations.get(run)} for run in self.runs)
+        rows = (
+            {"run": run, "experiments": self.experiments[run], "fit": run in self.fitted}
+            | {"evaluations": self.evaluations.get(run)}
+            for run in self.runs
+        )
         return [json.dumps(row, separators=(",", ":")) for row in rows]
 
     @cached_property
@@ -128,7 +134,8 @@ def corpus_spec(config: CorpusConfig) -> CorpusSpec:
         Source(**{**source.model_dump(), "files": tuple(sorted(source.files)), "exclude": tuple(sorted(source.exclude))})
         for source in config.sources
     )
-    return CorpusSpec(sources, config.passage_chars, round_float(config.validation), round_float(config.test), config.seed)
+    validation, test, corruption = (round_float(share) for share in (config.validation, config.test, config.corruption))
+    return CorpusSpec(sources, config.passage_chars, validation, test, config.seed, corruption)
 
 
 def tokenizer_spec(config: Config, corpus: CorpusSpec, corpora: dict[str, CorpusSpec]) -> TokenizerSpec:
@@ -152,6 +159,7 @@ def points(config: Config) -> Iterator[tuple[str, str, Settings]]:
         own = _given(experiment)
         grid, listed = own.pop("grid", None), own.pop("points", [])
         own.pop("evaluate", None)
+        own.pop("fit", None)
         base = {**_given(config.defaults), **own}
         where = f"experiments.{name}"
         if grid is None and not listed:
@@ -192,6 +200,7 @@ def build(config: Config, tokens_root: Path = Path("results/tokens")) -> Study:
     runs: dict[str, RunSpec] = {}
     experiments: dict[str, list[str]] = {}
     evaluate: dict[str, set[str]] = {}
+    fitted: set[str] = set()
     tokenizers: dict[str, TokenizerSpec] = {}
     for experiment, where, s in points(config):
         named = [s.corpus, *(config.experiments[experiment].evaluate)]
@@ -204,6 +213,8 @@ def build(config: Config, tokens_root: Path = Path("results/tokens")) -> Study:
         spec = resolve(s, corpora[s.corpus], tokenizer, limit, where)
         run = spec.id
         runs[run] = spec
+        if config.experiments[experiment].fit:
+            fitted.add(run)
         asked = experiments.setdefault(run, [])
         if experiment not in asked:
             asked.append(experiment)
@@ -213,6 +224,7 @@ def build(config: Config, tokens_root: Path = Path("results/tokens")) -> Study:
         name=config.study,
         runs={run: runs[run] for run in order},
         experiments={run: tuple(sorted(experiments[run])) for run in order},
+        fitted=frozenset(fitted),
         evaluate={run: tuple(sorted(evaluate[run])) for run in order},
         corpora={spec.id: spec for spec in corpora.values()},
         tokenizers=tokenizers,
@@ -225,7 +237,7 @@ def build(config: Config, tokens_root: Path = Path("results/tokens")) -> Study:
 
 def empty() -> Study:
     """What a job on a cluster node knows of the config: nothing."""
-    return Study("", {}, {}, {}, {}, {}, Ladder(), FitsConfig(), ())
+    return Study("", {}, {}, frozenset(), {}, {}, {}, Ladder(), FitsConfig(), ())
 
 
 def asked_figures(config: Config) -> tuple[str, ...]:

@@ -28,6 +28,7 @@ RUNS = pa.schema(
         ("id", TEXT),
         ("trunk", TEXT),
         ("experiments", pa.list_(TEXT)),
+        ("fitted", BOOL),
         *_spec_columns(),
         ("dataset_limited", BOOL),
         ("n_params", INT),
@@ -62,6 +63,9 @@ CURVES = pa.schema(
         ("loss_test", FLOAT),
         ("loss_validation", FLOAT),
         ("grad_norm", FLOAT),
+        ("loss_by_position", pa.list_(FLOAT)),
+        ("noise_square", FLOAT),
+        ("noise_trace", FLOAT),
     ]
 )
 EVALS = pa.schema(
@@ -72,6 +76,7 @@ EVALS = pa.schema(
         ("position", INT),
         ("loss", FLOAT),
         ("stderr", FLOAT),
+        ("nats_per_byte", FLOAT),
         ("n_tokens", INT),
     ]
 )

@@ -51,6 +51,21 @@ def _early(table: pl.DataFrame, excluded: list[dict[str, str]], notes: list[str]
     return drop(table, pl.col("stop") == "early", "not stopped early", excluded) if "stop" in table.columns else table
 
 
+def one_batch(table: pl.DataFrame, excluded: list[dict[str, str]], notes: list[str]) -> pl.DataFrame:
+    """The runs at the batch size that most trunks have: L(C) is at a fixed one."""
+    if "batch_tokens" not in table.columns or not table["batch_tokens"].is_finite().any():
+        return table
+    counts = table.group_by("batch_tokens").agg(trunks=pl.col("trunk").n_unique()).drop_nulls().drop_nans()
+    most = counts.sort("trunks", "batch_tokens", descending=[True, False])["batch_tokens"][0]
+    same = pl.col("batch_tokens").is_nan() | (pl.col("batch_tokens") == most)
+    return drop(table, same, f"another batch size than {most:g} tokens, that of most", excluded)
+
+
+def fitted(table: pl.DataFrame, excluded: list[dict[str, str]], notes: list[str]) -> pl.DataFrame:
+    """The runs of experiments that laws are to be fitted to."""
+    return drop(table, pl.col("fitted"), "its experiments have fit: false", excluded) if "fitted" in table.columns else table
+
+
 def _largest_budget(table: pl.DataFrame, excluded: list[dict[str, str]], notes: list[str]) -> pl.DataFrame:
     if not table["tokens"].is_finite().all():
         return table
@@ -97,8 +112,9 @@ def usable_curves(runs: pl.DataFrame, curves: pl.DataFrame, excluded: list[dict[
         stable = (pl.col("phase") == "stable").any().over("trunk")
         curves = curves.filter((pl.col("phase") == "stable") | ((pl.col("phase") == "decay") & ~stable))
     dropped: list[dict[str, str]] = []
-    for rule in (_deep, _unlimited):
-        curves = rule(curves.join(_flags(runs, curves), on="run", how="left", maintain_order="left"), dropped, [])
+    curves = curves.join(_flags(runs, curves), on="trunk", how="left", maintain_order="left")
+    for rule in (fitted, _deep, _unlimited):
+        curves = rule(curves, dropped, [])
     excluded += [dict(item) for item in sorted({tuple(item.items()) for item in dropped})]
     curves = curves.filter(pl.col("loss").is_finite() & (pl.col("flops") > 0)).unique(["trunk", "flops"], keep="first")
     return curves.sort(["trunk", "flops", "run"])
@@ -120,9 +136,12 @@ def envelope(curves: pl.DataFrame) -> pl.DataFrame:
 
 
 def _flags(runs: pl.DataFrame, curves: pl.DataFrame) -> pl.DataFrame:
-    """Of each run: the columns of the table of runs that decide whether its curve counts."""
-    names = [name for name in ("n_layer", "dataset_limited") if name in runs.columns and name not in curves.columns]
-    return runs.select("run", *names).unique("run", keep="first")
+    """Of each trunk: the columns of the table of runs that decide whether its curve counts."""
+    known = ("n_layer", "dataset_limited", "fitted")
+    names = [name for name in known if name in runs.columns and name not in curves.columns]
+    return runs.group_by("trunk", maintain_order=True).agg(
+        pl.col(name).any() if name == "fitted" else pl.col(name).first() for name in names
+    )
 
 
 def _unlimited(curves: pl.DataFrame, excluded: list[dict[str, str]], notes: list[str]) -> pl.DataFrame:
@@ -137,8 +156,8 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "power-n-offset": _SIZE,
     "power-d": (_early, _largest_model),
     "power-d-offset": (_early, _largest_model),
-    "power-c": (*_BUDGETS, frontier("flops")),
-    "power-c-offset": (*_BUDGETS, frontier("flops")),
+    "power-c": (*_BUDGETS, one_batch, frontier("flops")),
+    "power-c-offset": (*_BUDGETS, one_batch, frontier("flops")),
     "envelope": (frontier("flops"),),
     "envelope-offset": (frontier("flops"),),
     "power-cmin": (*_BUDGETS, frontier("flops_min")),

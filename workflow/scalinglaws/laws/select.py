@@ -12,7 +12,7 @@ import polars as pl
 from scalinglaws.errors import StudyError
 from scalinglaws.laws.allocation import CriticalBatch, compute_min, steps_min
 from scalinglaws.laws.forms import Array
-from scalinglaws.laws.rules import RULES, drop, envelope, usable_curves
+from scalinglaws.laws.rules import RULES, drop, envelope, fitted, one_batch, usable_curves
 
 COLUMNS = (
     *("run", "trunk", "n_params", "tokens", "dataset_tokens", "flops", "loss"),
@@ -91,7 +91,8 @@ def select(
         if curves is None:
             raise StudyError(f"law {law} is fitted to learning curves: give their table with --curves")
         table = usable_curves(table, _named(curves, {}), excluded)
-        table = envelope(table) if law.startswith("envelope") else table
+        table = envelope(one_batch(table, excluded, [])) if law.startswith("envelope") else table
+    table = fitted(table, excluded, [])
     if "status" in table.columns:
         for status in sorted(set(table["status"].drop_nulls().to_list()) - {"ok"}):
             table = drop(table, pl.col("status") != status, f"status {status}", excluded)
