@@ -129,6 +129,10 @@ def figures_of_study():
     return expand("results/figures/{figure}.{suffix}", figure=names, suffix=["svg", "png"])
 
 
+def tables_of_figure(wildcards):
+    return [f"results/tables/{table}.parquet" for table in registry.FIGURES[wildcards.figure].tables]
+
+
 def fits_of_figure(wildcards):
     """Those of its laws that the study fits: the picture says that the others are missing."""
     return [f"results/fits/{law}.json" for law in registry.FIGURES[wildcards.figure].laws if law in STUDY.laws]
@@ -140,7 +144,7 @@ def critical_batch_of(wildcards):
 
 
 def modules_of_figure(wildcards):
-    shared = ["command", "fitted", "learning", "style"]
+    shared = ["command", "fitted", "groups", "learning", "style"]
     return modules(f"figures/{wildcards.figure}.py", *(f"figures/{name}.py" for name in shared))
 
 

@@ -1,7 +1,7 @@
 rule figure:
     """Draw a figure from the tables and fits: the same tables give the same bytes."""
     input:
-        tables=expand("results/tables/{table}.parquet", table=["runs", "curves"]),
+        tables=tables_of_figure,
         fits=fits_of_figure,
         code=modules_of_figure,
     output:

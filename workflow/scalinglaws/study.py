@@ -19,8 +19,9 @@ from pydantic import ValidationError
 from scalinglaws.config import Config, CorpusConfig, ExternalRuns, FitsConfig, Ladder, Settings, explain
 from scalinglaws.errors import StudyError
 from scalinglaws.figures.registry import FIGURES
+from scalinglaws.kinds import kinds
 from scalinglaws.ladder import below, flops_per_step, has_ladder, start_of
-from scalinglaws.laws.names import FEWEST_BATCHES, LAW_KINDS
+from scalinglaws.laws.names import LAW_KINDS
 from scalinglaws.resolve import resolve, training_tokens
 from scalinglaws.spec import CorpusSpec, RunSpec, Source, TokenizerSpec, round_float
 
@@ -87,18 +88,8 @@ class Study:
 
     @cached_property
     def kinds(self) -> set[str]:
-        """What the runs can feed: see LAW_KINDS."""
-        found = {"data" if spec.stop == "early" else "size" for spec in self.runs.values()}
-        budgets = [spec for spec in self.runs.values() if spec.stop != "early"]
-        if any(spec.dataset_tokens is not None and spec.tokens > spec.dataset_tokens for spec in budgets):
-            found.add("repetition")
-        batches: dict[int, set[int]] = {}
-        for spec in budgets:
-            if spec.dataset_tokens is None:
-                batches.setdefault(spec.n_params, set()).add(spec.batch_tokens)
-        if any(len(sizes) >= FEWEST_BATCHES for sizes in batches.values()):
-            found.add("batch")
-        return found | ({"size"} if self.external else set())
+        """What the runs can answer (kinds.py)."""
+        return kinds(self.runs.values(), bool(self.evaluation_sets)) | ({"size"} if self.external else set())
 
     @cached_property
     def _trunk_ends(self) -> dict[str, tuple[int, int]]:

@@ -1,0 +1,70 @@
+"""What questions a study's runs can answer: kinds of groups of runs that differ in one thing. Standard library only.
+
+Laws (laws/names.py) and figures (figures/registry.py) name the kinds that they need.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+
+from scalinglaws.laws.names import FEWEST_BATCHES
+from scalinglaws.spec import RunSpec
+
+# Of one question, what may differ: the key and what is set to suit it (a rate is tuned for an optimizer).
+SHAPE = ("n_layer", "d_model", "n_heads", "d_ff", "d_attn")
+COMPARISONS: dict[str, tuple[str, tuple[str, ...], int]] = {
+    # kind: (the field compared, fields that follow it, the fewest different values)
+    "schedule": ("schedule", ("decay", "warmup_tokens", "learning_rate"), 3),
+    "optimizer": ("optimizer", ("learning_rate", "beta1", "beta2", "weight_decay"), 2),
+    "seed": ("seed", (), 2),
+    "quality": ("corpus", (), 2),
+    "rate": ("learning_rate", (), 3),
+    "context": ("n_ctx", (), 2),
+}
+SAME_SIZE = 1.02  # N of two shapes that count as the same size
+
+
+def kinds(runs: Iterable[RunSpec], transfer: bool) -> set[str]:
+    """The kinds of questions that ``runs`` can answer; ``transfer``: whether any is evaluated on other text."""
+    runs = list(runs)
+    budgets = [spec for spec in runs if spec.stop == "budget"]
+    found = (
+        {"data" for spec in runs if spec.stop == "early"} | {"size" for _ in budgets[:1]} | {"transfer" for _ in range(transfer)}
+    )
+    found |= {spec.architecture for spec in budgets if spec.architecture != "transformer"}
+    found |= {"noise" for spec in budgets if spec.noise_every}
+    found |= {"repetition" for spec in budgets if spec.dataset_tokens is not None and spec.tokens > spec.dataset_tokens}
+    whole = [spec for spec in budgets if spec.dataset_tokens is None]
+    batches = _values(whole, "batch_tokens", ("n_params",))
+    found |= {"batch" for values in batches if len(values) >= FEWEST_BATCHES}
+    for kind, (field, follow, fewest) in COMPARISONS.items():
+        found |= {kind for group in alike(budgets, (field, *follow)) if len({getattr(spec, field) for spec in group}) >= fewest}
+    for group in alike([spec for spec in whole if spec.architecture == "transformer"], (*SHAPE, "learning_rate")):
+        found |= _of_shapes(group)
+    return found
+
+
+def _of_shapes(group: list[RunSpec]) -> set[str]:
+    """shape: three models of one size. depth: two depths with two sizes each."""
+    shapes = sorted({(spec.n_params, *(getattr(spec, name) for name in SHAPE)) for spec in group})
+    close = any(last[0] <= SAME_SIZE * first[0] for first, last in zip(shapes, shapes[2:], strict=False))
+    depths = [values for values in _values(group, "n_params", ("n_layer",)) if len(values) > 1]
+    return {"shape" for _ in range(close)} | {"depth" for _ in range(len(depths) > 1)}
+
+
+def _values(runs: list[RunSpec], field: str, by: tuple[str, ...]) -> list[set]:
+    out: dict[tuple, set] = {}
+    for spec in runs:
+        out.setdefault(tuple(getattr(spec, name) for name in by), set()).add(getattr(spec, field))
+    return list(out.values())
+
+
+def alike(runs: list[RunSpec], varied: tuple[str, ...]) -> list[list[RunSpec]]:
+    """The runs in groups that agree in every field of their specs but those named."""
+    fixed = [field.name for field in dataclasses.fields(RunSpec) if field.name not in varied]
+    out: dict[tuple, list[RunSpec]] = {}
+    for spec in runs:
+        values = (getattr(spec, name) for name in fixed)
+        out.setdefault(tuple(getattr(value, "id", value) for value in values), []).append(spec)
+    return list(out.values())
