@@ -9,8 +9,8 @@ from dataclasses import dataclass
 class Figure:
     """One picture. ``needs`` decides whether a study has it: without runs of these kinds it is no target.
 
-    Kinds of runs: see kinds.py. ``tables``: of results/tables. ``laws`` are drawn where the study fits them; a law that is absent is said to be so in the picture. ``caption`` is
-    reStructuredText for the report.
+    Kinds of runs: see kinds.py. ``tables``: of results/tables. ``laws`` are drawn where the study fits them; a law that is
+    absent is said to be so in the picture. ``caption`` is reStructuredText for the report.
     """
 
     name: str
