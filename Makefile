@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 PIP := $(PYTHON) -m pip --disable-pip-version-check --python $(BIN)/python install --quiet --no-compile
 
 .DEFAULT_GOAL := help
-.PHONY: help install results plan report test lint benchmark clean
+.PHONY: help install results paper plan report test lint benchmark clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 20
@@ -30,6 +30,9 @@ $(VENV)/installed-dev: $(VENV)/installed envs/requirements-dev.txt
 
 results: $(VENV)/installed ## run the study of CONFIG to figures, with progress; safe to stop and to run again
 	$(BIN)/python -m scalinglaws run --configfile $(CONFIG) --cores $(CORES)
+
+paper: $(VENV)/installed ## every experiment of the 2020 paper at this scale, all figures and tables: over an hour; shares runs with results
+	$(BIN)/python -m scalinglaws run --configfile workflow/studies/paper.yaml --cores $(CORES)
 
 plan: $(VENV)/installed ## show what CONFIG would train, what is there, and what it costs
 	$(BIN)/python -m scalinglaws plan --configfile $(CONFIG)

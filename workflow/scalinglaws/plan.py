@@ -17,12 +17,15 @@ from scalinglaws.study import Study
 OVERHEAD_PER_TOKEN = 150_000
 # Start of a process (import torch, read tokens), in FLOP that it could have done.
 START = 10**11
+PF_DAY = 8.64e19  # FLOP
+H100_PEAK, UTILISATION = 989e12, 0.4  # FLOP/s; small models reach less
 RESULTS = Path("results")
 
 
 @dataclass(frozen=True)
 class Status:
-    """Runs and rungs there of those wanted, and the work (FLOP with overheads a token and a job) and tokens still to train."""
+    """Runs and rungs there of those wanted, and the work (FLOP with overheads a token and a job), tokens and FLOP
+    still to train."""
 
     runs_done: int
     runs: int
@@ -30,6 +33,7 @@ class Status:
     rungs: int
     work_left: float
     tokens_left: int
+    flops_left: float
 
     @property
     def finished(self) -> bool:
@@ -72,10 +76,11 @@ def status(study: Study, results: Path) -> Status:
     """Where the study stands, jobs under way counted by their heartbeats."""
     beats = heartbeats(results)
     done = [run for run in study.runs if has_run(results, run)]
-    work, tokens = 0.0, 0
+    work, tokens, flops = 0.0, 0, 0.0
 
     def train(spec: RunSpec, steps: int) -> None:
-        nonlocal work, tokens
+        nonlocal work, tokens, flops
+        flops += steps * flops_per_step(spec)
         work += steps * work_per_step(spec)
         tokens += steps * spec.batch_tokens
 
@@ -93,7 +98,7 @@ def status(study: Study, results: Path) -> Status:
         reached = max([*there, beats.get(trunk, {}).get("step", 0), 0])
         work += START * (len(steps) - len(there))
         train(study.trunks[trunk], max(0, steps[-1] - reached))
-    return Status(len(done), len(study.runs), made, sum(map(len, wanted.values())), work, tokens)
+    return Status(len(done), len(study.runs), made, sum(map(len, wanted.values())), work, tokens, flops)
 
 
 def describe(study: Study, results: Path) -> str:
@@ -118,8 +123,17 @@ def describe(study: Study, results: Path) -> str:
         else "no budgets on the ladder",
         f"rungs: {sum(map(len, all_rungs.values()))}, at least {size / 1e6:.1f} MB (12 bytes a parameter)",
         f"left: {state_now.runs - state_now.runs_done} of {state_now.runs} runs, {short(state_now.tokens_left)} tokens",
+        cost(state_now.flops_left),
     ]
     return "\n".join(lines)
+
+
+def cost(flops: float) -> str:
+    """FLOP as people who pay for them count: PF-days, and hours of an H100 at UTILISATION of its dense bfloat16 peak."""
+    hours = flops / (UTILISATION * H100_PEAK) / 3600
+    return f"compute left: {flops:.2e} FLOP, {flops / PF_DAY:.2g} PF-days" + (
+        f", {hours:,.0f} H100-hours at {UTILISATION:.0%} of peak" if hours >= 1 else ""
+    )
 
 
 def _add_study(parser: argparse.ArgumentParser) -> None:
