@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import math
 import random
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -107,6 +109,49 @@ def test_same_bytes_from_processes_buckets_and_source_order(
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
     corpus.build(specify(seed=1), tmp_path / "other", tmp_path / "downloads", 1)
     assert splits(tmp_path / "other")["train"] != splits(tmp_path / "one")["train"]
+
+
+def test_a_clean_corpus_is_what_it_was_before_corruption_existed(books: CorpusSpec, tmp_path: Path) -> None:
+    corpus.build(books, tmp_path / "out", tmp_path / "downloads", 1)
+    digest = hashlib.sha256(repr(splits(tmp_path / "out")).encode()).hexdigest()
+    assert (books.id, digest) == ("files-619116b855", "e54cdc63854c7c85025ac92ad35fb499cf6f4a87464e1bfb04fae9fc42b71b1b")
+
+
+def test_corruption_keeps_the_splits_and_replaces_its_share(
+    books: CorpusSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clean_report = corpus.build(books, tmp_path / "clean", tmp_path / "downloads", 1)
+    report = corpus.build(specify(corruption=0.2), tmp_path / "one", tmp_path / "downloads", 1)
+    assert report["passages"] == clean_report["passages"]
+    assert report["duplicates_removed"] == clean_report["duplicates_removed"] == 1
+    clean, corrupted = splits(tmp_path / "clean"), splits(tmp_path / "one")
+    for split in SPLITS:
+        assert [(name, len(text)) for text, name in clean[split]] == [(name, len(text)) for text, name in corrupted[split]]
+        pairs = [
+            pair for (was, _), (now, _) in zip(clean[split], corrupted[split], strict=True) for pair in zip(was, now, strict=True)
+        ]
+        # One in 95 draws gives a printable character back.
+        expected = sum(0.2 * (1 - was.isprintable() / 95) for was, _ in pairs)
+        changed = [now for was, now in pairs if was != now]
+        assert abs(len(changed) - expected) < 4 * math.sqrt(len(pairs) * 0.2 * 0.8), split
+        if split == "train":
+            counts = Counter(now for now in changed if now not in "etaoinshrl .")  # those that the text itself is made of
+            assert set(counts) <= {chr(code) for code in range(32, 127)}
+            assert all(abs(count - len(pairs) * 0.2 / 95) < 5 * math.sqrt(len(pairs) * 0.2 / 95) for count in counts.values())
+    monkeypatch.setattr(corpus, "PARALLEL", 0)
+    monkeypatch.setattr(corpus, "BATCH", 40_000)
+    corpus.build(specify(corruption=0.2), tmp_path / "two", tmp_path / "downloads", 2)
+    for name in [f"{split}.jsonl.zst" for split in SPLITS] + ["report.json"]:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
+
+
+def test_corrupt_knows_characters_not_bytes() -> None:
+    text = "é。😀\n" * 5000
+    first, same, other = corpus.corrupt(text, 0.3, b"a"), corpus.corrupt(text, 0.3, b"a"), corpus.corrupt(text, 0.3, b"b")
+    assert first == same != other and len(first) == len(text)
+    changed = sum(was != now for was, now in zip(text, first, strict=True))
+    assert abs(changed - 0.3 * len(text)) < 4 * math.sqrt(0.3 * 0.7 * len(text))
+    assert corpus.corrupt("", 0.3, b"a") == ""
 
 
 def test_near_duplication_is_found(books: CorpusSpec, tmp_path: Path) -> None:

@@ -25,6 +25,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
+
 from scalinglaws.batches import Progress, batched, map_in_order
 from scalinglaws.errors import StudyError
 from scalinglaws.files import write_json
@@ -93,9 +95,23 @@ def split_of(ranks: list[int], validation: float, test: float) -> list[str]:
     return splits
 
 
+def corrupt(text: str, share: float, digest: bytes) -> str:
+    """The text with each character replaced, with probability ``share``, by one of the 95 from space to ~ at random.
+
+    One in 95 replacements leaves an ASCII character as it was. The draws depend on the passage's keyed hash alone.
+    """
+    random = np.random.default_rng(int.from_bytes(digest))
+    codes = np.frombuffer(text.encode("utf-32-le"), "<u4").copy()
+    hit = random.random(len(codes)) < share
+    codes[hit] = random.integers(ord(" "), ord("~") + 1, int(hit.sum()), dtype=np.uint32)
+    return codes.tobytes().decode("utf-32-le")
+
+
 @dataclass(frozen=True)
 class Cutter:
     """Cuts a batch of documents and appends its passages to this process's bucket files in ``folder``.
+
+    Hashes and splits are those of the clean text, so that a corpus and its corrupted versions are split alike.
 
     A record is a line with tabs: hash (32 hex digits) and place in the sources (24), split, bytes of text, file and
     passage as JSON.
@@ -117,6 +133,8 @@ class Cutter:
             ranks = [int.from_bytes(digest[8:]) for digest in hashes]
             splits = split_of(ranks, self.spec.validation, self.spec.test)
             for passage, digest, split in zip(texts, hashes, splits, strict=True):
+                if self.spec.corruption:
+                    passage = corrupt(passage, self.spec.corruption, digest)
                 place, size = f"{number:012d}{ordinal:012d}", len(passage.encode())
                 content = _to_json({"text": passage, "document": name})
                 record = f"{digest.hex()}{place}\t{split}\t{size}\t{json.dumps(file)}\t{content}\n".encode()

@@ -29,7 +29,7 @@ from scalinglaws.errors import StudyError
 from scalinglaws.evaluate import clustered_stderr, finite, mean_loss, token_losses
 from scalinglaws.models import count
 from scalinglaws.models.transformer import build
-from scalinglaws.optim import AdamW
+from scalinglaws.optim import build_optimizer
 from scalinglaws.progress import Progress
 from scalinglaws.schedule import is_eval_step, is_validation_step, learning_rate, phase
 from scalinglaws.spec import RunSpec, read_spec
@@ -54,7 +54,7 @@ class Trainer:
         self.model = build(spec, self.n_vocab, device)
         if device == "cuda":
             self.model.compile()
-        self.optimizer = AdamW(self.model, spec)
+        self.optimizer = build_optimizer(self.model, spec)
         micro = spec.micro_batch_tokens or spec.batch_tokens
         if spec.batch_tokens % micro or micro % spec.n_ctx:
             raise StudyError(
@@ -131,7 +131,7 @@ class Trainer:
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything that ``restore`` needs, as flat tensors and JSON values (floats survive JSON exactly)."""
-        tensors = {"params": self.model.flat, "exp_avg": self.optimizer.exp_avg, "exp_avg_sq": self.optimizer.exp_avg_sq}
+        tensors = {"params": self.model.flat, **self.optimizer.tensors}
         if self.best_flat is not None:
             tensors["best"] = self.best_flat
         loss_sum = float(self.loss_sum)
