@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 
 import polars as pl
 import pytest
@@ -60,6 +61,57 @@ def test_budgets_that_disagree_on_their_trunk_are_refused(two_budgets):
     path.write_text(path.read_text().replace('"loss_test": 3.0', '"loss_test": 3.5'))
     with pytest.raises(StudyError, match="disagree at step 4"):
         aggregate.aggregate(manifest, results, [])
+
+
+def test_a_budget_trained_before_a_column_was_measured_agrees(two_budgets):
+    results, manifest, specs = two_budgets
+    measured = {"loss_by_position": [4.0, 3.0], "noise_square": 0.5, "noise_trace": 7.0}
+    paths = [results / "runs" / spec.id / "curve.jsonl" for spec in specs]
+    before = [json.loads(line) for line in paths[0].read_text().splitlines()]
+    for path in paths:
+        for other in paths:
+            other.write_text("".join(json.dumps(item | (measured if other == path else {})) + "\n" for item in before))
+        (stable,) = [item for item in aggregate.aggregate(manifest, results, [])["curves"] if item["run"] is None]
+        assert {name: stable[name] for name in measured} == measured
+    changed = measured | {"noise_trace": 8.0}
+    for path, values in zip(paths, (measured, changed), strict=True):
+        path.write_text("".join(json.dumps(item | values) + "\n" for item in before))
+    with pytest.raises(StudyError, match="disagree at step 4"):
+        aggregate.aggregate(manifest, results, [])
+
+
+def test_a_run_has_the_losses_of_its_own_corpus_once(two_budgets, tmp_path):
+    results, manifest, specs = two_budgets
+    own = {"loss_tokens": 320, "positions": {"loss": [3.0, 2.0], "stderr": [0.2, None]}}
+    path = results / "runs" / specs[0].id / "metrics.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | own))
+    rows = aggregate.aggregate(manifest, results, [])["evals"]
+    fixed = {"run": specs[0].id, "step": specs[0].steps, "corpus": specs[0].corpus.id}
+    mean = {"position": None, "loss": 2.5, "stderr": 0.01, "nats_per_byte": pytest.approx(3.6 * math.log(2)), "n_tokens": 320}
+    first = {"position": 0, "loss": 3.0, "stderr": 0.2, "nats_per_byte": None, "n_tokens": 160}
+    assert rows == [fixed | mean, fixed | first, fixed | first | {"position": 1, "loss": 2.0, "stderr": None}]
+    tables.write(rows, tables.EVALS, tmp_path / "evals.parquet")
+
+    entries = [json.loads(line) for line in manifest.read_text().splitlines()]
+    manifest.write_text("".join(json.dumps(entry | {"evaluations": "set"}) + "\n" for entry in entries))
+    # As evaluated before rows had nats_per_byte.
+    measured = {"position": None, "loss": 2.5, "stderr": 0.01, "n_tokens": 320}
+    for spec, corpora in zip(specs, (["other"], [specs[1].corpus.id, "other"]), strict=True):
+        folder = results / "evals" / spec.id
+        folder.mkdir(parents=True)
+        evaluation = {"id": spec.id, "step": spec.steps, "rows": [{"corpus": corpus, **measured} for corpus in corpora]}
+        (folder / "set.json").write_text(json.dumps(evaluation))
+    path = results / "runs" / specs[1].id / "metrics.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | own))
+    found = [(item["run"], item["corpus"]) for item in aggregate.aggregate(manifest, results, [])["evals"]]
+    assert sorted(found) == sorted(
+        [
+            (specs[0].id, "other"),
+            *[(specs[0].id, specs[0].corpus.id)] * 3,
+            (specs[1].id, "other"),
+            (specs[1].id, specs[1].corpus.id),
+        ]
+    )
 
 
 def test_missing_and_damaged_files_are_named(two_budgets):

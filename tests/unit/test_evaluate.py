@@ -67,11 +67,30 @@ def test_losses_by_position_are_those_of_the_model(run: Path, tmp_path: Path) ->
     assert mean["loss"] == pytest.approx(losses.mean(), rel=1e-6)
     assert [row["position"] for row in by_position] == list(range(16))
     assert [row["loss"] for row in by_position] == pytest.approx(losses.mean(0), rel=1e-6)
-    assert all(row["n_tokens"] == 20 for row in by_position)
+    assert all(row["n_tokens"] == 20 and row["nats_per_byte"] is None for row in by_position)
+    assert mean["nats_per_byte"] == pytest.approx(mean["loss"] * 700 / 686, rel=1e-12)
     passage = np.array([(16 * row + i) // 50 for row in ROWS for i in range(1, 17)])
     assert set(passage) == set(range(14))
     sums = np.array([(losses.reshape(-1) - losses.mean())[passage == g].sum() for g in range(14)])
     assert mean["stderr"] == pytest.approx(math.sqrt(14 / 13 * (sums**2).sum()) / 320, rel=1e-5)
+
+
+def test_octaves_of_positions() -> None:
+    by_position = np.arange(1.0, 11.0)
+    losses = np.stack([by_position - 0.5, by_position + 0.5])
+    assert evaluate.octave_means(losses) == [1.0, 2.5, 5.5, 9.0]  # 1 | 2 3 | 4..7 | 8 9 10
+    assert evaluate.octave_means(losses[:, :7]) == [1.0, 2.5, 5.5]
+    assert evaluate.octave_means(np.full((2, 4), 1 / 3)) == [0.333333] * 3
+    assert evaluate.octave_means(np.array([[1.0, math.nan]])) == [1.0, None]
+
+
+def test_positions_are_the_rows_of_the_positions(run: Path, tmp_path: Path) -> None:
+    split = Split(write_tokens(tmp_path / "corpus" / "tokenizer"), "test", 16, 320)
+    model = build(small_spec(), 32)
+    _, *rows = evaluate.corpus_rows(model, split, "corpus")
+    found = evaluate.positions(evaluate.token_losses(model, split), split)
+    for name in ("loss", "stderr"):
+        assert found[name] == [float(f"{row[name]:.6g}") for row in rows]
 
 
 def test_clustered_error_is_the_spread_of_means() -> None:
@@ -105,6 +124,12 @@ def test_an_added_corpus_measures_itself_alone(run: Path, tmp_path: Path, monkey
     write_tensors(run / "model.safetensors", weights)
     evaluate.evaluate(run, [one], out)
     assert measured == ["one", "two", "one"]
+    cache = out.parent / "cache-one.json"
+    kept = json.loads(cache.read_text())
+    del kept["key"]["rows"]  # as caches were before rows had nats_per_byte
+    cache.write_text(json.dumps(kept))
+    evaluate.evaluate(run, [one], out)
+    assert measured == ["one", "two", "one", "one"]
 
 
 def test_a_diverged_run_has_no_rows(run: Path, tmp_path: Path) -> None:

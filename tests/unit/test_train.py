@@ -56,6 +56,10 @@ def test_training_learns_and_repeats_bit_for_bit(tokens: Path, tmp_path: Path) -
     rows = [json.loads(line) for line in (tmp_path / "a" / "curve.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows][:5] == [8, 10, 11, 13, 16] and rows[-1]["step"] == 150
     assert rows[-1]["phase"] == "decay" and rows[-1]["tokens"] == spec.tokens
+    sizes = (1, 2, 4, 8, 1)  # of the bins of positions 1 to 16: they average to the mean
+    assert all(np.average(row["loss_by_position"], weights=sizes) == pytest.approx(row["loss_test"], rel=1e-5) for row in rows)
+    assert np.mean(metrics["positions"]["loss"]) == pytest.approx(metrics["loss"], rel=1e-5)
+    assert len(metrics["positions"]["stderr"]) == 16 and min(metrics["positions"]["stderr"]) > 0
     left = {path.name for path in (tmp_path / "a").iterdir()}
     assert left == {*OUTPUTS, "timing.json", "spec.json"}
 
@@ -125,6 +129,7 @@ def test_divergence_is_a_result(tokens: Path, tmp_path: Path) -> None:
     spec = small_spec(learning_rate=1e4, grad_clip=0.0)
     metrics = trained(spec, tokens, tmp_path / "run")
     assert metrics["status"] == "diverged" and metrics["loss"] is None and metrics["steps"] < 40
+    assert metrics["positions"] is None
     train_rung(spec.trunk, tokens, 20, tmp_path / "trunk" / "step20.safetensors", device="cpu")
     trained(spec, tokens, tmp_path / "rung", trunk=tmp_path / "trunk")
     assert same_outputs(tmp_path / "run", tmp_path / "rung")

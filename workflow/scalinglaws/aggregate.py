@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -83,17 +84,40 @@ def curve_rows(spec: RunSpec, curve: list[Row], metrics: Row) -> list[Row]:
     ]
 
 
+def own_corpus_rows(spec: RunSpec, metrics: Row) -> list[Row]:
+    """Rows of ``evals`` for the test split of a run's own corpus, as it measured them when it ended; none for a diverged run
+    or for one trained before positions were measured."""
+    if not metrics.get("positions"):
+        return []
+    fixed = {"run": spec.id, "step": metrics["best_step"], "corpus": spec.corpus.id}
+    losses, errors = metrics["positions"]["loss"], metrics["positions"]["stderr"]
+    mean = {"position": None, "loss": metrics["loss"], "stderr": metrics["loss_stderr"]}
+    mean |= {"nats_per_byte": metrics["bits_per_byte"] * math.log(2), "n_tokens": metrics["loss_tokens"]}
+    each = {"nats_per_byte": None, "n_tokens": metrics["loss_tokens"] // len(losses)}
+    by_position = enumerate(zip(losses, errors, strict=True))
+    return [fixed | mean, *(fixed | each | {"position": i, "loss": loss, "stderr": error} for i, (loss, error) in by_position)]
+
+
+def _filled(row: Row, other: Row) -> Row:
+    """A row of ``curves`` with what it has not measured from another."""
+    return row | {name: other[name] for name in MEASURED if row[name] is None}
+
+
 def distinct_curves(rows: list[Row]) -> list[Row]:
-    """One row a (trunk, run, step). Raises StudyError where budgets of one trunk disagree on its stable phase."""
+    """One row a (trunk, run, step). Raises StudyError where budgets of one trunk disagree on its stable phase.
+
+    A budget trained before a column was measured agrees with one that has it.
+    """
     seen: dict[tuple[str, str, int], Row] = {}
     for row in rows:
         key = (row["trunk"], row["run"] or "", row["step"])
-        if key in seen and seen[key] != row:
+        known = _filled(seen.get(key, row), row)
+        if known != _filled(row, known):
             raise StudyError(
                 f"results/trunks/{row['trunk']}: runs of this trunk disagree at step {row['step']}: they were trained on "
                 "different machines or by different code; delete the folders of its runs and train them again"
             )
-        seen[key] = row
+        seen[key] = known
     return [seen[key] for key in sorted(seen)]
 
 
@@ -145,12 +169,16 @@ def aggregate(manifest: Path, results: Path, external: list[Row]) -> dict[str, l
         rows["curves"] += curve_rows(spec, read_lines(folder / "curve.jsonl"), metrics)
         timing = read_json(folder / "timing.json")
         rows["timings"].append({"run": spec.id} | {name: timing[name] for name in tables.TIMINGS.names if name != "run"})
+        evaluated: set[str] = set()
         if entry["evaluations"]:
             path = results / "evals" / entry["run"] / f"{entry['evaluations']}.json"
             measured = read_json(path)
             rows["evals"] += [
                 {"run": spec.id, "step": measured["step"], "nats_per_byte": None, **row} for row in measured["rows"]
             ]
+            evaluated = {row["corpus"] for row in measured["rows"]}
+        if spec.corpus.id not in evaluated:
+            rows["evals"] += own_corpus_rows(spec, metrics)
     rows["curves"] = distinct_curves(rows["curves"])
     for table in external:
         rows["runs"] += external_rows(Path(table["path"]), table["columns"])

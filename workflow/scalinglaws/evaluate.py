@@ -20,7 +20,10 @@ from scalinglaws.data import Split
 from scalinglaws.errors import StudyError
 from scalinglaws.files import write_json
 from scalinglaws.models.transformer import Transformer, build
-from scalinglaws.spec import read_spec
+from scalinglaws.spec import read_spec, round_float
+
+# Raised when rows of evals change: those of a cache made before are measured again.
+ROWS_VERSION = 2
 
 
 def token_losses(model: Transformer, split: Split) -> np.ndarray:
@@ -60,16 +63,42 @@ def finite(value: float) -> float | None:
 def corpus_rows(model: Transformer, split: Split, corpus: str) -> list[dict[str, Any]]:
     """Rows of evals: the mean (position None), then the loss at each position of the context, from 0."""
     losses = token_losses(model, split)
-    passages = split.passages()
-    rows = [_row(corpus, None, losses.reshape(-1), passages)]
-    by_window = passages.reshape(losses.shape)
-    return rows + [_row(corpus, i, losses[:, i], by_window[:, i]) for i in range(losses.shape[1])]
+    mean = _row(corpus, None, losses.reshape(-1), split.passages())
+    mean["nats_per_byte"] = None if mean["loss"] is None else mean["loss"] * split.tokens_per_byte
+    return [mean, *position_rows(losses, split, corpus)]
+
+
+def position_rows(losses: np.ndarray, split: Split, corpus: str) -> list[dict[str, Any]]:
+    """Rows of evals for each position of the context, from 0, of the losses (windows, n_ctx) of a split."""
+    passages = split.passages().reshape(losses.shape)
+    return [_row(corpus, i, losses[:, i], passages[:, i]) for i in range(losses.shape[1])]
 
 
 def _row(corpus: str, position: int | None, losses: np.ndarray, passages: np.ndarray) -> dict[str, Any]:
     loss, stderr = float(losses.mean(dtype=np.float64)), clustered_stderr(losses, passages)
     row = {"corpus": corpus, "position": position, "loss": finite(loss), "stderr": finite(stderr)}
-    return row | {"n_tokens": int(losses.size)}
+    return row | {"nats_per_byte": None, "n_tokens": int(losses.size)}
+
+
+def positions(losses: np.ndarray, split: Split) -> dict[str, list[float | None]]:
+    """Loss and its standard error at each position of the context, to six digits: {"loss": [n_ctx], "stderr": [n_ctx]}."""
+    rows = position_rows(losses, split, "")
+    return {name: [_rounded(row[name]) for row in rows] for name in ("loss", "stderr")}
+
+
+def octave_means(losses: np.ndarray) -> list[float | None]:
+    """Mean of losses (windows, n_ctx) over positions [1], [2, 3], [4..7], … [2^j..2^(j+1) - 1], counted from 1, to six digits.
+
+    The last bin ends with the context.
+    """
+    by_position = losses.mean(axis=0, dtype=np.float64)
+    starts = [2**j - 1 for j in range(len(by_position).bit_length())]
+    ends = [*starts[1:], len(by_position)]
+    return [_rounded(finite(float(by_position[start:end].mean()))) for start, end in zip(starts, ends, strict=True)]
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round_float(value)
 
 
 def load_model(run: Path, n_vocab: int, device: str) -> Transformer:
@@ -90,7 +119,7 @@ def load_model(run: Path, n_vocab: int, device: str) -> Transformer:
 def evaluate(run: Path, token_folders: list[Path], out: Path, device: str = "cpu") -> None:
     """Measure a run on the test split of each folder and write {"id", "step", "rows"} to ``out``.
 
-    A corpus measured before with the same weights and tokens is read from cache-{corpus}.json beside ``out``.
+    A corpus measured before with the same weights, tokens and kind of rows is read from cache-{corpus}.json beside ``out``.
     """
     spec = read_spec(run / "spec.json")
     metrics = json.loads((run / "metrics.json").read_text())
@@ -102,7 +131,7 @@ def evaluate(run: Path, token_folders: list[Path], out: Path, device: str = "cpu
             split = Split(folder, "test", spec.n_ctx, spec.eval_tokens)
             corpus = folder.resolve().parent.name
             cache = out.parent / f"cache-{corpus}.json"
-            key = {"weights": weights, "tokens": split.meta["splits"]["test"]["sha256"]}
+            key = {"rows": ROWS_VERSION, "weights": weights, "tokens": split.meta["splits"]["test"]["sha256"]}
             kept = json.loads(cache.read_text()) if cache.exists() else {}
             if kept.get("key") != key:
                 model = model or load_model(run, split.meta["n_vocab"], device)

@@ -82,6 +82,11 @@ def _check_budget(s: Settings, where: str) -> int:
     micro = s.micro_batch_tokens
     if micro and (s.batch_tokens % micro or micro % s.n_ctx):
         raise StudyError(f"{where}: micro_batch_tokens: {micro} must divide batch_tokens and be a multiple of n_ctx")
+    if s.noise_every and s.batch_tokens < 2 * s.n_ctx:
+        raise StudyError(
+            f"{where}: noise_every: the noise scale compares a batch with a part of it, so batch_tokens {s.batch_tokens} must "
+            f"hold two contexts of n_ctx {s.n_ctx}: raise it, or set noise_every to 0"
+        )
     return tokens
 
 

@@ -26,9 +26,10 @@ from scalinglaws import checkpoint, files
 from scalinglaws.data import Batches, Split
 from scalinglaws.device import device_name, prepare
 from scalinglaws.errors import StudyError
-from scalinglaws.evaluate import clustered_stderr, finite, mean_loss, token_losses
+from scalinglaws.evaluate import clustered_stderr, finite, mean_loss, octave_means, positions, token_losses
 from scalinglaws.models import count
 from scalinglaws.models.transformer import build
+from scalinglaws.noise import NoiseScale
 from scalinglaws.optim import build_optimizer
 from scalinglaws.progress import Progress
 from scalinglaws.schedule import is_eval_step, is_validation_step, learning_rate, phase
@@ -62,6 +63,7 @@ class Trainer:
                 f"and be a multiple of n_ctx = {spec.n_ctx}"
             )
         self.per_micro = micro // spec.n_ctx
+        self.noise = NoiseScale(spec, device) if spec.noise_every else None
         self.step, self.diverged = 0, False
         self.rows: list[dict[str, Any]] = []
         self.loss_sum, self.loss_count = torch.zeros((), dtype=torch.float64, device=device), 0
@@ -85,7 +87,10 @@ class Trainer:
         for part in batch.split(self.per_micro):
             loss = self.model.backward(part[:, :-1], part[:, 1:], weight=len(part) / len(batch))
             self.loss_sum += loss
+        small = self.noise.small_norm(self.model, batch) if self.noise and self.noise.due(step) else None
         self.norm = self.optimizer.update(learning_rate(spec, step), step)
+        if self.noise and small is not None:
+            self.noise.add(small, self.norm)
         self.step += 1
         self.loss_count += 1
         if self.step % CHECK_EVERY == 0 or is_eval_step(self.step):
@@ -106,6 +111,8 @@ class Trainer:
         if self.validation and (final or is_validation_step(spec, step)):
             validation = finite(mean_loss(self.model, self.validation))
             self._note_validation(validation)
+        losses = token_losses(self.model, self.curve)
+        square, trace = self.noise.smoothed() if self.noise else (None, None)
         self.rows.append(
             {
                 "step": step,
@@ -113,9 +120,12 @@ class Trainer:
                 "phase": phase(spec, step - 1),
                 "learning_rate": learning_rate(spec, step - 1),
                 "loss_train": finite(float(self.loss_sum) / self.loss_count),
-                "loss_test": finite(mean_loss(self.model, self.curve)),
+                "loss_test": finite(float(losses.mean(dtype=np.float64))),
                 "loss_validation": validation,
                 "grad_norm": finite(float(self.norm)),
+                "loss_by_position": octave_means(losses),
+                "noise_square": square,
+                "noise_trace": trace,
             }
         )
         self.loss_sum.zero_()
@@ -137,6 +147,8 @@ class Trainer:
         loss_sum = float(self.loss_sum)
         values = {"id": self.spec.id, "step": self.step, "rows": self.rows, "best": self.best}
         values |= {"loss_sum": finite(loss_sum), "loss_count": self.loss_count, "diverged": self.diverged}
+        if self.noise:
+            values["noise"] = self.noise.state()
         return tensors, values
 
     def restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
@@ -146,6 +158,8 @@ class Trainer:
         self.step, self.rows, self.best = values["step"], values["rows"], values["best"]
         self.loss_sum.fill_(math.nan if values["loss_sum"] is None else values["loss_sum"])
         self.loss_count, self.diverged = values["loss_count"], values["diverged"]
+        if self.noise and "noise" in values:
+            self.noise.restore(values["noise"])
 
 
 def advance(trainer: Trainer, last: int, kept: checkpoint.Checkpoints, progress: Progress) -> None:
@@ -248,6 +262,7 @@ def finish(trainer: Trainer, tokens: Path) -> dict[str, Any]:
         "flops_last_layer": count.flops_last_layer(shape, processed),
         "flops_attention": count.flops_attention(shape, processed),
         "loss_tokens": test.n_targets,
+        "positions": positions(losses, test) if ok else None,
     }
 
 
