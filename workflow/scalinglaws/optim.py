@@ -10,7 +10,7 @@ from torch import Tensor
 from scalinglaws.errors import StudyError
 
 if TYPE_CHECKING:
-    from scalinglaws.models.transformer import Transformer
+    from scalinglaws.models.flat import Model
     from scalinglaws.spec import RunSpec
 
 EPS = 1e-8
@@ -23,7 +23,7 @@ class AdamW:
     much as the arithmetic.
     """
 
-    def __init__(self, model: Transformer, spec: RunSpec):
+    def __init__(self, model: Model, spec: RunSpec):
         if spec.optimizer != "adamw":
             raise StudyError(f"optimizer: {spec.optimizer!r} of run {spec.id} is unknown: use adamw")
         self.model, self.spec = model, spec

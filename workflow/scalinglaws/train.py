@@ -28,7 +28,7 @@ from scalinglaws.device import device_name, prepare
 from scalinglaws.errors import StudyError
 from scalinglaws.evaluate import clustered_stderr, finite, mean_loss, token_losses
 from scalinglaws.models import count
-from scalinglaws.models.transformer import build
+from scalinglaws.models.build import build
 from scalinglaws.optim import AdamW
 from scalinglaws.progress import Progress
 from scalinglaws.schedule import is_eval_step, is_validation_step, learning_rate, phase
