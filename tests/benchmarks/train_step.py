@@ -20,8 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scalinglaws.device import prepare
+from scalinglaws.models.build import build
 from scalinglaws.models.count import Shape, n_params
-from scalinglaws.models.transformer import build
 from scalinglaws.optim import AdamW
 from unit.small_runs import small_spec
 

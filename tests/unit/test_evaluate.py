@@ -16,7 +16,7 @@ from scalinglaws.checkpoint import write_tensors
 from scalinglaws.data import Split, windows
 from scalinglaws.errors import StudyError
 from scalinglaws.files import write_json
-from scalinglaws.models.transformer import build
+from scalinglaws.models.build import build
 from unit.small_runs import small_spec, write_tokens
 
 

@@ -19,14 +19,15 @@ import torch
 from scalinglaws.data import Split
 from scalinglaws.errors import StudyError
 from scalinglaws.files import write_json
-from scalinglaws.models.transformer import Transformer, build
+from scalinglaws.models.build import build
+from scalinglaws.models.flat import Model
 from scalinglaws.spec import read_spec, round_float
 
 # Raised when rows of evals change: those of a cache made before are measured again.
 ROWS_VERSION = 2
 
 
-def token_losses(model: Transformer, split: Split) -> np.ndarray:
+def token_losses(model: Model, split: Split) -> np.ndarray:
     """(windows, n_ctx) float32: the cross-entropy of each target of a split, in nats."""
     device = model.flat.device
     n_windows, width = split.windows.shape
@@ -38,7 +39,7 @@ def token_losses(model: Transformer, split: Split) -> np.ndarray:
     return out
 
 
-def mean_loss(model: Transformer, split: Split) -> float:
+def mean_loss(model: Model, split: Split) -> float:
     """Mean cross-entropy in nats per token."""
     return float(token_losses(model, split).mean(dtype=np.float64))
 
@@ -60,7 +61,7 @@ def finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def corpus_rows(model: Transformer, split: Split, corpus: str) -> list[dict[str, Any]]:
+def corpus_rows(model: Model, split: Split, corpus: str) -> list[dict[str, Any]]:
     """Rows of evals: the mean (position None), then the loss at each position of the context, from 0."""
     losses = token_losses(model, split)
     mean = _row(corpus, None, losses.reshape(-1), split.passages())
@@ -101,7 +102,7 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round_float(value)
 
 
-def load_model(run: Path, n_vocab: int, device: str) -> Transformer:
+def load_model(run: Path, n_vocab: int, device: str) -> Model:
     """The trained model of a run folder (spec.json, model.safetensors). Raises StudyError where they do not fit."""
     model = build(read_spec(run / "spec.json"), n_vocab, device)
     weights = safetensors.torch.load_file(run / "model.safetensors")

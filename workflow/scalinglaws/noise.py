@@ -16,7 +16,7 @@ from torch import Tensor
 from scalinglaws.evaluate import finite
 
 if TYPE_CHECKING:
-    from scalinglaws.models.transformer import Transformer
+    from scalinglaws.models.flat import Model
     from scalinglaws.spec import RunSpec
 
 # Windows of a batch to one of the part that is measured apart: an eighth of a step's work.
@@ -55,7 +55,7 @@ class NoiseScale:
         """Whether update number ``step`` (from 0) is measured; the first is not: its gradient tells of the initial weights."""
         return step > 0 and step % self.every == 0
 
-    def small_norm(self, model: Transformer, batch: Tensor) -> Tensor:
+    def small_norm(self, model: Model, batch: Tensor) -> Tensor:
         """The norm (0-d) of the mean gradient of the first windows of ``batch`` (windows, n_ctx + 1); ``model.grad`` is kept."""
         kept, compiled = model.grad.clone(), model.compiled_loss
         # A second batch shape would make the compiler replace the step's code by one for any shape.

@@ -18,7 +18,7 @@ from torch.optim._adafactor import adafactor
 from scalinglaws.errors import StudyError
 
 if TYPE_CHECKING:
-    from scalinglaws.models.transformer import Transformer
+    from scalinglaws.models.flat import Model
     from scalinglaws.spec import RunSpec
 
 EPS = 1e-8
@@ -27,7 +27,7 @@ EPS = 1e-8
 ADAFACTOR_EPS = (1e-15, 1e-3)
 
 
-def _clip(model: Transformer, spec: RunSpec) -> Tensor:
+def _clip(model: Model, spec: RunSpec) -> Tensor:
     """Scale model.grad to a norm of at most grad_clip; returns the norm before."""
     norm = torch.linalg.vector_norm(model.grad)
     if spec.grad_clip:
@@ -35,7 +35,7 @@ def _clip(model: Transformer, spec: RunSpec) -> Tensor:
     return norm
 
 
-def _decay(model: Transformer, spec: RunSpec, rate: float) -> None:
+def _decay(model: Model, spec: RunSpec, rate: float) -> None:
     """Decoupled weight decay of the matrices: Loshchilov and Hutter 2019."""
     if spec.weight_decay:
         model.flat[: model.n_matrix].mul_(1 - rate * spec.weight_decay)
@@ -44,7 +44,7 @@ def _decay(model: Transformer, spec: RunSpec, rate: float) -> None:
 class AdamW:
     """Loshchilov and Hutter 2019; weight decay on matrices only. ``exp_avg`` and ``exp_avg_sq`` are flat, as the model is."""
 
-    def __init__(self, model: Transformer, spec: RunSpec):
+    def __init__(self, model: Model, spec: RunSpec):
         self.model, self.spec = model, spec
         self.exp_avg, self.exp_avg_sq = torch.zeros_like(model.flat), torch.zeros_like(model.flat)
         self.tensors = {"exp_avg": self.exp_avg, "exp_avg_sq": self.exp_avg_sq}
@@ -85,7 +85,7 @@ class AdamW:
 class SGD:
     """Stochastic gradient descent with momentum beta1: v <- beta1 v + g, then w <- w - rate v. No Nesterov, no dampening."""
 
-    def __init__(self, model: Transformer, spec: RunSpec):
+    def __init__(self, model: Model, spec: RunSpec):
         self.model, self.spec = model, spec
         self.momentum = torch.zeros_like(model.flat)
         self.tensors = {"momentum": self.momentum}
@@ -110,7 +110,7 @@ class Adafactor:
     update to an RMS of 1 comes after grad_clip's of the whole gradient. A GPU is waited for at every tensor.
     """
 
-    def __init__(self, model: Transformer, spec: RunSpec):
+    def __init__(self, model: Model, spec: RunSpec):
         self.model, self.spec = model, spec
         like, sizes = model.flat, model.sizes.items()
         rows = {name: like.new_zeros(size[0], 1) for name, size in sizes if len(size) == 2}
@@ -150,7 +150,7 @@ class Muon:
     biases and norms has beta1 and beta2. A matrix is what the model stores: queries, keys and values are one.
     """
 
-    def __init__(self, model: Transformer, spec: RunSpec):
+    def __init__(self, model: Model, spec: RunSpec):
         self.model, self.spec = model, spec
         self.hidden = [name for name, size in model.sizes.items() if len(size) == 2 and not name.endswith("embedding")]
         self.rest = [name for name in model.sizes if name not in self.hidden]
@@ -204,7 +204,7 @@ class Muon:
 KINDS: dict[str, type[AdamW | SGD | Adafactor | Muon]] = {"adamw": AdamW, "sgd": SGD, "adafactor": Adafactor, "muon": Muon}
 
 
-def build_optimizer(model: Transformer, spec: RunSpec) -> AdamW | SGD | Adafactor | Muon:
+def build_optimizer(model: Model, spec: RunSpec) -> AdamW | SGD | Adafactor | Muon:
     """The optimizer of a run, its state zero. Raises StudyError where its name is unknown."""
     if spec.optimizer not in KINDS:
         raise StudyError(f"optimizer: {spec.optimizer!r} of run {spec.id} is unknown: use one of {', '.join(KINDS)}")

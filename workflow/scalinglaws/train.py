@@ -28,7 +28,7 @@ from scalinglaws.device import device_name, prepare
 from scalinglaws.errors import StudyError
 from scalinglaws.evaluate import clustered_stderr, finite, mean_loss, octave_means, positions, token_losses
 from scalinglaws.models import count
-from scalinglaws.models.transformer import build
+from scalinglaws.models.build import build
 from scalinglaws.noise import NoiseScale
 from scalinglaws.optim import build_optimizer
 from scalinglaws.progress import Progress

@@ -212,7 +212,7 @@ def embed(model: Transformer, tokens: Tensor) -> Tensor:
 def hidden(model: Transformer, tokens: Tensor) -> Tensor:
     """``Transformer.hidden`` without gradients: (sequences, positions, d_model) of tokens (sequences, positions)."""
     x = embed(model, tokens)
-    for i in range(model.shape.n_layer):
+    for i in model.order:
         x, _ = block(model, i, x, len(tokens))
     return norm(x, model.values["norm.weight"], model.values["norm.bias"])[0].view(*tokens.shape, -1)
 
@@ -223,7 +223,7 @@ def backward(model: Transformer, tokens: Tensor, targets: Tensor, weight: float)
     (n_seq, n_pos), index, embedding = tokens.shape, tokens.reshape(-1), model.values["token_embedding"]
     x = embed(model, tokens)
     layers = []
-    for i in range(model.shape.n_layer):
+    for i in model.order:
         x, kept = block(model, i, x, n_seq)
         layers.append(kept)
     out, final = norm(x, model.values["norm.weight"], model.values["norm.bias"])
@@ -238,7 +238,7 @@ def backward(model: Transformer, tokens: Tensor, targets: Tensor, weight: float)
     add_linear_weight(model.grads["token_embedding"], p, out, scale)
     dx = norm_backward(model, "norm", linear_input(p, embedding).mul_(scale), final)
 
-    for i in reversed(range(model.shape.n_layer)):
+    for i in reversed(model.order):
         dx = block_backward(model, i, dx, layers.pop(), n_seq)
     model.grads["token_embedding"].index_add_(0, index, dx)
     model.grads["position_embedding"][:n_pos].add_(dx.view(n_seq, n_pos, -1).sum(0))
