@@ -31,8 +31,11 @@ def text_tokens(count: int, seed: int) -> np.ndarray:
     return (np.cumsum(rng.choice([1, 1, 1, 5], size=count)) % (N_VOCAB - 1) + 1).astype("<u2")
 
 
-def write_tokens(folder: Path, train: int = 3000, held_out: int = 700) -> Path:
-    """A folder of token files in the project's format: passages of 49 tokens and an end of text (token 0)."""
+def write_tokens(folder: Path, train: int = 3000, held_out: int = 700, n_vocab: int = N_VOCAB) -> Path:
+    """A folder of token files in the project's format: passages of 49 tokens and an end of text (token 0).
+
+    A larger n_vocab has tokens that do not occur.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     splits = {}
     for seed, (split, count) in enumerate({"train": train, "validation": held_out, "test": held_out}.items()):
@@ -45,6 +48,6 @@ def write_tokens(folder: Path, train: int = 3000, held_out: int = 700) -> Path:
         sha256 = hashlib.sha256(tokens.tobytes()).hexdigest()
         counts = {"tokens": count, "bytes": count - len(starts) + 1, "passages": len(starts) - 1, "sha256": sha256}
         splits[split] = counts
-    meta = {"n_vocab": N_VOCAB, "dtype": "uint16", "eot": 0, "splits": splits}
+    meta = {"n_vocab": n_vocab, "dtype": "uint16", "eot": 0, "splits": splits}
     (folder / "meta.json").write_text(json.dumps(meta))
     return folder

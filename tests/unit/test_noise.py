@@ -37,13 +37,13 @@ def curve(folder: Path) -> list[dict[str, Any]]:
 
 def test_a_quadratic_gives_back_its_planted_noise_scale() -> None:
     # A token x of covariance diag(v) has the loss 1/2 (w - x)' H (w - x): gradient H (w - x), of mean H w and covariance H v H.
-    generator, n = torch.Generator().manual_seed(0), 3000
+    generator, n = torch.Generator().manual_seed(0), 1000
     h, v, w = (torch.rand(n, generator=generator, dtype=torch.float64) + 0.5 for _ in range(3))
     square, trace = float((h * w).square().sum()), float((h * h * v).sum())
     spec = small_spec(n_ctx=1, batch_tokens=16, noise_every=1)
     noise = NoiseScale(spec, "cpu")
     assert (noise.small_tokens, noise.big_tokens) == (2, 16)
-    for _ in range(200):
+    for _ in range(60):
         x = torch.randn(16, n, generator=generator, dtype=torch.float64) * v.sqrt()
         gradients = h * (w - x)
         noise.add(gradients[:2].mean(0).norm(), gradients.mean(0).norm())
