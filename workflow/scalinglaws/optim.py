@@ -8,7 +8,7 @@ class costs as much as the arithmetic.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -117,19 +117,22 @@ class Adafactor:
         columns = {name: like.new_zeros(1, size[1]) for name, size in sizes if len(size) == 2}
         whole = {name: like.new_zeros(size) for name, size in sizes if len(size) == 1}
         kinds = {"rows": rows, "columns": columns, "exp_avg_sq": whole}
-        self.moments = [[named.get(name) for name in model.sizes] for named in kinds.values()]
+        self.moments: list[list[Any]] = [[named.get(name) for name in model.sizes] for named in kinds.values()]
         self.tensors = {f"{name}.{kind}": t.view(-1) for kind, named in kinds.items() for name, t in named.items()}
 
     @torch.no_grad()
     def update(self, rate: float, step: int) -> Tensor:
         """As AdamW's."""
         params, grads = list(self.model.params.values()), list(self.model.grads.values())
+        rows, columns, whole = self.moments
         norm = _clip(self.model, self.spec)
         _decay(self.model, self.spec, rate)
         adafactor(
             params,
             grads,
-            *self.moments,
+            rows,
+            columns,
+            whole,
             [torch.tensor(float(step)) for _ in params],  # each is counted up
             lr=rate,
             beta2_decay=-0.8,
