@@ -104,7 +104,7 @@ def _crossing(p: Values) -> tuple[Values, float]:
     """C*, N*, D*, L*, and alpha_C − p alpha_D of D ∝ C^p: positive where the laws disagree beyond C*."""
     share = trend_exponents(p["alpha_N"], p["alpha_S"], p["alpha_B"])["D_opt"]
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        tokens = _coefficients(p)["D_opt"]
+        tokens = _coefficients(p).get("D_opt", math.nan)
         at = (tokens * PF_DAY**-share, share)
         flops, loss, data = allocation.crossing((p["C_c"], p["alpha_C"]), (p["D_c"], p["alpha_D"]), at)
         found = {"C*": flops, "N*": flops / (3 * data), "D*": data, "L*": loss}

@@ -6,6 +6,7 @@ Only exponents are compared with the published ones: scales carry the units of a
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import polars
@@ -190,7 +191,7 @@ def contradiction(fits: Fits) -> list[str]:
     """Section 6.3: where the extrapolated L(D(C_min)) meets L(C_min)."""
     if missing := [law for law in compute_efficient.CROSSING if law not in fits]:
         words = [f"{key} {as_printed(value)} {UNITS[key]}" for key, value in PUBLISHED_CROSSING.items()]
-        return [not_fitted(missing), "", f"Published, each to an order of magnitude: {listed(words)}."]
+        return [not_fitted(missing), "", f"Published, roughly: {listed(words)}."]
     found, rows = compute_efficient.crossing(fits), []
     for name, published in PUBLISHED_CROSSING.items():
         size = PF_DAY if name == "C*" else 1.0
