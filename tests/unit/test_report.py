@@ -163,6 +163,7 @@ def test_intervals_of_trends_are_those_of_independent_exponents(drawn: int) -> N
         assert value["ci_low"] < value["estimate"] < value["ci_high"]
         width = np.log(value["ci_high"] / value["ci_low"]) / np.log(high / low)
         assert width == pytest.approx(1.0, abs=0.01) if not drawn else 0.85 < width < 1.3, name
+    assert all((f"{name}: scale" in found.values) == (drawn > 0) for name in found.coefficients)
 
 
 def test_trends_that_are_not_resolved_say_why_once() -> None:

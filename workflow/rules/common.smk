@@ -162,7 +162,7 @@ def report_of_study():
 
 def modules_of_report():
     own = ["report", "tables_of_paper", "compute_efficient", "markdown", "exponents", "fitted", "command", "registry", "listed*"]
-    return modules(*(f"figures/{name}.py" for name in own), "laws/allocation.py", "laws/catalogue.py", "models/count.py")
+    return modules(*(f"figures/{name}.py" for name in own), "kinds.py", "laws/allocation.py", "models/count.py")
 
 
 def modules(*names):

@@ -37,7 +37,8 @@ Found = dict[str, float | None]
 class Derived:
     """``values``: name -> {estimate, ci_low, ci_high}, None where there is none. ``doubt``: why they are not resolved, or None.
 
-    ``how``: how the intervals were made. ``coefficients``: of the trends, at C_min = 1 PF-day.
+    ``how``: how the intervals were made. ``coefficients``: of the trends, at C_min = 1 PF-day; their intervals, where there are
+    resamples, are the values of names that end in ": scale".
     """
 
     values: dict[str, Found]
@@ -61,6 +62,7 @@ def trends(fits: dict[str, Fit]) -> Derived:
     if not all(value is not None and value > 0 for value in alphas):
         return Derived(dict.fromkeys(names, _found(None)), doubt or "not resolved: an exponent is not positive", "", {})
     usable = {name: value for name, value in found.items() if value is not None}
+    coefficients = _coefficients(usable)
     estimates = trend_exponents(*(usable[name] for name in ("alpha_N", "alpha_S", "alpha_B")))
     drawn = _resamples(fits, TRENDS)
     if drawn is None:
@@ -71,7 +73,10 @@ def trends(fits: dict[str, Fit]) -> Derived:
         values = {name: _interval(fits, TRENDS, estimates[name], [row[name] for row in each], True) for name in names}
         if len(each) < (1 - MANY) * len(drawn):
             doubt = doubt or "not resolved: in too many resamples an exponent is not positive"
-    return Derived(values, doubt, BY_FIRST_ORDER if drawn is None else BY_RESAMPLES, _coefficients(usable))
+        scales = [_coefficients(row) for row in drawn if _positive(row.values())]
+        for name, value in coefficients.items():
+            values[f"{name}: scale"] = _interval(fits, TRENDS, value, [row.get(name, math.nan) for row in scales], True)
+    return Derived(values, doubt, BY_FIRST_ORDER if drawn is None else BY_RESAMPLES, coefficients)
 
 
 def crossing(fits: dict[str, Fit]) -> Derived:

@@ -161,7 +161,9 @@ def compute_efficient_trends(fits: Fits) -> list[str]:
     rows = [_derived_row("alpha_C_min (6.4)", found, "alpha_C_min", PUBLISHED_ALPHA_C_MIN)]
     for name, (scale, exponent) in PUBLISHED_TRENDS.items():
         rows.append(_derived_row(f"{name}: exponent", found, name, exponent))
-        rows.append([f"{name}: scale", number(found.coefficients.get(name)), "none", as_printed(scale), OTHER_UNITS])
+        ends = found.values.get(f"{name}: scale", {})
+        reach = between(ends.get("ci_low"), ends.get("ci_high"))
+        rows.append([f"{name}: scale", number(found.coefficients.get(name)), reach, as_printed(scale), OTHER_UNITS])
     return [*table(HEAD, rows), "", *_below(found), "Scales are at C_min = 1 PF-day. " + _measured()]
 
 
