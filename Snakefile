@@ -35,3 +35,4 @@ rule all:
         expand("results/tables/{table}.parquet", table=TABLES),
         exponents_of_study(),
         figures_of_study(),
+        report_of_study(),

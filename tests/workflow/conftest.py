@@ -14,7 +14,7 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 SMOKE = "workflow/studies/smoke.yaml"
-CHEAP = {"all", "manifest", "aggregate", "fit", "exponents", "figure"}
+CHEAP = {"all", "manifest", "aggregate", "fit", "exponents", "figure", "report_md"}
 
 
 class Workflow:

@@ -24,6 +24,7 @@ DETERMINISTIC = (
     "tables/[!t]*",
     "fits/*",
     "figures/*",
+    "report.md",
 )
 
 

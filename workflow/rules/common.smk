@@ -124,9 +124,12 @@ def evaluations_of_study():
     return [f"results/evals/{run}/{name}.json" for run, name in STUDY.evaluations.items()]
 
 
+def names_of_figures():
+    return [name for name in registry.drawable(STUDY.kinds, set(STUDY.laws)) if name in STUDY.figures]
+
+
 def figures_of_study():
-    names = [name for name in registry.drawable(STUDY.kinds, set(STUDY.laws)) if name in STUDY.figures]
-    return expand("results/figures/{figure}.{suffix}", figure=names, suffix=["svg", "png"])
+    return expand("results/figures/{figure}.{suffix}", figure=names_of_figures(), suffix=["svg", "png"])
 
 
 def tables_of_figure(wildcards):
@@ -151,6 +154,15 @@ def modules_of_figure(wildcards):
 def exponents_of_study():
     names = ["fits.parquet", "exponents.parquet", "exponents.md"] if STUDY.laws else []
     return [f"results/tables/{name}" for name in names]
+
+
+def report_of_study():
+    return ["results/report.md"] if STUDY.laws else []
+
+
+def modules_of_report():
+    own = ["report", "tables_of_paper", "compute_efficient", "markdown", "exponents", "fitted", "command", "registry", "listed*"]
+    return modules(*(f"figures/{name}.py" for name in own), "kinds.py", "laws/allocation.py", "models/count.py")
 
 
 def modules(*names):

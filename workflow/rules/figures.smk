@@ -17,3 +17,24 @@ rule figure:
     shell:
         "python -m scalinglaws figure --name {wildcards.figure:q} --tables results/tables --fits results/fits --laws {params.laws:q}"
         " --out-svg {output.svg:q} --out-png {output.png:q} > {log:q} 2>&1"
+
+
+rule report_md:
+    """The study on one page: what was run, the paper's tables with its numbers, flags, figures."""
+    input:
+        runs="results/tables/runs.parquet",
+        fits=expand("results/fits/{law}.json", law=STUDY.laws),
+        code=modules_of_report(),
+    output:
+        report("results/report.md", caption="../report/report.rst", category="Report"),
+    log:
+        "results/logs/report.log",
+    benchmark:
+        "results/logs/report.benchmark.tsv"
+    params:
+        laws=STUDY.laws,
+        kinds=sorted(STUDY.kinds),
+        drawn=names_of_figures(),
+    shell:
+        "python -m scalinglaws report --tables results/tables --fits results/fits --figures results/figures"
+        " --laws {params.laws:q} --kinds {params.kinds:q} --drawn {params.drawn:q} --out {output:q} > {log:q} 2>&1"

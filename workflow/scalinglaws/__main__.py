@@ -25,6 +25,7 @@ STAGES = {
     "fit": ("laws.command", "", "fit a law to a table of runs"),
     "figure": ("figures.command", "_figure", "draw a figure"),
     "exponents": ("figures.command", "_exponents", "fitted beside published exponents"),
+    "report": ("figures.command", "_report", "the study on one page: the paper's tables with its numbers"),
 }
 
 

@@ -22,6 +22,25 @@ COMPARISONS: dict[str, tuple[str, tuple[str, ...], int]] = {
     "rate": ("learning_rate", (), 3),
     "context": ("n_ctx", (), 2),
 }
+# What each kind takes, for people.
+WORDS = {
+    "size": "budgets on all the data",
+    "data": "early-stopped runs",
+    "transfer": "runs evaluated on other text",
+    "lstm": "LSTMs",
+    "recurrent": "recurrent Transformers",
+    "noise": "a measured gradient noise scale",
+    "repetition": "budgets of more than one epoch",
+    "batch": "three batch sizes of one model",
+    "schedule": "three schedules of one run",
+    "optimizer": "two optimizers",
+    "seed": "two seeds of one run",
+    "quality": "the same run on two corpora",
+    "rate": "three learning rates of one run",
+    "context": "two context lengths",
+    "shape": "three shapes of one size",
+    "depth": "two depths of two sizes each",
+}
 SAME_SIZE = 1.02  # N of two shapes that count as the same size
 
 

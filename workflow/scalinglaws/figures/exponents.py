@@ -77,22 +77,25 @@ def fit_rows(fits: dict[str, Fit]) -> list[dict[str, Any]]:
     return rows
 
 
-def verdict(fit: Fit, law: str, name: str) -> str:
+def verdict(fit: Fit | None, law: str, name: str) -> str:
     """Whether an exponent agrees with the published one, in a sentence."""
     doubt = unresolved(fit, law, (name,))
-    if doubt:
-        return _full(doubt)
-    found, value = parameter(fit, name), published(fit, name)
-    estimate, low, high = (float(found[key] or 0.0) for key in ("estimate", "ci_low", "ci_high"))
+    return full(doubt) if doubt else agreement(parameter(fit, name), published(fit, name))
+
+
+def agreement(found: dict[str, float | None], value: float | None, measure: str = "as steep") -> str:
+    """Whether the published ``value`` lies in the interval of ``found`` (``fitted.parameter``), and if not, how far it is."""
     if value is None:
         return "There is no published value to compare with."
+    estimate, low, high = (float(found[key] or 0.0) for key in ("estimate", "ci_low", "ci_high"))
     if low <= value <= high:
-        return f"Agrees: the published {value:g} lies inside the interval."
+        return f"Agrees: the published {value:.4g} lies inside the interval."
     where = "below" if value < low else "above"
-    return f"Disagrees: the published {value:g} lies {where} the interval; ours is {estimate / value:.2f} times as steep."
+    return f"Disagrees: the published {value:.4g} lies {where} the interval; ours is {estimate / value:.2f} times {measure}."
 
 
-def _full(sentence: str) -> str:
+def full(sentence: str) -> str:
+    """A sentence with its capital and its full stop."""
     return sentence[:1].upper() + sentence[1:] + ("" if sentence.endswith(".") else ".")
 
 

@@ -1,0 +1,51 @@
+"""Markdown that reads well as plain text: aligned tables, and numbers of three digits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table, its columns padded to one width but for the last, which holds sentences."""
+    escaped = [[cell.replace("|", r"\|") for cell in row] for row in (head, *rows)]
+    widths = [max(len(row[k]) for row in escaped) for k in range(len(head) - 1)]
+    lines = [
+        "| " + " | ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[-1]]) + " |" for row in escaped
+    ]
+    rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|---|"
+    return [lines[0], rule, *lines[1:]]
+
+
+def number(value: float | None) -> str:
+    """0.0621, 15.4, 3.60e8; "none" for None."""
+    if value is None:
+        return "none"
+    if value == 0 or 1e-3 <= abs(value) < 1e3:
+        return f"{value:#.3g}".removesuffix(".")
+    mantissa, power = f"{value:.2e}".split("e")
+    return f"{mantissa}e{int(power)}"
+
+
+def as_printed(value: float | None) -> str:
+    """A published number with the digits that it has, four at most: 0.076, 8.8e13; "none" for None."""
+    if value is None:
+        return "none"
+    if abs(value) < 1e3:
+        return f"{value:.4g}"
+    mantissa, power = f"{value:.3e}".split("e")
+    return f"{float(mantissa):g}e{int(power)}"
+
+
+def count(value: int | None) -> str:
+    """123,456; "none" for None."""
+    return "none" if value is None else f"{value:,}"
+
+
+def between(low: float | None, high: float | None) -> str:
+    """An interval, "0.055 to 0.069"."""
+    return "none" if low is None or high is None else f"{number(low)} to {number(high)}"
+
+
+def listed(words: Sequence[str], last: str = "and") -> str:
+    """ "a", "a and b", "a, b and c"."""
+    return f" {last} ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
