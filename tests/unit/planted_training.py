@@ -22,13 +22,27 @@ STEPS = [int(step) for step in np.unique(np.geomspace(8, 2000, 40).round())]
 def run(name: str, n_params: int, loss: float | None, **changes: Any) -> Row:
     """A row of runs: 1000 steps of wsd, unless ``changes`` say otherwise."""
     row: Row = dict.fromkeys(RUNS.names)
-    row |= {"id": name, "trunk": f"trunk-{name}", "experiments": ["own"], "fitted": True, "n_layer": 2, "d_model": SHAPES[n_params]}
+    row |= {
+        "id": name,
+        "trunk": f"trunk-{name}",
+        "experiments": ["own"],
+        "fitted": True,
+        "n_layer": 2,
+        "d_model": SHAPES[n_params],
+    }
     row |= {"n_heads": 2, "d_ff": 4 * SHAPES[n_params], "d_attn": SHAPES[n_params], "corpus": "books", "tokenizer": "bytes"}
     row |= {"n_ctx": N_CTX, "batch_tokens": BATCH, "learning_rate": 0.01, "warmup_tokens": 100 * BATCH, "schedule": "wsd"}
     row |= {"precision": "float32", "threads": 1, "seed": 0, "eval_tokens": 128_000, "curve_tokens": 16_000, "decay": 0.2}
     row |= {"tokens": 1000 * BATCH, "dataset_tokens": 10_000_000, "dataset_limited": False, "stop": "budget", "patience": 0}
     row |= {"optimizer": "adamw", "beta1": 0.9, "beta2": 0.95, "weight_decay": 0.0, "grad_clip": 1.0, "dropout": 0.0}
-    row |= {"architecture": "transformer", "n_repeats": 1, "sharing": "cycle", "noise_every": 0, "recipe": 1, "n_params": n_params}
+    row |= {
+        "architecture": "transformer",
+        "n_repeats": 1,
+        "sharing": "cycle",
+        "noise_every": 0,
+        "recipe": 1,
+        "n_params": n_params,
+    }
     row |= {"loss": loss, "loss_stderr": 0.006, "status": "ok" if loss is not None else "diverged"} | changes
     steps = row["tokens"] // row["batch_tokens"]
     flops = 6.0 * n_params * row["tokens"]
@@ -40,7 +54,11 @@ def curve(run: Row, loss: Callable[[Any], Any], steps: Iterable[int] = STEPS, sh
     rows = []
     for step in steps:
         tokens = step * run["batch_tokens"]
-        row: Row = dict.fromkeys(CURVES.names) | {"run": None if shared else run["id"], "trunk": run["trunk"], "n_params": run["n_params"]}
+        row: Row = dict.fromkeys(CURVES.names) | {
+            "run": None if shared else run["id"],
+            "trunk": run["trunk"],
+            "n_params": run["n_params"],
+        }
         row |= {"n_layer": 2, "batch_tokens": run["batch_tokens"], "step": step, "tokens": tokens, "phase": "stable"}
         row |= {"flops_6nd": 6.0 * run["n_params"] * tokens, "loss_test": float(loss(step))}
         rows.append(row | {name: function(step) for name, function in columns.items()})
@@ -57,14 +75,19 @@ def tables(runs: list[Row], curves: Iterable[Row] = (), evals: Iterable[Row] = (
 
 def fit(parameters: dict[str, float], points: Iterable[Row] = (), published: dict[str, float] | None = None) -> Row:
     """A fit with intervals of ±10 %."""
-    wide = {name: {"estimate": v, "stderr": v / 20, "ci_low": 0.9 * v, "ci_high": 1.1 * v, "unit": ""} for name, v in parameters.items()}
+    wide = {
+        name: {"estimate": v, "stderr": v / 20, "ci_low": 0.9 * v, "ci_high": 1.1 * v, "unit": ""}
+        for name, v in parameters.items()
+    }
     return {"parameters": wide, "points": list(points), "flags": [], "published": published or {}}
 
 
 def step_fits() -> dict[str, Row]:
     """kaplan-ns and critical-batch with the planted laws."""
     points = [
-        {"run": f"n{n}", "trunk": f"n{n}", "n_params": n, "steps_min": s, "loss": float(LAW.loss(n, s))} for n in SIZES for s in STEPS
+        {"run": f"n{n}", "trunk": f"n{n}", "n_params": n, "steps_min": s, "loss": float(LAW.loss(n, s))}
+        for n in SIZES
+        for s in STEPS
     ]
     found = {"alpha_N": LAW.alpha_n, "alpha_S": LAW.alpha_s, "N_c": LAW.n_c, "S_c": LAW.s_c}
     critical = fit({"B_star": B_CRIT.b_star, "alpha_B": B_CRIT.alpha_b})
@@ -76,7 +99,9 @@ def sizes() -> dict[str, polars.DataFrame]:
     from scalinglaws.figures.by_steps import loss_at
 
     runs = [run(f"n{n}", n, float(loss_at(LAW, B_CRIT, n, 2000, BATCH)), tokens=2000 * BATCH) for n in SIZES]
-    curves = [row for one in runs for row in curve(one, lambda s, n=one["n_params"]: loss_at(LAW, B_CRIT, n, s, BATCH), shared=True)]
+    curves = [
+        row for one in runs for row in curve(one, lambda s, n=one["n_params"]: loss_at(LAW, B_CRIT, n, s, BATCH), shared=True)
+    ]
     return tables(runs, curves)
 
 
@@ -104,7 +129,14 @@ def by_position(one: Row, loss: Callable[[int], float], stderr: float = 0.02) ->
     """Rows of evals on own text: the mean, then each position from 0."""
     rows = [{"position": place, "loss": loss(place + 1)} for place in range(one["n_ctx"])]
     rows.insert(0, {"position": None, "loss": float(np.mean([row["loss"] for row in rows]))})
-    given = {"run": one["id"], "step": one["steps"], "corpus": one["corpus"], "stderr": stderr, "nats_per_byte": None, "n_tokens": 1000}
+    given = {
+        "run": one["id"],
+        "step": one["steps"],
+        "corpus": one["corpus"],
+        "stderr": stderr,
+        "nats_per_byte": None,
+        "n_tokens": 1000,
+    }
     return [given | row for row in rows]
 
 
@@ -136,7 +168,9 @@ def contexts() -> dict[str, polars.DataFrame]:
         n, short = one["n_params"], 1.0 if one["n_ctx"] == 128 else 1.0 / 1.02
         evals += by_position(
             one,
-            lambda t, n=n, short=short: 3.6 * short * t**-0.05 * (n / 1536) ** (-0.01 * np.log2(2 * t)) * float(np.exp(rng.normal(0, 0.004))),
+            lambda t, n=n, short=short: (
+                3.6 * short * t**-0.05 * (n / 1536) ** (-0.01 * np.log2(2 * t)) * float(np.exp(rng.normal(0, 0.004)))
+            ),
         )
     return tables(runs, (), evals)
 
@@ -145,7 +179,14 @@ def schedules() -> dict[str, polars.DataFrame]:
     """Two sizes under five schedules, two seeds of the larger; the loss falls by 0.05 from the first to the last."""
     kinds = [("wsd", 0.1), ("wsd", 0.3), ("cosine", 0.0), ("linear", 0.0), ("constant", 0.0)]
     runs = [
-        run(f"s{n}-{name}-{decay}-{seed}", n, 2.1 + 0.0125 * place + 0.004 * seed + 0.3 * (n < 10_000), schedule=name, decay=decay, seed=seed)
+        run(
+            f"s{n}-{name}-{decay}-{seed}",
+            n,
+            2.1 + 0.0125 * place + 0.004 * seed + 0.3 * (n < 10_000),
+            schedule=name,
+            decay=decay,
+            seed=seed,
+        )
         for n in SIZES[1:3]
         for place, (name, decay) in enumerate(kinds)
         for seed in range(2 if n == SIZES[2] else 1)
@@ -172,7 +213,17 @@ def rates() -> dict[str, polars.DataFrame]:
     ]
     runs += [run(f"r{SIZES[0]}-{rate}", SIZES[0], 2.6 - 4 * rate, learning_rate=rate) for rate in RATES]
     runs.append(run("r-diverged", SIZES[2], None, learning_rate=0.2))
-    rule = [run(f"o{n}", n, 2.1, experiments=["size"], tokens=3000 * BATCH, learning_rate=min(0.02, float(f"{0.3 * n ** (-1 / 3):.6g}"))) for n in SIZES]
+    rule = [
+        run(
+            f"o{n}",
+            n,
+            2.1,
+            experiments=["size"],
+            tokens=3000 * BATCH,
+            learning_rate=min(0.02, float(f"{0.3 * n ** (-1 / 3):.6g}")),
+        )
+        for n in SIZES
+    ]
     return tables(runs + rule)
 
 
@@ -185,7 +236,11 @@ def optimizers() -> dict[str, polars.DataFrame]:
                 best = place == 1 if name != "sgd" else place == 2
                 level = 8.0 * (n / 6144) ** -0.03 * (1.0 if best else 1.03)
                 one = run(f"{name}-{n}-{rate}", n, level * (1000 * BATCH * gain) ** -0.09, optimizer=name, learning_rate=rate)
-                curves += curve(one, lambda s, level=level, gain=gain: level * (s * BATCH * gain) ** -0.09, [s for s in (*STEPS, 1000) if s <= 1000])
+                curves += curve(
+                    one,
+                    lambda s, level=level, gain=gain: level * (s * BATCH * gain) ** -0.09,
+                    [s for s in (*STEPS, 1000) if s <= 1000],
+                )
                 runs.append(one)
     return tables(runs, curves)
 
@@ -206,7 +261,16 @@ def repeated() -> tuple[dict[str, polars.DataFrame], dict[str, Row]]:
                 loss = law(found["repetition"], n, epochs * data, data)
                 budgets.add(epochs * data)
                 assert loss is not None
-                runs.append(run(f"d{n}-{data}-{epochs}", n, float(loss * np.exp(rng.normal(0, 0.002))), tokens=epochs * data, dataset_tokens=data, dataset_limited=True))
+                runs.append(
+                    run(
+                        f"d{n}-{data}-{epochs}",
+                        n,
+                        float(loss * np.exp(rng.normal(0, 0.002))),
+                        tokens=epochs * data,
+                        dataset_tokens=data,
+                        dataset_limited=True,
+                    )
+                )
         for tokens in sorted(budgets):
             loss = law(found["repetition"], n, tokens, 10**8)
             assert loss is not None

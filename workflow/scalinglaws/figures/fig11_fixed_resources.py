@@ -56,7 +56,6 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
         notes = _minima(axis, points) if column == "flops_6nd" else []
         style.legend_below(axis, [*notes, *([doubt] if doubt and column == "flops_6nd" else [])], width=58)
         scale.bar(figure, [axis], counts=column == "step")
-    axes[1].set_ylabel("")
     return figure
 
 
@@ -104,7 +103,15 @@ def _minima(axis: Axes, points: polars.DataFrame) -> list[str]:
     if inside:
         axis.plot([], [], "D", color="black", markersize=4, label="minimum (parabola through three sizes)")
     if edge:
-        axis.plot([], [], "D", color="black", markersize=4, markerfacecolor="white", label="least loss at the edge of the sizes")
+        axis.plot(
+            [],
+            [],
+            "D",
+            color="black",
+            markersize=4,
+            markerfacecolor="white",
+            label="least loss at the edge of the sizes that reached it",
+        )
     if not inside:
         return ["not resolved: at every compute the least loss is at the edge of the sizes"]
     return []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import polars
 from matplotlib.axes import Axes
@@ -12,7 +14,7 @@ from scalinglaws.figures import by_steps, fitted, style
 from scalinglaws.figures.fig09_overfitting import overfitting
 from scalinglaws.figures.learning import finished
 from scalinglaws.figures.registry import FIGURES
-from scalinglaws.laws.allocation import earliest_stop
+from scalinglaws.laws.allocation import LossNS, earliest_stop
 from scalinglaws.spec import short
 
 REQUIRES = FIGURES["fig16_early_stopping"].requires
@@ -65,52 +67,36 @@ def _bound(axis: Axes, data: polars.DataFrame, fit: fitted.Fit | None, scale: st
         missing = "no size was stopped early both on part of the data and, at a lower loss, on all of it"
         style.log_axis(axis, [], label, counts=False)
         return style.sentence(axis, f"not resolved: {missing}. {doubt or ''}")
-    for row in shown.iter_rows(named=True):
-        told = row["excess"] > style.Z95 * (row["excess_stderr"] or 0.0)
-        colour = scale(row["dataset_tokens"])
-        axis.plot(
-            row["bound"], row["best_step"], "^" if row["ended"] else "o", color=colour, markerfacecolor=colour if told else "white",
-            markersize=4.2, zorder=5,
-        )  # fmt: skip
+    _markers(axis, data, shown, scale)
     x, y = shown["bound"].to_numpy(), shown["best_step"].to_numpy().astype(float)
-    factor = 1.0 if law else float((y / x)[~shown["ended"].to_numpy()].min() if not shown["ended"].all() else (y / x).min())
+    stopped = ~shown["ended"].to_numpy()
+    factor = 1.0 if law else float((y / x)[stopped if stopped.any() else slice(None)].min())
     line = np.geomspace(x.min() / 1.5, x.max() * 1.5, 50)
     axis.fill_between(line, line * factor * 1e-6, line * factor, color="0.5", alpha=0.12, linewidth=0, zorder=1)
-    axis.plot(line, line * factor, "--", color=style.FIT if law else style.GUIDE, zorder=3, label=_label(fit, law is not None))
+    axis.plot(line, line * factor, "--", color=style.FIT if law else style.GUIDE, zorder=3, label=_label(fit, law))
     style.log_axis(axis, x, label, counts=law is not None)
-    axis.set_ylim(*_limits(np.concatenate([y, x * factor]) if law else y))
-    _keys(axis, data, shown)
-    notes = (
-        [doubt or ""]
-        if not law
-        else [
-            f"{int((y < x)[~shown['ended'].to_numpy()].sum())} of {int((~shown['ended']).sum())} runs stop below the bound",
-            doubt or "",
-        ]
-    )
-    return style.legend_below(axis, [note for note in notes if note], width=56)
+    style.positive_axis(axis, np.concatenate([y, x * factor]) if law else y, counts=True)
+    notes = [f"{int((y < x)[stopped].sum())} of {int(stopped.sum())} runs that stopped lie below the bound"] if law else []
+    return style.legend_below(axis, [*notes, *([doubt] if doubt else [])], width=56)
 
 
-def _label(fit: fitted.Fit | None, own: bool) -> str:
-    if own:
-        return rf"bound (5.7): $\alpha_S$ = {fitted.with_interval(fit, 'alpha_S')}, $S_c$ = {fitted.parameter(fit, 'S_c')['estimate']:.3g}"
-    return (
-        rf"slope of the bound (5.7), published $\alpha_S$ = {PUBLISHED_ALPHA_S};"
-        + "\nlevel set to touch the lowest run: $S_c$ has other units"
-    )
+def _label(fit: fitted.Fit | None, law: LossNS | None) -> str:
+    if law:
+        return rf"bound (5.7): $\alpha_S$ = {fitted.with_interval(fit, 'alpha_S')}, $S_c$ = {law.s_c:.3g}"
+    slope = rf"slope of the bound (5.7), published $\alpha_S$ = {PUBLISHED_ALPHA_S};"
+    return slope + "\nlevel set to touch the lowest run: $S_c$ has other units"
 
 
-def _limits(values: np.ndarray) -> tuple[float, float]:
-    margin = max((values.max() / values.min()) ** 0.06, 1.3)
-    return values.min() / margin, values.max() * margin
-
-
-def _keys(axis: Axes, data: polars.DataFrame, shown: polars.DataFrame) -> None:
-    """Legend entries for the markers that occur, and what could not be drawn."""
-    told = shown.filter(polars.col("excess") > style.Z95 * polars.col("excess_stderr").fill_null(0.0))
-    plain = {"color": "0.3", "markersize": 4.2, "linestyle": "none"}
-    axis.plot([], [], marker="o", label=f"{len(shown)} early-stopped runs", **plain)
-    if len(told) < len(shown):
+def _markers(axis: Axes, data: polars.DataFrame, shown: polars.DataFrame, scale: style.Scale) -> None:
+    """The runs, hollow where their excess is not told from 0, with legend entries for what occurs and what is left out."""
+    told = (shown["excess"] > style.Z95 * shown["excess_stderr"].fill_null(0.0)).to_list()
+    for row, sure in zip(shown.iter_rows(named=True), told, strict=True):
+        colour, marker = scale(row["dataset_tokens"]), "^" if row["ended"] else "o"
+        fill = colour if sure else "white"
+        axis.plot(row["bound"], row["best_step"], marker, color=colour, markerfacecolor=fill, markersize=4.2, zorder=5)
+    plain: dict[str, Any] = {"color": "0.3", "markersize": 4.2, "linestyle": "none"}
+    axis.plot([], [], marker="o", label=f"{len(shown)} runs on part of the data", **plain)
+    if not all(told):
         axis.plot([], [], marker="o", markerfacecolor="white", label="excess within 1.96 standard errors of 0", **plain)
     if shown["ended"].any():
         axis.plot([], [], marker="^", label="ended by its budget: would stop later", **plain)

@@ -28,7 +28,6 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, object]) -> Figure
     runs = chosen_runs(tables["runs"])
     _by_size(figure, left, by_position.final(tables["evals"], runs), runs)
     _by_step(figure, right, tables["curves"], runs)
-    right.set_ylabel("")
     return figure
 
 

@@ -11,13 +11,14 @@ from scalinglaws.figures.lines import power_law
 from scalinglaws.figures.registry import FIGURES
 
 REQUIRES = FIGURES["fig21_position_by_size"].requires
+FOLLOW = ("learning_rate", "micro_batch_tokens")
 STYLES = ("-", (0, (4, 1.5)), ":")
 
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, object]) -> Figure:
     """Final losses on own text at positions 1, 2, 4, … against N: the longest context solid, the shortest dashed."""
     figure, (axis,) = style.panels(style.COLUMN * 1.3, 4.2)
-    runs = groups.family(tables["runs"], "n_ctx", ("learning_rate", "micro_batch_tokens"))
+    runs = groups.family(tables["runs"], "n_ctx", FOLLOW)
     data = by_position.final(tables["evals"], runs)
     lengths = sorted(data["n_ctx"].unique().to_list(), reverse=True)
     lengths = [*lengths[:1], *lengths[-1:]] if len(lengths) > 1 else lengths
@@ -51,9 +52,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, object]) -> Figure
         return figure
     for n_ctx, linestyle in zip(lengths, STYLES, strict=False):
         axis.plot([], [], color="0.3", linestyle=linestyle, label=f"n_ctx = {n_ctx}")
-    notes = [groups.described(runs)]
-    if left := groups.lost(tables["runs"], runs, ("n_ctx", "learning_rate", "micro_batch_tokens")):
-        notes.append(f"{left} diverged runs left out")
+    notes = [groups.described(runs), *groups.lost(tables["runs"], runs, ("n_ctx", *FOLLOW))]
     style.legend_below(axis, notes, offset=-0.16, width=60)
     scale.bar(figure, [axis])
     return figure

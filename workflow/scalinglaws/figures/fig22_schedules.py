@@ -9,7 +9,6 @@ import numpy as np
 import polars
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
 
 from scalinglaws import schedule
 from scalinglaws.figures import groups, style
@@ -27,7 +26,9 @@ SAMPLES = 2000
 
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, object]) -> Figure:
-    """One model size: rates by step, final losses by schedule (best first, same colours and dashes), and losses against the sum of the rates."""
+    """One model size: rates by step, final losses by schedule (best first, same colours and dashes), and losses against the
+    sum of the rates.
+    """
     figure, (rates, losses, sums) = style.panels(style.PAGE, 3.6, 3)
     family = groups.family(tables["runs"], KEY, FOLLOW, FEWEST)
     if family.is_empty():
@@ -44,8 +45,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, object]) -> Figure
     notes = [groups.described(chosen), *_spreads(family, summary)]
     if noise is None:
         notes.append("not resolved: how far seeds move these losses; no schedule has two")
-    if left := groups.lost(tables["runs"], chosen, (KEY, *FOLLOW)):
-        notes.append(f"{left} diverged runs left out")
+    notes += groups.lost(tables["runs"], chosen, (KEY, *FOLLOW))
     style.legend_below(losses, notes, width=44)
     return figure
 
@@ -57,7 +57,9 @@ def one_size(family: polars.DataFrame) -> polars.DataFrame:
 
 
 def variants(chosen: polars.DataFrame) -> polars.DataFrame:
-    """A row a schedule, best first: VARIANT, mean loss over seeds, loss_stderr, and ``summed``, the sum of the rates of all updates."""
+    """A row a schedule, best first: VARIANT, mean loss over seeds, loss_stderr, and ``summed``, the sum of the rates of all
+    updates.
+    """
     rows = []
     for group in chosen.partition_by(VARIANT, maintain_order=True):
         first = group.row(0, named=True)
@@ -118,7 +120,6 @@ def names(summary: polars.DataFrame) -> list[str]:
 def _losses(
     axis: Axes, chosen: polars.DataFrame, summary: polars.DataFrame, looks: list[dict[str, Any]], noise: float | None
 ) -> None:
-    labels = names(summary)
     for place, (row, look) in enumerate(zip(summary.iter_rows(named=True), looks, strict=True)):
         same = chosen.join(
             polars.DataFrame([{name: row[name] for name in VARIANT}], schema={name: chosen.schema[name] for name in VARIANT}),
@@ -129,7 +130,6 @@ def _losses(
         axis.plot([row["loss"]], [place], "|", color=look["color"], markersize=9, markeredgewidth=1.2, zorder=6)
         half = style.Z95 * (row["loss_stderr"] or 0.0)
         axis.plot([row["loss"] - half, row["loss"] + half], [place, place], color=look["color"], linewidth=0.7, zorder=4)
-        axis.text(0.0, place - 0.28, labels[place], transform=axis.get_yaxis_transform(), fontsize=6.2, va="bottom", ha="left")
     if noise is not None:
         best = float(summary["loss"][0])
         axis.axvspan(
@@ -140,8 +140,8 @@ def _losses(
             linewidth=0,
             label=f"± one standard deviation between seeds: {noise:.3f}",
         )
-    axis.yaxis.set_major_locator(NullLocator())
-    axis.set_ylim(len(summary) - 0.4, -0.8)
+    axis.set_yticks(range(len(summary)), names(summary), fontsize=6.5)
+    axis.set_ylim(len(summary) - 0.5, -0.5)
     axis.set_xlabel("Test loss (nats per token)")
 
 

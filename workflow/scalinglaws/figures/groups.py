@@ -62,11 +62,12 @@ def family(runs: polars.DataFrame, key: str, follow: tuple[str, ...] = (), fewes
     return max(sets, key=len) if sets else finished(runs).clear()
 
 
-def lost(runs: polars.DataFrame, chosen: polars.DataFrame, free: tuple[str, ...]) -> int:
-    """How many runs that diverged agree with ``chosen`` in every field but those ``free`` to vary, shape and seed."""
+def lost(runs: polars.DataFrame, chosen: polars.DataFrame, free: tuple[str, ...]) -> list[str]:
+    """A note of the runs that diverged and agree with ``chosen`` in every field but those ``free`` to vary, shape and seed."""
     fixed = [name for name in FIELDS if name not in (*free, *SHAPE, "seed")]
     same = runs.join(chosen.select(fixed).unique(), on=fixed, how="semi", nulls_equal=True, maintain_order="left")
-    return len(same.filter(polars.col("status") != "ok"))
+    count = len(same.filter(polars.col("status") != "ok"))
+    return [f"{count} diverged run{'s' if count > 1 else ''} left out"] if count else []
 
 
 def described(chosen: polars.DataFrame) -> str:

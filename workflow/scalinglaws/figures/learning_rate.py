@@ -19,8 +19,8 @@ OWN = "rule of the other runs: "
 
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, object]) -> Figure:
-    """Left: final losses of the largest sweep, a line a size, with a parabola in the log rate. Right: the rates of least loss with their
-    power law, the rule that other runs of the study keep to, and LR(N) of the paper.
+    """Left: final losses of the largest sweep, a line a size, with a parabola in the log rate. Right: the rates of least loss
+    with their power law, the rule that other runs of the study keep to, and LR(N) of the paper.
     """
     figure, (left, right) = style.panels(style.PAGE, 3.6, 2)
     runs = groups.family(tables["runs"], KEY, (), FEWEST)
@@ -31,16 +31,16 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, object]) -> Figure
     if runs.is_empty():
         style.sentence(left, f"not resolved: no model was trained at {FEWEST} rates that differ in nothing else")
     else:
-        notes = [groups.described(runs)]
-        if left_out := groups.lost(tables["runs"], runs, (KEY,)):
-            notes.append(f"{left_out} diverged runs left out")
+        notes = [groups.described(runs), *groups.lost(tables["runs"], runs, (KEY,))]
         style.legend_below(left, notes, width=56)
         scale.bar(figure, [left, right])
     return figure
 
 
 def optima(runs: polars.DataFrame) -> list[tuple[int, Minimum]]:
-    """(N, least point) of each shape of a sweep, by a parabola through up to five points; seeds give the scatter where there are several."""
+    """(N, least point) of each shape of a sweep, by a parabola through up to five points; seeds give the scatter where there
+    are several.
+    """
     cell = (*SHAPE, KEY)
     left = runs.with_columns(left=polars.col("loss") - polars.col("loss").mean().over(cell))
     freedom = len(runs) - len(runs.unique(cell))
@@ -54,7 +54,8 @@ def optima(runs: polars.DataFrame) -> list[tuple[int, Minimum]]:
 
 
 def rule(runs: polars.DataFrame, sweep: polars.DataFrame) -> Line | None:
-    """The power law in N on which all rates of some experiment outside the ``sweep`` lie, below its largest rate; None if there is none.
+    """The power law in N on which all rates of some experiment outside the ``sweep`` lie, below its largest rate; None if
+    there is none.
 
     Of several the one with most runs. Rates cut off at a largest rate do not count.
     """
@@ -65,11 +66,11 @@ def rule(runs: polars.DataFrame, sweep: polars.DataFrame) -> Line | None:
         rates = group.select("n_params", KEY).unique().sort("n_params")
         if swept & set(group["id"].to_list()) or rates["n_params"].is_duplicated().any():
             continue
-        top = rates.filter(polars.col(KEY) == polars.col(KEY).max())
-        free = rates.filter(polars.col(KEY) < polars.col(KEY).max()) if len(top) > 1 else rates
-        line = power_law(free["n_params"], free[KEY]) if len(free) > 2 else None
-        if line is not None and np.allclose(line(free["n_params"]), free[KEY].to_numpy(), rtol=EXACT):
-            candidates.append((len(group), line))
+        for free in (rates, rates.filter(polars.col(KEY) < polars.col(KEY).max())):
+            line = power_law(free["n_params"], free[KEY]) if len(free) > 2 else None
+            if line is not None and np.allclose(line(free["n_params"]), free[KEY].to_numpy(), rtol=EXACT):
+                candidates.append((len(group), line))
+                break
     return max(candidates, key=lambda item: item[0])[1] if candidates else None
 
 
@@ -89,6 +90,7 @@ def _sweep(axis: Axes, runs: polars.DataFrame, best: list[tuple[int, Minimum]], 
         axis.plot(least.x, least.y, "D", color=colour, markersize=4.5, markeredgecolor="black", markeredgewidth=0.6, zorder=7)
     style.loss_axis(axis, runs["loss"].to_numpy())
     style.log_axis(axis, runs[KEY].to_numpy(), "Learning rate", counts=False)
+    style.plain_ticks(axis)
     if any(not least.edge for _, least in best):
         axis.plot([], [], "--", color="0.3", linewidth=1.0, label="parabola in the log rate about the least loss")
         axis.plot([], [], "D", color="0.3", markersize=4.5, label="its lowest point")

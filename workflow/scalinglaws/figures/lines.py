@@ -94,8 +94,8 @@ class Minimum:
 def minimum(x: ArrayLike, y: ArrayLike, width: int = 2, scatter: float | None = None) -> Minimum | None:
     """A parabola in log x through the least y and up to ``width`` points on either side; None below three different x.
 
-    Several y of one x (seeds) enter by their mean. The interval is that of the vertex by the delta method, with the standard deviation
-    ``scatter`` of a y where that is known and the scatter about the parabola else; it ends at the neighbours of the
+    Several y of one x (seeds) enter by their mean. The interval is that of the vertex by the delta method, with the standard
+    deviation ``scatter`` of a y where that is known and the scatter about the parabola else; it ends at the neighbours of the
     fitted range, and is the bracket of the lowest point where there is no scatter to tell.
     """
     values = np.unique(np.asarray(x, np.float64))

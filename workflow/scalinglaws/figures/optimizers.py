@@ -19,7 +19,9 @@ REFERENCE = "adamw"
 
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, object]) -> Figure:
-    """Left: losses at the best rate of each optimizer and size. Right: tokens to the loss that all of them reach, over AdamW's."""
+    """Left: losses at the best rate of each optimizer and size. Right: tokens to the loss that all of them reach, over
+    AdamW's.
+    """
     figure, (left, right) = style.panels(style.PAGE, 3.5, 2)
     family = groups.family(tables["runs"], KEY, FOLLOW, FEWEST)
     if family.is_empty():
@@ -35,13 +37,17 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, object]) -> Figure
             .sort("n_params")
         )
         half = style.Z95 * means["loss_stderr"].fill_null(0.0).to_numpy()
-        left.errorbar(means["n_params"], means["loss"], half, color=colour, linewidth=0.9, elinewidth=0.7, zorder=4, label=name)
+        left.errorbar(means["n_params"], means["loss"], half, color=colour, linewidth=0.9, elinewidth=0.7, zorder=4)
+        left.plot([], [], marker=marker, color=colour, markersize=4.5, linewidth=0.9, label=name)
         for row in means.iter_rows(named=True):
             fill = "white" if row["edge"] else colour
             left.plot(row["n_params"], row["loss"], marker, color=colour, markerfacecolor=fill, markersize=4.5, zorder=5)
     style.loss_axis(left, best["loss"].to_numpy())
     style.log_axis(left, best["n_params"].to_numpy(), "N (non-embedding parameters)")
-    notes = [f"Each at its best of the rates tried; {groups.described(best)}"]
+    notes = [
+        f"Each at its best of the rates tried; {groups.described(best)}",
+        *groups.lost(tables["runs"], family, (KEY, *FOLLOW)),
+    ]
     if best["edge"].any():
         left.plot(
             [],
@@ -52,8 +58,6 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, object]) -> Figure
             markersize=4.5,
             label="best rate at the edge of those tried, or only one tried",
         )
-    if lost := groups.lost(tables["runs"], family, (KEY, *FOLLOW)):
-        notes.append(f"{lost} diverged runs left out")
     style.legend_below(left, notes, width=56)
     _ratios(right, tokens_needed(best, tables["curves"]), best)
     return figure
@@ -74,8 +78,8 @@ def best_rates(family: polars.DataFrame) -> polars.DataFrame:
 
 
 def tokens_needed(best: polars.DataFrame, curves: polars.DataFrame) -> polars.DataFrame:
-    """n_params, optimizer, target, tokens: tokens processed until the test loss of the curve last came down to ``target``, the highest
-    that the optimizers of a size end at, so that each reaches it. Mean of log tokens over seeds.
+    """n_params, optimizer, target, tokens: tokens processed until the test loss of the curve last came down to ``target``,
+    the highest that the optimizers of a size end at, so that each reaches it. Mean of log tokens over seeds.
     """
     rows = []
     for group in best.partition_by(SHAPE, maintain_order=True):
@@ -118,7 +122,6 @@ def _ratios(axis: Axes, needed: polars.DataFrame, best: polars.DataFrame) -> Non
     table = needed.join(base, on="n_params", how="inner", maintain_order="left").with_columns(
         ratio=polars.col("tokens") / polars.col("base")
     )
-    axis.set_ylabel(f"Tokens to the loss that all reach, over those of {reference}")
     style.log_axis(axis, table["n_params"].to_numpy(), "N (non-embedding parameters)")
     if table.is_empty():
         return style.sentence(axis, "not resolved: no size has learning curves of two optimizers")
@@ -127,7 +130,7 @@ def _ratios(axis: Axes, needed: polars.DataFrame, best: polars.DataFrame) -> Non
         colour, marker = _look(name)
         axis.plot(group["n_params"], group["ratio"], marker=marker, color=colour, markersize=4.5, linewidth=0.9, label=name)
     style.positive_axis(axis, [*table["ratio"], 1.0])
-    axis.set_ylabel(f"Tokens to reach a loss, over those of {reference}")
+    axis.set_ylabel(f"Tokens to a loss, relative to {reference}")
     targets = (
         f"{table['target'].min():.3g} to {table['target'].max():.3g}"
         if table["target"].n_unique() > 1

@@ -21,7 +21,9 @@ FREE = ("tokens", "dataset_tokens", "decay", "learning_rate")
 
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Figure:
-    """Left: the size with most runs on limited data, a line a dataset, with the law. Right: all sizes over the same budget on fresh data."""
+    """Left: the size with most runs on limited data, a line a dataset, with the law. Right: all sizes over the same budget on
+    fresh data.
+    """
     figure, (left, right) = style.panels(style.PAGE, 3.6, 2)
     runs = family(tables["runs"])
     repeated = runs.filter(polars.col("dataset_limited"))
@@ -47,9 +49,11 @@ def family(runs: polars.DataFrame) -> polars.DataFrame:
 
 
 def law(fit: fitted.Fit | None, n_params: ArrayLike, tokens: ArrayLike, dataset_tokens: ArrayLike) -> NDArray[np.float64] | None:
-    """L(N, tokens, U_D) of Muennighoff et al. 2023 (5, 6) in nats per token, arrays that broadcast; None where a parameter is missing.
+    """L(N, tokens, U_D) of Muennighoff et al. 2023 (5, 6) in nats per token, arrays that broadcast; None where a parameter is
+    missing.
 
-    X' = U·(1 + R*·(1 − exp(−(X/U − 1)/R*))): of D tokens U_D = min(D, dataset) are unique; U_N is the best N for U_D, at most N.
+    X' = U·(1 + R*·(1 − exp(−(X/U − 1)/R*))): of D tokens U_D = min(D, dataset) are unique; U_N is the best N for U_D, at most
+    N.
     """
     found = [fitted.parameter(fit, name)["estimate"] for name in PARAMETERS]
     values = [float(value) for value in found if value is not None]
@@ -66,8 +70,8 @@ def law(fit: fitted.Fit | None, n_params: ArrayLike, tokens: ArrayLike, dataset_
 
 
 def over_fresh(runs: polars.DataFrame) -> polars.DataFrame:
-    """Runs of more than one epoch with ``excess`` = loss/loss of the same shape and budget on the whole split − 1 (seeds averaged), where
-    that saw no token twice, and excess_stderr as if the two losses were independent.
+    """Runs of more than one epoch with ``excess`` = loss/loss of the same shape and budget on the whole split − 1 (seeds
+    averaged), where that saw no token twice, and excess_stderr as if the two losses were independent.
     """
     fresh = runs.filter(~polars.col("dataset_limited").fill_null(False) & (polars.col("epochs") <= 1))
     fresh = fresh.group_by(*SHAPE, "tokens").agg(fresh=polars.col("loss").mean(), fresh_stderr=polars.col("loss_stderr").mean())
@@ -112,9 +116,7 @@ def _epochs(axis: Axes, repeated: polars.DataFrame, runs: polars.DataFrame, fit:
     if law(fit, 1.0, 1.0, 1.0) is not None:
         text = rf"law of repeated data: $R_D^*$ = {fitted.with_interval(fit, 'R_D*')} epochs"
         axis.plot([], [], "--", color="0.3", linewidth=0.9, label=text)
-    notes = [groups.described(data)]
-    if left := groups.lost(runs, data, FREE):
-        notes.append(f"{left} diverged runs left out")
+    notes = [groups.described(data), *groups.lost(runs, data, FREE)]
     return style.legend_below(axis, [*notes, *([doubt] if doubt else [])], width=56)
 
 

@@ -146,14 +146,14 @@ def loss_axis(axis: Axes, values: Sequence[float] | np.ndarray, label: str = "Te
     axis.yaxis.set_major_formatter(FuncFormatter(_number))
 
 
-def positive_axis(axis: Axes, values: Sequence[float] | np.ndarray) -> None:
-    """A logarithmic y axis around ``values`` that are neither losses nor counts."""
+def positive_axis(axis: Axes, values: Sequence[float] | np.ndarray, counts: bool = False) -> None:
+    """A logarithmic y axis around ``values`` that are no losses: as 0.002, or where they are ``counts`` as 10k."""
     axis.set_yscale("log")
     axis.set_ylim(*_around(values, 1.15))
     low, high = axis.get_ylim()
     axis.yaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5) if high / low < 300 else (1,), numticks=12))
     axis.yaxis.set_minor_formatter(NullFormatter())
-    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
+    axis.yaxis.set_major_formatter(FuncFormatter(_count if counts else lambda v, _: f"{v:.3g}"))
 
 
 def log_axis(axis: Axes, values: Sequence[float] | np.ndarray, label: str, counts: bool = True) -> None:
