@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 import polars
+import pyarrow
+
+from scalinglaws.tables import CURVES, EVALS, RUNS
 
 SIZES = [1536, 3072, 6144, 12288, 24576, 49152, 98304, 196608]
 BUDGETS = [500_000, 1_000_000, 2_000_000, 4_000_000, 8_000_000]
@@ -47,8 +50,14 @@ def study(seed: int = 0, sizes: list[int] = SIZES, datasets: list[int] = DATASET
     frame = polars.DataFrame(runs, infer_schema_length=None) if runs else empty_runs()
     rows = [row for run in runs if run["stop"] == "budget" for row in _curve(run, rng)]
     curves = list({(row["trunk"], row["run"], row["step"]): row for row in rows}.values())  # budgets share a stable phase
-    tables = {"runs": frame, "curves": polars.DataFrame(curves) if curves else empty_curves()}
-    return tables, fits_of(frame, curves)
+    tables = {"runs": complete(frame, RUNS), "curves": complete(polars.DataFrame(curves) if curves else empty_curves(), CURVES)}
+    return tables | {"evals": polars.DataFrame(polars.from_arrow(EVALS.empty_table()))}, fits_of(frame, curves)
+
+
+def complete(frame: polars.DataFrame, schema: pyarrow.Schema) -> polars.DataFrame:
+    """A frame with every column of a table's schema: null where the frame lacks it."""
+    whole = polars.DataFrame(polars.from_arrow(schema.empty_table()))
+    return polars.concat([whole, frame.cast({name: whole.schema[name] for name in frame.columns})], how="diagonal")
 
 
 def _run(n_params: int, tokens: int, dataset_tokens: int | None, rng: np.random.Generator) -> dict[str, Any]:
@@ -60,6 +69,12 @@ def _run(n_params: int, tokens: int, dataset_tokens: int | None, rng: np.random.
         "trunk": trunk,
         "experiments": ["data" if early else "size"],
         "n_layer": 2,
+        "d_model": round(math.sqrt(n_params / 24)),
+        "architecture": "transformer",
+        "corpus": "books",
+        "n_ctx": 128,
+        "batch_tokens": BATCH,
+        "seed": 0,
         "n_params": n_params,
         "n_params_total": n_params + 256 * 32,
         "tokens": tokens,

@@ -8,7 +8,7 @@ import polars
 
 from scalinglaws.figures.learning import finished
 from scalinglaws.kinds import COMPARISONS, SAME_SIZE, SHAPE
-from scalinglaws.spec import RunSpec
+from scalinglaws.spec import RunSpec, short
 
 FIELDS = tuple(field.name for field in dataclasses.fields(RunSpec) if field.name != "dataset_tokens")
 
@@ -46,3 +46,37 @@ def same_size(runs: polars.DataFrame, fewest: int = 3) -> list[polars.DataFrame]
         sizes = group.with_columns(size=polars.Series(label)).partition_by("size", maintain_order=True)
         out += [size.drop("size").sort("n_layer", "d_model", "d_ff", "n_heads") for size in sizes if len(size) >= fewest]
     return out
+
+
+def family(runs: polars.DataFrame, key: str, follow: tuple[str, ...] = (), fewest: int = 2) -> polars.DataFrame:
+    """The largest set of finished budgets that agree in all but ``key``, what follows it (``follow``), shape and seed.
+
+    Only shapes with at least ``fewest`` values of ``key`` are in it. No rows where there is no such set.
+    """
+    table = runs.filter(polars.col("stop").fill_null("budget") == "budget")
+    sets = []
+    for group in alike(table, key, (*follow, *SHAPE, "seed"), fewest):
+        counts = group.group_by(SHAPE).agg(values=polars.col(key).n_unique()).filter(polars.col("values") >= fewest)
+        sets.append(group.join(counts, on=SHAPE, how="semi", maintain_order="left"))
+    sets = [chosen for chosen in sets if not chosen.is_empty()]
+    return max(sets, key=len) if sets else finished(runs).clear()
+
+
+def lost(runs: polars.DataFrame, chosen: polars.DataFrame, free: tuple[str, ...]) -> list[str]:
+    """A note of the runs that diverged and agree with ``chosen`` in every field but those ``free`` to vary, shape and seed."""
+    fixed = [name for name in FIELDS if name not in (*free, *SHAPE, "seed")]
+    same = runs.join(chosen.select(fixed).unique(), on=fixed, how="semi", nulls_equal=True, maintain_order="left")
+    count = len(same.filter(polars.col("status") != "ok"))
+    return [f"{count} diverged run{'s' if count > 1 else ''} left out"] if count else []
+
+
+def described(chosen: polars.DataFrame) -> str:
+    """ "N 1.5k to 55k, 2.0M tokens, batches of 2.0k tokens, n_ctx 128, 3 seeds": what a set of runs has in common."""
+    parts = []
+    for column, form in (("n_params", "N {}"), ("tokens", "{} tokens"), ("batch_tokens", "batches of {} tokens")):
+        low, high = (int(value) for value in (chosen[column].min(), chosen[column].max()))  # type: ignore[arg-type]
+        parts.append(form.format(short(low) if low == high else f"{short(low)} to {short(high)}"))
+    if chosen["n_ctx"].n_unique() == 1:
+        parts.append(f"n_ctx {chosen['n_ctx'][0]}")
+    seeds = chosen["seed"].n_unique()
+    return ", ".join([*parts, f"{seeds} seeds" if seeds > 1 else "one seed"])

@@ -10,7 +10,8 @@ class Figure:
     """One picture. ``needs`` decides whether a study has it: without runs of these kinds it is no target.
 
     Kinds of runs: see kinds.py. ``tables``: of results/tables. ``laws`` are drawn where the study fits them; a law that is
-    absent is said to be so in the picture. ``caption`` is reStructuredText for the report.
+    absent is said to be so in the picture, and without any of them the figure is drawn only where it is ``bare``.
+    ``caption`` is reStructuredText for the report.
     """
 
     name: str
@@ -19,6 +20,7 @@ class Figure:
     tables: tuple[str, ...]
     laws: tuple[str, ...]
     caption: str
+    bare: bool = False
 
     @property
     def module(self) -> str:

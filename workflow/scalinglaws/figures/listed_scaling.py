@@ -33,13 +33,15 @@ FIGURES = (
     ),
     Figure(
         "fig04_loss_vs_data",
-        "L(N, D) against D",
+        "L(N, D) against D, and L(N, S)",
         ("data",),
         ("runs",),
-        ("kaplan-nd",),
-        "Figure 4, left, of the paper. Test loss of early-stopped runs against the size of their training "
+        ("kaplan-nd", "kaplan-ns"),
+        "Figure 4 of the paper. Left, or alone: test loss of early-stopped runs against the size of their training "
         "set, a colour for each model size, with the joint fit of equation 1.5 (dashed). Bars: 1.96 standard "
-        "errors of the test loss. The paper found exponents of 0.076 (N) and 0.103 (D).",
+        "errors of the test loss. Right, where the study fits L(N, S): learning curves after warm-up and before the "
+        "decay against S_min = S/(1 + B_crit/B), with the fit of equation 1.6. The paper found exponents of 0.076 (N) "
+        "and 0.103 (D), and 0.077 (N) and 0.76 (S).",
     ),
     Figure(
         "fig09_overfitting",

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from scalinglaws.figures import listed_scaling
+from scalinglaws.figures import listed_scaling, listed_training
 from scalinglaws.figures.listed import Figure
 
 # In the order of the report.
-FIGURES: dict[str, Figure] = {figure.name: figure for figure in sorted(listed_scaling.FIGURES, key=lambda figure: figure.name)}
+_LISTED = (*listed_scaling.FIGURES, *listed_training.FIGURES)
+FIGURES: dict[str, Figure] = {figure.name: figure for figure in sorted(_LISTED, key=lambda figure: figure.name)}
 
 
 def drawable(kinds: set[str], laws: set[str]) -> list[str]:
     """Names of the figures that a study has, in the registry's order.
 
-    ``kinds``: of its runs (kinds.py); ``laws``: those that it fits. A figure all of whose laws are missing is left out.
+    ``kinds``: of its runs (kinds.py); ``laws``: those that it fits. A figure all of whose laws are missing is left out
+    unless it is worth drawing without.
     """
     return [
-        name for name, figure in FIGURES.items() if set(figure.needs) <= kinds and (not figure.laws or laws & set(figure.laws))
+        name
+        for name, figure in FIGURES.items()
+        if set(figure.needs) <= kinds and (figure.bare or not figure.laws or laws & set(figure.laws))
     ]

@@ -114,6 +114,12 @@ def _power(value: float, _position: int | None = None) -> str:
     return "10" + f"{round(np.log10(value)):d}".translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
+def _scientific(value: float, _position: int | None = None) -> str:
+    """2·10¹²."""
+    power = int(np.floor(np.log10(value) + 1e-9))
+    return f"{value / 10.0**power:.1f}·{_power(10.0**power)}"
+
+
 def _count(value: float, _position: int | None = None) -> str:
     return short(round(value)).replace(".0", "")
 
@@ -140,6 +146,16 @@ def loss_axis(axis: Axes, values: Sequence[float] | np.ndarray, label: str = "Te
     axis.yaxis.set_major_formatter(FuncFormatter(_number))
 
 
+def positive_axis(axis: Axes, values: Sequence[float] | np.ndarray, counts: bool = False) -> None:
+    """A logarithmic y axis around ``values`` that are no losses: as 0.002, or where they are ``counts`` as 10k."""
+    axis.set_yscale("log")
+    axis.set_ylim(*_around(values, 1.15))
+    low, high = axis.get_ylim()
+    axis.yaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5) if high / low < 300 else (1,), numticks=12))
+    axis.yaxis.set_minor_formatter(NullFormatter())
+    axis.yaxis.set_major_formatter(FuncFormatter(_count if counts else lambda v, _: f"{v:.3g}"))
+
+
 def log_axis(axis: Axes, values: Sequence[float] | np.ndarray, label: str, counts: bool = True) -> None:
     """A logarithmic x axis around ``values``: counts as 10k, 20k, 1M; other quantities as powers of ten."""
     axis.set_xscale("log")
@@ -155,6 +171,13 @@ def log_axis(axis: Axes, values: Sequence[float] | np.ndarray, label: str, count
         axis.xaxis.set_major_locator(LogLocator(10, numticks=9))
         axis.xaxis.set_major_formatter(FuncFormatter(_power))
     axis.xaxis.set_minor_formatter(NullFormatter())
+
+
+def plain_ticks(axis: Axes) -> None:
+    """Ticks of a logarithmic x axis as plain numbers: 1, 2, 5, 10, 100."""
+    low, high = axis.get_xlim()
+    axis.xaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5) if high / low < 1000 else (1,), numticks=12))
+    axis.xaxis.set_major_formatter(FuncFormatter(_number))
 
 
 class Scale:
@@ -175,15 +198,17 @@ class Scale:
     def __call__(self, value: float) -> tuple[float, float, float, float]:
         return self.colours(self.norm(value))
 
-    def bar(self, figure: Figure, axes: Sequence[Axes]) -> None:
-        """A colour bar beside ``axes``, ticked at the sizes themselves (thinned where they would collide)."""
+    def bar(self, figure: Figure, axes: Sequence[Axes], counts: bool = True) -> None:
+        """A colour bar beside ``axes``, ticked at the sizes themselves (thinned where they would collide): as 10k, 20k, or
+        where they are no ``counts`` as 2·10¹².
+        """
         if len(self.values) < 2:
             return
         with style():
             bar = figure.colorbar(ScalarMappable(self.norm, self.colours), ax=list(axes), aspect=30, pad=0.02)
             bar.ax.yaxis.set_major_locator(FixedLocator(self._ticks()))
             bar.ax.yaxis.set_minor_locator(NullLocator())
-            bar.ax.yaxis.set_major_formatter(FuncFormatter(_count))
+            bar.ax.yaxis.set_major_formatter(FuncFormatter(_count if counts else _scientific))
             bar.set_label(self.label)
             bar.outline.set_linewidth(0.4)
 

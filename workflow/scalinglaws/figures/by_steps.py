@@ -1,0 +1,75 @@
+"""L(N, S) of equation 1.6 for figures: the fitted law at real batch sizes, and the measured curves by trunk."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars
+from numpy.typing import ArrayLike, NDArray
+
+from scalinglaws.figures import fitted
+from scalinglaws.figures.groups import FIELDS
+from scalinglaws.figures.learning import budget_runs
+from scalinglaws.kinds import SHAPE
+from scalinglaws.laws.allocation import CriticalBatch, LossNS, steps_min
+
+STEPS = ("alpha_N", "alpha_S")  # the exponents of equation 1.6
+
+
+def law(fit: fitted.Fit | None) -> LossNS | None:
+    """The fitted L(N, S_min); None where a parameter is missing."""
+    found = [fitted.parameter(fit, name)["estimate"] for name in (*STEPS, "N_c", "S_c")]
+    values = [value for value in found if value is not None and value > 0]
+    return LossNS(*values) if len(values) == len(found) else None
+
+
+def critical(fit: fitted.Fit | None) -> CriticalBatch | None:
+    """The fitted B_crit(L); None where a parameter is missing."""
+    found = [fitted.parameter(fit, name)["estimate"] for name in ("B_star", "alpha_B")]
+    values = [value for value in found if value is not None and value > 0]
+    return CriticalBatch(*values) if len(values) == len(found) else None
+
+
+def loss_at(
+    form: LossNS, b_crit: CriticalBatch, n_params: ArrayLike, steps: ArrayLike, batch_tokens: float
+) -> NDArray[np.float64]:
+    """L(N, S) after ``steps`` updates of ``batch_tokens``: the L with L = L(N, S/(1 + B_crit(L)/B)) (1.6, 5.4).
+
+    Bisection: the right side falls as L grows, since B_crit falls with L.
+    """
+    n, s = np.broadcast_arrays(np.asarray(n_params, np.float64), np.asarray(steps, np.float64))
+    low = np.array(form.loss(n, s))  # at B >> B_crit
+    high = low + 100.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        above = form.loss(n, steps_min(s, batch_tokens, b_crit.tokens(middle))) > middle
+        low, high = np.where(above, middle, low), np.where(above, high, middle)
+    return (low + high) / 2
+
+
+def sized_curves(curves: polars.DataFrame, runs: polars.DataFrame) -> polars.DataFrame:
+    """Points of the learning curves of one family of models: those that agree in all but shape, rate, budget and seed.
+
+    After warm-up and, where a trunk has a stable phase, before the decay; of a size the shape that most runs have. The
+    family with the most sizes is taken. Sorted by n_params, trunk and step.
+    """
+    family = _family(budget_runs(runs))
+    rows = curves.filter(polars.col("trunk").is_in(family["trunk"].unique().to_list()) & polars.col("loss_test").is_not_null())
+    stable = (polars.col("phase") == "stable").any().over("trunk")
+    rows = rows.filter((polars.col("phase") == "stable") | ((polars.col("phase") == "decay") & ~stable))
+    rows = rows.unique(["trunk", "step"], keep="first", maintain_order=True)
+    return rows.sort("n_params", "trunk", "step")
+
+
+def _family(runs: polars.DataFrame) -> polars.DataFrame:
+    free = ("tokens", "decay", "learning_rate", "seed", "noise_every")
+    fixed = [name for name in FIELDS if name not in (*free, *SHAPE)]
+    families = runs.filter(polars.col("architecture") == "transformer").partition_by(fixed, maintain_order=True)
+    if not families:
+        return runs.clear()
+    family = max(families, key=lambda group: (group["n_params"].n_unique(), len(group)))
+    shapes = (
+        family.group_by("n_params", *SHAPE)
+        .agg(runs=polars.len())
+        .sort("n_params", "runs", *SHAPE, descending=[False, True, *[False] * len(SHAPE)])
+    )
+    return family.join(shapes.unique("n_params", keep="first", maintain_order=True), on=SHAPE, how="semi", maintain_order="left")

@@ -1,0 +1,142 @@
+"""Straight lines and parabolas through logarithms, with textbook intervals, for trends that no law of laws/ describes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import stdtrit
+
+Array = NDArray[np.float64]
+BENT = 3.0  # standard errors of the quadratic term beyond which points do not lie on a line
+
+
+@dataclass(frozen=True)
+class Line:
+    """y = exp(level)·(x/exp(centre))^slope. ``low``, ``high``: 95 % interval of the slope by Student's t, NaN for two points.
+
+    ``bend``: the quadratic term of log y in log x over its standard error, NaN below five points.
+    """
+
+    slope: float
+    low: float
+    high: float
+    level: float
+    centre: float
+    n: int
+    bend: float
+
+    def __call__(self, x: ArrayLike) -> Array:
+        return np.exp(self.level + self.slope * (np.log(np.asarray(x, np.float64)) - self.centre))
+
+    @property
+    def resolved(self) -> bool:
+        """Whether the slope has an interval without 0."""
+        return bool(self.low > 0 or self.high < 0)
+
+    def words(self, sign: float = 1.0) -> str:
+        """ "0.062 [0.055, 0.069]" of sign·slope."""
+        if np.isnan(self.low):
+            return f"{sign * self.slope:.3f} (no interval: {self.n} points)"
+        low, high = sorted((sign * self.low, sign * self.high))
+        return f"{sign * self.slope:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def power_law(x: ArrayLike, y: ArrayLike, stderr: ArrayLike | None = None) -> Line | None:
+    """Least squares of log y on log x, weighted by (y/stderr)²; None below two different x. The scatter about the line
+    sets the interval, so errors that all points share do not widen it.
+    """
+    x, y = np.log(np.asarray(x, np.float64)), np.log(np.asarray(y, np.float64))
+    if len(np.unique(x)) < 2:
+        return None
+    weights = np.ones(len(x)) if stderr is None else np.exp(y) / np.asarray(stderr, np.float64)
+    slope, error = _coefficient(x, y, weights, 1)
+    centre = float(np.average(x, weights=weights**2))
+    half = stdtrit(len(x) - 2, 0.975) * error if len(x) > 2 else np.nan
+    bend, bend_error = _coefficient(x, y, weights, 2) if len(np.unique(x)) > 4 else (np.nan, np.nan)
+    level = float(np.average(y, weights=weights**2))
+    return Line(slope, slope - half, slope + half, level, centre, len(x), bend / bend_error if bend_error else np.nan)
+
+
+def _coefficient(x: Array, y: Array, weights: Array, degree: int) -> tuple[float, float]:
+    """The leading coefficient of a polynomial in x less its mean, and its standard error from the scatter (0 if none is left)."""
+    design = np.vander(x - x.mean(), degree + 1) * weights[:, None]
+    found, *_ = np.linalg.lstsq(design, y * weights, rcond=None)
+    left = len(x) - degree - 1
+    scatter = float(np.square(y * weights - design @ found).sum()) / left if left > 0 else 0.0
+    return float(found[0]), float(np.sqrt(scatter * np.linalg.inv(design.T @ design)[0, 0]))
+
+
+def interpolate(x: ArrayLike, y: ArrayLike, at: ArrayLike) -> Array:
+    """y at ``at``, linear between the points' logarithms; NaN beyond them. x positive, in any order."""
+    order = np.argsort(np.asarray(x, np.float64), kind="stable")
+    log_x, log_y = np.log(np.asarray(x, np.float64)[order]), np.log(np.asarray(y, np.float64)[order])
+    return np.exp(np.interp(np.log(np.asarray(at, np.float64)), log_x, log_y, left=np.nan, right=np.nan))
+
+
+@dataclass(frozen=True)
+class Minimum:
+    """The lowest point of a parabola y(log x). ``edge``: -1 or 1 where the least y is at the least or the largest x; x is
+    then that end and nothing more is known. ``low``, ``high``: 95 % interval, NaN where none can be had.
+    """
+
+    x: float
+    y: float
+    low: float
+    high: float
+    edge: int
+    parabola: tuple[float, float, float]  # coefficients in log x − centre, highest first
+    centre: float
+    span: tuple[float, float]  # the x that it was fitted to
+
+
+def minimum(x: ArrayLike, y: ArrayLike, width: int = 2, scatter: float | None = None) -> Minimum | None:
+    """A parabola in log x through the least y and up to ``width`` points on either side; None below three different x.
+
+    Several y of one x (seeds) enter by their mean. The interval is that of the vertex by the delta method, with the standard
+    deviation ``scatter`` of a y where that is known and the scatter about the parabola else; it ends at the neighbours of the
+    fitted range, and is the bracket of the lowest point where there is no scatter to tell.
+    """
+    values = np.unique(np.asarray(x, np.float64))
+    if len(values) < 3:
+        return None
+    means = np.array([np.mean(np.asarray(y, np.float64)[np.asarray(x) == value]) for value in values])
+    counts = np.array([np.sum(np.asarray(x) == value) for value in values])
+    k = int(np.argmin(means))
+    if k in (0, len(values) - 1):
+        nothing = (float("nan"),) * 3
+        side = -1 if k == 0 else 1
+        return Minimum(float(values[k]), float(means[k]), np.nan, np.nan, side, nothing, 0.0, (values[k], values[k]))
+    near = slice(max(0, k - width), k + width + 1)
+    t, m, weights = np.log(values[near]), means[near], np.sqrt(counts[near])
+    centre = float(np.log(values[k]))
+    design = np.vander(t - centre, 3) * weights[:, None]
+    found, *_ = np.linalg.lstsq(design, m * weights, rcond=None)
+    a, b, c = (float(value) for value in found)
+    bracket = float(values[k - 1]), float(values[k + 1])
+    if a <= 0:  # the lowest points do not bend upwards: the bracket is all that is known
+        return Minimum(float(values[k]), float(m.min()), *bracket, 0, (0.0, 0.0, float(means[k])), centre, bracket)
+    vertex = float(np.clip(-b / (2 * a), t[0] - centre, t[-1] - centre))
+    left = len(t) - 3
+    if scatter is None and left > 0:
+        scatter = float(np.sqrt(np.square(m * weights - design @ found).sum() / left))
+        factor = float(stdtrit(left, 0.975))
+    else:
+        factor = 1.96
+    low, high = bracket
+    if scatter:
+        slopes = np.array([b / (2 * a * a), -1 / (2 * a), 0.0])
+        half = factor * scatter * float(np.sqrt(slopes @ np.linalg.inv(design.T @ design) @ slopes))
+        low, high = (float(np.exp(np.clip(centre + vertex + side * half, t[0], t[-1]))) for side in (-1, 1))
+    y_least = a * vertex**2 + b * vertex + c
+    return Minimum(
+        float(np.exp(centre + vertex)),
+        y_least,
+        low,
+        high,
+        0,
+        (a, b, c),
+        centre,
+        (float(values[near][0]), float(values[near][-1])),
+    )
