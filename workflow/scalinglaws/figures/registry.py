@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from scalinglaws.figures import listed_scaling
+from scalinglaws.figures import listed_models, listed_scaling
 from scalinglaws.figures.listed import Figure
 
 # In the order of the report.
-FIGURES: dict[str, Figure] = {figure.name: figure for figure in sorted(listed_scaling.FIGURES, key=lambda figure: figure.name)}
+FIGURES: dict[str, Figure] = {
+    figure.name: figure for figure in sorted((*listed_scaling.FIGURES, *listed_models.FIGURES), key=lambda figure: figure.name)
+}
 
 
 def drawable(kinds: set[str], laws: set[str]) -> list[str]:
