@@ -44,7 +44,7 @@ def two_budgets(tmp_path):
 
 def test_rows_fit_the_schemas_and_a_trunk_is_told_once(two_budgets, tmp_path):
     results, manifest, specs = two_budgets
-    rows = aggregate.aggregate(manifest, results, [])
+    rows = aggregate.aggregate(manifest, results, [], {})
     for name, table in rows.items():
         tables.write(table, tables.SCHEMAS[name], tmp_path / f"{name}.parquet")
         assert len(tables.read(tmp_path / f"{name}.parquet", tables.SCHEMAS[name])) == len(table)
@@ -60,7 +60,7 @@ def test_budgets_that_disagree_on_their_trunk_are_refused(two_budgets):
     path = results / "runs" / specs[0].id / "curve.jsonl"
     path.write_text(path.read_text().replace('"loss_test": 3.0', '"loss_test": 3.5'))
     with pytest.raises(StudyError, match="disagree at step 4"):
-        aggregate.aggregate(manifest, results, [])
+        aggregate.aggregate(manifest, results, [], {})
 
 
 def test_a_budget_trained_before_a_column_was_measured_agrees(two_budgets):
@@ -119,17 +119,17 @@ def test_missing_and_damaged_files_are_named(two_budgets):
     path = results / "runs" / specs[0].id / "metrics.json"
     path.write_text("{")
     with pytest.raises(StudyError, match=r"metrics\.json is damaged"):
-        aggregate.aggregate(manifest, results, [])
+        aggregate.aggregate(manifest, results, [], {})
     path.unlink()
     with pytest.raises(StudyError, match=r"metrics\.json does not exist"):
-        aggregate.aggregate(manifest, results, [])
+        aggregate.aggregate(manifest, results, [], {})
 
 
 def test_a_spec_that_was_edited_is_refused(two_budgets):
     results, manifest, specs = two_budgets
     (results / "runs" / specs[1].id / "spec.json").write_text(specs[0].canonical)
     with pytest.raises(StudyError, match=f"hashes to {specs[0].id}, not to its folder"):
-        aggregate.aggregate(manifest, results, [])
+        aggregate.aggregate(manifest, results, [], {})
 
 
 def test_wrong_columns_and_types_are_refused(tmp_path):

@@ -30,6 +30,8 @@ rule aggregate:
         "results/logs/aggregate.benchmark.tsv"
     params:
         external=[table.model_dump_json() for table in STUDY.external],
+        corpora=json.dumps(STUDY.corpus_names, sort_keys=True),
     shell:
         "python -m scalinglaws aggregate --manifest {input.manifest:q} --results results --external {params.external:q}"
+        " --corpora {params.corpora:q}"
         " > {log:q} 2>&1"

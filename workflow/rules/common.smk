@@ -147,7 +147,7 @@ def critical_batch_of(wildcards):
 
 
 def modules_of_figure(wildcards):
-    shared = ["command", "fitted", "groups", "learning", "style"]
+    shared = ["command", "comparing", "fitted", "groups", "learning", "style", "texts"]
     return modules(f"figures/{wildcards.figure}.py", *(f"figures/{name}.py" for name in shared))
 
 

@@ -59,6 +59,7 @@ def run_row(spec: RunSpec, metrics: Row, experiments: list[str], fitted: bool) -
     row |= {
         "corpus": spec.corpus.id,
         "tokenizer": spec.tokenizer.id,
+        "corruption": spec.corpus.corruption,
         "dataset_limited": spec.dataset_tokens is not None,
     }
     row |= {name: metrics[name] for name in tables.RUNS.names if name in metrics and name != "trunk"}
@@ -159,8 +160,17 @@ def external_rows(path: Path, columns: dict[str, str]) -> list[Row]:
     return rows
 
 
-def aggregate(manifest: Path, results: Path, external: list[Row]) -> dict[str, list[Row]]:
-    """Rows of the tables runs, curves, evals and timings for the runs that the manifest names, sorted by id."""
+def name_corpora(rows: list[Row], names: dict[str, str]) -> None:
+    """Set ``corpus_name``: what the config calls a corpus, its id where it has no name there."""
+    for row in rows:
+        row["corpus_name"] = names.get(row["corpus"], row["corpus"])
+
+
+def aggregate(manifest: Path, results: Path, external: list[Row], names: dict[str, str]) -> dict[str, list[Row]]:
+    """Rows of the tables runs, curves, evals and timings for the runs that the manifest names, sorted by id.
+
+    ``external``: tables made elsewhere, path and columns; ``names``: of corpora, by id.
+    """
     rows: dict[str, list[Row]] = {"runs": [], "curves": [], "evals": [], "timings": []}
     for entry in read_lines(manifest):
         folder = results / "runs" / entry["run"]
@@ -182,6 +192,8 @@ def aggregate(manifest: Path, results: Path, external: list[Row]) -> dict[str, l
     rows["curves"] = distinct_curves(rows["curves"])
     for table in external:
         rows["runs"] += external_rows(Path(table["path"]), table["columns"])
+    for table_of_corpora in ("runs", "evals"):
+        name_corpora(rows[table_of_corpora], names)
     return rows
 
 
@@ -190,11 +202,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--manifest", type=Path, required=True, help="a line of JSON a run")
     parser.add_argument("--results", type=Path, default=Path("results"))
     parser.add_argument("--external", nargs="*", default=[], metavar="JSON", help='{"path": …, "columns": {ours: theirs}}')
+    parser.add_argument("--corpora", type=json.loads, default={}, metavar="JSON", help="names of corpora: {id: name}")
 
 
 def main(args: argparse.Namespace) -> None:
     """Write results/tables/*.parquet and delete manifests of other lists of runs."""
-    rows = aggregate(args.manifest, args.results, [json.loads(text) for text in args.external])
+    rows = aggregate(args.manifest, args.results, [json.loads(text) for text in args.external], args.corpora)
     for name, table in rows.items():
         tables.write(table, tables.SCHEMAS[name], args.results / "tables" / f"{name}.parquet")
         print(f"{name}: {len(table)} rows")

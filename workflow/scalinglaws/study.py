@@ -9,7 +9,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ class Study:
     fits: FitsConfig
     figures: tuple[str, ...]
     external: tuple[ExternalRuns, ...] = ()
+    corpus_names: dict[str, str] = field(default_factory=dict)  # by id: of two names of one text the first
 
     @cached_property
     def trunk_ids(self) -> dict[str, str]:
@@ -223,6 +224,7 @@ def build(config: Config, tokens_root: Path = Path("results/tokens")) -> Study:
         fits=config.fits,
         figures=asked_figures(config),
         external=tuple(config.external_runs),
+        corpus_names={spec.id: name for name, spec in reversed(corpora.items())},
     )
 
 

@@ -32,11 +32,14 @@ def comparison(runs: polars.DataFrame, kind: str) -> list[polars.DataFrame]:
     return alike(runs.filter(polars.col("stop").fill_null("budget") == "budget"), key, follow, fewest)
 
 
-def same_size(runs: polars.DataFrame, fewest: int = 3) -> list[polars.DataFrame]:
-    """Transformers of one N (within 2 %) that differ in shape alone, at least ``fewest`` in a group, sorted by n_layer."""
+def same_size(runs: polars.DataFrame, fewest: int = 3, follow: tuple[str, ...] = ()) -> list[polars.DataFrame]:
+    """Transformers of one N (within 2 %) that differ in shape alone, at least ``fewest`` in a group, sorted by n_layer.
+
+    ``follow``: what else may differ, the seed say.
+    """
     table = runs.filter((polars.col("stop") == "budget") & (polars.col("architecture") == "transformer"))
     out = []
-    for group in alike(table, "d_model", (*SHAPE, "learning_rate"), 1):
+    for group in alike(table, "d_model", (*SHAPE, "learning_rate", *follow), 1):
         group = group.sort("n_params", "id")
         # A size begins where N grows by more than 2 % over the first of the last one.
         starts, label = float(group["n_params"][0]), []

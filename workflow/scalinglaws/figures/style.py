@@ -76,12 +76,12 @@ def style() -> Iterator[None]:
         yield
 
 
-def panels(width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
-    """A figure of ``width`` by ``height`` inches with a row of panels, lettered where there is more than one."""
+def panels(width: float, height: float, columns: int = 1, rows: int = 1) -> tuple[Figure, list[Axes]]:
+    """A figure of ``width`` by ``height`` inches with rows of panels, lettered where there is more than one."""
     with style():
-        figure, grid = plt.subplots(1, columns, figsize=(width, height), squeeze=False)
-        axes = list(grid[0])
-        for letter, axis in zip("abc", axes if columns > 1 else [], strict=False):
+        figure, grid = plt.subplots(rows, columns, figsize=(width, height), squeeze=False)
+        axes = [axis for row in grid for axis in row]
+        for letter, axis in zip("abcdefgh", axes if len(axes) > 1 else [], strict=False):
             axis.set_title(letter, loc="left", fontweight="bold")
     return figure, axes
 

@@ -1,0 +1,229 @@
+"""What figures that compare groups of runs share: averages over seeds, the noise between seeds, straight lines, colours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars
+from matplotlib.axes import Axes
+from scipy.stats import chi2, t
+
+from scalinglaws.figures import fitted
+from scalinglaws.figures.groups import FIELDS, comparison
+from scalinglaws.kinds import SAME_SIZE, SHAPE
+from scalinglaws.spec import short
+
+# Okabe and Ito's colours that tell on white, and a marker for each: black is kept for what the others are compared with.
+CATEGORIES = (
+    *(("#0072b2", "o"), ("#d55e00", "s"), ("#009e73", "^"), ("#cc79a7", "D")),
+    *(("#e69f00", "v"), ("#56b4e9", "P"), ("#7f4f24", "X")),
+)
+SIZES = (*SHAPE, "learning_rate", "seed")  # what may differ between the sizes of one comparison
+OVERLAP = 2.0  # seeds of models within this factor of N tell the noise of a model
+
+
+@dataclass(frozen=True)
+class Line:
+    """y = level + slope (x - centre), least squares, with the slope's 95 % interval (Student's t) and the residuals' sd."""
+
+    centre: float
+    level: float
+    slope: float
+    low: float
+    high: float
+    scatter: float
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        return self.level + self.slope * (x - self.centre)
+
+    @property
+    def interval(self) -> str:
+        """ "0.0621 [0.0550, 0.0690]", for legends."""
+        return f"{self.slope:.3g} [{self.low:.3g}, {self.high:.3g}]"
+
+
+def line(x: np.ndarray, y: np.ndarray) -> Line | None:
+    """The straight line through points (n,), (n,); None for fewer than three different x: nothing would be left over."""
+    if len(np.unique(x)) < 3:
+        return None
+    centre = float(x.mean())
+    away = x - centre
+    slope, level = float((away * y).sum() / (away**2).sum()), float(y.mean())
+    freedom = len(x) - 2
+    scatter = float(np.sqrt(((y - level - slope * away) ** 2).sum() / freedom))
+    half = float(t.ppf(0.975, freedom)) * scatter / float(np.sqrt((away**2).sum()))
+    return Line(centre, level, slope, slope - half, slope + half, scatter)
+
+
+def power(data: polars.DataFrame, x: str) -> Line | None:
+    """The straight line through the logarithms of ``x`` and the loss; its slope is minus the exponent."""
+    return line(np.log(data[x].to_numpy()), np.log(data["loss"].to_numpy()))
+
+
+def draw_power(axis: Axes, data: polars.DataFrame, x: str, colour: Any) -> Line | None:
+    """Draw that line, dashed, over the range of ``x``."""
+    found = power(data, x)
+    if found is not None:
+        grid = np.geomspace(float(data[x].min()), float(data[x].max()), 50)  # type: ignore[arg-type]
+        axis.plot(grid, np.exp(found(np.log(grid))), "--", color=colour, linewidth=0.8, zorder=3)
+    return found
+
+
+def exponent(found: Line | None) -> str:
+    """ "0.062 [0.055, 0.069]": minus the slope of ``power``; says so where it is not resolved."""
+    if found is None:
+        return "no exponent (under 3 sizes)"
+    text = f"{-found.slope:.3f} [{-found.high:.3f}, {-found.low:.3f}]"
+    return text if found.low * found.high > 0 else f"{text}, not resolved"
+
+
+def excess(reference: polars.DataFrame, x: str, data: polars.DataFrame) -> np.ndarray:
+    """Percent by which the losses of ``data`` lie above the reference at the same ``x``; NaN outside its range.
+
+    The reference is interpolated in logarithms between its points.
+    """
+    table = reference.group_by(x).agg(polars.col("loss").log().mean()).sort(x)
+    at, known = np.log(data[x].to_numpy()), np.log(table[x].to_numpy())
+    if not len(known):
+        return np.full(len(at), np.nan)
+    expected = np.interp(at, known, table["loss"].to_numpy(), left=np.nan, right=np.nan)
+    return 100 * np.expm1(np.log(data["loss"].to_numpy()) - expected)
+
+
+def biggest(groups: Sequence[polars.DataFrame]) -> polars.DataFrame | None:
+    """The group with most runs; of several that with most tokens."""
+    return max(groups, key=lambda group: (len(group), group["tokens"].max(), group["id"].min()), default=None)
+
+
+def over_seeds(data: polars.DataFrame) -> polars.DataFrame:
+    """A row for runs that differ in their seed alone: the mean loss, ``seeds``, and the test text's error, which seeds share."""
+    same = [name for name in FIELDS if name != "seed"]
+    averages = (
+        polars.col("loss").mean(),
+        (polars.col("loss_stderr") ** 2).mean().sqrt(),
+        polars.col("seed").n_unique().alias("seeds"),
+    )
+    others = polars.all().exclude(*same, "loss", "loss_stderr", "seeds").first()
+    return data.sort("n_params", "seed", "id").group_by(same, maintain_order=True).agg(others, *averages)
+
+
+def proportions(data: polars.DataFrame) -> polars.DataFrame:
+    """Columns feed_forward = d_ff/d_model, attention = d_attn/d_model, aspect = d_model/n_layer, head_width = d_attn/n_heads."""
+    width, heads = polars.col("d_model"), polars.col("n_heads").replace(0, None)
+    return data.with_columns(
+        feed_forward=(polars.col("d_ff") / width).round_sig_figs(2),
+        attention=(polars.col("d_attn") / width).round_sig_figs(2),
+        aspect=width / polars.col("n_layer"),
+        head_width=polars.col("d_attn") / heads,
+    )
+
+
+def usual(data: polars.DataFrame) -> polars.DataFrame:
+    """Models of the commonest d_ff/d_model and d_attn/d_model, of those of one depth and width the one of usual head width."""
+    table = proportions(data)
+    shares = ["feed_forward", "attention"]
+    common = table.group_by(shares).agg(count=polars.len()).sort("count", *shares, descending=[True, False, False]).head(1)
+    return usual_heads(table.join(common.drop("count"), on=shares, how="inner", maintain_order="left"), ["n_layer", "d_model"])
+
+
+def usual_heads(data: polars.DataFrame, by: list[str]) -> polars.DataFrame:
+    """Of the models that agree in ``by`` those whose head width is nearest to the commonest of all."""
+    if data.is_empty():
+        return data
+    common = float(data["head_width"].drop_nulls().mode().sort()[0])
+    away = (polars.col("head_width") / common).log().abs().round(6)
+    return data.filter((away == away.min().over(by)) | polars.col("head_width").is_null())
+
+
+def seed_spread(runs: polars.DataFrame) -> polars.DataFrame:
+    """A row for each group of runs that differ in their seed alone, sorted by size and budget.
+
+    Columns n_params, tokens, seeds, loss (mean), sd (nats), low and high (its 95 % interval, chi squared), loss_stderr.
+    """
+    rows = []
+    for group in comparison(runs, "seed"):
+        low, high = sd_interval(float(group["loss"].std()), len(group) - 1)  # type: ignore[arg-type]
+        stderr = group["loss_stderr"].mean()
+        row = {"n_params": group["n_params"][0], "tokens": group["tokens"][0], "seeds": len(group), "loss": group["loss"].mean()}
+        rows.append(row | {"sd": group["loss"].std(), "low": low, "high": high, "loss_stderr": stderr})
+    kinds: dict[str, Any] = dict.fromkeys(("n_params", "tokens", "seeds"), polars.Int64)
+    kinds |= dict.fromkeys(("loss", "sd", "low", "high", "loss_stderr"), polars.Float64)
+    return polars.DataFrame(rows, schema=kinds).sort("n_params", "tokens", "loss")
+
+
+def sd_interval(sd: float, freedom: int) -> tuple[float, float]:
+    """The 95 % interval of a standard deviation of normal values with so many degrees of freedom."""
+    return sd * float(np.sqrt(freedom / chi2.ppf(0.975, freedom))), sd * float(np.sqrt(freedom / chi2.ppf(0.025, freedom)))
+
+
+def pooled(spread: polars.DataFrame) -> tuple[float, int] | None:
+    """(sd between seeds as a share of the loss, degrees of freedom) of all groups of ``seed_spread`` together."""
+    freedom = int((spread["seeds"] - 1).sum())
+    if not freedom:
+        return None
+    square = float(((spread["seeds"] - 1) * (spread["sd"] / spread["loss"]) ** 2).sum())
+    return float(np.sqrt(square / freedom)), freedom
+
+
+def noise(runs: polars.DataFrame, n_params: float) -> tuple[float, int] | None:
+    """``pooled`` of the models near ``n_params``, of all models where no near one has several seeds."""
+    spread = seed_spread(runs)
+    near = spread.filter(polars.col("n_params").is_between(n_params / OVERLAP, n_params * OVERLAP))
+    return pooled(near) or pooled(spread)
+
+
+def count(value: float) -> str:
+    """24.6k, 2M."""
+    return short(round(value)).replace(".0", "")
+
+
+def span(data: polars.DataFrame, column: str) -> str:
+    """ "1.5k to 55k", or "2M" where all agree; sizes within 2 % agree."""
+    low, high = float(data[column].min()), float(data[column].max())  # type: ignore[arg-type]
+    return count(low) if high <= SAME_SIZE * low else f"{count(low)} to {count(high)}"
+
+
+def described(data: polars.DataFrame) -> str:
+    """What a picture's runs have in common, of runs averaged by ``over_seeds``: sizes, tokens, seeds."""
+    most = int(data["seeds"].max())  # type: ignore[arg-type]
+    fewest = int(data["seeds"].min())  # type: ignore[arg-type]
+    seeds = f"{fewest} to {most} seeds averaged" if fewest < most else "one seed" if most == 1 else f"{most} seeds averaged"
+    return f"N {span(data, 'n_params')}, {span(data, 'tokens')} tokens, {seeds}"
+
+
+def lost(runs: polars.DataFrame) -> list[str]:
+    """A note that counts the runs that diverged, if any did."""
+    diverged = len(runs) - len(runs.filter((polars.col("status") == "ok") & polars.col("loss").is_not_null()))
+    return [f"{diverged} diverged run{'s' * (diverged > 1)} of this study left out"] if diverged else []
+
+
+def loss_points(axis: Axes, data: polars.DataFrame, x: str, colour: Any, marker: str, label: str | None, **more: Any) -> None:
+    """Losses with their bars, joined by a thin line."""
+    data = data.sort(x)
+    axis.plot(data[x], data["loss"], color=colour, linewidth=0.7, linestyle=more.pop("linestyle", "-"), zorder=3)
+    fitted.error_bars(axis, data, x, colour, label, fmt=marker, **more)
+
+
+def corpus_styles(names: Sequence[str], own: str | None = None) -> dict[str, tuple[str, str]]:
+    """A colour and a marker for each corpus by name; black for the one that the others are compared with."""
+    others = sorted(set(names) - {own})
+    found = {name: CATEGORIES[i % len(CATEGORIES)] for i, name in enumerate(others)}
+    return {own: ("0.15", "o")} | found if own is not None else found
+
+
+def log2_axis(axis: Axes, values: np.ndarray, label: str) -> None:
+    """A logarithmic x axis ticked at powers of two that shows ``values`` with a margin."""
+    axis.set_xscale("log", base=2)
+    axis.set_xlabel(label)
+    finite = np.asarray(values, dtype=float)
+    if not len(finite):
+        return
+    axis.set_xlim(float(finite.min()) / 1.25, float(finite.max()) * 1.25)
+    low, high = np.log2(finite.min()), np.log2(finite.max())
+    step = max(1, int(np.ceil((high - low) / 6)))
+    ticks = 2.0 ** np.arange(np.floor(low), np.ceil(high) + 1, step)
+    axis.set_xticks(ticks, [f"{tick:g}" if tick >= 1 else f"1/{1 / tick:g}" for tick in ticks])
+    axis.set_xticks([], minor=True)

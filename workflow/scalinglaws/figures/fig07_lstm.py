@@ -1,0 +1,115 @@
+"""Figure 7: LSTMs beside Transformers, by N at equal budget and by position in the context."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from scalinglaws.figures import comparing, fitted, style
+from scalinglaws.figures.groups import alike
+from scalinglaws.figures.registry import FIGURES
+
+REQUIRES = FIGURES["fig07_lstm"].requires
+MATCHED = 1.5  # largest factor between the sizes of a pair
+PAIRS = 2
+
+
+def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Figure:
+    """Left: final losses, a line a depth of LSTM. Right: losses by position of the smallest and the largest matched pair."""
+    figure, (left, right) = style.panels(style.PAGE, 3.5, 2)
+    data = compared(tables["runs"])
+    standard, lstm = (data.filter(polars.col("architecture") == name) for name in ("transformer", "lstm"))
+    comparing.loss_points(left, standard, "n_params", "0.15", "o", "Transformer") if len(standard) else None
+    for index, ((n_layer,), line) in enumerate(lstm.group_by("n_layer", maintain_order=True)):
+        colour, marker = comparing.CATEGORIES[(index + 1) % len(comparing.CATEGORIES)]
+        comparing.loss_points(
+            left, line, "n_params", colour, marker, f"LSTM of {n_layer} layer{'s' * (n_layer > 1)}", linestyle="--"
+        )
+    style.loss_axis(left, fitted.reach(data))
+    style.log_axis(left, data["n_params"].to_numpy(), "N (non-embedding parameters)")
+    if data.is_empty():
+        style.sentence(left, "not resolved: no LSTM ended at a budget")
+    else:
+        style.legend_below(left, [at_equal_size(standard, lstm), comparing.described(data), *comparing.lost(tables["runs"])])
+    _positions(right, pairs(standard, lstm), tables)
+    return figure
+
+
+def compared(runs: polars.DataFrame) -> polars.DataFrame:
+    """LSTMs and usual Transformers trained alike, averaged over seeds: of several such groups that with most LSTMs."""
+    whole = ~polars.col("dataset_limited").fill_null(False)
+    table = runs.filter((polars.col("stop") == "budget") & polars.col("architecture").is_in(["transformer", "lstm"]) & whole)
+    groups = [comparing.over_seeds(group) for group in alike(table, "architecture", comparing.SIZES, 1)]
+    groups = [group for group in groups if "lstm" in group["architecture"]]
+    if not groups:
+        return comparing.over_seeds(runs.clear())
+    both = [group for group in groups if "transformer" in group["architecture"]] or groups
+    group = max(both, key=lambda one: ((one["architecture"] == "lstm").sum(), one["tokens"][0], one["id"].min()))
+    standard = comparing.usual(group.filter(polars.col("architecture") == "transformer"))
+    lstm = group.filter(polars.col("architecture") == "lstm")
+    return polars.concat([standard.select(lstm.columns), lstm]).sort("architecture", "n_layer", "n_params")
+
+
+def at_equal_size(standard: polars.DataFrame, lstm: polars.DataFrame) -> str:
+    """How far LSTMs lie above the Transformers, interpolated to their N."""
+    above = comparing.excess(standard, "n_params", lstm)
+    above = above[np.isfinite(above)]
+    if not len(above):
+        return "not resolved: no LSTM lies in the Transformers' range of N"
+    return f"LSTMs against Transformers of equal N: {above.min():+.1f} % to {above.max():+.1f} %"
+
+
+def pairs(standard: polars.DataFrame, lstm: polars.DataFrame) -> list[tuple[dict, dict]]:
+    """(Transformer, LSTM) of nearest size: of the pairs within a factor of 1.5 the smallest and the largest."""
+    found = []
+    for row in lstm.sort("n_params", "n_layer").iter_rows(named=True):
+        away = (standard["n_params"] / row["n_params"]).log().abs()
+        if len(away) and float(away.min()) <= np.log(MATCHED):  # type: ignore[arg-type]
+            found.append((standard.row(int(away.arg_min()), named=True), row))  # type: ignore[arg-type]
+    return found if len(found) <= PAIRS else [found[0], found[-1]]
+
+
+def binned(evals: polars.DataFrame, run: dict) -> polars.DataFrame:
+    """Loss by position (from 1) in bins a quarter octave wide; stderr: the mean of the positions', an upper bound."""
+    mine = (polars.col("run") == run["id"]) & (polars.col("corpus") == run["corpus"]) & (polars.col("step") == run["best_step"])
+    found = evals.filter(mine).drop_nulls(["position", "loss"]).with_columns(place=polars.col("position") + 1)
+    bins = found.with_columns(bin=(4 * polars.col("place").log(2) + 1e-9).floor())
+    means = bins.group_by("bin").agg(
+        polars.col("place").cast(polars.Float64).log().mean().exp(), polars.col("loss", "stderr").mean(), count=polars.len()
+    )
+    return means.sort("bin")
+
+
+def gap(first: polars.DataFrame, second: polars.DataFrame) -> str | None:
+    """The LSTM's loss less the Transformer's at the first and in the last octave of positions, in nats."""
+    both = first.join(second, on="bin", suffix="_lstm", how="inner", maintain_order="left")
+    if len(both) < 2:
+        return None
+    away = both["loss_lstm"] - both["loss"]
+    last = away.filter(both["place"] > both["place"].max() / 2).mean()  # type: ignore[operator]
+    return f"LSTM less Transformer: {away[0]:+.2f} nats at position 1, {last:+.2f} in the last octave"
+
+
+def _positions(axis: Axes, found: list[tuple[dict, dict]], tables: dict[str, polars.DataFrame]) -> None:
+    scale = style.Scale([row["n_params"] for pair in found for row in pair], "N")
+    seen, notes = [], []
+    for pair in found:
+        lines = [binned(tables["evals"], row) for row in pair]
+        for row, line, dashes in zip(pair, lines, ("-", "--"), strict=True):
+            if line.is_empty():
+                continue
+            name = "LSTM" if row["architecture"] == "lstm" else "Transformer"
+            colour, half = scale(row["n_params"]), style.Z95 * line["stderr"].fill_null(0.0)
+            axis.fill_between(line["place"], line["loss"] - half, line["loss"] + half, color=colour, alpha=0.12, linewidth=0)
+            axis.plot(line["place"], line["loss"], dashes, color=colour, label=f"{name}, N {comparing.count(row['n_params'])}")
+            seen.append(line)
+        if note := gap(*lines):
+            notes.append(f"N near {comparing.count(pair[1]['n_params'])}: {note}")
+    every = polars.concat(seen) if seen else None
+    style.loss_axis(axis, every["loss"].to_numpy() if every is not None else [])
+    style.log_axis(axis, every["place"].to_numpy() if every is not None else [], "Position in the context (from 1)")
+    if every is None:
+        return style.sentence(axis, "not resolved: no LSTM and Transformer of like size have losses by position")
+    return style.legend_below(axis, [*notes, "bands: ±1.96 standard errors of the test loss at a position"], width=62)

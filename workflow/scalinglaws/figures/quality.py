@@ -1,0 +1,97 @@
+"""Quality of the text: the same models trained on different corpora, tested on their own text and on one text for all."""
+
+from __future__ import annotations
+
+import polars
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from scalinglaws.figures import comparing, fitted, style
+from scalinglaws.figures.groups import alike
+from scalinglaws.figures.registry import FIGURES
+from scalinglaws.figures.texts import measured, own_name, texts_over_seeds
+
+REQUIRES = FIGURES["quality"].requires
+
+
+def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Figure:
+    """Left: final losses on the test split of the corpus trained on. Right: on the corpus that most of them were tested on."""
+    figure, (left, right) = style.panels(style.PAGE, 3.6, 2)
+    data = compared(tables["runs"])
+    order = corpora(data)
+    averaged = comparing.over_seeds(data)
+    _panel(left, averaged, order, "Loss on the own test text (nats per token)")
+    if data.is_empty():
+        for axis in (left, right):
+            style.sentence(axis, "not resolved: no model was trained on two corpora alike")
+        return figure
+    style.legend_below(left, [comparing.described(averaged), *comparing.lost(tables["runs"])], width=62)
+    text, common = on_common(data, tables["evals"])
+    _panel(right, common, order, f"Loss on {text} (nats per token)" if text else "Loss on one text (nats per token)")
+    if text is None:
+        style.sentence(right, "not resolved: no text was measured by models of two corpora")
+    else:
+        notes = ["percent: above the lowest corpus at the sizes that both have"]
+        style.legend_below(right, [*notes, *(f"{name}: {found}" for name, found in above_best(common, order).items())], width=62)
+    right.set_title("b", loc="left", fontweight="bold")
+    return figure
+
+
+def compared(runs: polars.DataFrame) -> polars.DataFrame:
+    """Runs of models that were trained on several corpora alike: of several budgets that with most runs."""
+    table = runs.filter((polars.col("stop") == "budget") & (polars.col("architecture") == "transformer"))
+    groups = []
+    for group in alike(table, "corpus", comparing.SIZES):
+        models = comparing.usual(group).select(group.columns)
+        groups.append(models.filter(polars.col("corpus").n_unique().over("n_layer", "d_model", "seed") > 1))
+    best = comparing.biggest([group for group in groups if len(group)])
+    best = runs.clear() if best is None else best
+    return best.with_columns(own=own_name(), corruption=polars.col("corruption").fill_null(0.0))
+
+
+def corpora(data: polars.DataFrame) -> dict[str, tuple[str, str, str]]:
+    """A label, a colour and a marker for each corpus by name, the least corrupted first."""
+    rows = data.select("own", "corruption").unique().sort("corruption", "own").iter_rows()
+    styles = [("0.15", "o"), *comparing.CATEGORIES]
+    return {name: (label(name, share), *styles[i % len(styles)]) for i, (name, share) in enumerate(rows)}
+
+
+def label(name: str, share: float) -> str:
+    """ "books (20 % of characters replaced)"."""
+    return f"{name} ({100 * share:.3g} % of characters replaced)" if share else name
+
+
+def on_common(data: polars.DataFrame, evals: polars.DataFrame) -> tuple[str | None, polars.DataFrame]:
+    """(the text that models of most corpora were tested on, their losses on it); of several that trained on, least corrupted."""
+    table = measured(data, evals).filter(polars.col("final"))
+    clean = {name: place for place, name in enumerate(corpora(data))}
+    counts = table.group_by("tested").agg(trained=polars.col("own").n_unique(), runs=polars.col("id").n_unique())
+    rows = [row for row in counts.iter_rows(named=True) if row["trained"] > 1]
+    if not rows:
+        return None, comparing.over_seeds(data.clear())
+    best = min(rows, key=lambda row: (-row["trained"], clean.get(row["tested"], len(clean)), -row["runs"], row["tested"]))
+    return best["tested"], texts_over_seeds(table.filter(polars.col("tested") == best["tested"]))
+
+
+def _panel(axis: Axes, data: polars.DataFrame, order: dict[str, tuple[str, str, str]], name: str) -> None:
+    for corpus, (text, colour, marker) in order.items():
+        mine = data.filter(polars.col("own") == corpus)
+        if mine.is_empty():
+            continue
+        found = comparing.draw_power(axis, mine, "n_params", colour)
+        fitted.error_bars(axis, mine, "n_params", colour, f"{text}: α_N = {comparing.exponent(found)}", fmt=marker)
+    style.loss_axis(axis, fitted.reach(data), name)
+    style.log_axis(axis, data["n_params"].to_numpy(), "N (non-embedding parameters)")
+
+
+def above_best(common: polars.DataFrame, order: dict[str, tuple[str, str, str]]) -> dict[str, str]:
+    """How far the losses of models of each corpus lie above those of the best corpus at the same size."""
+    means = common.group_by("own").agg(polars.col("loss").log().mean()).sort("loss", "own")
+    best = common.filter(polars.col("own") == means["own"][0])
+    out = {}
+    for corpus in order:
+        mine = common.filter((polars.col("own") == corpus) & polars.col("n_params").is_in(best["n_params"].to_list()))
+        if corpus != means["own"][0] and len(mine):
+            above = comparing.excess(best, "n_params", mine)
+            out[corpus] = f"{above.min():+.1f} to {above.max():+.1f} %"
+    return out
