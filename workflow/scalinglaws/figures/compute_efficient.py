@@ -180,7 +180,7 @@ def _first_order(fits: dict[str, Fit], estimates: Values) -> dict[str, Found]:
     shares = np.array([estimates[name] for name in where])
     slopes = {"alpha_C_min": shares} | {name: shares - np.eye(3)[k] for k, name in enumerate(where)}
     slopes["D_opt"] = -slopes["N_opt"] * estimates["N_opt"] / estimates["D_opt"]
-    out = {}
+    out: dict[str, Found] = {}
     for name, estimate in estimates.items():
         reach = math.exp(float(np.linalg.norm(slopes[name] * half)))
         out[name] = {"estimate": estimate, "ci_low": estimate / reach, "ci_high": estimate * reach}

@@ -26,7 +26,15 @@ POINT_SCHEMA: dict[str, Any] = {
     "predicted": polars.Float64,
 }
 # Flags that begin so doubt the parameters themselves; others (few trunks, say) are for the table of exponents to tell.
-DOUBTS = ("not fitted", "not identified", "not resolved", "no intervals", "bound hit", "the term of", "the optimiser")
+DOUBTS: tuple[str, ...] = (
+    "not fitted",
+    "not identified",
+    "not resolved",
+    "no intervals",
+    "bound hit",
+    "the term of",
+    "the optimiser",
+)
 DOUBTS += ("no law", "alpha_b is not resolved", "the steps scatter")  # of the critical batch size
 GREEK = {"alpha_N": "α_N", "alpha_D": "α_D", "alpha_C": "α_C", "alpha_S": "α_S", "alpha_B": "α_B", "alpha": "α", "beta": "β"}
 JOINT = ("alpha_N", "alpha_D")  # the exponents of equation 1.5

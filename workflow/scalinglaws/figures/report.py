@@ -62,9 +62,8 @@ def what_was_run(runs: polars.DataFrame) -> list[str]:
         group = each.filter(polars.col("experiments") == name)
         limited = group.filter(polars.col("dataset_limited").fill_null(False))
         columns = [_sizes(group["n_params"]), _sizes(group["tokens"]), _sizes(limited["dataset_tokens"], "all")]
-        seeds, lost = group["seed"].drop_nulls().unique().sort(), int((group["status"] != "ok").sum())
-        text = [str(seed) for seed in seeds]
-        rows.append([name, str(len(group)), *columns, ", ".join(text) or "not said", str(lost), _words(group["corpus"])])
+        diverged = count(int((group["status"] != "ok").sum()))
+        rows.append([name, count(len(group)), *columns, _words(group["seed"]), diverged, _words(group["corpus"])])
     head = ("experiment", "runs", "N", "tokens processed", "dataset", "seeds", "diverged", "corpora")
     lost = runs.filter(polars.col("status") != "ok")["id"].sort().to_list()
     ended = f"{len(lost)} diverged and are in no fit: {', '.join(lost)}." if lost else "None diverged."
@@ -81,7 +80,7 @@ def _sizes(values: polars.Series, none: str = "not said") -> str:
 
 
 def _words(values: polars.Series) -> str:
-    return ", ".join(values.drop_nulls().unique().sort()) or "not said"
+    return ", ".join(map(str, values.drop_nulls().unique().sort())) or "not said"
 
 
 def flags(fits: dict[str, Fit]) -> list[str]:

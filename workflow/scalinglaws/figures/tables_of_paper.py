@@ -168,8 +168,8 @@ def compute_efficient_trends(fits: Fits) -> list[str]:
 
 
 def _measured() -> str:
-    parts = [LAWS["kaplan-ns"].published[name] for name in ("alpha_N", "alpha_S")]
-    theory = compute_efficient.trend_exponents(*parts, METHODS["critical-batch"].published["alpha_B"])
+    known = LAWS["kaplan-ns"].published
+    theory = compute_efficient.trend_exponents(known["alpha_N"], known["alpha_S"], METHODS["critical-batch"].published["alpha_B"])
     words = [f"{theory[name]:.2f} ({name})" for name in PUBLISHED_TRENDS]
     return (
         "The published exponents of N_opt, B, S_min and D_opt were measured. By the equations used here the published "
