@@ -147,7 +147,8 @@ def critical_batch_of(wildcards):
 
 
 def modules_of_figure(wildcards):
-    shared = ["command", "comparing", "fitted", "groups", "learning", "style", "texts"]
+    shared = ["batches", "by_steps", "command", "comparing", "compute_efficient", "fitted", "groups", "learning", "lines"]
+    shared += ["style", "texts"]
     return modules(f"figures/{wildcards.figure}.py", *(f"figures/{name}.py" for name in shared))
 
 

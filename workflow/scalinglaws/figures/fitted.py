@@ -22,6 +22,8 @@ POINT_SCHEMA: dict[str, Any] = {
     "tokens": polars.Float64,
     "dataset_tokens": polars.Float64,
     "flops": polars.Float64,
+    "flops_min": polars.Float64,
+    "steps_min": polars.Float64,
     "loss": polars.Float64,
     "predicted": polars.Float64,
 }
@@ -54,6 +56,7 @@ POWER_LAWS = {
     "power-n": PowerLaw("n_params", "N", "alpha_N", "N_c"),
     "power-d": PowerLaw("dataset_tokens", "D", "alpha_D", "D_c"),
     "power-c": PowerLaw("flops", "C", "alpha_C", "C_c"),
+    "power-cmin": PowerLaw("flops_min", "C", "alpha_C", "C_c"),
     "envelope": PowerLaw("flops", "C", "alpha_C", "C_c"),
 }
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from scalinglaws.figures import listed_models, listed_scaling, listed_training
+from scalinglaws.figures import listed_batch, listed_models, listed_scaling, listed_training
 from scalinglaws.figures.listed import Figure
 
 # In the order of the report.
-_LISTED = (*listed_models.FIGURES, *listed_scaling.FIGURES, *listed_training.FIGURES)
+_LISTED = (*listed_batch.FIGURES, *listed_models.FIGURES, *listed_scaling.FIGURES, *listed_training.FIGURES)
 FIGURES: dict[str, Figure] = {figure.name: figure for figure in sorted(_LISTED, key=lambda figure: figure.name)}
 
 

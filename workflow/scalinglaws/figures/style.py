@@ -19,6 +19,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import XAxis, YAxis
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Colormap, LinearSegmentedColormap, LogNorm
 from matplotlib.figure import Figure
@@ -139,11 +140,22 @@ def loss_axis(axis: Axes, values: Sequence[float] | np.ndarray, label: str = "Te
     axis.set_yscale("log")
     axis.set_ylabel(label)
     axis.set_ylim(*_around(values, 1.01))
-    low, high = axis.get_ylim()
-    wide = high / low > 10
-    axis.yaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5)) if wide else MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
-    axis.yaxis.set_minor_locator(NullLocator())
-    axis.yaxis.set_major_formatter(FuncFormatter(_number))
+    _loss_ticks(axis.yaxis, axis.get_ylim())
+
+
+def falling_loss_axis(axis: Axes, values: Sequence[float] | np.ndarray, label: str = "Test loss (nats per token)") -> None:
+    """The same as an x axis, from high losses on the left to low ones: the way that training goes."""
+    axis.set_xscale("log")
+    axis.set_xlabel(label)
+    axis.set_xlim(*_around(values, 1.01)[::-1])
+    _loss_ticks(axis.xaxis, sorted(axis.get_xlim()))
+
+
+def _loss_ticks(ruler: XAxis | YAxis, limits: Sequence[float]) -> None:
+    wide = limits[1] / limits[0] > 10
+    ruler.set_major_locator(LogLocator(10, subs=(1, 2, 5)) if wide else MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
+    ruler.set_minor_locator(NullLocator())
+    ruler.set_major_formatter(FuncFormatter(_number))
 
 
 def positive_axis(axis: Axes, values: Sequence[float] | np.ndarray, counts: bool = False) -> None:
@@ -161,16 +173,27 @@ def log_axis(axis: Axes, values: Sequence[float] | np.ndarray, label: str, count
     axis.set_xscale("log")
     axis.set_xlabel(label)
     axis.set_xlim(*_around(values, 1.15))
-    low, high = axis.get_xlim()
-    decades = np.log10(high / low)
+    _log_ticks(axis.xaxis, axis.get_xlim(), counts)
+
+
+def upright_log_axis(axis: Axes, values: Sequence[float] | np.ndarray, label: str, counts: bool = True) -> None:
+    """The same as a y axis."""
+    axis.set_yscale("log")
+    axis.set_ylabel(label)
+    axis.set_ylim(*_around(values, 1.15))
+    _log_ticks(axis.yaxis, axis.get_ylim(), counts)
+
+
+def _log_ticks(ruler: XAxis | YAxis, limits: Sequence[float], counts: bool) -> None:
+    decades = np.log10(limits[1] / limits[0])
     if counts or decades < 1:
         subs = (1.0,) if decades > 2.6 else (1.0, 3.0) if decades > 1.6 else (1.0, 2.0, 5.0)
-        axis.xaxis.set_major_locator(LogLocator(10, subs=subs, numticks=12))
-        axis.xaxis.set_major_formatter(FuncFormatter(_count if counts else lambda v, _: f"{v:.2g}"))
+        ruler.set_major_locator(LogLocator(10, subs=subs, numticks=12))
+        ruler.set_major_formatter(FuncFormatter(_count if counts else lambda v, _: f"{v:.2g}"))
     else:
-        axis.xaxis.set_major_locator(LogLocator(10, numticks=9))
-        axis.xaxis.set_major_formatter(FuncFormatter(_power))
-    axis.xaxis.set_minor_formatter(NullFormatter())
+        ruler.set_major_locator(LogLocator(10, numticks=9))
+        ruler.set_major_formatter(FuncFormatter(_power))
+    ruler.set_minor_formatter(NullFormatter())
 
 
 def plain_ticks(axis: Axes) -> None:
@@ -185,7 +208,7 @@ class Scale:
 
     def __init__(self, values: Sequence[int], label: str, palette: str = "viridis") -> None:
         """``values``: the sizes to tell apart (any order, repeats allowed; none is fine)."""
-        self.values = sorted({int(value) for value in values if value and value > 0})
+        self.values: list[float] = sorted({int(value) for value in values if value and value > 0})
         self.label = label
         low, high = (self.values[0], self.values[-1]) if self.values else (1, 10)
         if low == high:
@@ -212,13 +235,28 @@ class Scale:
             bar.set_label(self.label)
             bar.outline.set_linewidth(0.4)
 
-    def _ticks(self) -> list[int]:
+    def _ticks(self) -> list[float]:
         span = np.log(self.values[-1] / self.values[0])
         kept = [self.values[0]]
         for value in self.values[1:-1]:
             if min(np.log(value / kept[-1]), np.log(self.values[-1] / value)) > span / 14:
                 kept.append(value)
         return [*kept, self.values[-1]]
+
+
+class LossScale(Scale):
+    """A colour scale over losses, which are no whole numbers."""
+
+    def __init__(self, values: Sequence[float], palette: str = "plasma") -> None:
+        super().__init__([], "Test loss (nats per token)", palette)
+        self.values = sorted({float(value) for value in values if value and value > 0})
+        if self.values:
+            self.norm = LogNorm(self.values[0] / 1.001, self.values[-1] * 1.001)
+
+    def bar(self, figure: Figure, axes: Sequence[Axes], counts: bool = False) -> None:
+        super().bar(figure, axes, counts)
+        if len(self.values) > 1:
+            figure.axes[-1].yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
 
 
 def plain(text: str, width: int = 46) -> str:

@@ -61,6 +61,22 @@ class LossNS:
         n, s = _positive(n_params=n_params, steps_min=steps_min)
         return (self.n_c / n) ** self.alpha_n + (self.s_c / s) ** self.alpha_s
 
+    def efficient(self, loss: ArrayLike) -> tuple[Array, Array]:
+        """(N_eff, S_min) that reach ``loss`` with the least compute: L = (1 + alpha_N/alpha_S) (N_c/N)^alpha_N (B.5), where
+        (N_c/N)^alpha_N alpha_N = (S_c/S_min)^alpha_S alpha_S (B.4).
+        """
+        (loss,) = _positive(loss=loss)
+        ratio = self.alpha_n / self.alpha_s
+        n_eff = self.n_c * (1 + ratio) ** (1 / self.alpha_n) * loss ** (-1 / self.alpha_n)
+        return n_eff, self.s_c * ((1 + ratio) / ratio) ** (1 / self.alpha_s) * loss ** (-1 / self.alpha_s)
+
+    def steps_to(self, n_params: ArrayLike, loss: ArrayLike) -> Array:
+        """S_min at which N parameters reach ``loss``, S_c/[L − (N_c/N)^alpha_N]^(1/alpha_S) (1.6); inf where they never do."""
+        n, loss = _positive(n_params=n_params, loss=loss)
+        rest = loss - (self.n_c / n) ** self.alpha_n
+        with np.errstate(divide="ignore"):
+            return self.s_c * np.maximum(rest, 0.0) ** (-1 / self.alpha_s)
+
 
 @dataclass(frozen=True)
 class CriticalBatch:
@@ -152,21 +168,18 @@ class Frontier:
 def frontier(law: LossNS, critical: CriticalBatch, flops_min: ArrayLike) -> Frontier:
     """The N that reaches the lowest loss at each C_min = 6 N B_crit(L) S_min (FLOP), in closed form (B.8–B.10).
 
-    B_crit moves with the loss itself. At the optimum dL = 0, so it stays put there and (N_c/N)^alpha_N alpha_N =
-    (S_c/S_min)^alpha_S alpha_S (B.4): L = (1 + alpha_N/alpha_S) (N_c/N)^alpha_N (B.5). N, S_min and B_crit are then powers
-    of L, and their product 6 N B_crit S_min gives C_c.
+    B_crit moves with the loss itself. At the optimum dL = 0, so it stays put there, and N and S_min are those of
+    ``LossNS.efficient``. All three are powers of L, and their product 6 N B_crit S_min gives C_c.
     """
     (c,) = _positive(flops_min=flops_min)
-    ratio = law.alpha_n / law.alpha_s
-    n_scale = law.n_c * (1 + ratio) ** (1 / law.alpha_n)
-    s_scale = law.s_c * ((1 + ratio) / ratio) ** (1 / law.alpha_s)
+    n_scale, s_scale = law.efficient(1.0)
     c_c = 6 * n_scale * critical.b_star * s_scale
     loss = (c_c / c) ** frontier_exponent(law.alpha_n, law.alpha_s, critical.alpha_b)
-    n_opt = n_scale * loss ** (-1 / law.alpha_n)
+    n_opt, steps_min = law.efficient(loss)
     return Frontier(
         c_c=float(c_c),
         n_opt=n_opt,
-        steps_min=s_scale * loss ** (-1 / law.alpha_s),
+        steps_min=steps_min,
         batch_tokens=critical.tokens(loss),
         tokens=2 * c / (6 * n_opt),
         loss=loss,

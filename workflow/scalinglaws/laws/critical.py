@@ -42,6 +42,8 @@ class Level:
 
     ``n_reached``, ``n_censored``: the batch sizes of this size with a curve that gives a step there, and those without.
     ``misfit``: root mean square of log S about the hyperbola, for the degrees of freedom that are left; NaN where none is.
+    ``b_crit_low``, ``b_crit_high``: 95 % interval of B_crit; NaN where it has none. ``batch_tokens``, ``steps``: of the
+    curves that reach it, by batch size: B and S.
     """
 
     n_params: float
@@ -53,6 +55,10 @@ class Level:
     n_censored: int
     misfit: float
     why: str
+    b_crit_low: float
+    b_crit_high: float
+    batch_tokens: list[float]
+    steps: list[float]
 
 
 @dataclass(frozen=True)
@@ -200,9 +206,30 @@ def _levels(curves: list[_Curve], heights: Array, weights: Array) -> tuple[list[
     freedom = np.isfinite(log_s).sum(axis=1) - 2
     misfit = np.sqrt(np.where(freedom > 0, np.nansum(off**2, axis=1) / np.maximum(freedom, 1), np.nan))
     misfit = np.where(why[0] == 0, misfit, np.nan)
+    bounds = [_bounds(log_crit[:, j], why[:, j], len(curves)) for j in range(len(heights))]
     numbers = zip(*(a.tolist() for a in (heights, s_min, s_min * crit, crit, misfit)), reached, why[0], strict=True)
-    levels = [Level(curves[0].n_params, loss, s, e, c, k, swept - k, m, WHY[w]) for loss, s, e, c, m, k, w in numbers]
+    levels = [
+        Level(curves[0].n_params, loss, s, e, c, k, swept - k, m, WHY[w], *bounds[j], *_reached(b, log_s[j]))
+        for j, (loss, s, e, c, m, k, w) in enumerate(numbers)
+    ]
     return levels, log_crit, why == 0
+
+
+def _bounds(log_crit: Array, why: NDArray[np.int64], n_curves: int) -> tuple[float, float]:
+    """95 % interval of B_crit at one level, from the problems (B,) of which the first is the fit itself.
+
+    Resamples whose B_crit lies beyond their batch sizes count with the value found there: without them it is too narrow.
+    """
+    if why[0] != 0:
+        return np.nan, np.nan
+    found = interval(float(np.exp(log_crit[0])), np.exp(log_crit[1:][why[1:] != 1]), True, n_curves)
+    return found["ci_low"], found["ci_high"]
+
+
+def _reached(batch: Array, log_s: Array) -> tuple[list[float], list[float]]:
+    """B and S of the curves that have a step there, by batch size."""
+    order = [k for k in np.argsort(batch, kind="stable") if np.isfinite(log_s[k])]
+    return batch[order].tolist(), np.exp(log_s[order]).tolist()
 
 
 def fit_critical(

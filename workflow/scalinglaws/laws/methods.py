@@ -13,6 +13,7 @@ from scalinglaws.errors import StudyError
 from scalinglaws.laws.critical import fit_critical
 from scalinglaws.laws.isoflop import IsoflopFit, fit_isoflop
 from scalinglaws.laws.select import Points
+from scalinglaws.laws.uncertainty import kept
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,10 @@ def critical_result(points: Points, n_bootstrap: int, seed: int, allow_empty: bo
         raise StudyError(f"law critical-batch: {' '.join(fit.flags)}")
     parameters = {"B_star": fit.b_star | {"unit": "tokens"}, "alpha_B": fit.alpha_b | {"unit": ""}}
     held: dict[str, Any] = {"rule": "", "error": None, "n": 0, "windows": []}
+    with np.errstate(over="ignore", under="ignore", divide="ignore"):
+        drawn = np.column_stack([np.exp(fit.resamples[:, 0]), 1 / fit.resamples[:, 1]])
     own = {"levels": [dataclasses.asdict(level) for level in fit.levels], "held_out": held}
+    own["resamples"] = kept(parameters, drawn) if found else {}
     return _result("critical-batch", points, fit.counts, parameters if found else {}, own, fit.flags)
 
 

@@ -19,7 +19,7 @@ from scalinglaws.laws.forms import Array, Law
 from scalinglaws.laws.methods import METHODS
 from scalinglaws.laws.prediction import HeldOut, held_out, predict
 from scalinglaws.laws.select import CURVE_LAWS, Points, select
-from scalinglaws.laws.uncertainty import Resamples, bootstrap, covariance_interval, flags, interval, r2
+from scalinglaws.laws.uncertainty import Resamples, bootstrap, covariance_interval, flags, interval, kept, r2
 
 # What counts as compute, by column.
 CONVENTIONS = {
@@ -208,6 +208,9 @@ def _result(
                 *sentences,
                 "No exponents a and b: the envelope has fewer than two sizes between its smallest and largest.",
             ]
+    if fit is not None:
+        names = [parameter.name for parameter in law.parameters]
+        out["resamples"] = kept(names, resamples.natural) if resamples else {}
     named = dict.fromkeys(("n_params", "tokens", "dataset_tokens", "flops", *law.variables))
     if fit is not None:
         covariance = covariance_interval(fit, points.trunk)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ from scipy.special import ndtri, stdtrit
 from scalinglaws.laws.fit import Fit, Solution, solve
 from scalinglaws.laws.forms import Array
 from scalinglaws.laws.select import Points
+from scalinglaws.spec import round_float
 
 FEW_TRUNKS = 20
 FEWEST_TRUNKS = 3
@@ -19,6 +21,8 @@ STEEPEST = 3.0
 SMALLEST_SHARE = 1e-6
 # A resample of few points lies in a long flat valley, where steps are many and cheap.
 ITERATIONS = 1000
+# Resamples that go to fit.json, for what is derived from several laws.
+KEPT = 200
 # Resamples are drawn and solved so many at once that a number a point each bounds the memory.
 BLOCK = 1 << 22
 
@@ -101,6 +105,11 @@ def interval(estimate: float, resamples: Array, log: bool, n_trunks: int) -> dic
         with np.errstate(over="ignore"):
             low, high, error = np.exp(low), np.exp(high), estimate * error
     return {"estimate": float(estimate), "stderr": float(error), "ci_low": float(low), "ci_high": float(high)}
+
+
+def kept(names: Iterable[str], natural: Array) -> dict[str, list[float]]:
+    """The first KEPT resamples of ``natural`` (B, P), by parameter: one place in all lists is one resample."""
+    return {name: [round_float(value) for value in column] for name, column in zip(names, natural[:KEPT].T, strict=True)}
 
 
 def r2(fit: Fit) -> float:
