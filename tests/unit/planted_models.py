@@ -57,7 +57,9 @@ def shapes(seeds: int = 2) -> list[tuple[RunSpec, float]]:
     found = [spec(2, width, d_ff=d_ff, n_heads=width // 4 if width == 44 else width // 8) for width, d_ff in wide]
     found += [spec(n_layer, width) for n_layer, width in ((1, 45), (2, 32), (3, 26), (8, 16), (12, 13), (32, 8))]
     found += [spec(2, 32, n_heads=heads) for heads in (1, 2, 8, 16)]
-    return [(dataclasses.replace(one, seed=seed), shape_excess(one)) for one in found for seed in range(seeds)]
+    large = [spec(n_layer, width) for n_layer, width in ((2, 64), (8, 32), (32, 16))]
+    both = [(one, seed) for one in found for seed in range(seeds)] + [(one, 0) for one in large]
+    return [(dataclasses.replace(one, seed=seed), shape_excess(one)) for one, seed in both]
 
 
 def shape_excess(run: RunSpec) -> float:
@@ -73,7 +75,7 @@ def depths() -> list[tuple[RunSpec, float]]:
 
 def sizes() -> list[tuple[RunSpec, float]]:
     found = [spec(2, width, tokens=tokens) for width in (8, 16, 32, 48, 64) for tokens in (500_000, 1_000_000, 2_000_000)]
-    return [(run, shape_excess(run) if run.d_model == 32 and run.tokens == 2_000_000 else 0.0) for run in found]
+    return [(run, shape_excess(run) if run.d_model in (32, 64) and run.tokens == 2_000_000 else 0.0) for run in found]
 
 
 def lstms() -> list[tuple[RunSpec, float]]:

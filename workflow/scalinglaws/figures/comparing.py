@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ from matplotlib.axes import Axes
 from scipy.stats import chi2, t
 
 from scalinglaws.figures import fitted
-from scalinglaws.figures.groups import FIELDS, comparison
+from scalinglaws.figures.groups import FIELDS, comparison, sized
 from scalinglaws.kinds import SAME_SIZE, SHAPE
 from scalinglaws.spec import short
 
@@ -41,8 +42,13 @@ class Line:
 
     @property
     def interval(self) -> str:
-        """ "0.0621 [0.0550, 0.0690]", for legends."""
-        return f"{self.slope:.3g} [{self.low:.3g}, {self.high:.3g}]"
+        """ "0.98 [0.95, 1.01]", for legends."""
+        return minus(f"{self.slope:.2f} [{self.low:.2f}, {self.high:.2f}]")
+
+
+def minus(text: str) -> str:
+    """Numbers with a true minus; a hyphen in a name is kept."""
+    return re.sub(r"(?<![\w-])-(?=[\d.])", "−", text)
 
 
 def line(x: np.ndarray, y: np.ndarray) -> Line | None:
@@ -76,7 +82,7 @@ def exponent(found: Line | None) -> str:
     """ "0.062 [0.055, 0.069]": minus the slope of ``power``; says so where it is not resolved."""
     if found is None:
         return "no exponent (under 3 sizes)"
-    text = f"{-found.slope:.3f} [{-found.high:.3f}, {-found.low:.3f}]"
+    text = minus(f"{-found.slope:.3f} [{-found.high:.3f}, {-found.low:.3f}]")
     return text if found.low * found.high > 0 else f"{text}, not resolved"
 
 
@@ -91,6 +97,11 @@ def excess(reference: polars.DataFrame, x: str, data: polars.DataFrame) -> np.nd
         return np.full(len(at), np.nan)
     expected = np.interp(at, known, table["loss"].to_numpy(), left=np.nan, right=np.nan)
     return 100 * np.expm1(np.log(data["loss"].to_numpy()) - expected)
+
+
+def all_data() -> polars.Expr:
+    """Whether a run ended at a budget and saw all the data."""
+    return (polars.col("stop").fill_null("budget") == "budget") & ~polars.col("dataset_limited").fill_null(False)
 
 
 def biggest(groups: Sequence[polars.DataFrame]) -> polars.DataFrame | None:
@@ -122,6 +133,18 @@ def proportions(data: polars.DataFrame) -> polars.DataFrame:
 
 
 def usual(data: polars.DataFrame) -> polars.DataFrame:
+    """``usual_shares`` with one depth a size (N within 2 %): that nearest to the depth that most sizes have."""
+    table = usual_shares(data)
+    if table.is_empty():
+        return table
+    table = sized(table)
+    depths = table.group_by("n_layer").agg(count=polars.col("size").n_unique())
+    common = float(depths.sort("count", "n_layer", descending=[True, False])["n_layer"][0])
+    away = (polars.col("n_layer") / common).log().abs().round(6)
+    return table.filter(away == away.min().over("size")).drop("size")
+
+
+def usual_shares(data: polars.DataFrame) -> polars.DataFrame:
     """Models of the commonest d_ff/d_model and d_attn/d_model, of those of one depth and width the one of usual head width."""
     table = proportions(data)
     shares = ["feed_forward", "attention"]
@@ -139,19 +162,30 @@ def usual_heads(data: polars.DataFrame, by: list[str]) -> polars.DataFrame:
 
 
 def seed_spread(runs: polars.DataFrame) -> polars.DataFrame:
-    """A row for each group of runs that differ in their seed alone, sorted by size and budget.
+    """A row for each size (N within 2 %) and budget that has runs that differ in their seed alone, sorted.
 
-    Columns n_params, tokens, seeds, loss (mean), sd (nats), low and high (its 95 % interval, chi squared), loss_stderr.
+    Columns n_params, tokens, groups, runs, freedom (runs less groups), loss (mean), sd (nats; within the groups, all of the
+    row together), low and high (its 95 % interval, chi squared), loss_stderr (mean).
     """
-    rows = []
-    for group in comparison(runs, "seed"):
-        low, high = sd_interval(float(group["loss"].std()), len(group) - 1)  # type: ignore[arg-type]
-        stderr = group["loss_stderr"].mean()
-        row = {"n_params": group["n_params"][0], "tokens": group["tokens"][0], "seeds": len(group), "loss": group["loss"].mean()}
-        rows.append(row | {"sd": group["loss"].std(), "low": low, "high": high, "loss_stderr": stderr})
-    kinds: dict[str, Any] = dict.fromkeys(("n_params", "tokens", "seeds"), polars.Int64)
+    kinds: dict[str, Any] = dict.fromkeys(("n_params", "tokens", "groups", "runs", "freedom"), polars.Int64)
     kinds |= dict.fromkeys(("loss", "sd", "low", "high", "loss_stderr"), polars.Float64)
-    return polars.DataFrame(rows, schema=kinds).sort("n_params", "tokens", "loss")
+    groups = comparison(runs, "seed")
+    if not groups:
+        return polars.DataFrame(schema=kinds)
+    marked = [
+        group.with_columns(group=polars.lit(place), away=polars.col("loss") - polars.col("loss").mean())
+        for place, group in enumerate(groups)
+    ]
+    rows = []
+    for part in sized(polars.concat(marked)).partition_by("size", "tokens", maintain_order=True):
+        count = part["group"].n_unique()
+        freedom = len(part) - count
+        sd = float(np.sqrt((part["away"] ** 2).sum() / freedom))
+        low, high = sd_interval(sd, freedom)
+        row = {"n_params": part["n_params"][0], "tokens": part["tokens"][0], "groups": count, "runs": len(part)}
+        row |= {"freedom": freedom, "loss": part["loss"].mean(), "loss_stderr": part["loss_stderr"].mean()}
+        rows.append(row | {"sd": sd, "low": low, "high": high})
+    return polars.DataFrame(rows, schema=kinds).sort("n_params", "tokens")
 
 
 def sd_interval(sd: float, freedom: int) -> tuple[float, float]:
@@ -161,10 +195,10 @@ def sd_interval(sd: float, freedom: int) -> tuple[float, float]:
 
 def pooled(spread: polars.DataFrame) -> tuple[float, int] | None:
     """(sd between seeds as a share of the loss, degrees of freedom) of all groups of ``seed_spread`` together."""
-    freedom = int((spread["seeds"] - 1).sum())
+    freedom = int(spread["freedom"].sum())
     if not freedom:
         return None
-    square = float(((spread["seeds"] - 1) * (spread["sd"] / spread["loss"]) ** 2).sum())
+    square = float((spread["freedom"] * (spread["sd"] / spread["loss"]) ** 2).sum())
     return float(np.sqrt(square / freedom)), freedom
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import polars
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scalinglaws.figures import comparing, fitted, style
-from scalinglaws.figures.groups import same_size
+from scalinglaws.figures.groups import one_rate, same_size
 from scalinglaws.figures.registry import FIGURES
 
 REQUIRES = FIGURES["fig05_shape"].requires
 
+SERIES = 3  # most sizes a panel
+WIDTH = 40  # characters of a line below a panel
 # Of each panel: the ratio, its axis, and what its models must agree in.
 RATIOS = (
     ("feed_forward", "Feed-forward ratio d_ff / d_model", ("n_layer", "attention")),
@@ -22,27 +23,34 @@ RATIOS = (
 
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Figure:
-    """Each panel: for each size the series of models in which that ratio varies and most others do not, in percent
-    against its best model; the band is what two runs of a model differ by.
+    """Each panel: of the sizes with the longest series the models in which that ratio varies and most others do not, in
+    percent above the best of their series; the band is what two runs of a model differ by.
     """
-    figure, axes = style.panels(style.PAGE, 3.3, 3)
-    runs = tables["runs"]
-    every = [series(runs, ratio, fixed) for ratio, _, fixed in RATIOS]
+    figure, axes = style.panels(style.PAGE, 3.4, 3)
+    every = [series(tables["runs"], ratio, fixed) for ratio, _, fixed in RATIOS]
     scale = style.Scale([int(one["n_params"][0]) for panel in every for one in panel], "N (non-embedding parameters)")
     for axis, panel, (ratio, label, _) in zip(axes, every, RATIOS, strict=True):
-        notes = []
-        for one in panel:
-            colour, (half, source) = scale(int(one["n_params"][0])), band(runs, one)
-            change = one["change"].to_numpy()
-            axis.axhspan(-half, half, color=colour, alpha=0.12, linewidth=0)
-            axis.plot(one[ratio], change, "o-", color=colour, linewidth=0.8, label=comparing.described(one))
-            notes += [f"N {comparing.span(one, 'n_params')}: {verdict(one[ratio].to_numpy(), change, half)}", source]
-        _axis(axis, panel, ratio, label)
-        if panel:
-            style.legend_below(axis, [*dict.fromkeys(notes)], width=44)
-    axes[0].set_ylabel("Loss above the best of the size (%)")
-    scale.bar(figure, axes)
+        comparing.log2_axis(axis, np.concatenate([one[ratio].to_numpy() for one in panel]) if panel else np.array([]), label)
+        if not panel:
+            style.sentence(axis, "not resolved: no size (N within 2 %) has three models that differ in this ratio alone")
+            continue
+        bands = [band(tables["runs"], one) for one in panel]
+        half, source = max(bands)
+        axis.axhspan(-half, half, color="0.5", alpha=0.15, linewidth=0)
+        for one, (own, _) in zip(panel, bands, strict=True):
+            told = verdict(one[ratio].to_numpy(), one["change"].to_numpy(), own)
+            axis.plot(one[ratio], one["change"], "o-", color=scale(int(one["n_params"][0])), linewidth=0.8)
+            axis.plot([], [], "o-", color=scale(int(one["n_params"][0])), label=style.plain(f"{_name(one)}: {told}", WIDTH))
+        style.legend_below(axis, [source], width=WIDTH)
+    axes[0].set_ylabel("Loss above the best of the series (%)")
+    low, high = min(axis.get_ylim()[0] for axis in axes if axis.lines), max(axis.get_ylim()[1] for axis in axes if axis.lines)
+    for axis in axes:
+        axis.set_ylim(low, high)
     return figure
+
+
+def _name(one: polars.DataFrame) -> str:
+    return f"N {comparing.span(one, 'n_params')}, {comparing.span(one, 'tokens')} tokens"
 
 
 def series(runs: polars.DataFrame, ratio: str, fixed: tuple[str, ...]) -> list[polars.DataFrame]:
@@ -51,17 +59,18 @@ def series(runs: polars.DataFrame, ratio: str, fixed: tuple[str, ...]) -> list[p
     Where N fixed lets the head width differ it is kept as near as possible to the usual one.
     """
     best: dict[float, polars.DataFrame] = {}
-    for group in same_size(runs.filter(~polars.col("dataset_limited").fill_null(False)), 2, ("seed",)):
+    for group in same_size(one_rate(runs).filter(comparing.all_data()), 3, ("seed",)):
         table = comparing.proportions(comparing.over_seeds(group))
         for part in table.partition_by(fixed, maintain_order=True):
             one = part if ratio == "head_width" else comparing.usual_heads(part, [ratio])
             one = one.unique(ratio, keep="first", maintain_order=True).sort(ratio)
             size = float(group["n_params"].min())  # type: ignore[arg-type]
             known = best.get(size)
-            if len(one) > 1 and (known is None or _rank(one) > _rank(known)):
+            if len(one) > 2 and (known is None or _rank(one) > _rank(known)):
                 best[size] = one
     change = 100 * (polars.col("loss") / polars.col("loss").min() - 1)
-    return [best[size].with_columns(change=change) for size in sorted(best)]
+    longest = sorted(best, key=lambda size: _rank(best[size]), reverse=True)[:SERIES]
+    return [best[size].with_columns(change=change) for size in sorted(longest)]
 
 
 def _rank(one: polars.DataFrame) -> tuple[int, int, int]:
@@ -73,7 +82,7 @@ def band(runs: polars.DataFrame, one: polars.DataFrame) -> tuple[float, str]:
     known = comparing.noise(runs, float(one["n_params"].median()))  # type: ignore[arg-type]
     if known is None:
         stderr = float((one["loss_stderr"] / one["loss"]).mean() or 0.0)  # type: ignore[arg-type, operator]
-        return 100 * style.Z95 * stderr, "band: ±1.96 standard errors of the test loss (no run has a second seed)"
+        return 100 * style.Z95 * stderr, "band: ±1.96 standard errors of the test loss (no second seeds)"
     half = 100 * style.Z95 * known[0] * float(np.sqrt(2 / float(one["seeds"].mean())))  # type: ignore[arg-type]
     return half, "band: 95 % of differences between seeds"
 
@@ -82,11 +91,5 @@ def verdict(ratio: np.ndarray, change: np.ndarray, half: float) -> str:
     """What a series says: where its best model lies and what the worst loses, or that it tells nothing."""
     where = f"from {ratio.min():.3g} to {ratio.max():.3g}"
     if change.max() <= half:
-        return f"not resolved: {where} the loss changes by {change.max():.1f} %, within the band"
-    return f"best at {ratio[change.argmin()]:.3g}, at most {change.max():.1f} % lost {where}"
-
-
-def _axis(axis: Axes, panel: list[polars.DataFrame], ratio: str, label: str) -> None:
-    comparing.log2_axis(axis, np.concatenate([one[ratio].to_numpy() for one in panel]) if panel else np.array([]), label)
-    if not panel:
-        style.sentence(axis, "not resolved: no size (N within 2 %) has two models that differ in this ratio alone")
+        return f"not resolved: {change.max():.1f} % {where}, within the band"
+    return f"best at {ratio[change.argmin()]:.3g}; {change.max():.1f} % lost at most {where}"

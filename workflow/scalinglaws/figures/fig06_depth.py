@@ -7,7 +7,7 @@ import polars
 from matplotlib.figure import Figure
 
 from scalinglaws.figures import comparing, fitted, style
-from scalinglaws.figures.groups import alike
+from scalinglaws.figures.groups import alike, one_rate
 from scalinglaws.figures.registry import FIGURES
 from scalinglaws.kinds import SHAPE
 
@@ -22,7 +22,8 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
     scale = style.Scale([*data["n_layer"]], "n_layer", "plasma")
     for axis, (column, label) in zip(axes, PANELS, strict=True):
         for (n_layer,), line in data.group_by("n_layer", maintain_order=True):
-            comparing.loss_points(axis, line, column, scale(float(n_layer)), "o", f"{n_layer} layer{'s' * (n_layer > 1)}")
+            label = f"{n_layer} layer{'s' * (n_layer > 1)}" if column == "n_params_total" else None
+            comparing.loss_points(axis, line, column, scale(float(n_layer)), "o", label)
         style.loss_axis(axis, fitted.reach(data))
         style.log_axis(axis, data[column].to_numpy(), label)
         if data.is_empty():
@@ -36,11 +37,10 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
 
 def depths(runs: polars.DataFrame) -> polars.DataFrame:
     """The largest group of Transformers that differ in depth and width, of depths with two sizes at least, over seeds."""
-    whole = ~polars.col("dataset_limited").fill_null(False)
-    table = runs.filter((polars.col("stop") == "budget") & (polars.col("architecture") == "transformer") & whole)
+    table = one_rate(runs).filter(comparing.all_data() & (polars.col("architecture") == "transformer"))
     found = []
     for group in alike(table, "d_model", (*SHAPE, "learning_rate", "seed")):
-        models = comparing.usual(comparing.over_seeds(group))
+        models = comparing.usual_shares(comparing.over_seeds(group))
         models = models.filter(polars.col("n_params").n_unique().over("n_layer") > 1)
         if models["n_layer"].n_unique() > 1:
             found.append(models)

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scalinglaws.figures import comparing, fitted, style
-from scalinglaws.figures.groups import alike
+from scalinglaws.figures.groups import alike, one_rate
 from scalinglaws.figures.registry import FIGURES
 
 REQUIRES = FIGURES["fig07_lstm"].requires
@@ -32,15 +32,15 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
     if data.is_empty():
         style.sentence(left, "not resolved: no LSTM ended at a budget")
     else:
-        style.legend_below(left, [at_equal_size(standard, lstm), comparing.described(data), *comparing.lost(tables["runs"])])
+        notes = [at_equal_size(standard, lstm), comparing.described(data), *comparing.lost(tables["runs"])]
+        style.legend_below(left, notes, width=62)
     _positions(right, pairs(standard, lstm), tables)
     return figure
 
 
 def compared(runs: polars.DataFrame) -> polars.DataFrame:
     """LSTMs and usual Transformers trained alike, averaged over seeds: of several such groups that with most LSTMs."""
-    whole = ~polars.col("dataset_limited").fill_null(False)
-    table = runs.filter((polars.col("stop") == "budget") & polars.col("architecture").is_in(["transformer", "lstm"]) & whole)
+    table = one_rate(runs).filter(comparing.all_data() & polars.col("architecture").is_in(["transformer", "lstm"]))
     groups = [comparing.over_seeds(group) for group in alike(table, "architecture", comparing.SIZES, 1)]
     groups = [group for group in groups if "lstm" in group["architecture"]]
     if not groups:
@@ -58,7 +58,7 @@ def at_equal_size(standard: polars.DataFrame, lstm: polars.DataFrame) -> str:
     above = above[np.isfinite(above)]
     if not len(above):
         return "not resolved: no LSTM lies in the Transformers' range of N"
-    return f"LSTMs against Transformers of equal N: {above.min():+.1f} % to {above.max():+.1f} %"
+    return comparing.minus(f"LSTMs against Transformers of equal N: {above.min():+.1f} % to {above.max():+.1f} %")
 
 
 def pairs(standard: polars.DataFrame, lstm: polars.DataFrame) -> list[tuple[dict, dict]]:
@@ -89,7 +89,7 @@ def gap(first: polars.DataFrame, second: polars.DataFrame) -> str | None:
         return None
     away = both["loss_lstm"] - both["loss"]
     last = away.filter(both["place"] > both["place"].max() / 2).mean()  # type: ignore[operator]
-    return f"LSTM less Transformer: {away[0]:+.2f} nats at position 1, {last:+.2f} in the last octave"
+    return comparing.minus(f"LSTM less Transformer: {away[0]:+.2f} nats at position 1, {last:+.2f} in the last octave")
 
 
 def _positions(axis: Axes, found: list[tuple[dict, dict]], tables: dict[str, polars.DataFrame]) -> None:

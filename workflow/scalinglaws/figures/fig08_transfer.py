@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scalinglaws.figures import comparing, fitted, style
-from scalinglaws.figures.groups import alike
+from scalinglaws.figures.groups import alike, one_rate
 from scalinglaws.figures.registry import FIGURES
 from scalinglaws.figures.texts import beside_own, in_unit, measured, texts_over_seeds
 
@@ -41,8 +41,8 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
 def transferred(runs: polars.DataFrame, evals: polars.DataFrame) -> polars.DataFrame:
     """Rows of ``measured`` for the largest group of runs that differ in size, budget and seed alone."""
     known = measured(runs, evals)["id"].unique().to_list()
-    table = runs.filter((polars.col("stop") == "budget") & polars.col("id").is_in(known))
-    group = comparing.biggest(alike(table, "d_model", (*comparing.SIZES, "tokens"), 1))
+    table = one_rate(runs).filter(comparing.all_data() & polars.col("id").is_in(known))
+    group = comparing.biggest([comparing.usual(group) for group in alike(table, "d_model", (*comparing.SIZES, "tokens"), 1)])
     return measured(runs.clear() if group is None else group, evals)
 
 
@@ -96,4 +96,4 @@ def tie(ends: polars.DataFrame) -> str:
     """The slope of the loss on other text over that on the own, and how far it lies above it on average."""
     above = float((ends["loss"] - ends["inside"]).mean())  # type: ignore[arg-type]
     found = comparing.line(ends["inside"].to_numpy(), ends["loss"].to_numpy())
-    return f"{above:+.2f} nats, slope {found.interval if found else 'not resolved (under 3 losses)'}"
+    return comparing.minus(f"{above:+.2f} nats, slope {found.interval if found else 'not resolved (under 3 losses)'}")

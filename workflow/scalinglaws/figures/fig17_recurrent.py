@@ -7,7 +7,7 @@ import polars
 from matplotlib.figure import Figure
 
 from scalinglaws.figures import comparing, fitted, style
-from scalinglaws.figures.groups import alike
+from scalinglaws.figures.groups import alike, one_rate
 from scalinglaws.figures.registry import FIGURES
 
 REQUIRES = FIGURES["fig17_recurrent"].requires
@@ -41,8 +41,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
 
 def compared(runs: polars.DataFrame) -> tuple[polars.DataFrame, polars.DataFrame]:
     """(standard, recurrent) Transformers trained alike, over seeds: of several groups that with most recurrent ones."""
-    whole = ~polars.col("dataset_limited").fill_null(False)
-    table = runs.filter((polars.col("stop") == "budget") & polars.col("architecture").is_in(["transformer", "recurrent"]) & whole)
+    table = one_rate(runs).filter(comparing.all_data() & polars.col("architecture").is_in(["transformer", "recurrent"]))
     follow = (*comparing.SIZES, "n_repeats", "sharing")
     groups = [comparing.over_seeds(group) for group in alike(table, "architecture", follow, 1)]
     groups = [group for group in groups if "recurrent" in group["architecture"]]
@@ -68,4 +67,4 @@ def beside(standard: polars.DataFrame, column: str, form: polars.DataFrame) -> s
     above = above[np.isfinite(above)]
     if not len(above):
         return "not resolved (outside the standard range)"
-    return f"{above.mean():+.1f} % ({len(above)} model{'s' * (len(above) > 1)})"
+    return comparing.minus(f"{above.mean():+.1f} % ({len(above)} model{'s' * (len(above) > 1)})")

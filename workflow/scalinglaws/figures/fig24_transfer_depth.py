@@ -7,7 +7,7 @@ import polars
 from matplotlib.figure import Figure
 
 from scalinglaws.figures import comparing, fitted, style
-from scalinglaws.figures.groups import same_size
+from scalinglaws.figures.groups import one_rate, same_size
 from scalinglaws.figures.registry import FIGURES
 from scalinglaws.figures.texts import measured, texts_over_seeds
 
@@ -37,7 +37,7 @@ def depths(runs: polars.DataFrame, evals: polars.DataFrame) -> polars.DataFrame:
     """Losses by text of models of one size that agree in proportions, over seeds: of all sizes that with most depths."""
     found = []
     known = measured(runs, evals)["id"].unique().to_list()
-    seen = runs.filter(polars.col("id").is_in(known) & ~polars.col("dataset_limited").fill_null(False))
+    seen = one_rate(runs).filter(comparing.all_data() & polars.col("id").is_in(known))
     for group in same_size(seen, 2, ("seed",)):
         for part in comparing.proportions(group).partition_by("feed_forward", "attention", maintain_order=True):
             models = comparing.usual_heads(part, ["n_layer"]).unique(["n_layer", "seed"], keep="first", maintain_order=True)
@@ -53,5 +53,5 @@ def per_doubling(line: polars.DataFrame) -> str:
     if found is None:
         return "not resolved (under 3 depths)"
     change, low, high = (float(100 * np.expm1(slope * np.log(2))) for slope in (found.slope, found.low, found.high))
-    text = f"{change:+.2f} % [{low:+.2f}, {high:+.2f}]"
+    text = comparing.minus(f"{change:+.2f} % [{low:+.2f}, {high:+.2f}]")
     return text if low * high > 0 else f"{text}, not resolved"

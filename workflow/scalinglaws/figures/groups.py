@@ -32,6 +32,31 @@ def comparison(runs: polars.DataFrame, kind: str) -> list[polars.DataFrame]:
     return alike(runs.filter(polars.col("stop").fill_null("budget") == "budget"), key, follow, fewest)
 
 
+def sized(data: polars.DataFrame) -> polars.DataFrame:
+    """Sorted by N, with the column ``size``: it begins where N grows by more than 2 % over the first of the last one."""
+    data = data.sort("n_params", "id")
+    starts, label = 0.0, []
+    for value in data["n_params"]:
+        starts = float(value) if value > SAME_SIZE * starts else starts
+        label.append(starts)
+    return data.with_columns(size=polars.Series(label, dtype=polars.Float64))
+
+
+def one_rate(runs: polars.DataFrame) -> polars.DataFrame:
+    """Finished runs, of those that differ in their learning rate alone the one at the rate that the model mostly has.
+
+    So the points of a sweep of rates stay out of comparisons of models. Of rates as common the one of the lowest loss.
+    """
+    model = ["architecture", *SHAPE, "n_repeats", "sharing", "optimizer"]
+    limited = polars.when(polars.col("dataset_limited")).then(polars.col("dataset_tokens"))
+    table = finished(runs).with_columns(limited=limited, times=polars.len().over([*model, "learning_rate"]))
+    same = [name for name in FIELDS if name != "learning_rate"]
+    table = table.sort("times", "loss", "id", descending=[True, False, False]).unique(
+        [*same, "limited"], keep="first", maintain_order=True
+    )
+    return table.drop("limited", "times").sort("n_params", "tokens", "id")
+
+
 def same_size(runs: polars.DataFrame, fewest: int = 3, follow: tuple[str, ...] = ()) -> list[polars.DataFrame]:
     """Transformers of one N (within 2 %) that differ in shape alone, at least ``fewest`` in a group, sorted by n_layer.
 
@@ -40,13 +65,7 @@ def same_size(runs: polars.DataFrame, fewest: int = 3, follow: tuple[str, ...] =
     table = runs.filter((polars.col("stop") == "budget") & (polars.col("architecture") == "transformer"))
     out = []
     for group in alike(table, "d_model", (*SHAPE, "learning_rate", *follow), 1):
-        group = group.sort("n_params", "id")
-        # A size begins where N grows by more than 2 % over the first of the last one.
-        starts, label = float(group["n_params"][0]), []
-        for value in group["n_params"]:
-            starts = float(value) if value > SAME_SIZE * starts else starts
-            label.append(starts)
-        sizes = group.with_columns(size=polars.Series(label)).partition_by("size", maintain_order=True)
+        sizes = sized(group).partition_by("size", maintain_order=True)
         out += [size.drop("size").sort("n_layer", "d_model", "d_ff", "n_heads") for size in sizes if len(size) >= fewest]
     return out
 

@@ -95,8 +95,9 @@ FIGURES = (
         ("runs",),
         (),
         "Runs that differ in their seed alone (weights and order of data). **a** Final losses less the mean of their group. "
-        "**b** Standard deviation of each group with its 95 % interval (chi squared), beside the mean standard error of the "
-        "test loss. Runs share the test text, so the seeds' noise is that of a comparison of two runs, and the test loss's that "
-        "of a comparison with other text. The paper found that seeds move the final loss by about 0.02.",
+        "**b** Standard deviation within the groups of one N (within 2 %) and budget together, with its 95 % interval (chi "
+        "squared), beside the mean standard error of the test loss. Runs share the test text, so the seeds' noise is that of a "
+        "comparison of two runs, and the test loss's that of a comparison with other text. The paper found that seeds move the "
+        "final loss by about 0.02.",
     ),
 )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import polars
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scalinglaws.figures import comparing, fitted, style
-from scalinglaws.figures.groups import alike
+from scalinglaws.figures.groups import alike, one_rate
 from scalinglaws.figures.registry import FIGURES
 from scalinglaws.figures.texts import measured, own_name, texts_over_seeds
 
@@ -31,15 +32,14 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
     if text is None:
         style.sentence(right, "not resolved: no text was measured by models of two corpora")
     else:
-        notes = ["percent: above the lowest corpus at the sizes that both have"]
-        style.legend_below(right, [*notes, *(f"{name}: {found}" for name, found in above_best(common, order).items())], width=62)
+        style.legend_below(right, above_best(common), width=62)
     right.set_title("b", loc="left", fontweight="bold")
     return figure
 
 
 def compared(runs: polars.DataFrame) -> polars.DataFrame:
     """Runs of models that were trained on several corpora alike: of several budgets that with most runs."""
-    table = runs.filter((polars.col("stop") == "budget") & (polars.col("architecture") == "transformer"))
+    table = one_rate(runs).filter(comparing.all_data() & (polars.col("architecture") == "transformer"))
     groups = []
     for group in alike(table, "corpus", comparing.SIZES):
         models = comparing.usual(group).select(group.columns)
@@ -84,14 +84,14 @@ def _panel(axis: Axes, data: polars.DataFrame, order: dict[str, tuple[str, str, 
     style.log_axis(axis, data["n_params"].to_numpy(), "N (non-embedding parameters)")
 
 
-def above_best(common: polars.DataFrame, order: dict[str, tuple[str, str, str]]) -> dict[str, str]:
-    """How far the losses of models of each corpus lie above those of the best corpus at the same size."""
+def above_best(common: polars.DataFrame) -> list[str]:
+    """How far the losses of models of each corpus lie above those of the best corpus, interpolated to the same N."""
     means = common.group_by("own").agg(polars.col("loss").log().mean()).sort("loss", "own")
-    best = common.filter(polars.col("own") == means["own"][0])
-    out = {}
-    for corpus in order:
-        mine = common.filter((polars.col("own") == corpus) & polars.col("n_params").is_in(best["n_params"].to_list()))
-        if corpus != means["own"][0] and len(mine):
-            above = comparing.excess(best, "n_params", mine)
-            out[corpus] = f"{above.min():+.1f} to {above.max():+.1f} %"
+    best = means["own"][0]
+    out = []
+    for corpus in means["own"][1:]:
+        above = comparing.excess(common.filter(polars.col("own") == best), "n_params", common.filter(polars.col("own") == corpus))
+        above = above[np.isfinite(above)]
+        if len(above):
+            out.append(comparing.minus(f"{corpus} lies {above.min():+.1f} to {above.max():+.1f} % from {best} at equal N"))
     return out

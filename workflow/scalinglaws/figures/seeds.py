@@ -13,11 +13,12 @@ from scalinglaws.figures.registry import FIGURES
 
 REQUIRES = FIGURES["seeds"].requires
 PUBLISHED = 0.02  # nats, Kaplan et al. 2020, section 4.4
+NATS = "Standard deviation (nats)"
 NOTHING = "not resolved: no model was trained with two seeds"
 
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Figure:
-    """Left: each run's distance from its group's mean. Right: the groups' standard deviations beside the test text's error."""
+    """Left: each run's distance from its group's mean. Right: standard deviations by size beside the test text's error."""
     figure, (left, right) = style.panels(style.PAGE, 3.3, 2)
     groups, spread = comparison(tables["runs"], "seed"), comparing.seed_spread(tables["runs"])
     scale = style.Scale([*spread["tokens"]], "tokens processed", "plasma")
@@ -32,7 +33,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
         if spread.is_empty():
             style.sentence(axis, NOTHING)
     if len(spread):
-        runs = f"{int(spread['seeds'].sum())} runs in {len(spread)} groups that differ in the seed alone"
+        runs = f"{int(spread['runs'].sum())} runs in {int(spread['groups'].sum())} groups that differ in the seed alone"
         style.legend_below(left, [runs, *comparing.lost(tables["runs"])], width=62)
         style.legend_below(right, [summary(spread)], width=62)
     scale.bar(figure, [left, right])
@@ -40,9 +41,8 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
 
 
 def _spread(axis: Axes, spread: polars.DataFrame, scale: style.Scale) -> None:
-    axis.set_yscale("log")
-    axis.set_ylabel("Standard deviation (nats)")
     if spread.is_empty():
+        axis.set_ylabel(NATS)
         return
     for row in spread.iter_rows(named=True):
         sides = [[row["sd"] - row["low"]], [row["high"] - row["sd"]]]
@@ -52,9 +52,7 @@ def _spread(axis: Axes, spread: polars.DataFrame, scale: style.Scale) -> None:
     axis.errorbar([], [], yerr=[], fmt="o", color="0.3", elinewidth=0.8, label="between seeds, with its 95 % interval")
     axis.plot(known["n_params"], known["loss_stderr"], "_", color="0.3", markersize=9, label="standard error of the test loss")
     axis.axhline(PUBLISHED, color=style.GUIDE, linewidth=0.7, label="between seeds, published in 2020: about 0.02")
-    values = np.array([*spread["low"], *spread["high"], *known["loss_stderr"], PUBLISHED])
-    values = values[values > 0]
-    axis.set_ylim(values.min() / 1.2, values.max() * 1.2)
+    style.loss_axis(axis, [*spread["low"], *spread["high"], *known["loss_stderr"], PUBLISHED], NATS)
 
 
 def summary(spread: polars.DataFrame) -> str:
