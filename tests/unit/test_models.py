@@ -4,11 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +21,7 @@ from scalinglaws.models.flat import Model
 from scalinglaws.models.lstm import LSTM
 from scalinglaws.models.transformer import Transformer
 from scalinglaws.models.universal import layer_order
-from scalinglaws.spec import RunSpec
-from scalinglaws.train import train
+from scalinglaws.train import Trainer, train
 from unit.small_runs import N_VOCAB, small_spec, write_tokens
 
 TOKENS = torch.randint(N_VOCAB, (3, 16), generator=torch.Generator().manual_seed(0))
@@ -38,13 +32,6 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "cycle": {"architecture": "recurrent", "n_layer": 2, "n_repeats": 3},
     "sequence": {"architecture": "recurrent", "n_layer": 2, "n_repeats": 2, "sharing": "sequence"},
 }
-STAGE = """
-import sys
-from pathlib import Path
-from scalinglaws.spec import read_spec
-from scalinglaws.train import train
-train(read_spec(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), device="cpu", checkpoint_seconds=0.0)
-"""
 
 
 def make(name: str, **changes: Any) -> Model:
@@ -240,26 +227,25 @@ def token_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tokens(tmp_path_factory.mktemp("tokens"))
 
 
-def killed_training(spec: RunSpec, tokens: Path, out: Path) -> None:
-    """Train in a process of its own and kill it once it has written a checkpoint."""
-    out.mkdir()
-    (out / "spec.json").write_text(spec.canonical)
-    command = [sys.executable, "-c", STAGE, str(out / "spec.json"), str(tokens), str(out)]
-    process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
-    while process.poll() is None and not list(out.glob("checkpoint-*.safetensors")):
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-
-
 @pytest.mark.parametrize("name", ["lstm", "cycle", "sequence"])
-def test_training_learns_and_resumes_after_a_kill(name: str, token_folder: Path, tmp_path: Path) -> None:
+def test_training_learns_and_resumes_after_a_kill(
+    name: str, token_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     spec = small_spec(**ARCHITECTURES[name], tokens=64 * 40, learning_rate=0.02)
     train(spec, token_folder, tmp_path / "whole", device="cpu")
     metrics = json.loads((tmp_path / "whole" / "metrics.json").read_text())
     assert metrics["status"] == "ok" and metrics["loss"] < math.log(N_VOCAB) - 0.1
     assert metrics["flops_6nd"] == 6 * spec.n_params * spec.n_repeats * spec.tokens
-    killed_training(spec, token_folder, tmp_path / "killed")
+    update = Trainer.update
+
+    def killed(trainer: Trainer) -> None:
+        if trainer.step == 17:
+            raise KeyboardInterrupt
+        update(trainer)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Trainer, "update", killed)
+        train(spec, token_folder, tmp_path / "killed", device="cpu", checkpoint_seconds=0.0)
     train(spec, token_folder, tmp_path / "killed", device="cpu")
     for file in ("metrics.json", "curve.jsonl", "model.safetensors"):
         assert (tmp_path / "whole" / file).read_bytes() == (tmp_path / "killed" / file).read_bytes()
