@@ -49,8 +49,9 @@ def loss_at(
 def sized_curves(curves: polars.DataFrame, runs: polars.DataFrame) -> polars.DataFrame:
     """Points of the learning curves of one family of models: those that agree in all but shape, rate, budget and seed.
 
-    After warm-up and, where a trunk has a stable phase, before the decay; of a size the shape that most runs have. The
-    family with the most sizes is taken. Sorted by n_params, trunk and step.
+    Of experiments that laws are fitted to, and without models of one layer, as in the fit of L(N, S). After warm-up and,
+    where a trunk has a stable phase, before the decay; of a size the shape that most runs have. The family with the most
+    sizes is taken. Sorted by n_params, trunk and step.
     """
     family = _family(budget_runs(runs))
     rows = curves.filter(polars.col("trunk").is_in(family["trunk"].unique().to_list()) & polars.col("loss_test").is_not_null())
@@ -63,7 +64,8 @@ def sized_curves(curves: polars.DataFrame, runs: polars.DataFrame) -> polars.Dat
 def _family(runs: polars.DataFrame) -> polars.DataFrame:
     free = ("tokens", "decay", "learning_rate", "seed", "noise_every")
     fixed = [name for name in FIELDS if name not in (*free, *SHAPE)]
-    families = runs.filter(polars.col("architecture") == "transformer").partition_by(fixed, maintain_order=True)
+    chosen = (polars.col("architecture") == "transformer") & polars.col("fitted").fill_null(True) & (polars.col("n_layer") > 1)
+    families = runs.filter(chosen).partition_by(fixed, maintain_order=True)
     if not families:
         return runs.clear()
     family = max(families, key=lambda group: (group["n_params"].n_unique(), len(group)))

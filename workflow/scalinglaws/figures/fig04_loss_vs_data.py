@@ -70,7 +70,8 @@ def _against_steps(axis: Axes, fit: fitted.Fit, data: polars.DataFrame, scale: s
     style.log_axis(axis, data["steps_min"].to_numpy(), r"$S_{min}$ (steps)")
     doubt = fitted.unresolved(fit, "kaplan-ns", by_steps.STEPS)
     if data.is_empty():
-        return style.sentence(axis, doubt or "not resolved: no point of a learning curve entered the fit of L(N, S)")
+        nothing = "not resolved: no point of a learning curve entered the fit of L(N, S)"
+        return style.sentence(axis, *fitted.brief(doubt or nothing))
     count = data["trunk"].n_unique()
     axis.plot([], [], color="0.3", linewidth=0.7, label=f"{count} learning curves after warm-up and before the decay")
     if law:
@@ -79,4 +80,4 @@ def _against_steps(axis: Axes, fit: fitted.Fit, data: polars.DataFrame, scale: s
             beside = "" if (value := fitted.published(fit, name)) is None else f"; published {value:g}"
             lines.append(f"{symbol} = {fitted.with_interval(fit, name)}{beside}")
         axis.plot([], [], "--", color="0.3", linewidth=1.1, label="\n".join(lines))
-    return style.legend_below(axis, [doubt] if doubt else [], width=60)
+    return style.legend_below(axis, fitted.brief(doubt), width=60)

@@ -54,7 +54,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
         if law and b_crit:
             axis.plot([], [], "--", color="0.3", linewidth=0.8, label=r"fit: $(N_c/N)^{\alpha_N} + (S_c/S_{min})^{\alpha_S}$")
         notes = _minima(axis, points) if column == "flops_6nd" else []
-        style.legend_below(axis, [*notes, *([doubt] if doubt and column == "flops_6nd" else [])], width=58)
+        style.legend_below(axis, [*notes, *(fitted.brief(doubt) if column == "flops_6nd" else [])], width=58)
         scale.bar(figure, [axis], counts=column == "step")
     return figure
 

@@ -66,7 +66,7 @@ def _bound(axis: Axes, data: polars.DataFrame, fit: fitted.Fit | None, scale: st
     if shown.is_empty():
         missing = "no size was stopped early both on part of the data and, at a lower loss, on all of it"
         style.log_axis(axis, [], label, counts=False)
-        return style.sentence(axis, f"not resolved: {missing}. {doubt or ''}")
+        return style.sentence(axis, f"not resolved: {missing}. {' '.join(fitted.brief(doubt, 1))}")
     _markers(axis, data, shown, scale)
     x, y = shown["bound"].to_numpy(), shown["best_step"].to_numpy().astype(float)
     stopped = ~shown["ended"].to_numpy()
@@ -77,7 +77,7 @@ def _bound(axis: Axes, data: polars.DataFrame, fit: fitted.Fit | None, scale: st
     style.log_axis(axis, x, label, counts=law is not None)
     style.positive_axis(axis, np.concatenate([y, x * factor]) if law else y, counts=True)
     notes = [f"{int((y < x)[stopped].sum())} of {int(stopped.sum())} runs that stopped lie below the bound"] if law else []
-    return style.legend_below(axis, [*notes, *([doubt] if doubt else [])], width=56)
+    return style.legend_below(axis, [*notes, *fitted.brief(doubt)], width=56)
 
 
 def _label(fit: fitted.Fit | None, law: LossNS | None) -> str:

@@ -33,7 +33,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, object]) -> Figure
 
 def chosen_runs(runs: polars.DataFrame) -> polars.DataFrame:
     """A run a size: transformers that agree in all but shape, rate and seed, at the largest budget that most sizes have."""
-    table = budget_runs(runs).filter(polars.col("architecture") == "transformer")
+    table = budget_runs(runs).filter((polars.col("architecture") == "transformer") & polars.col("fitted").fill_null(True))
     fixed = [name for name in groups.FIELDS if name not in (*SHAPE, "learning_rate", "seed")]
     sets = table.partition_by(fixed, maintain_order=True)
     if not sets:

@@ -46,14 +46,28 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, object]) -> Figure
     if noise is None:
         notes.append("not resolved: how far seeds move these losses; no schedule has two")
     notes += groups.lost(tables["runs"], chosen, (KEY, *FOLLOW))
-    style.legend_below(losses, notes, width=44)
+    style.legend_below(rates, notes, width=34)
+    style.legend_below(losses)
     return figure
 
 
 def one_size(family: polars.DataFrame) -> polars.DataFrame:
     """The runs of the shape with most variants, the largest such."""
     shapes = family.partition_by(SHAPE, maintain_order=True)
-    return max(shapes, key=lambda runs: (len(runs.unique(VARIANT)), runs["n_params"][0]))
+    return max((one_rate(runs) for runs in shapes), key=lambda runs: (len(runs.unique(VARIANT)), runs["n_params"][0]))
+
+
+def one_rate(runs: polars.DataFrame) -> polars.DataFrame:
+    """The runs of each schedule at the peak rate that most schedules have, or at its best where it lacks that one: a sweep of the
+    rate under one schedule is another question.
+    """
+    cell = list(VARIANT[:3])
+    rates = runs.unique(VARIANT).group_by("learning_rate").len().sort("len", "learning_rate", descending=[True, False])
+    table = runs.with_columns(
+        shared=polars.col("learning_rate") == rates["learning_rate"][0], mean=polars.col("loss").mean().over(VARIANT)
+    )
+    best = polars.col("mean") == polars.col("mean").min().over(cell)
+    return table.filter(polars.col("shared") | (~polars.col("shared").any().over(cell) & best)).drop("shared", "mean")
 
 
 def variants(chosen: polars.DataFrame) -> polars.DataFrame:
@@ -138,7 +152,7 @@ def _losses(
             color="0.5",
             alpha=0.15,
             linewidth=0,
-            label=f"± one standard deviation between seeds: {noise:.3f}",
+            label=f"± 1 standard deviation\nof seeds: {noise:.3f}",
         )
     axis.set_yticks(range(len(summary)), names(summary), fontsize=6.5)
     axis.set_ylim(len(summary) - 0.5, -0.5)
@@ -153,17 +167,17 @@ def _sums(axis: Axes, summary: polars.DataFrame, looks: list[dict[str, Any]]) ->
     line = power_law(x, y)
     if line is not None:
         grid = np.geomspace(x.min(), x.max(), 50)
-        axis.plot(grid, line(grid), "--", color=style.GUIDE, linewidth=0.8, label=f"power law, exponent {line.words()}")
+        axis.plot(grid, line(grid), "--", color=style.GUIDE, linewidth=0.8, label=f"power law, exponent\n{line.words()}")
     axis.set_xlabel("Sum of the rates of all updates")
     axis.set_ylabel("Test loss (nats per token)")
     notes = [] if line is not None and line.resolved else ["not resolved: whether the loss depends on the summed rate"]
-    style.legend_below(axis, notes, width=44)
+    style.legend_below(axis, notes, width=34)
 
 
 def _spreads(family: polars.DataFrame, summary: polars.DataFrame) -> list[str]:
     """How far schedules move the loss, at this size and at the others."""
     own = float(summary["loss"].max() - summary["loss"].min())  # type: ignore[operator]
     out = [f"worst less best schedule: {own:.3f} nats"]
-    sizes = [variants(runs) for runs in family.partition_by(SHAPE, maintain_order=True)]
+    sizes = [variants(one_rate(runs)) for runs in family.partition_by(SHAPE, maintain_order=True)]
     others = [float(rows["loss"].max() - rows["loss"].min()) for rows in sizes]  # type: ignore[operator]
     return out if len(sizes) < 2 else [*out, f"at {len(sizes)} sizes: {min(others):.3f} to {max(others):.3f} nats"]

@@ -119,6 +119,14 @@ def unresolved(fit: Fit | None, law: str, exponents: tuple[str, ...]) -> str | N
     return _because(doubts)
 
 
+def brief(doubt: str | None, sentences: int = 2) -> list[str]:
+    """A note of at most so many sentences of a doubt, what stands in parentheses left out; none for no doubt."""
+    if not doubt:
+        return []
+    plain = re.sub(r"\s*\((?:[^()]|\([^()]*\))*\)", "", doubt)
+    return [". ".join(plain.split(". ")[:sentences])]
+
+
 def _because(flags: list[str]) -> str | None:
     text = " ".join(flag if flag.endswith(".") else f"{flag}." for flag in flags).removesuffix(".")
     text = re.sub(r"\b(alpha(_[A-Z])?|beta)\b", lambda name: GREEK.get(name[0], name[0]), text)

@@ -145,7 +145,7 @@ def _optimum(axis: Axes, best: list[tuple[int, Minimum]], own: Line | None, scal
         )
     notes = []
     if line is None or np.isnan(line.low):
-        notes.append(f"not resolved: how the best rate depends on N; {len(inside)} sizes have their minimum inside the sweep")
+        notes.append(f"not resolved: how the best rate depends on N; sizes with a minimum inside the sweep: {len(inside)}")
     elif not line.resolved:
         notes.append("not resolved: the 95 % interval of the exponent includes 0")
     return style.legend_below(axis, notes, width=56)

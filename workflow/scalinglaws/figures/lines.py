@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit
 
 Array = NDArray[np.float64]
+NO_PARABOLA = 0.05  # of the points' range: scatter about a parabola beyond which they do not lie on one
 BENT = 3.0  # standard errors of the quadratic term beyond which points do not lie on a line
 
 
@@ -94,49 +95,47 @@ class Minimum:
 def minimum(x: ArrayLike, y: ArrayLike, width: int = 2, scatter: float | None = None) -> Minimum | None:
     """A parabola in log x through the least y and up to ``width`` points on either side; None below three different x.
 
-    Several y of one x (seeds) enter by their mean. The interval is that of the vertex by the delta method, with the standard
-    deviation ``scatter`` of a y where that is known and the scatter about the parabola else; it ends at the neighbours of the
-    fitted range, and is the bracket of the lowest point where there is no scatter to tell.
+    Several y of one x (seeds) enter by their mean. Where the points are no parabola, only the nearest on either side are
+    taken. The interval is that of the vertex by the delta method, with the standard deviation ``scatter`` of a y where that
+    is known and the scatter about the parabola else; it ends with the range that was fitted, and is the bracket of the least
+    y where nothing tells the scatter.
     """
-    values = np.unique(np.asarray(x, np.float64))
+    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    values, counts = np.unique(x, return_counts=True)
     if len(values) < 3:
         return None
-    means = np.array([np.mean(np.asarray(y, np.float64)[np.asarray(x) == value]) for value in values])
-    counts = np.array([np.sum(np.asarray(x) == value) for value in values])
+    means = np.array([y[x == value].mean() for value in values])
     k = int(np.argmin(means))
     if k in (0, len(values) - 1):
-        nothing = (float("nan"),) * 3
-        side = -1 if k == 0 else 1
-        return Minimum(float(values[k]), float(means[k]), np.nan, np.nan, side, nothing, 0.0, (values[k], values[k]))
+        at = float(values[k])
+        return Minimum(at, float(means[k]), np.nan, np.nan, -1 if k == 0 else 1, (np.nan,) * 3, 0.0, (at, at))
     near = slice(max(0, k - width), k + width + 1)
-    t, m, weights = np.log(values[near]), means[near], np.sqrt(counts[near])
-    centre = float(np.log(values[k]))
-    design = np.vander(t - centre, 3) * weights[:, None]
-    found, *_ = np.linalg.lstsq(design, m * weights, rcond=None)
-    a, b, c = (float(value) for value in found)
-    bracket = float(values[k - 1]), float(values[k + 1])
-    if a <= 0:  # the lowest points do not bend upwards: the bracket is all that is known
-        return Minimum(float(values[k]), float(m.min()), *bracket, 0, (0.0, 0.0, float(means[k])), centre, bracket)
-    vertex = float(np.clip(-b / (2 * a), t[0] - centre, t[-1] - centre))
-    left = len(t) - 3
-    if scatter is None and left > 0:
-        scatter = float(np.sqrt(np.square(m * weights - design @ found).sum() / left))
-        factor = float(stdtrit(left, 0.975))
-    else:
-        factor = 1.96
-    low, high = bracket
-    if scatter:
+    found, spread, inverse = _parabola(np.log(values[near] / values[k]), means[near], counts[near])
+    if spread > max(2 * (scatter or 0.0), NO_PARABOLA * float(np.ptp(means[near]))):
+        near = slice(k - 1, k + 2)
+        found, spread, inverse = _parabola(np.log(values[near] / values[k]), means[near], counts[near])
+    span, centre = (float(values[near][0]), float(values[near][-1])), float(np.log(values[k]))
+    a, b, c = found
+    if a <= 0:  # the points do not bend upwards: the bracket is all that is known
+        return Minimum(float(values[k]), float(means[k]), *span, 0, (0.0, 0.0, float(means[k])), centre, span)
+    vertex = float(np.clip(-b / (2 * a), np.log(span[0]) - centre, np.log(span[1]) - centre))
+    left = len(means[near]) - 3
+    factor = 1.96 if scatter else float(stdtrit(left, 0.975)) if left else 0.0
+    low, high = float(values[k - 1]), float(values[k + 1])
+    if factor:
         slopes = np.array([b / (2 * a * a), -1 / (2 * a), 0.0])
-        half = factor * scatter * float(np.sqrt(slopes @ np.linalg.inv(design.T @ design) @ slopes))
-        low, high = (float(np.exp(np.clip(centre + vertex + side * half, t[0], t[-1]))) for side in (-1, 1))
-    y_least = a * vertex**2 + b * vertex + c
-    return Minimum(
-        float(np.exp(centre + vertex)),
-        y_least,
-        low,
-        high,
-        0,
-        (a, b, c),
-        centre,
-        (float(values[near][0]), float(values[near][-1])),
-    )
+        half = factor * (scatter or spread) * float(np.sqrt(slopes @ inverse @ slopes))
+        low, high = (float(np.clip(np.exp(centre + vertex + side * half), *span)) for side in (-1, 1))
+    return Minimum(float(np.exp(centre + vertex)), a * vertex**2 + b * vertex + c, low, high, 0, (a, b, c), centre, span)
+
+
+def _parabola(t: Array, y: Array, counts: NDArray[np.int64]) -> tuple[tuple[float, float, float], float, Array]:
+    """Coefficients, highest first, of a parabola through means of ``counts`` values; the scatter of a value (0 where none is
+    left), and the covariance for a scatter of 1.
+    """
+    design = np.vander(t, 3) * np.sqrt(counts)[:, None]
+    found, *_ = np.linalg.lstsq(design, y * np.sqrt(counts), rcond=None)
+    left = len(t) - 3
+    spread = float(np.sqrt(np.square(y * np.sqrt(counts) - design @ found).sum() / left)) if left else 0.0
+    a, b, c = (float(value) for value in found)
+    return (a, b, c), spread, np.linalg.inv(design.T @ design)

@@ -104,7 +104,7 @@ def _epochs(axis: Axes, repeated: polars.DataFrame, runs: polars.DataFrame, fit:
     style.log_axis(axis, data["epochs"].to_numpy(), "Epochs (tokens processed / D)", counts=False)
     style.plain_ticks(axis)
     if data.is_empty():
-        return style.sentence(axis, f"not resolved: no budget was trained on limited data. {doubt or ''}")
+        return style.sentence(axis, f"not resolved: no budget was trained on limited data. {' '.join(fitted.brief(doubt, 1))}")
     axis.plot(
         [],
         [],
@@ -117,11 +117,11 @@ def _epochs(axis: Axes, repeated: polars.DataFrame, runs: polars.DataFrame, fit:
         text = rf"law of repeated data: $R_D^*$ = {fitted.with_interval(fit, 'R_D*')} epochs"
         axis.plot([], [], "--", color="0.3", linewidth=0.9, label=text)
     notes = [groups.described(data), *groups.lost(runs, data, FREE)]
-    return style.legend_below(axis, [*notes, *([doubt] if doubt else [])], width=56)
+    return style.legend_below(axis, [*notes, *fitted.brief(doubt)], width=56)
 
 
 def _against_fresh(axis: Axes, data: polars.DataFrame, scale: style.Scale, sizes: list[int]) -> None:
-    axis.set_ylabel("Loss over that of fresh data, less 1 (%)")
+    axis.set_ylabel("Loss above that of fresh data (%)")
     style.log_axis(axis, data["epochs"].to_numpy(), "Epochs (tokens processed / D)", counts=False)
     style.plain_ticks(axis)
     if data.is_empty():

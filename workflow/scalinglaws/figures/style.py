@@ -25,10 +25,12 @@ from matplotlib.colors import Colormap, LinearSegmentedColormap, LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.transforms import ScaledTranslation
 
 from scalinglaws.files import write_bytes
 from scalinglaws.spec import short
 
+NOMINAL = 2.1  # inches, the height of a panel that offsets of a legend are shares of
 COLUMN = 3.5  # inches, one column of a paper
 PAGE = 7.2  # inches, both columns
 Z95 = 1.96  # half-width of a 95 % normal interval, in standard errors
@@ -280,4 +282,7 @@ def legend_below(axis: Axes, notes: Sequence[str] = (), offset: float = -0.2, wi
     if not handles:
         return
     with style():
-        axis.legend(handles, labels, loc="upper center", bbox_to_anchor=(0.5, offset), borderaxespad=0, labelspacing=0.35)
+        # A length, not a share of the panel: a tall legend makes the panel low, and would then cover the axis label.
+        below = axis.transAxes + ScaledTranslation(0, offset * NOMINAL, axis.figure.dpi_scale_trans)
+        place: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, 0.0), "bbox_transform": below}
+        axis.legend(handles, labels, borderaxespad=0, labelspacing=0.35, **place)
