@@ -71,13 +71,13 @@ def test_a_budget_trained_before_a_column_was_measured_agrees(two_budgets):
     for path in paths:
         for other in paths:
             other.write_text("".join(json.dumps(item | (measured if other == path else {})) + "\n" for item in before))
-        (stable,) = [item for item in aggregate.aggregate(manifest, results, [])["curves"] if item["run"] is None]
+        (stable,) = [item for item in aggregate.aggregate(manifest, results, [], {})["curves"] if item["run"] is None]
         assert {name: stable[name] for name in measured} == measured
     changed = measured | {"noise_trace": 8.0}
     for path, values in zip(paths, (measured, changed), strict=True):
         path.write_text("".join(json.dumps(item | values) + "\n" for item in before))
     with pytest.raises(StudyError, match="disagree at step 4"):
-        aggregate.aggregate(manifest, results, [])
+        aggregate.aggregate(manifest, results, [], {})
 
 
 def test_a_run_has_the_losses_of_its_own_corpus_once(two_budgets, tmp_path):
@@ -85,8 +85,8 @@ def test_a_run_has_the_losses_of_its_own_corpus_once(two_budgets, tmp_path):
     own = {"loss_tokens": 320, "positions": {"loss": [3.0, 2.0], "stderr": [0.2, None]}}
     path = results / "runs" / specs[0].id / "metrics.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | own))
-    rows = aggregate.aggregate(manifest, results, [])["evals"]
-    fixed = {"run": specs[0].id, "step": specs[0].steps, "corpus": specs[0].corpus.id}
+    rows = aggregate.aggregate(manifest, results, [], {specs[0].corpus.id: "books"})["evals"]
+    fixed = {"run": specs[0].id, "step": specs[0].steps, "corpus": specs[0].corpus.id, "corpus_name": "books"}
     mean = {"position": None, "loss": 2.5, "stderr": 0.01, "nats_per_byte": pytest.approx(3.6 * math.log(2)), "n_tokens": 320}
     first = {"position": 0, "loss": 3.0, "stderr": 0.2, "nats_per_byte": None, "n_tokens": 160}
     assert rows == [fixed | mean, fixed | first, fixed | first | {"position": 1, "loss": 2.0, "stderr": None}]
@@ -103,7 +103,7 @@ def test_a_run_has_the_losses_of_its_own_corpus_once(two_budgets, tmp_path):
         (folder / "set.json").write_text(json.dumps(evaluation))
     path = results / "runs" / specs[1].id / "metrics.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | own))
-    found = [(item["run"], item["corpus"]) for item in aggregate.aggregate(manifest, results, [])["evals"]]
+    found = [(item["run"], item["corpus"]) for item in aggregate.aggregate(manifest, results, [], {})["evals"]]
     assert sorted(found) == sorted(
         [
             (specs[0].id, "other"),

@@ -27,7 +27,7 @@ DECAY = 0.9
 
 
 def estimates(small: Tensor, big: Tensor, small_tokens: int, big_tokens: int) -> Tensor:
-    """(2,) float64: |G|² and tr(Sigma) per token, from the norms (0-d) of the mean gradients of so many tokens (A.2, A.3).
+    """(2,) float64: |G|² and tr(Sigma) per token, from the norms (0-d) of the mean gradients of so many tokens (appendix A.1).
 
     Unbiased, so |G|² may come out negative where noise hides it.
     """
