@@ -32,7 +32,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
     points = fitted.points(fits.get("kaplan-ns")).drop_nulls("steps_min")
     found = measured(points, law) if law else measured(points.clear(), None)
     scale = style.LossScale(found["loss"].to_list())
-    ratio = np.geomspace(min(RANGE[0], *found["ratio"]), max(RANGE[1], *found["ratio"]) * 1.2, 400)
+    ratio = np.geomspace(min([RANGE[0], *found["ratio"]]), max([RANGE[1], *found["ratio"]]) * 1.2, 400)
     notes = batches.doubts(fits, ("kaplan-ns",))
     panels: tuple[tuple[Axes, Excess, str, str], ...] = (
         (compute, excess_compute, "compute", r"Excess compute $C(N)/C(N_{eff})$"),
@@ -44,7 +44,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
         if law is not None:
             _lines(axis, fits, law, excess, ratio)
             _points(axis, found, column, scale)
-            shown = [min(0.9, *found[f"{column}_low"]), max(HIGHEST, *found[f"{column}_high"])]
+            shown = [min([0.9, *found[f"{column}_low"]]), max([HIGHEST, *found[f"{column}_high"]])]
             style.positive_axis(axis, shown)
             style.log_axis(axis, ratio, r"$N/N_{eff}$", counts=False)
             style.plain_ticks(axis)

@@ -40,7 +40,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
     first, last = _span([*runs["flops_min"], *at])
     found = crossing(fits)
     inside, said = verdict(found, last)
-    end = min(last * FARTHEST, max(last * AHEAD, *(100 * c for c in inside)))
+    end = min(last * FARTHEST, max([last * AHEAD, *(100 * c for c in inside)]))
     x = np.geomspace(first / 2, end, 80)
     losses = [*_compute_line(axis, fits, x, compute), *runs["loss"]]
     fitted.error_bars(axis, runs, "flops_min", COMPUTE, markersize=3.2)
