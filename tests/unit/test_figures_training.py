@@ -79,7 +79,7 @@ def test_fixed_resources_are_read_off_the_planted_curves() -> None:
     curves = by_steps.sized_curves(tables["curves"], tables["runs"])
     for column in ("flops_6nd", "step"):
         points = fig11_fixed_resources.at_levels(curves, column)
-        assert points["level"].n_unique() == 6 and points.group_by("level").len()["len"].min() == 3
+        assert points["level"].n_unique() == 6 and points.group_by("level").len()["len"].to_numpy().min() >= 3
         n, level = points["n_params"].to_numpy(), points["level"].to_numpy()
         steps = level / (6 * n * plant.BATCH) if column == "flops_6nd" else level
         assert np.allclose(points["loss"], by_steps.loss_at(plant.LAW, plant.B_CRIT, n, steps, plant.BATCH), rtol=4e-3)

@@ -74,4 +74,10 @@ def _family(runs: polars.DataFrame) -> polars.DataFrame:
         .agg(runs=polars.len())
         .sort("n_params", "runs", *SHAPE, descending=[False, True, *[False] * len(SHAPE)])
     )
-    return family.join(shapes.unique("n_params", keep="first", maintain_order=True), on=SHAPE, how="semi", maintain_order="left")
+    return family.join(
+        shapes.unique("n_params", keep="first", maintain_order=True),
+        on=SHAPE,
+        how="semi",
+        nulls_equal=True,
+        maintain_order="left",
+    )

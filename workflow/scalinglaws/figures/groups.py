@@ -79,7 +79,7 @@ def family(runs: polars.DataFrame, key: str, follow: tuple[str, ...] = (), fewes
     sets = []
     for group in alike(table, key, (*follow, *SHAPE, "seed"), fewest):
         counts = group.group_by(SHAPE).agg(values=polars.col(key).n_unique()).filter(polars.col("values") >= fewest)
-        sets.append(group.join(counts, on=SHAPE, how="semi", maintain_order="left"))
+        sets.append(group.join(counts, on=SHAPE, how="semi", nulls_equal=True, maintain_order="left"))
     sets = [chosen for chosen in sets if not chosen.is_empty()]
     return max(sets, key=len) if sets else finished(runs).clear()
 

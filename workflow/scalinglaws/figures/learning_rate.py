@@ -50,7 +50,7 @@ def optima(runs: polars.DataFrame) -> list[tuple[int, Minimum]]:
         least = minimum(group[KEY].to_numpy(), group["loss"].to_numpy(), scatter=scatter)
         if least:
             found.append((int(group["n_params"][0]), least))
-    return found
+    return sorted(found, key=lambda item: item[0])
 
 
 def rule(runs: polars.DataFrame, sweep: polars.DataFrame) -> Line | None:

@@ -76,7 +76,7 @@ def over_fresh(runs: polars.DataFrame) -> polars.DataFrame:
     fresh = runs.filter(~polars.col("dataset_limited").fill_null(False) & (polars.col("epochs") <= 1))
     fresh = fresh.group_by(*SHAPE, "tokens").agg(fresh=polars.col("loss").mean(), fresh_stderr=polars.col("loss_stderr").mean())
     part = runs.filter(polars.col("dataset_limited").fill_null(False) & (polars.col("epochs") > 1))
-    part = part.join(fresh, on=[*SHAPE, "tokens"], how="inner", maintain_order="left")
+    part = part.join(fresh, on=[*SHAPE, "tokens"], how="inner", nulls_equal=True, maintain_order="left")
     ratio = polars.col("loss") / polars.col("fresh")
     relative = (
         (polars.col("loss_stderr") / polars.col("loss")) ** 2 + (polars.col("fresh_stderr") / polars.col("fresh")) ** 2
