@@ -147,7 +147,7 @@ def critical_batch_of(wildcards):
 
 
 def modules_of_figure(wildcards):
-    shared = ["command", "comparing", "fitted", "groups", "learning", "style", "texts"]
+    shared = ["by_position", "by_steps", "command", "comparing", "fitted", "groups", "learning", "lines", "style", "texts"]
     return modules(f"figures/{wildcards.figure}.py", *(f"figures/{name}.py" for name in shared))
 
 
