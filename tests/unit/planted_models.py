@@ -25,7 +25,7 @@ OTHER = {
 NAMES = {BOOKS.id: "books", NOISY[0].id: "books-5", NOISY[1].id: "books-20"} | {spec.id: name for name, spec in OTHER.items()}
 SEED_SD = 0.004  # of the log loss, between seeds
 STDERR = 0.006
-LAYERS_OF_BYTE = {"mail": (0.5, 1.2), "news": (0.3, 1.0), "tales": (0.1, 0.9)}  # loss there = offset + slope · loss
+TRANSFER = {"mail": (0.5, 1.2), "news": (0.3, 1.0), "tales": (0.1, 0.9)}  # loss there = offset + slope · loss
 CORRUPTED = {0.0: 0.0, 0.05: 0.02, 0.2: 0.09}  # log loss on the books of models trained on corrupted ones
 LSTM, SHARED = 0.05, -0.03  # excess log loss at equal N
 # Of a shape: (its best, change of the log loss with the squared logarithm of the distance from it).
@@ -57,7 +57,7 @@ def shapes(seeds: int = 2) -> list[tuple[RunSpec, float]]:
     found = [spec(2, width, d_ff=d_ff, n_heads=width // 4 if width == 44 else width // 8) for width, d_ff in wide]
     found += [spec(n_layer, width) for n_layer, width in ((1, 45), (2, 32), (3, 26), (8, 16), (12, 13), (32, 8))]
     found += [spec(2, 32, n_heads=heads) for heads in (1, 2, 8, 16)]
-    large = [spec(n_layer, width) for n_layer, width in ((2, 64), (8, 32), (32, 16))]
+    large = [spec(n_layer, width) for n_layer, width in ((1, 90), (8, 32), (32, 16))]
     both = [(one, seed) for one in found for seed in range(seeds)] + [(one, 0) for one in large]
     return [(dataclasses.replace(one, seed=seed), shape_excess(one)) for one, seed in both]
 
@@ -75,7 +75,7 @@ def depths() -> list[tuple[RunSpec, float]]:
 
 def sizes() -> list[tuple[RunSpec, float]]:
     found = [spec(2, width, tokens=tokens) for width in (8, 16, 32, 48, 64) for tokens in (500_000, 1_000_000, 2_000_000)]
-    return [(run, shape_excess(run) if run.d_model in (32, 64) and run.tokens == 2_000_000 else 0.0) for run in found]
+    return [(run, 0.0) for run in found]
 
 
 def lstms() -> list[tuple[RunSpec, float]]:
@@ -122,7 +122,7 @@ def evals(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
             continue
         found += positions(run) if run["corpus"] == BOOKS.id else []
         if run["architecture"] == "transformer" and run["corpus"] == BOOKS.id:
-            told = {name: offset + slope * run["loss"] for name, (offset, slope) in LAYERS_OF_BYTE.items()}
+            told = {name: offset + slope * run["loss"] for name, (offset, slope) in TRANSFER.items()}
             found += [_eval(run, OTHER[name].id, None, loss) for name, loss in told.items()]
         if run["corruption"]:
             clean = run["loss"] * math.exp(CORRUPTED[run["corruption"]] - 1.5 * run["corruption"])
@@ -139,13 +139,18 @@ def frames(runs: list[dict[str, Any]], measured: list[dict[str, Any]]) -> dict[s
     return {name: polars.DataFrame(polars.from_arrow(table)) for name, table in arrow.items()}
 
 
-def study(noise: float = SEED_SD, seed: int = 0) -> dict[str, polars.DataFrame]:
-    """All of it in one set of tables; a run asked for twice is there once. ``noise``: sd of the log loss between runs."""
-    rng = np.random.default_rng(seed)
-    asked: dict[str, tuple[RunSpec, float]] = {}
+def asked() -> list[tuple[RunSpec, float]]:
+    """Every run with its excess, a run asked for twice once, sorted by id."""
+    found: dict[str, tuple[RunSpec, float]] = {}
     for run, excess in [*shapes(), *depths(), *sizes(), *lstms(), *shared(), *corrupted(), *seeded()]:
-        asked.setdefault(run.id, (run, excess))
-    runs = [row(*asked[name], noise=float(rng.normal(0, noise))) for name in sorted(asked)]
+        found.setdefault(run.id, (run, excess))
+    return [found[name] for name in sorted(found)]
+
+
+def study(noise: float = SEED_SD, seed: int = 0) -> dict[str, polars.DataFrame]:
+    """All of it in one set of tables, with a run that diverged. ``noise``: sd of the log loss between runs."""
+    rng = np.random.default_rng(seed)
+    runs = [row(run, excess, noise=float(rng.normal(0, noise))) for run, excess in asked()]
     measured = evals(runs)
     lost = dataclasses.replace(spec(2, 24), seed=9)
     runs.append(row(lost) | {"status": "diverged", "loss": None, "loss_stderr": None})

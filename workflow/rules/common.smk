@@ -147,8 +147,8 @@ def critical_batch_of(wildcards):
 
 
 def modules_of_figure(wildcards):
-    shared = ["batches", "by_steps", "command", "comparing", "compute_efficient", "fitted", "groups", "learning", "lines"]
-    shared += ["style", "texts"]
+    shared = ["batches", "by_position", "by_steps", "command", "comparing", "compute_efficient", "fitted", "groups", "learning"]
+    shared += ["lines", "style", "texts"]
     return modules(f"figures/{wildcards.figure}.py", *(f"figures/{name}.py" for name in shared))
 
 

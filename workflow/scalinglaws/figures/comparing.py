@@ -1,18 +1,17 @@
-"""What figures that compare groups of runs share: averages over seeds, the noise between seeds, straight lines, colours."""
+"""What figures that compare groups of runs share: averages over seeds, the noise between seeds, usual models, colours."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import polars
 from matplotlib.axes import Axes
-from scipy.stats import chi2, t
+from scipy.stats import chi2
 
-from scalinglaws.figures import fitted
+from scalinglaws.figures import fitted, lines
 from scalinglaws.figures.groups import FIELDS, comparison, sized
 from scalinglaws.kinds import SAME_SIZE, SHAPE
 from scalinglaws.spec import short
@@ -26,64 +25,30 @@ SIZES = (*SHAPE, "learning_rate", "seed")  # what may differ between the sizes o
 OVERLAP = 2.0  # seeds of models within this factor of N tell the noise of a model
 
 
-@dataclass(frozen=True)
-class Line:
-    """y = level + slope (x - centre), least squares, with the slope's 95 % interval (Student's t) and the residuals' sd."""
-
-    centre: float
-    level: float
-    slope: float
-    low: float
-    high: float
-    scatter: float
-
-    def __call__(self, x: np.ndarray) -> np.ndarray:
-        return self.level + self.slope * (x - self.centre)
-
-    @property
-    def interval(self) -> str:
-        """ "0.98 [0.95, 1.01]", for legends."""
-        return minus(f"{self.slope:.2f} [{self.low:.2f}, {self.high:.2f}]")
-
-
 def minus(text: str) -> str:
     """Numbers with a true minus; a hyphen in a name is kept."""
     return re.sub(r"(?<![\w-])-(?=[\d.])", "−", text)
 
 
-def line(x: np.ndarray, y: np.ndarray) -> Line | None:
-    """The straight line through points (n,), (n,); None for fewer than three different x: nothing would be left over."""
-    if len(np.unique(x)) < 3:
-        return None
-    centre = float(x.mean())
-    away = x - centre
-    slope, level = float((away * y).sum() / (away**2).sum()), float(y.mean())
-    freedom = len(x) - 2
-    scatter = float(np.sqrt(((y - level - slope * away) ** 2).sum() / freedom))
-    half = float(t.ppf(0.975, freedom)) * scatter / float(np.sqrt((away**2).sum()))
-    return Line(centre, level, slope, slope - half, slope + half, scatter)
+def power(data: polars.DataFrame, x: str) -> lines.Line | None:
+    """The straight line through the logarithms of ``x`` and the loss; None below three different ``x``: nothing is left over."""
+    return lines.power_law(data[x].to_numpy(), data["loss"].to_numpy()) if data[x].n_unique() > 2 else None
 
 
-def power(data: polars.DataFrame, x: str) -> Line | None:
-    """The straight line through the logarithms of ``x`` and the loss; its slope is minus the exponent."""
-    return line(np.log(data[x].to_numpy()), np.log(data["loss"].to_numpy()))
-
-
-def draw_power(axis: Axes, data: polars.DataFrame, x: str, colour: Any) -> Line | None:
+def draw_power(axis: Axes, data: polars.DataFrame, x: str, colour: Any) -> lines.Line | None:
     """Draw that line, dashed, over the range of ``x``."""
     found = power(data, x)
     if found is not None:
         grid = np.geomspace(float(data[x].min()), float(data[x].max()), 50)  # type: ignore[arg-type]
-        axis.plot(grid, np.exp(found(np.log(grid))), "--", color=colour, linewidth=0.8, zorder=3)
+        axis.plot(grid, found(grid), "--", color=colour, linewidth=0.8, zorder=3)
     return found
 
 
-def exponent(found: Line | None) -> str:
+def exponent(found: lines.Line | None) -> str:
     """ "0.062 [0.055, 0.069]": minus the slope of ``power``; says so where it is not resolved."""
     if found is None:
-        return "no exponent (under 3 sizes)"
-    text = minus(f"{-found.slope:.3f} [{-found.high:.3f}, {-found.low:.3f}]")
-    return text if found.low * found.high > 0 else f"{text}, not resolved"
+        return "not resolved (under 3 sizes)"
+    return minus(found.words(-1)) + ("" if found.resolved else ", not resolved")
 
 
 def excess(reference: polars.DataFrame, x: str, data: polars.DataFrame) -> np.ndarray:

@@ -43,9 +43,9 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
             axis.plot([], [], "o-", color=scale(int(one["n_params"][0])), label=style.plain(f"{_name(one)}: {told}", WIDTH))
         style.legend_below(axis, [source], width=WIDTH)
     axes[0].set_ylabel("Loss above the best of the series (%)")
-    low, high = min(axis.get_ylim()[0] for axis in axes if axis.lines), max(axis.get_ylim()[1] for axis in axes if axis.lines)
-    for axis in axes:
-        axis.set_ylim(low, high)
+    limits = [axis.get_ylim() for axis, panel in zip(axes, every, strict=True) if panel]
+    for axis in axes if limits else []:
+        axis.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
     return figure
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import polars
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from scipy.special import stdtrit
+from scipy.stats import linregress
 
 from scalinglaws.figures import comparing, fitted, style
 from scalinglaws.figures.groups import alike, one_rate
@@ -93,7 +95,10 @@ def _beside(axis: Axes, paired: polars.DataFrame, styles: dict[str, tuple[str, s
 
 
 def tie(ends: polars.DataFrame) -> str:
-    """The slope of the loss on other text over that on the own, and how far it lies above it on average."""
+    """How far the loss on other text lies above that on the own on average, and its slope over it with a 95 % interval."""
     above = float((ends["loss"] - ends["inside"]).mean())  # type: ignore[arg-type]
-    found = comparing.line(ends["inside"].to_numpy(), ends["loss"].to_numpy())
-    return comparing.minus(f"{above:+.2f} nats, slope {found.interval if found else 'not resolved (under 3 losses)'}")
+    if ends["inside"].n_unique() < 3:
+        return comparing.minus(f"{above:+.2f} nats, slope not resolved (under 3 losses)")
+    found = linregress(ends["inside"].to_numpy(), ends["loss"].to_numpy())
+    half = stdtrit(len(ends) - 2, 0.975) * found.stderr
+    return comparing.minus(f"{above:+.2f} nats, slope {found.slope:.2f} [{found.slope - half:.2f}, {found.slope + half:.2f}]")
