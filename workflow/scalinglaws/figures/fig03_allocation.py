@@ -49,8 +49,8 @@ def _areas(axis: Axes, shares: dict[str, dict[str, float | None]], least: float,
         low, high = found["ci_low"], found["ci_high"]
         words = "" if low is None or high is None else f" [{low:.3f}, {high:.3f}]"
         text = f"{label} ∝ $C_{{min}}^{{{found['estimate']:.3f}}}${words}; published {table6:g}"
-        for ends, alpha, key in (((least, most), 0.9, text), ((most, x[-1]), 0.45, None)):
-            part = np.geomspace(*ends, 50)
+        for start, end, alpha, key in ((least, most, 0.9, text), (most, most * AHEAD, 0.45, None)):
+            part = np.geomspace(start, end, 50)
             sides = (part / least) ** below, (part / least) ** above
             axis.fill_between(part, *sides, color=colour, alpha=alpha, linewidth=0, label=key, zorder=2)
         below, published = above, published + table6

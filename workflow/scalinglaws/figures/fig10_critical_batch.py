@@ -88,15 +88,15 @@ def _resolved(axis: Axes, rows: polars.DataFrame, scale: style.Scale) -> None:
 def _limits(axis: Axes, rows: polars.DataFrame, scale: style.Scale) -> list[float]:
     """Triangles at the last batch size before an unresolved B_crit, pointing to it; their heights."""
     out = []
+    hollow: dict[str, Any] = {"markersize": 3.2, "markeredgewidth": 0.6, "markerfacecolor": "white"}
     for row in rows.iter_rows(named=True):
         below = row["why"].startswith("B_crit lies below")
         limit = (min if below else max)(row["batch_tokens"])
-        options = {"marker": "v" if below else "^", "markersize": 3.2, "markeredgewidth": 0.6, "markerfacecolor": "white"}
-        axis.plot(row["loss"], limit, linestyle="none", color=scale(row["n_params"]), zorder=4, **options)
+        axis.plot(row["loss"], limit, "v" if below else "^", color=scale(row["n_params"]), zorder=4, **hollow)
         out.append(limit)
     if out:
         label = f"not resolved at {len(out)} losses: below ▽ or above △ the batch sizes"
-        axis.plot([], [], "v", color="0.3", markersize=3.2, markeredgewidth=0.6, markerfacecolor="white", label=label)
+        axis.plot([], [], "v", color="0.3", label=label, **hollow)
     return out
 
 

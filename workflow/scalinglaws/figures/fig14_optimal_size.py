@@ -125,7 +125,8 @@ def _line(axis: Axes, name: str, found: polars.DataFrame) -> list[str]:
     line = power_law(found["flops_min"], found[column]) if len(found) >= FEWEST else None
     if line is None:
         return [f"not resolved: a line takes {FEWEST} crossings, there are {len(found)}"] if name == "N_opt" else []
-    x = np.geomspace(found["flops_min"].min() / 3, found["flops_min"].max() * 3, 60)  # type: ignore[operator]
+    seen = found["flops_min"].to_numpy()
+    x = np.geomspace(seen.min() / 3, seen.max() * 3, 60)
     at = [dataclasses.replace(line, slope=slope)(x) for slope in (line.low, line.high, published)]
     axis.fill_between(x, np.minimum(*at[:2]), np.maximum(*at[:2]), color="0.2", alpha=0.1, linewidth=0, zorder=1.4)
     words = line.words() + ("" if line.resolved else ", not resolved")
@@ -140,7 +141,8 @@ def _closed_form(axis: Axes, fits: dict[str, fitted.Fit], name: str, found: dict
     if law is None or critical is None:
         return np.empty(0), np.empty(0)
     sizes = fitted.points(fits["kaplan-ns"])["n_params"].to_numpy()
-    losses = np.geomspace(*((1 + law.alpha_n / law.alpha_s) * law.loss([sizes.min() / 2, sizes.max() * 2], np.inf)), 40)
+    first, last = (1 + law.alpha_n / law.alpha_s) * law.loss([sizes.min() / 2, sizes.max() * 2], np.inf)  # (B.5)
+    losses = np.geomspace(first, last, 40)
     n_eff, steps = law.efficient(losses)
     x = 6 * n_eff * steps * critical.tokens(losses)
     of, laws = SIDES[name][2], REQUIRES["fits"]
