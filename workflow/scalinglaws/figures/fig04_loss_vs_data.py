@@ -64,7 +64,8 @@ def _against_steps(axis: Axes, fit: fitted.Fit, data: polars.DataFrame, scale: s
         axis.plot(trunk["steps_min"], trunk["loss"], color=scale(trunk["n_params"][0]), linewidth=0.7, alpha=0.8, zorder=3)
     for size in data.partition_by("n_params", maintain_order=True):
         if law:
-            x = np.geomspace(size["steps_min"].min(), size["steps_min"].max(), 80)  # type: ignore[type-var]
+            seen = size["steps_min"].to_numpy()
+            x = np.geomspace(seen.min(), seen.max(), 80)
             axis.plot(x, law.loss(size["n_params"][0], x), "--", color=scale(size["n_params"][0]), linewidth=1.1, zorder=4)
     style.loss_axis(axis, data["loss"].to_numpy())
     style.log_axis(axis, data["steps_min"].to_numpy(), r"$S_{min}$ (steps)")

@@ -71,7 +71,7 @@ def at_levels(curves: polars.DataFrame, column: str) -> polars.DataFrame:
     schema = {"level": polars.Float64, "n_params": polars.Int64, "loss": polars.Float64}
     if not len(inside):
         return polars.DataFrame(schema=schema)
-    levels = np.geomspace(inside[0], inside[-1], LEVELS) * np.geomspace(1 + 1e-9, 1 - 1e-9, LEVELS)
+    levels = inside[np.linspace(0, len(inside) - 1, LEVELS).round().astype(int)] * np.linspace(1 + 1e-9, 1 - 1e-9, LEVELS)
     rows = [
         {"level": float(level), "n_params": int(piece["n_params"][0]), "loss": float(loss)}
         for piece in trunks
@@ -97,8 +97,8 @@ def _minima(axis: Axes, points: polars.DataFrame) -> list[str]:
     """Mark the minima; those at the smallest or largest size are hollow. The words that belong below."""
     found = minima(points)
     for _, least in found:
-        style_of = {"markerfacecolor": "white"} if least.edge else {}
-        axis.plot(least.x, np.exp(least.y), "D", color="black", markersize=4, zorder=6, **style_of)
+        fill = "white" if least.edge else "black"
+        axis.plot(least.x, np.exp(least.y), "D", color="black", markersize=4, markerfacecolor=fill, zorder=6)
     inside, edge = [least for _, least in found if not least.edge], [least for _, least in found if least.edge]
     if inside:
         axis.plot([], [], "D", color="black", markersize=4, label="minimum (parabola through three sizes)")

@@ -109,7 +109,7 @@ def _curves(axis: Axes, curves: polars.DataFrame, runs: polars.DataFrame, scale:
     sizes = (
         runs.group_by("n_params").agg(count=polars.col("dataset_tokens").n_unique()).sort("count", "n_params", descending=True)
     )
-    n_params = sizes["n_params"][0] if len(sizes) else None
+    n_params = sizes["n_params"][0] if len(sizes) else 0
     chosen = runs.filter(polars.col("n_params") == n_params).unique("dataset_tokens", keep="first", maintain_order=True)
     losses: list[float] = []
     ends: list[float] = []
@@ -134,7 +134,7 @@ def _curves(axis: Axes, curves: polars.DataFrame, runs: polars.DataFrame, scale:
         Line2D([], [], color="0.3", linewidth=0.8, linestyle=(0, (3, 1.5)), label="train"),
         Line2D([], [], color="0.3", linewidth=0, marker="o", markersize=3.8, label="least validation loss"),
     ]
-    title = f"N = {short(int(n_params or 0))}"
+    title = f"N = {short(n_params)}"
     with style.style():
         axis.legend(
             handles=keys, title=title, title_fontsize=6.5, loc="upper center", bbox_to_anchor=(0.5, -0.2), borderaxespad=0

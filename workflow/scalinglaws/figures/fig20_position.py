@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import polars
 from matplotlib.axes import Axes
@@ -45,8 +47,8 @@ def chosen_runs(runs: polars.DataFrame) -> polars.DataFrame:
 def spread(values: list[int], count: int = SHOWN) -> list[int]:
     """At most ``count`` of the sorted distinct values, evenly in rank, the ends included."""
     values = sorted(set(values))
-    places = np.unique(np.linspace(0, len(values) - 1, min(count, len(values))).round().astype(int)) if values else []
-    return [values[k] for k in places]
+    places = {round(k) for k in np.linspace(0, len(values) - 1, min(count, len(values)))}
+    return [values[k] for k in sorted(places)]
 
 
 def _by_size(figure: Figure, axis: Axes, data: polars.DataFrame, runs: polars.DataFrame) -> None:
@@ -105,11 +107,12 @@ def training(curves: polars.DataFrame, runs: polars.DataFrame) -> tuple[polars.D
     return seen.clear(), {}
 
 
-def _fit(axis: Axes, line: Line | None, position: NDArray[np.float64], colour: object, name: str) -> bool:
+def _fit(axis: Axes, line: Line | None, position: NDArray[np.float64], colour: Any, name: str) -> bool:
     """Draw a power law with its exponent in the legend; whether the points bend away from it."""
     if line is None:
         return False
-    axis.plot(position, line(position), "--", color=colour, linewidth=0.9, zorder=4, label=f"{name}: exponent {line.words(-1.0)}")  # type: ignore[arg-type]
+    label = f"{name}: exponent {line.words(-1.0)}"
+    axis.plot(position, line(position), "--", color=colour, linewidth=0.9, zorder=4, label=label)
     return abs(line.bend) > BENT
 
 

@@ -138,4 +138,4 @@ def _parabola(t: Array, y: Array, counts: NDArray[np.int64]) -> tuple[tuple[floa
     left = len(t) - 3
     spread = float(np.sqrt(np.square(y * np.sqrt(counts) - design @ found).sum() / left)) if left else 0.0
     a, b, c = (float(value) for value in found)
-    return (a, b, c), spread, np.linalg.inv(design.T @ design)
+    return (a, b, c), spread, np.asarray(np.linalg.inv(design.T @ design), np.float64)

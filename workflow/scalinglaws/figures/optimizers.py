@@ -131,12 +131,8 @@ def _ratios(axis: Axes, needed: polars.DataFrame, best: polars.DataFrame) -> Non
         axis.plot(group["n_params"], group["ratio"], marker=marker, color=colour, markersize=4.5, linewidth=0.9, label=name)
     style.positive_axis(axis, [*table["ratio"], 1.0])
     axis.set_ylabel(f"Tokens to a loss, relative to {reference}")
-    targets = (
-        f"{table['target'].min():.3g} to {table['target'].max():.3g}"
-        if table["target"].n_unique() > 1
-        else f"{table['target'][0]:.3g}"
-    )
-    note = f"loss: the worst end of its size, {targets} nats; steps and 6NBS FLOP have the same ratio"
+    targets = table["target"].to_numpy()
+    note = f"loss: the worst end of its size, {targets.min():.3g} to {targets.max():.3g} nats; steps and 6NBS FLOP have the same ratio"
     return style.legend_below(axis, [note], width=56)
 
 

@@ -87,13 +87,14 @@ def over_fresh(runs: polars.DataFrame) -> polars.DataFrame:
 def _epochs(axis: Axes, repeated: polars.DataFrame, runs: polars.DataFrame, fit: fitted.Fit | None, scale: style.Scale) -> None:
     doubt = fitted.unresolved(fit, "repetition", ("alpha", "beta"))
     counts = repeated.group_by("n_params").len().sort("len", "n_params", descending=True)
-    data = repeated.filter(polars.col("n_params") == (counts["n_params"][0] if len(counts) else None)).sort(
+    data = repeated.filter(polars.col("n_params") == (counts["n_params"][0] if len(counts) else 0)).sort(
         "dataset_tokens", "epochs", "id"
     )
     for (tokens,), group in data.group_by("dataset_tokens", maintain_order=True):
         colour = scale(float(tokens))
         fitted.error_bars(axis, group, "epochs", colour)
-        epochs = np.geomspace(group["epochs"].min() / 1.1, group["epochs"].max() * 1.1, 80)  # type: ignore[operator]
+        seen = group["epochs"].to_numpy()
+        epochs = np.geomspace(seen.min() / 1.1, seen.max() * 1.1, 80)
         curve = law(fit, float(data["n_params"][0]), epochs * float(tokens), float(tokens))
         if curve is None:
             means = group.group_by("epochs").agg(polars.col("loss").mean()).sort("epochs")
@@ -146,7 +147,7 @@ def _against_fresh(axis: Axes, data: polars.DataFrame, scale: style.Scale, sizes
         axis.plot([], [], MARKERS[place % len(MARKERS)], color="0.3", markersize=3.6, label=f"N = {short(n_params)}")
     told = data.filter(polars.col("excess") > style.Z95 * polars.col("excess_stderr").fill_null(0.0))
     note = (
-        f"a loss is told from fresh data from {told['epochs'].min():.2g} epochs on"
+        f"a loss is told from fresh data from {told['epochs'].to_numpy().min():.2g} epochs on"
         if len(told)
         else "not resolved: no excess exceeds 1.96 standard errors"
     )
