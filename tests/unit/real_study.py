@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pydoc_data.topics
 from collections.abc import Iterator
@@ -45,7 +46,7 @@ def make(folder: Path, without: tuple[str, ...] = ()) -> study.Study:
             out = f"results/evals/{run}/{name}.json"
             stage("evaluate", "--run", f"results/runs/{run}", "--tokens", "results/tokens", "--set", chosen, "--out", out)
         manifest = _write(f"results/tables/manifest-{made.manifest_id}.jsonl", "\n".join(made.manifest))
-        stage("aggregate", "--manifest", manifest)
+        stage("aggregate", "--manifest", manifest, "--corpora", json.dumps(made.corpus_names))
         for law in sorted(made.laws, key=AT_SMALL_BATCHES.__contains__):
             _fit(law, made.fits.bootstrap)
     return made
