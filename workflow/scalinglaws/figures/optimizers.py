@@ -132,8 +132,8 @@ def _ratios(axis: Axes, needed: polars.DataFrame, best: polars.DataFrame) -> Non
     style.positive_axis(axis, [*table["ratio"], 1.0])
     axis.set_ylabel(f"Tokens to a loss, relative to {reference}")
     targets = table["target"].to_numpy()
-    note = f"loss: the worst end of its size, {targets.min():.3g} to {targets.max():.3g} nats; steps and 6NBS FLOP have the same ratio"
-    return style.legend_below(axis, [note], width=56)
+    level = f"loss: the worst end of its size, {targets.min():.3g} to {targets.max():.3g} nats"
+    return style.legend_below(axis, [f"{level}; steps and 6NBS FLOP have the same ratio"], width=56)
 
 
 def _by_name(table: polars.DataFrame) -> list[tuple[str, polars.DataFrame]]:
