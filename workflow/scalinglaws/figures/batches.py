@@ -24,6 +24,7 @@ PUBLISHED = LAWS["kaplan-ns"].published
 # What must be resolved of each law, for what is drawn from it.
 NEEDED = {"critical-batch": ("alpha_B",), "kaplan-ns": ("alpha_N", "alpha_S"), "power-cmin": ("alpha_C",)}
 NEEDED |= {"power-c": ("alpha_C",), "power-d": ("alpha_D",)}
+UNRESOLVED = "B_crit(L) is not resolved"
 SHIFTS = 5  # times that the resamples of several laws are paired anew
 LEVEL_SCHEMA: dict[str, Any] = dict.fromkeys(
     ("n_params", "loss", "steps_min", "tokens_min", "b_crit", "b_crit_low", "b_crit_high"), polars.Float64
@@ -54,8 +55,15 @@ def critical_batch(fit: fitted.Fit | None) -> CriticalBatch | None:
 
 def doubts(fits: dict[str, fitted.Fit], laws: Sequence[str]) -> list[str]:
     """What is not resolved of each law, a sentence each that names it."""
-    found = {law: fitted.unresolved(fits.get(law), law, NEEDED[law]) for law in laws}
+    found = {law: _without(fits.get(law)) or fitted.unresolved(fits.get(law), law, NEEDED[law]) for law in laws}
     return [doubt if law in doubt else f"{law}: {doubt}" for law, doubt in found.items() if doubt]
+
+
+def _without(fit: fitted.Fit | None) -> str | None:
+    """In short, that a law has no points for want of B_crit(L): its flag counts every run."""
+    reasons = {item.get("reason", "") for item in (fit or {}).get("excluded") or []}
+    none = fit is not None and not fit.get("parameters") and any(reason.startswith(UNRESOLVED) for reason in reasons)
+    return f"not resolved: {UNRESOLVED}, so there are no S_min and no C_min" if none else None
 
 
 def levels(fit: fitted.Fit | None) -> polars.DataFrame:

@@ -32,13 +32,11 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
         losses += fitted.reach(data).tolist()
     style.loss_axis(axis, losses)
     style.log_axis(axis, shown, r"$C$ or $C_{min}$ (FLOP)", counts=False)
-    notes = batches.doubts(fits, tuple(SERIES))
+    notes = batches.doubts(fits, REQUIRES["fits"])
     predicted = trends(fits)
     value, low, high = (predicted.values["alpha_C_min"][key] for key in ("estimate", "ci_low", "ci_high"))
     if value is not None:
         interval = "no interval" if low is None or high is None else f"{low:.3f} to {high:.3f}"
         notes.insert(0, f"(6.4) predicts {value:.3f} ({interval}) for the exponent of C_min from the fits of α_N, α_S and α_B")
-    if predicted.doubt:
-        notes.append(f"the prediction by (6.4) is {predicted.doubt}")
     batches.say(axis, notes, not shown, "no run has a compute to draw", width=64, offset=-0.16)
     return figure

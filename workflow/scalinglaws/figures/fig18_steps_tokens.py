@@ -51,7 +51,8 @@ def _panel(axis: Axes, rows: polars.DataFrame, scale: style.LossScale) -> None:
     style.log_axis(axis, tokens, "Tokens processed E = BS")
     style.upright_log_axis(axis, steps, "Steps S")
     drawn = int(rows["b_crit"].is_not_null().sum())
-    label = f"N = {short(round(rows['n_params'][0]))}: {len(rows)} losses, {int(rows['steps'].list.len().max())} batch sizes"  # type: ignore[arg-type]
+    size, batch_sizes = short(round(rows["n_params"][0])), {batch for row in rows["batch_tokens"] for batch in row}
+    label = f"N = {size}: {len(rows)} losses, {len(batch_sizes)} batch sizes"
     axis.plot([], [], "o", color="0.3", markersize=2.8, label=label)
     axis.plot([], [], color="0.3", linewidth=0.8, label=f"$(S/S_{{min}}-1)(E/E_{{min}}-1)=1$, {drawn} losses")
     if drawn < len(rows):
