@@ -14,10 +14,11 @@ FIGURES = (
         "Figure 11 of the paper. Test loss against model size at fixed compute (**a**) and at a fixed number of steps "
         "(**b**): learning curves after warm-up, and before the decay where the schedule has a stable phase, read off "
         "between their points in logarithms at six values, evenly in log, that at least three sizes have passed. Of "
-        "several runs of a size their mean. Dashed: L(N, S) of equation 1.6 at S_min = S/(1 + B_crit/B), where the study "
-        "has its fit and that of B_crit(L). Diamonds in **a**: the lowest point of a parabola in log N through the least "
-        "loss and its neighbours; hollow where the least loss is that of the smallest or the largest size, so that the "
-        "best size lies beyond. The paper found exponents of 0.077 (N) and 0.76 (S).",
+        "several runs of a size their mean; of several shapes the one with most runs. Dashed: L(N, S) of equation 1.6 at "
+        "S_min = S/(1 + B_crit/B), where the study has its fit and that of B_crit(L). Diamonds in **a**: the lowest point "
+        "of a parabola in log N through the least loss and its neighbours; hollow where the least loss is that of the "
+        "smallest or the largest size, so that the best size lies beyond. The paper found exponents of 0.077 (N) and 0.76 "
+        "(S).",
         bare=True,
     ),
     Figure(
@@ -63,10 +64,11 @@ FIGURES = (
         ("schedule",),
         ("runs",),
         (),
-        "Figure 22 of the paper. **a** Learning-rate schedules of one model. **b** The final losses they reach, best "
-        "first, in the same colours: points are runs, ticks means over seeds, bars 1.96 standard errors of the test loss, "
-        "which all runs share, so that their differences are known better. **c** The losses against the sum of the rates "
-        "of all updates. In the paper schedules move the final loss by about 0.05, seeds by about 0.02.",
+        "Figure 22 of the paper. **a** Learning-rate schedules of one model, each at the peak rate that most of them "
+        "have. **b** The final losses they reach, best first, in the same colours: points are runs, ticks means over "
+        "seeds, bars 1.96 standard errors of the test loss, which all runs share, so that their differences are known "
+        "better. **c** The losses against the sum of the rates of all updates. In the paper schedules move the final loss "
+        "by about 0.05, seeds by about 0.02.",
     ),
     Figure(
         "learning_rate",
@@ -75,12 +77,12 @@ FIGURES = (
         ("runs",),
         (),
         "**a** Final test loss against the learning rate, a colour for each size, with a parabola in the log rate through "
-        "the least loss and up to two rates on either side. **b** The rate at the lowest point of the parabola against "
-        "size. Bars: 95 % intervals of that point from the scatter of seeds, or else from the scatter about the parabola; "
-        "where nothing tells the scatter, the neighbouring rates. Sizes whose least loss is at the end of the rates tried "
-        "are hollow and not fitted. Brackets: 95 % interval of the exponent. Orange: the power law on which the rates of "
-        "the study's other runs lie, if they do. Grey: LR(N) = 0.003239 − 0.0001395 ln N of the paper, for its tokens and "
-        "batch.",
+        "the least loss and up to two rates on either side, or one where five points are no parabola. **b** The rate at "
+        "the lowest point of the parabola against size. Bars: 95 % intervals of that point from the scatter of seeds, or "
+        "else from the scatter about the parabola; where nothing tells the scatter, the neighbouring rates. Sizes whose "
+        "least loss is at the end of the rates tried are hollow and not fitted. Brackets: 95 % interval of the exponent. "
+        "Orange: the power law on which the rates of the study's other runs lie, if they do. Grey: LR(N) = 0.003239 − "
+        "0.0001395 ln N of the paper, for its tokens and batch.",
     ),
     Figure(
         "optimizers",
