@@ -145,7 +145,7 @@ def seed_spread(runs: polars.DataFrame) -> polars.DataFrame:
     for part in sized(polars.concat(marked)).partition_by("size", "tokens", maintain_order=True):
         count = part["group"].n_unique()
         freedom = len(part) - count
-        sd = float(np.sqrt((part["away"] ** 2).sum() / freedom))
+        sd = float(np.sqrt(float((part["away"] ** 2).sum()) / freedom))
         low, high = sd_interval(sd, freedom)
         row = {"n_params": part["n_params"][0], "tokens": part["tokens"][0], "groups": count, "runs": len(part)}
         row |= {"freedom": freedom, "loss": part["loss"].mean(), "loss_stderr": part["loss_stderr"].mean()}

@@ -81,7 +81,7 @@ def band(runs: polars.DataFrame, one: polars.DataFrame) -> tuple[float, str]:
     """(half-width in percent of the difference that two models of a series show by chance, where it is from)."""
     known = comparing.noise(runs, float(one["n_params"].median()))  # type: ignore[arg-type]
     if known is None:
-        stderr = float((one["loss_stderr"] / one["loss"]).mean() or 0.0)  # type: ignore[arg-type, operator]
+        stderr = float((one["loss_stderr"] / one["loss"]).mean() or 0.0)  # type: ignore[arg-type]
         return 100 * style.Z95 * stderr, "band: ±1.96 standard errors of the test loss (no second seeds)"
     half = 100 * style.Z95 * known[0] * float(np.sqrt(2 / float(one["seeds"].mean())))  # type: ignore[arg-type]
     return half, "band: 95 % of differences between seeds"

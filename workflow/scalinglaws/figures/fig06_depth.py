@@ -22,8 +22,8 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
     scale = style.Scale([*data["n_layer"]], "n_layer", "plasma")
     for axis, (column, label) in zip(axes, PANELS, strict=True):
         for (n_layer,), line in data.group_by("n_layer", maintain_order=True):
-            label = f"{n_layer} layer{'s' * (n_layer > 1)}" if column == "n_params_total" else None
-            comparing.loss_points(axis, line, column, scale(float(n_layer)), "o", label)
+            depth = f"{n_layer} layer{'s' * (n_layer > 1)}" if column == "n_params_total" else None
+            comparing.loss_points(axis, line, column, scale(float(n_layer)), "o", depth)
         style.loss_axis(axis, fitted.reach(data))
         style.log_axis(axis, data[column].to_numpy(), label)
         if data.is_empty():

@@ -66,8 +66,8 @@ def pairs(standard: polars.DataFrame, lstm: polars.DataFrame) -> list[tuple[dict
     found = []
     for row in lstm.sort("n_params", "n_layer").iter_rows(named=True):
         away = (standard["n_params"] / row["n_params"]).log().abs()
-        if len(away) and float(away.min()) <= np.log(MATCHED):  # type: ignore[arg-type]
-            found.append((standard.row(int(away.arg_min()), named=True), row))  # type: ignore[arg-type]
+        if len(away) and float(away.min()) <= np.log(MATCHED):
+            found.append((standard.row(int(away.arg_min()), named=True), row))
     return found if len(found) <= PAIRS else [found[0], found[-1]]
 
 
@@ -88,7 +88,7 @@ def gap(first: polars.DataFrame, second: polars.DataFrame) -> str | None:
     if len(both) < 2:
         return None
     away = both["loss_lstm"] - both["loss"]
-    last = away.filter(both["place"] > both["place"].max() / 2).mean()  # type: ignore[operator]
+    last = float(away.filter(both["place"] > both["place"].max() / 2).mean())  # type: ignore[arg-type, operator]
     return comparing.minus(f"LSTM less Transformer: {away[0]:+.2f} nats at position 1, {last:+.2f} in the last octave")
 
 
