@@ -11,7 +11,7 @@ import polars
 from matplotlib.axes import Axes
 from scipy.stats import chi2
 
-from scalinglaws.figures import fitted, lines
+from scalinglaws.figures import fitted, lines, style
 from scalinglaws.figures.groups import FIELDS, comparison, sized
 from scalinglaws.kinds import SAME_SIZE, SHAPE
 from scalinglaws.spec import short
@@ -45,10 +45,10 @@ def draw_power(axis: Axes, data: polars.DataFrame, x: str, colour: Any) -> lines
 
 
 def exponent(found: lines.Line | None) -> str:
-    """ "0.062 [0.055, 0.069]": minus the slope of ``power``; says so where it is not resolved."""
+    """ "α_N = 0.062 [0.055, 0.069]": minus the slope of ``power``; says so where it is not resolved."""
     if found is None:
         return "not resolved (under 3 sizes)"
-    return minus(found.words(-1)) + ("" if found.resolved else ", not resolved")
+    return f"α_N = {minus(found.words(-1))}" + ("" if found.resolved else ", not resolved")
 
 
 def excess(reference: polars.DataFrame, x: str, data: polars.DataFrame) -> np.ndarray:
@@ -98,15 +98,17 @@ def proportions(data: polars.DataFrame) -> polars.DataFrame:
 
 
 def usual(data: polars.DataFrame) -> polars.DataFrame:
-    """``usual_shares`` with one depth a size (N within 2 %): that nearest to the depth that most sizes have."""
+    """``usual_shares`` of the depth that most sizes have; below and above its sizes one depth a size, the nearest to it."""
     table = usual_shares(data)
     if table.is_empty():
         return table
     table = sized(table)
     depths = table.group_by("n_layer").agg(count=polars.col("size").n_unique())
     common = float(depths.sort("count", "n_layer", descending=[True, False])["n_layer"][0])
-    away = (polars.col("n_layer") / common).log().abs().round(6)
-    return table.filter(away == away.min().over("size")).drop("size")
+    mine = table.filter(polars.col("n_layer") == common)["size"]
+    away = (polars.col("n_layer") / common).log().abs().round(6) + polars.col("n_layer") * 1e-9
+    outside = (polars.col("size") < mine.min()) | (polars.col("size") > mine.max())
+    return table.filter(polars.when(outside).then(away == away.min().over("size")).otherwise(away < 1e-6)).drop("size")
 
 
 def usual_shares(data: polars.DataFrame) -> polars.DataFrame:
@@ -118,12 +120,37 @@ def usual_shares(data: polars.DataFrame) -> polars.DataFrame:
 
 
 def usual_heads(data: polars.DataFrame, by: list[str]) -> polars.DataFrame:
-    """Of the models that agree in ``by`` those whose head width is nearest to the commonest of all."""
-    if data.is_empty():
+    """Of the models that agree in ``by`` that with most runs in the study (``groups.one_rate``), of these that whose head
+    width is nearest to the commonest of all.
+    """
+    if data.is_empty() or data["head_width"].is_null().all():
         return data
     common = float(data["head_width"].drop_nulls().mode().sort()[0])
-    away = (polars.col("head_width") / common).log().abs().round(6)
-    return data.filter((away == away.min().over(by)) | polars.col("head_width").is_null())
+    away = (polars.col("head_width") / common).log().abs().fill_null(0.0).round(6)
+    most = data.filter(polars.col("times") == polars.col("times").max().over(by))
+    return most.filter(away == away.min().over(by))
+
+
+def aspects(data: polars.DataFrame) -> list[polars.DataFrame]:
+    """Models of one size in series in which depth and width trade: one d_attn/d_model, and d_ff/d_model nearest to one power
+    of two, since few depths allow it to be the same. One model a depth and seed.
+    """
+    octave = (polars.col("d_ff") / polars.col("d_model")).log(2)
+    table = proportions(data).with_columns(octave=octave.round(), off=(octave - octave.round()).abs().round(6))
+    out = []
+    for part in table.partition_by("octave", "attention", maintain_order=True):
+        nearest = part.filter(polars.col("off") == polars.col("off").min().over("n_layer"))
+        nearest = usual_heads(nearest, ["n_layer"]).unique(["n_layer", "seed"], keep="first", maintain_order=True)
+        out.append(nearest.drop("octave", "off").sort("aspect"))
+    return out
+
+
+def smallest(runs: polars.DataFrame, data: polars.DataFrame) -> str:
+    """What single runs of the models of ``data`` must differ by to tell anything."""
+    known = noise(runs, float(data["n_params"].median()))  # type: ignore[arg-type]
+    if known is None:
+        return "no run has a second seed: how large a difference tells anything is not known"
+    return f"single runs that differ by under {100 * style.Z95 * np.sqrt(2) * known[0]:.2g} % are not told apart (seeds)"
 
 
 def seed_spread(runs: polars.DataFrame) -> polars.DataFrame:

@@ -17,7 +17,7 @@ WIDTH = 40  # characters of a line below a panel
 # Of each panel: the ratio, its axis, and what its models must agree in.
 RATIOS = (
     ("feed_forward", "Feed-forward ratio d_ff / d_model", ("n_layer", "attention")),
-    ("aspect", "Aspect ratio d_model / n_layer", ("feed_forward", "attention")),
+    ("aspect", "Aspect ratio d_model / n_layer", ("attention",)),
     ("head_width", "Head width d_attn / n_heads", ("n_layer", "d_model", "d_ff", "d_attn")),
 )
 
@@ -61,8 +61,9 @@ def series(runs: polars.DataFrame, ratio: str, fixed: tuple[str, ...]) -> list[p
     best: dict[float, polars.DataFrame] = {}
     for group in same_size(one_rate(runs).filter(comparing.all_data()), 3, ("seed",)):
         table = comparing.proportions(comparing.over_seeds(group))
-        for part in table.partition_by(fixed, maintain_order=True):
-            one = part if ratio == "head_width" else comparing.usual_heads(part, [ratio])
+        parts = comparing.aspects(table) if ratio == "aspect" else table.partition_by(fixed, maintain_order=True)
+        for part in parts:
+            one = comparing.usual_heads(part, [ratio]) if ratio == "feed_forward" else part
             one = one.unique(ratio, keep="first", maintain_order=True).sort(ratio)
             size = float(group["n_params"].min())  # type: ignore[arg-type]
             known = best.get(size)

@@ -32,8 +32,8 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
     if data.is_empty():
         style.sentence(left, "not resolved: no LSTM ended at a budget")
     else:
-        notes = [at_equal_size(standard, lstm), comparing.described(data), *comparing.lost(tables["runs"])]
-        style.legend_below(left, notes, width=62)
+        notes = [at_equal_size(standard, lstm), comparing.smallest(tables["runs"], lstm), comparing.described(data)]
+        style.legend_below(left, [*notes, *comparing.lost(tables["runs"])], width=62)
     _positions(right, pairs(standard, lstm), tables)
     return figure
 
@@ -104,11 +104,11 @@ def _positions(axis: Axes, found: list[tuple[dict, dict]], tables: dict[str, pol
             colour, half = scale(row["n_params"]), style.Z95 * line["stderr"].fill_null(0.0)
             axis.fill_between(line["place"], line["loss"] - half, line["loss"] + half, color=colour, alpha=0.12, linewidth=0)
             axis.plot(line["place"], line["loss"], dashes, color=colour, label=f"{name}, N {comparing.count(row['n_params'])}")
-            seen.append(line)
+            seen.append(line.with_columns(low=line["loss"] - half, high=line["loss"] + half))
         if note := gap(*lines):
             notes.append(f"N near {comparing.count(pair[1]['n_params'])}: {note}")
     every = polars.concat(seen) if seen else None
-    style.loss_axis(axis, every["loss"].to_numpy() if every is not None else [])
+    style.loss_axis(axis, [*every["low"], *every["high"]] if every is not None else [])
     style.log_axis(axis, every["place"].to_numpy() if every is not None else [], "Position in the context (from 1)")
     if every is None:
         return style.sentence(axis, "not resolved: no LSTM and Transformer of like size have losses by position")

@@ -68,8 +68,8 @@ def _by_size(axis: Axes, points: polars.DataFrame, styles: dict[str, tuple[str, 
         mine = data.filter(polars.col("tested") == corpus)
         found = comparing.draw_power(axis, mine, "n_params", colour)
         own = " (trained on)" if corpus in data["own"] else ""
-        text = f"{corpus}{own}: α_N = {comparing.exponent(found)}"
-        fitted.error_bars(axis, mine, "n_params", colour, text, fmt=marker)
+        text = f"{corpus}{own}: {comparing.exponent(found)}"
+        fitted.error_bars(axis, mine, "n_params", colour, style.plain(text, 60), fmt=marker)
     style.loss_axis(axis, fitted.reach(data), label)
     style.log_axis(axis, data["n_params"].to_numpy(), "N (non-embedding parameters)")
     if data.is_empty():

@@ -39,8 +39,7 @@ def depths(runs: polars.DataFrame, evals: polars.DataFrame) -> polars.DataFrame:
     known = measured(runs, evals)["id"].unique().to_list()
     seen = one_rate(runs).filter(comparing.all_data() & polars.col("id").is_in(known))
     for group in same_size(seen, 2, ("seed",)):
-        for part in comparing.proportions(group).partition_by("feed_forward", "attention", maintain_order=True):
-            models = comparing.usual_heads(part, ["n_layer"]).unique(["n_layer", "seed"], keep="first", maintain_order=True)
+        for models in comparing.aspects(group):
             if models["n_layer"].n_unique() > 1:
                 found.append(group.join(models.select("id"), on="id", how="semi", maintain_order="left"))
     best = max(found, key=lambda one: (one["n_layer"].n_unique(), one["tokens"][0], one["n_params"].min()), default=runs.clear())

@@ -46,15 +46,18 @@ def one_rate(runs: polars.DataFrame) -> polars.DataFrame:
     """Finished runs, of those that differ in their learning rate alone the one at the rate that the model mostly has.
 
     So the points of a sweep of rates stay out of comparisons of models. Of rates as common the one of the lowest loss.
+    Column ``times``: how many finished runs the table has of a run's model.
     """
     model = ["architecture", *SHAPE, "n_repeats", "sharing", "optimizer"]
     limited = polars.when(polars.col("dataset_limited")).then(polars.col("dataset_tokens"))
-    table = finished(runs).with_columns(limited=limited, times=polars.len().over([*model, "learning_rate"]))
+    table = finished(runs).with_columns(
+        limited=limited, times=polars.len().over(model), at_rate=polars.len().over([*model, "learning_rate"])
+    )
     same = [name for name in FIELDS if name != "learning_rate"]
-    table = table.sort("times", "loss", "id", descending=[True, False, False]).unique(
+    table = table.sort("at_rate", "loss", "id", descending=[True, False, False]).unique(
         [*same, "limited"], keep="first", maintain_order=True
     )
-    return table.drop("limited", "times").sort("n_params", "tokens", "id")
+    return table.drop("limited", "at_rate").sort("n_params", "tokens", "id")
 
 
 def same_size(runs: polars.DataFrame, fewest: int = 3, follow: tuple[str, ...] = ()) -> list[polars.DataFrame]:

@@ -13,11 +13,12 @@ FIGURES = (
         (),
         "Figure 5 of the paper. Final test loss of Transformers of one N (within 2 %), in percent above the best of the series, "
         "against the feed-forward ratio d_ff/d_model (**a**; n_layer and d_attn/d_model fixed, d_model follows N), the aspect "
-        "ratio d_model/n_layer (**b**; d_ff/d_model and d_attn/d_model fixed) and the head width d_attn/n_heads (**c**; all else "
-        "fixed). In a and b the head width is kept as near as possible to the usual one. Of each size the longest such series is "
-        "drawn, each model averaged over its seeds. Band: what two models differ by through the seed alone in 95 % of cases, "
-        "from the runs that have several seeds; where there are none, 1.96 standard errors of the test loss, which all models "
-        "share, so it overstates a difference's noise. At the paper's exponent of 0.076 the 2 % in N are 0.15 % of loss.",
+        "ratio d_model/n_layer (**b**; d_attn/d_model fixed, d_ff/d_model nearest to one power of two) and the head width "
+        "d_attn/n_heads (**c**; all else fixed). In a and b the head width is the one that a model mostly has. Of each size the "
+        "longest such series is drawn, three sizes at most, each model averaged over its seeds. Band: what two models differ by "
+        "through the seed alone in 95 % of cases, from the runs that have several seeds; where there are none, 1.96 standard "
+        "errors of the test loss, which all models share, so it overstates the noise of a difference. At the paper's exponent "
+        "of 0.076 2 % of N are 0.15 % of loss.",
     ),
     Figure(
         "fig06_depth",
@@ -73,9 +74,9 @@ FIGURES = (
         ("runs", "evals"),
         (),
         "Figure 24 of the paper. Final loss on other text and on the text trained on against n_layer, for models of one N "
-        "(within 2 %) and the same d_ff/d_model and d_attn/d_model; of several sizes that with most depths. In brackets the "
-        "95 % interval of the change with each doubling of the depth, from a straight line in logarithms (Student's t). Bars: "
-        "1.96 standard errors of the test loss.",
+        "(within 2 %), one d_attn/d_model and d_ff/d_model nearest to one power of two; of several sizes that with most depths. "
+        "In brackets the 95 % interval of the change with each doubling of the depth, from a straight line in logarithms "
+        "(Student's t). Bars: 1.96 standard errors of the test loss.",
     ),
     Figure(
         "quality",

@@ -11,6 +11,7 @@ from scalinglaws.figures import comparing, fitted, style
 from scalinglaws.figures.groups import alike, one_rate
 from scalinglaws.figures.registry import FIGURES
 from scalinglaws.figures.texts import measured, own_name, texts_over_seeds
+from scalinglaws.kinds import SHAPE
 
 REQUIRES = FIGURES["quality"].requires
 
@@ -32,7 +33,8 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
     if text is None:
         style.sentence(right, "not resolved: no text was measured by models of two corpora")
     else:
-        style.legend_below(right, above_best(common), width=62)
+        notes = [*above_best(common), comparing.smallest(tables["runs"], common)]
+        style.legend_below(right, notes, width=62)
     right.set_title("b", loc="left", fontweight="bold")
     return figure
 
@@ -42,8 +44,8 @@ def compared(runs: polars.DataFrame) -> polars.DataFrame:
     table = one_rate(runs).filter(comparing.all_data() & (polars.col("architecture") == "transformer"))
     groups = []
     for group in alike(table, "corpus", comparing.SIZES):
-        models = comparing.usual(group).select(group.columns)
-        groups.append(models.filter(polars.col("corpus").n_unique().over("n_layer", "d_model", "seed") > 1))
+        several = group.filter(polars.col("corpus").n_unique().over(*SHAPE, "seed") > 1)
+        groups.append(comparing.usual(several).select(group.columns))
     best = comparing.biggest([group for group in groups if len(group)])
     best = runs.clear() if best is None else best
     return best.with_columns(own=own_name(), corruption=polars.col("corruption").fill_null(0.0))
@@ -79,7 +81,7 @@ def _panel(axis: Axes, data: polars.DataFrame, order: dict[str, tuple[str, str, 
         if mine.is_empty():
             continue
         found = comparing.draw_power(axis, mine, "n_params", colour)
-        fitted.error_bars(axis, mine, "n_params", colour, f"{text}: α_N = {comparing.exponent(found)}", fmt=marker)
+        fitted.error_bars(axis, mine, "n_params", colour, style.plain(f"{text}: {comparing.exponent(found)}", 60), fmt=marker)
     style.loss_axis(axis, fitted.reach(data), name)
     style.log_axis(axis, data["n_params"].to_numpy(), "N (non-embedding parameters)")
 
@@ -93,5 +95,6 @@ def above_best(common: polars.DataFrame) -> list[str]:
         above = comparing.excess(common.filter(polars.col("own") == best), "n_params", common.filter(polars.col("own") == corpus))
         above = above[np.isfinite(above)]
         if len(above):
-            out.append(comparing.minus(f"{corpus} lies {above.min():+.1f} to {above.max():+.1f} % from {best} at equal N"))
+            ends = dict.fromkeys(f"{value:+.1f}" for value in (above.min(), above.max()))
+            out.append(comparing.minus(f"{corpus} lies {' to '.join(ends)} % from {best} at equal N"))
     return out
