@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from scalinglaws.errors import StudyError
-from scalinglaws.models.transformer import Transformer, build
+from scalinglaws.models.build import build
+from scalinglaws.models.transformer import Transformer
 from scalinglaws.optim import KINDS, build_optimizer
 from scalinglaws.train import Trainer, train, train_rung
 from unit.small_runs import N_VOCAB, small_spec, write_tokens
