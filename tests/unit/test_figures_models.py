@@ -196,7 +196,7 @@ def test_corrupted_text_costs_what_was_planted_on_the_clean_text(exact: Tables) 
         assert np.allclose(comparing.excess(clean, "n_params", mine), 100 * math.expm1(cost), atol=1e-9)
     said = words(draw("quality", exact))
     low = f"+{100 * math.expm1(planted.CORRUPTED[0.2]):.1f}"
-    assert f"books-20 lies {low} % from books" in said and "books-20 (20 % of characters replaced)" in said
+    assert f"books-20 lies {low} % from books" in said and "books-20 (20 % replaced)" in said
 
 
 def test_seeds_spread_is_the_standard_deviation_within_groups() -> None:

@@ -85,9 +85,10 @@ FIGURES = (
         ("runs", "evals"),
         (),
         "The same models trained on different corpora. **a** Final loss on the test split of the corpus trained on. **b** Loss "
-        "on one text for all: that which models of most corpora were measured on, the least corrupted of these. Dashed: straight "
-        "lines in logarithms with their exponents (95 %, Student's t). Losses on different texts say nothing of each other; "
-        "b alone tells which text teaches more. Bars: 1.96 standard errors of the test loss.",
+        "on one text for all: that which models of most corpora were measured on, the least corrupted of these. In brackets: the "
+        "share of characters that were replaced. Dashed: straight lines in logarithms with their exponents (95 %, Student's t). "
+        "Losses on different texts say nothing of each other; b alone tells which text teaches more. Bars: 1.96 standard errors "
+        "of the test loss.",
     ),
     Figure(
         "seeds",

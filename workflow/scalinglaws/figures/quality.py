@@ -18,11 +18,11 @@ REQUIRES = FIGURES["quality"].requires
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Figure:
     """Left: final losses on the test split of the corpus trained on. Right: on the corpus that most of them were tested on."""
-    figure, (left, right) = style.panels(style.PAGE, 3.6, 2)
+    figure, (left, right) = style.panels(style.PAGE, 3.7, 2)
     data = compared(tables["runs"])
     order = corpora(data)
     averaged = comparing.over_seeds(data)
-    _panel(left, averaged, order, "Loss on the own test text (nats per token)")
+    _panel(left, averaged, order, "Own test loss (nats per token)")
     if data.is_empty():
         for axis in (left, right):
             style.sentence(axis, "not resolved: no model was trained on two corpora alike")
@@ -59,8 +59,8 @@ def corpora(data: polars.DataFrame) -> dict[str, tuple[str, str, str]]:
 
 
 def label(name: str, share: float) -> str:
-    """ "books (20 % of characters replaced)"."""
-    return f"{name} ({100 * share:.3g} % of characters replaced)" if share else name
+    """ "books (20 % replaced)": the share of characters."""
+    return f"{name} ({100 * share:.3g} % replaced)" if share else name
 
 
 def on_common(data: polars.DataFrame, evals: polars.DataFrame) -> tuple[str | None, polars.DataFrame]:
