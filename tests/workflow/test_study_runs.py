@@ -42,8 +42,10 @@ def test_every_output_is_there_and_fits_its_schema(finished):
     assert [piece.branch for piece in pieces] == [False, True, True] * 2  # of each size: the trunk, and the decays of two budgets
     assert all(piece.rows["tokens"][0] < 8 * 512 * 2 for piece in pieces if not piece.branch)
     evals = pl.read_parquet(results / "tables/evals.parquet")
-    assert evals.filter(pl.col("position").is_null())["run"].n_unique() == 4
-    assert len(list((results / "figures").glob("*.svg"))) == len(list((results / "figures").glob("*.png"))) == 5
+    means = evals.filter(pl.col("position").is_null()).join(runs.select(run="id", own="corpus"), on="run")
+    assert means.filter(pl.col("corpus") == pl.col("own"))["run"].to_list() == runs["id"].to_list()
+    assert means.filter(pl.col("corpus") != pl.col("own"))["run"].n_unique() == 4
+    assert len(list((results / "figures").glob("*.svg"))) == len(list((results / "figures").glob("*.png"))) == 9
     for fit in (results / "fits").glob("*.json"):
         assert json.loads(fit.read_text())["flags"], f"{fit}: two sizes can't be enough for a law without a word"
 
