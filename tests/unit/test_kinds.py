@@ -81,3 +81,10 @@ def test_a_run_is_fitted_where_any_of_its_experiments_is() -> None:
     assert made.fitted == {shared}
     rows = [json.loads(line) for line in made.manifest]
     assert {row["run"]: row["fit"] for row in rows} == {run: run == shared for run in made.runs}
+
+
+def test_laws_are_fitted_to_what_the_fitted_runs_can_answer() -> None:
+    made = built(one=points({}), two=points({"dataset_tokens": "100k"}) | {"fit": False})
+    assert "repetition" in made.kinds
+    assert "chinchilla" in made.laws
+    assert "repetition" not in made.laws

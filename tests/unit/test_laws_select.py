@@ -98,6 +98,59 @@ def test_the_envelope_is_the_lowest_of_all_curves() -> None:
         fit_table(runs, "envelope")
 
 
+def swept_curves(batches: dict[float, tuple[int, ...]]) -> pl.DataFrame:
+    """Curves of 20 losses, one of each size n and each of its batch sizes; a larger batch has the higher losses."""
+    tokens = np.geomspace(1e5, 1e7, 20)
+    rows = [
+        {"run": f"r{n:g}-{batch}", "trunk": f"r{n:g}-{batch}", "n_params": n, "batch_tokens": batch, "phase": "stable"}
+        | {"tokens": t, "flops_6nd": 6 * n * t, "loss_test": (1 + (1e4 / n) ** 0.2 + (1e6 / t) ** 0.3) * (1 + batch / 1e6)}
+        for n, given in batches.items()
+        for batch in given
+        for t in tokens
+    ]
+    return pl.DataFrame(rows)
+
+
+@pytest.mark.parametrize(
+    ("batches", "kept"),
+    [
+        # The middle one is that of three sizes, though not the one with the lowest losses.
+        ({1e4: (4096,), 1e5: (1024, 4096, 16384), 1e6: (4096, 16384)}, {1e4: 4096, 1e5: 4096, 1e6: 4096}),
+        ({1e4: (1024, 4096), 1e5: (1024, 4096)}, {1e4: 1024, 1e5: 1024}),
+        # A batch size that grows with the model is no sweep.
+        ({1e4: (1024,), 1e5: (4096,), 1e6: (16384,)}, {1e4: 1024, 1e5: 4096, 1e6: 16384}),
+    ],
+)
+def test_the_envelope_is_at_one_batch_size_of_each_model(batches: dict[float, tuple[int, ...]], kept: dict[float, int]) -> None:
+    curves = swept_curves(batches)
+    runs = pl.DataFrame({"id": ["r"], "n_params": [1e4], "tokens": [1e6], "loss": [2.0]})
+    points = chosen(runs, "envelope", curves=curves)
+    used = {(float(n), int(batch)) for n, batch in (name[1:].split("-") for name in set(points.trunk))}
+    assert used == set(kept.items())
+    left_out = {item["run"] for item in points.excluded if item["reason"].startswith("a batch size that fewer")}
+    assert left_out == {f"r{n:g}-{b}" for n, given in batches.items() for b in given if b != kept[n]}
+
+
+def test_runs_of_experiments_without_fit_enter_no_law() -> None:
+    table = study_table().with_columns(fitted=pl.col("n_params") > 1e4)
+    points = chosen(table, "chinchilla")
+    assert set(points.run) == {f"size{k}-{t}" for k in (1, 2) for t in ("1e+06", "2e+06", "4e+06")}
+    reasons = {item["run"]: item["reason"] for item in points.excluded}
+    assert reasons["size0-1e+06"] == "its experiments have fit: false"
+
+
+def test_a_curve_counts_where_any_budget_of_its_trunk_is_fitted() -> None:
+    """Budgets of one trunk belong to several experiments: the curve that they share is fitted where one of them is."""
+    curves = swept_curves({1e4: (1024,), 1e5: (1024,)})
+    runs = pl.DataFrame(
+        {"id": ["a", "b", "c"], "trunk": ["r10000-1024", "r10000-1024", "r100000-1024"], "fitted": [False, True, False]}
+        | {"n_params": [1e4, 1e4, 1e5], "tokens": [1e6, 2e6, 1e6], "loss": [2.0, 1.9, 1.8]}
+    )
+    points = chosen(runs, "kaplan-ns", curves=curves.with_columns(steps_min=pl.col("tokens") / 1024))
+    assert set(points.trunk) == {"r10000-1024"}
+    assert {item["run"] for item in points.excluded} == {"r100000-1024"}
+
+
 def test_where_and_exclude_highest_are_listed() -> None:
     table = study_table()
     points = chosen(table, "chinchilla", where="n_params > 1e4", exclude_highest=1)

@@ -48,34 +48,36 @@ def kinds(runs: Iterable[RunSpec], transfer: bool) -> set[str]:
     """The kinds of questions that ``runs`` can answer; ``transfer``: whether any is evaluated on other text."""
     runs = list(runs)
     budgets = [spec for spec in runs if spec.stop == "budget"]
-    found = (
-        {"data" for spec in runs if spec.stop == "early"} | {"size" for _ in budgets[:1]} | {"transfer" for _ in range(transfer)}
-    )
-    found |= {spec.architecture for spec in budgets if spec.architecture != "transformer"}
-    found |= {"noise" for spec in budgets if spec.noise_every}
-    found |= {"repetition" for spec in budgets if spec.dataset_tokens is not None and spec.tokens > spec.dataset_tokens}
     whole = [spec for spec in budgets if spec.dataset_tokens is None]
-    batches = _values(whole, "batch_tokens", ("n_params",))
-    found |= {"batch" for values in batches if len(values) >= FEWEST_BATCHES}
+    has = {
+        "size": bool(budgets),
+        "data": len(budgets) < len(runs),
+        "transfer": transfer,
+        "noise": any(spec.noise_every for spec in budgets),
+        "repetition": any(spec.dataset_tokens is not None and spec.tokens > spec.dataset_tokens for spec in budgets),
+        "batch": any(len(sizes) >= FEWEST_BATCHES for sizes in _values(whole, "batch_tokens", "n_params")),
+    }
+    has |= {name: any(spec.architecture == name for spec in budgets) for name in ("lstm", "recurrent")}
     for kind, (field, follow, fewest) in COMPARISONS.items():
-        found |= {kind for group in alike(budgets, (field, *follow)) if len({getattr(spec, field) for spec in group}) >= fewest}
-    for group in alike([spec for spec in whole if spec.architecture == "transformer"], (*SHAPE, "learning_rate")):
-        found |= _of_shapes(group)
-    return found
+        groups = alike(budgets, (field, *follow))
+        has[kind] = any(len({getattr(spec, field) for spec in group}) >= fewest for group in groups)
+    sizes = alike([spec for spec in whole if spec.architecture == "transformer"], (*SHAPE, "learning_rate"))
+    return {kind for kind, there in has.items() if there} | {kind for group in sizes for kind in _of_shapes(group)}
 
 
-def _of_shapes(group: list[RunSpec]) -> set[str]:
+def _of_shapes(group: list[RunSpec]) -> list[str]:
     """shape: three models of one size. depth: two depths with two sizes each."""
     shapes = sorted({(spec.n_params, *(getattr(spec, name) for name in SHAPE)) for spec in group})
     close = any(last[0] <= SAME_SIZE * first[0] for first, last in zip(shapes, shapes[2:], strict=False))
-    depths = [values for values in _values(group, "n_params", ("n_layer",)) if len(values) > 1]
-    return {"shape" for _ in range(close)} | {"depth" for _ in range(len(depths) > 1)}
+    depths = [sizes for sizes in _values(group, "n_params", "n_layer") if len(sizes) > 1]
+    return ["shape"] * close + ["depth"] * (len(depths) > 1)
 
 
-def _values(runs: list[RunSpec], field: str, by: tuple[str, ...]) -> list[set]:
-    out: dict[tuple, set] = {}
+def _values(runs: list[RunSpec], field: str, by: str) -> list[set]:
+    """The values of a field at each value of another."""
+    out: dict[int, set] = {}
     for spec in runs:
-        out.setdefault(tuple(getattr(spec, name) for name in by), set()).add(getattr(spec, field))
+        out.setdefault(getattr(spec, by), set()).add(getattr(spec, field))
     return list(out.values())
 
 

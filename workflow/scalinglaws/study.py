@@ -83,9 +83,11 @@ class Study:
 
     @cached_property
     def laws(self) -> tuple[str, ...]:
-        """The laws that are asked for and that the study's runs can feed."""
+        """The laws that are asked for and that the runs of fitted experiments can feed."""
         asked = LAW_KINDS if self.fits.laws == "all" else self.fits.laws
-        return tuple(law for law in asked if LAW_KINDS[law] in self.kinds)
+        fitted = kinds([spec for run, spec in self.runs.items() if run in self.fitted], transfer=False)
+        fitted |= {"size"} if self.external else set()
+        return tuple(law for law in asked if LAW_KINDS[law] in fitted)
 
     @cached_property
     def kinds(self) -> set[str]:

@@ -52,13 +52,18 @@ def _early(table: pl.DataFrame, excluded: list[dict[str, str]], notes: list[str]
 
 
 def one_batch(table: pl.DataFrame, excluded: list[dict[str, str]], notes: list[str]) -> pl.DataFrame:
-    """The runs at the batch size that most trunks have: L(C) is at a fixed one."""
-    if "batch_tokens" not in table.columns or not table["batch_tokens"].is_finite().any():
+    """Of a size trained at several batch sizes the curves at that which most trunks of the table have: L(C) is at a fixed one.
+
+    A batch size that grows with the model is kept as it is.
+    """
+    if "batch_tokens" not in table.columns:
         return table
-    counts = table.group_by("batch_tokens").agg(trunks=pl.col("trunk").n_unique()).drop_nulls().drop_nans()
-    most = counts.sort("trunks", "batch_tokens", descending=[True, False])["batch_tokens"][0]
-    same = pl.col("batch_tokens").is_nan() | (pl.col("batch_tokens") == most)
-    return drop(table, same, f"another batch size than {most:g} tokens, that of most", excluded)
+    counts = table.group_by("batch_tokens").agg(trunks=pl.col("trunk").n_unique())
+    # Of batch sizes as common the smaller.
+    counts = counts.sort("trunks", "batch_tokens", descending=[False, True]).with_row_index("rank")
+    table = table.join(counts.drop("trunks"), on="batch_tokens", how="left", nulls_equal=True, maintain_order="left")
+    common = pl.col("rank") == pl.col("rank").max().over("n_params")
+    return drop(table, common, "a batch size that fewer runs have than another of its size", excluded).drop("rank")
 
 
 def fitted(table: pl.DataFrame, excluded: list[dict[str, str]], notes: list[str]) -> pl.DataFrame:
@@ -156,8 +161,8 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "power-n-offset": _SIZE,
     "power-d": (_early, _largest_model),
     "power-d-offset": (_early, _largest_model),
-    "power-c": (*_BUDGETS, one_batch, frontier("flops")),
-    "power-c-offset": (*_BUDGETS, one_batch, frontier("flops")),
+    "power-c": (*_BUDGETS, frontier("flops")),
+    "power-c-offset": (*_BUDGETS, frontier("flops")),
     "envelope": (frontier("flops"),),
     "envelope-offset": (frontier("flops"),),
     "power-cmin": (*_BUDGETS, frontier("flops_min")),

@@ -92,7 +92,8 @@ def select(
             raise StudyError(f"law {law} is fitted to learning curves: give their table with --curves")
         table = usable_curves(table, _named(curves, {}), excluded)
         table = envelope(one_batch(table, excluded, [])) if law.startswith("envelope") else table
-    table = fitted(table, excluded, [])
+    else:
+        table = fitted(table, excluded, [])
     if "status" in table.columns:
         for status in sorted(set(table["status"].drop_nulls().to_list()) - {"ok"}):
             table = drop(table, pl.col("status") != status, f"status {status}", excluded)

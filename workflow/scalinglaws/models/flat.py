@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
@@ -32,11 +33,12 @@ def views(flat: Tensor, sizes: Sizes) -> dict[str, Tensor]:
     return out
 
 
-class Model:
+class Model(ABC):
     """``flat`` holds the parameters, ``grad`` their gradients, ``params`` and ``grads`` name views of the two.
 
     The first ``n_matrix`` entries of ``flat`` are the matrices. Gradients accumulate: ``grad`` is cleared by the caller.
-    A subclass gives ``sizes`` (name -> size, matrices first, token_embedding among them), ``hidden`` and ``length``.
+    A subclass gives ``sizes`` (name -> size, matrices first, token_embedding among them) and ``hidden``, and ``length``
+    where its initial weights have another one.
     """
 
     def __init__(self, shape: Shape, sizes: Sizes, *, dropout: float, seed: int, precision: str, device: str):
@@ -72,9 +74,9 @@ class Model:
         """
         return EMBEDDING_LENGTH if name.endswith("embedding") else 1.0
 
+    @abstractmethod
     def hidden(self, tokens: Tensor) -> Tensor:
         """The last layer norm's output, (sequences, positions, d_model), of tokens (sequences, positions); differentiable."""
-        raise NotImplementedError
 
     def hidden_value(self, tokens: Tensor) -> Tensor:
         """``hidden`` where no gradient is asked for."""
