@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
+import pytest
 
 from scalinglaws.spec import CorpusSpec, RunSpec, Source, TokenizerSpec
+from scalinglaws.train import Trainer
 
 N_VOCAB = 32
 SOURCE = Source("files", ("*.txt",), sha256="0" * 64)
@@ -23,6 +28,26 @@ def small_spec(**changes: Any) -> RunSpec:
     values |= {"learning_rate": 0.01, "warmup_tokens": 256, "schedule": "wsd", "precision": "float32", "threads": 1}
     values |= {"seed": 1, "eval_tokens": 320, "curve_tokens": 160, "tokens": 2560, "decay": 0.25, "grad_clip": 1.0}
     return RunSpec(**(values | changes))
+
+
+@contextmanager
+def killed_at(step: int) -> Iterator[None]:
+    """Training in this block breaks off before its update at ``step``."""
+    whole = Trainer.update
+
+    def update(trainer: Trainer) -> None:
+        if trainer.step == step:
+            raise KeyboardInterrupt
+        whole(trainer)
+
+    with mock.patch.object(Trainer, "update", update), pytest.raises(KeyboardInterrupt):
+        yield
+
+
+def same_run(one: Path, other: Path) -> None:
+    """Asserts that two folders of one run hold the same bytes."""
+    for name in ("metrics.json", "curve.jsonl", "model.safetensors"):
+        assert (one / name).read_bytes() == (other / name).read_bytes(), name
 
 
 def text_tokens(count: int, seed: int) -> np.ndarray:

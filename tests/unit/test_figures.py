@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import importlib
 import json
 import os
@@ -18,9 +19,9 @@ from scipy.optimize import curve_fit
 
 from scalinglaws.errors import StudyError
 from scalinglaws.figures import command, exponents, fitted, learning, style
-from scalinglaws.figures.fig09_overfitting import overfitting
 from scalinglaws.figures.fig23_power_law_alternatives import fit_logarithm
-from scalinglaws.figures.registry import FIGURES, drawable
+from scalinglaws.figures.groups import overfitting
+from scalinglaws.figures.registry import FIGURES, drawable, modules
 from unit import planted
 
 ROOT = Path(__file__).parents[2]
@@ -64,6 +65,29 @@ def test_a_study_has_the_figures_of_its_runs_and_laws() -> None:
     assert "fig02_learning_curves" in drawable({"size"}, set())
     of_data = [name for name in drawable({"data"}, {"kaplan-nd"}) if not FIGURES[name].bare]
     assert of_data == ["fig04_loss_vs_data", "fig09_overfitting"]
+
+
+def imported(path: Path, package: Path) -> set[Path]:
+    """The files of the package that a module imports, and those that these import, and so on."""
+    seen: set[Path] = set()
+    left = [path]
+    while left:
+        seen.add(path := left.pop())
+        nodes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom) and node.module]
+        names = [name for node in nodes for name in (node.module, *(f"{node.module}.{alias.name}" for alias in node.names))]
+        files = {package.parent / f"{name.replace('.', '/')}.py" for name in names}
+        left += sorted(file for file in files - seen if file.is_file())
+    return seen
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_is_drawn_again_where_what_draws_it_was_edited(name: str) -> None:
+    package = ROOT / "workflow" / "scalinglaws"
+    inputs = {path for pattern in modules(name) for path in package.glob(pattern)}
+    captions = {package / "figures" / "registry.py", *package.glob("figures/listed*.py")}
+    assert all(list(package.glob(pattern)) for pattern in modules(name))
+    needed = imported(package / "figures" / f"{name}.py", package) - captions
+    assert needed - inputs <= {package / "errors.py", package / "files.py"}
 
 
 def test_the_registry_needs_nothing_heavy() -> None:
@@ -218,6 +242,7 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
 
 DRAW = """
 import argparse
+import ast
 from scalinglaws.figures import command
 parser = argparse.ArgumentParser()
 command.add_figure_arguments(parser)

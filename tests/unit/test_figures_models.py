@@ -118,10 +118,11 @@ def test_lstms_lie_the_planted_excess_above_transformers(exact: Tables) -> None:
     # The Transformers' line bends: between two of its points the straight one lies up to 0.6 % too high.
     assert np.allclose(above[np.isfinite(above)], 100 * math.expm1(planted.LSTM), atol=0.7)
     (pair, *_) = fig07_lstm.pairs(standard, lstm)
-    lines = [fig07_lstm.binned(exact["evals"], row) for row in pair]
+    lines = [fig07_lstm.by_place(exact["evals"], row) for row in pair]
     first = pair[0]["loss"] * (1 + 0.6 / np.arange(1, 129))
-    assert lines[0]["loss"][0] == pytest.approx(first[0]) and lines[0]["count"].sum() == 128
-    assert (lines[1].filter(polars.col("place") > 33)["loss"] == pair[1]["loss"] * (1 + 0.6 / 32)).all()
+    assert lines[0]["loss"][0] == pytest.approx(first[0]) and lines[0]["position"].to_list()[:3] == [1, 2, pytest.approx(3)]
+    level = lines[1].filter(polars.col("position") > 33)["loss"].to_numpy()
+    assert len(level) and np.allclose(level, pair[1]["loss"] * (1 + 0.6 / 32))
     assert f"{pair[1]['loss'] * 1.6 - first[0]:+.2f} nats at position 1" in str(fig07_lstm.gap(*lines))
 
 
@@ -226,7 +227,7 @@ def test_a_minus_is_not_put_into_names() -> None:
 
 
 def test_diverged_runs_are_counted(noisy: Tables) -> None:
-    assert comparing.lost(noisy["runs"]) == ["1 diverged run of this study left out"]
+    assert comparing.diverged(noisy["runs"]) == ["1 diverged run of this study left out"]
     assert "1 diverged run" in words(draw("seeds", noisy))
 
 

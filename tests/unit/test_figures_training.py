@@ -180,7 +180,7 @@ def test_schedules_and_the_sums_of_their_rates() -> None:
     warm = 100 * 101 / 200
     expected = [warm + 800 + 100 / 3, warm + 600 + 300 / 3, warm + 450, warm + 450, warm + 900]
     assert np.allclose(summary["summed"], 0.01 * np.array(expected), rtol=2e-3)
-    assert np.isclose(fig22_schedules.seed_noise(chosen), 0.004 / 2**0.5)
+    assert np.isclose(groups.scatter(chosen, fig22_schedules.VARIANT), 0.004 / 2**0.5)
     text = words(draw("fig22_schedules", tables, {}))
     assert "worst less best schedule: 0.050 nats" in text and "wsd, decay 0.3" in text
 

@@ -21,8 +21,8 @@ from scalinglaws.models.flat import Model
 from scalinglaws.models.lstm import LSTM
 from scalinglaws.models.transformer import Transformer
 from scalinglaws.models.universal import layer_order
-from scalinglaws.train import Trainer, train
-from unit.small_runs import N_VOCAB, small_spec, write_tokens
+from scalinglaws.train import train
+from unit.small_runs import N_VOCAB, killed_at, same_run, small_spec, write_tokens
 
 TOKENS = torch.randint(N_VOCAB, (3, 16), generator=torch.Generator().manual_seed(0))
 TARGETS = torch.randint(N_VOCAB, (3, 16), generator=torch.Generator().manual_seed(1))
@@ -228,25 +228,14 @@ def token_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", ["lstm", "cycle", "sequence"])
-def test_training_learns_and_resumes_after_a_kill(
-    name: str, token_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_training_learns_and_resumes_after_a_kill(name: str, token_folder: Path, tmp_path: Path) -> None:
     spec = small_spec(**ARCHITECTURES[name], tokens=64 * 40, learning_rate=0.02)
     train(spec, token_folder, tmp_path / "whole", device="cpu")
     metrics = json.loads((tmp_path / "whole" / "metrics.json").read_text())
     assert metrics["status"] == "ok" and metrics["loss"] < math.log(N_VOCAB) - 0.1
     assert metrics["flops_6nd"] == 6 * spec.n_params * spec.n_repeats * spec.tokens
-    update = Trainer.update
-
-    def killed(trainer: Trainer) -> None:
-        if trainer.step == 17:
-            raise KeyboardInterrupt
-        update(trainer)
-
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(Trainer, "update", killed)
+    with killed_at(17):
         train(spec, token_folder, tmp_path / "killed", device="cpu", checkpoint_seconds=0.0)
     train(spec, token_folder, tmp_path / "killed", device="cpu")
-    for file in ("metrics.json", "curve.jsonl", "model.safetensors"):
-        assert (tmp_path / "whole" / file).read_bytes() == (tmp_path / "killed" / file).read_bytes()
+    same_run(tmp_path / "whole", tmp_path / "killed")
     assert json.loads((tmp_path / "killed" / "timing.json").read_text())["attempts"] == 2

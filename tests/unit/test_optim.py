@@ -16,7 +16,7 @@ from scalinglaws.models.build import build
 from scalinglaws.models.transformer import Transformer
 from scalinglaws.optim import KINDS, build_optimizer
 from scalinglaws.train import Trainer, train, train_rung
-from unit.small_runs import N_VOCAB, small_spec, write_tokens
+from unit.small_runs import N_VOCAB, killed_at, same_run, small_spec, write_tokens
 
 STEPS, RATE = 5, 0.01
 OTHERS = ("sgd", "adafactor", "muon")
@@ -218,31 +218,19 @@ def test_learns_and_shares_rungs(tokens: Path, tmp_path: Path, kind: str) -> Non
     for step in (20, 50):
         train_rung(spec.trunk, tokens, step, tmp_path / "trunk" / f"step{step}.safetensors", device="cpu")
     train(spec, tokens, tmp_path / "shared", trunk=tmp_path / "trunk", device="cpu")
-    for name in ("metrics.json", "curve.jsonl", "model.safetensors"):
-        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "shared" / name).read_bytes(), name
+    same_run(tmp_path / "whole", tmp_path / "shared")
 
 
 @pytest.mark.parametrize("kind", OTHERS)
-def test_a_run_that_breaks_off_resumes_to_the_same_bytes(
-    tokens: Path, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_that_breaks_off_resumes_to_the_same_bytes(tokens: Path, tmp_path: Path, kind: str) -> None:
     spec = small_spec(optimizer=kind, learning_rate=RATES[kind], beta1=0.95)
     train(spec, tokens, tmp_path / "whole", device="cpu")
-    whole_update = Trainer.update
-
-    def update(trainer: Trainer) -> None:
-        if trainer.step == 23:
-            raise KeyboardInterrupt
-        whole_update(trainer)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Trainer, "update", update)
+    with killed_at(23):
         train(spec, tokens, tmp_path / "broken", device="cpu", checkpoint_seconds=0.0)
     assert (tmp_path / "broken" / "checkpoint-23.safetensors").exists()
     train(spec, tokens, tmp_path / "broken", device="cpu")
     assert json.loads((tmp_path / "broken" / "timing.json").read_text())["attempts"] == 2
-    for name in ("metrics.json", "curve.jsonl", "model.safetensors"):
-        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "broken" / name).read_bytes(), name
+    same_run(tmp_path / "whole", tmp_path / "broken")
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -147,9 +147,7 @@ def critical_batch_of(wildcards):
 
 
 def modules_of_figure(wildcards):
-    shared = ["batches", "by_position", "by_steps", "command", "comparing", "compute_efficient", "fitted", "groups", "learning"]
-    shared += ["lines", "style", "texts"]
-    return modules(f"figures/{wildcards.figure}.py", *(f"figures/{name}.py" for name in shared))
+    return modules(*registry.modules(wildcards.figure))
 
 
 def exponents_of_study():
@@ -163,7 +161,8 @@ def report_of_study():
 
 def modules_of_report():
     own = ["report", "tables_of_paper", "compute_efficient", "markdown", "exponents", "fitted", "command", "registry", "listed*"]
-    return modules(*(f"figures/{name}.py" for name in own), "kinds.py", "laws/allocation.py", "models/count.py")
+    own += ["learning", "texts"]
+    return modules(*(f"figures/{name}.py" for name in own), "kinds.py", "laws/*.py", "models/count.py")
 
 
 def modules(*names):

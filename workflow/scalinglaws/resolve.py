@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from math import log
 from pathlib import Path
 from typing import Any
 
 from scalinglaws.config import PowerRate, Settings
 from scalinglaws.errors import StudyError
 from scalinglaws.models.count import Shape, n_params
+from scalinglaws.schedule import kaplan_rate
 from scalinglaws.spec import CorpusSpec, RunSpec, TokenizerSpec, round_float, short
 
 COPIED = (
@@ -32,7 +32,7 @@ def resolve_rate(s: Settings, n: int, tokens: int, where: str) -> float:
         rate = rule.coefficient * n**rule.exponent * tokens**rule.tokens_exponent
         rate = min(rate, rule.max) if rule.max else rate
     elif rule == "kaplan":
-        rate = 0.003239 - 0.0001395 * log(n)
+        rate = kaplan_rate(n)
         if rate <= 0:
             raise StudyError(f"{where}: learning_rate: kaplan gives {rate:.2g} at N = {n}: the rule ends near 1e10 parameters")
     else:

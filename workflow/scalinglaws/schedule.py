@@ -45,6 +45,11 @@ def learning_rate(spec: RunSpec, step: int) -> float:
     return spec.learning_rate * falls[spec.schedule]
 
 
+def kaplan_rate(n_params: float) -> float:
+    """LR(N) of Kaplan et al. 2020 (D.1), for Adam and batches of 2^19 tokens; negative from N near 1.2e10 on."""
+    return 0.003239 - 0.0001395 * math.log(n_params)
+
+
 def is_eval_step(step: int) -> bool:
     """Whether the curve has a point after ``step`` updates: round(2^(k/4)) for whole k, from 8 on.
 

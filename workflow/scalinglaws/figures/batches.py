@@ -73,23 +73,9 @@ def levels(fit: fitted.Fit | None) -> polars.DataFrame:
 
 
 def resamples(fits: dict[str, fitted.Fit], laws: Sequence[str]) -> list[Draw]:
-    """Parameters of all ``laws`` together, one dictionary a draw; those that are not positive numbers are left out.
-
-    All fits draw with one seed: place by place their resamples would be tied. So each law's are moved on by another number
-    of places, SHIFTS times. Empty where a fit keeps none.
-    """
-    kept = [(fits.get(law) or {}).get("resamples") or {} for law in laws]
-    lengths = [min((len(column) for column in law.values()), default=0) for law in kept]
-    if min(lengths, default=0) < 2:
-        return []
-    out = []
-    for shift in range(SHIFTS if len(laws) > 1 else 1):
-        for k in range(min(lengths)):
-            draw: Draw = {}
-            for m, (columns, length) in enumerate(zip(kept, lengths, strict=True)):
-                draw |= {name: column[(k + m * (1 + 7 * shift)) % length] for name, column in columns.items()}
-            out.append(draw)
-    return [draw for draw in out if all(value is not None and math.isfinite(value) and value > 0 for value in draw.values())]
+    """Parameters of all ``laws`` together (fitted.paired), without draws in which one is not a positive number."""
+    drawn = fitted.paired(fits, laws, SHIFTS if len(laws) > 1 else 1)
+    return [draw for draw in drawn if all(math.isfinite(value) and value > 0 for value in draw.values())]
 
 
 def trunks(fits: dict[str, fitted.Fit], laws: Sequence[str]) -> int:

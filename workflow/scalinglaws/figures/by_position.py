@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 PER_OCTAVE = 2  # bins of positions
+SHOWN = 5  # lines of a panel
 
 
 def final(evals: polars.DataFrame, runs: polars.DataFrame) -> polars.DataFrame:
@@ -30,18 +31,15 @@ def bin_edges(n_ctx: int) -> NDArray[np.int64]:
 
 
 def binned(rows: polars.DataFrame) -> tuple[Array, Array, Array]:
-    """(position, loss, stderr) of one run in bins: geometric mean position, mean loss, and its standard error were the
-    positions of a bin independent.
+    """(position, loss, stderr) of one run in bins: geometric mean position, mean loss, and the mean of the positions' standard
+    errors, an upper bound: positions of one text are not independent.
     """
     position, loss = rows["position"].to_numpy(), rows["loss"].to_numpy()
     stderr = rows["stderr"].fill_null(np.nan).to_numpy()
-    edges = bin_edges(int(position.max()))
-    inside = [(position >= low) & (position < high) for low, high in pairwise(edges)]
+    inside = [(position >= low) & (position < high) for low, high in pairwise(bin_edges(int(position.max(initial=1))))]
     inside = [mask for mask in inside if mask.any()]
     centres = np.array([np.exp(np.log(position[mask]).mean()) for mask in inside])
-    means = np.array([loss[mask].mean() for mask in inside])
-    errors = np.array([np.sqrt(np.square(stderr[mask]).sum()) / mask.sum() for mask in inside])
-    return centres, means, errors
+    return centres, np.array([loss[mask].mean() for mask in inside]), np.array([stderr[mask].mean() for mask in inside])
 
 
 def octaves(count: int, n_ctx: int) -> Array:
@@ -51,3 +49,10 @@ def octaves(count: int, n_ctx: int) -> Array:
     starts = 2 ** np.arange(count)
     ends = np.minimum(2 * starts - 1, n_ctx)
     return np.array([np.exp(np.log(np.arange(low, high + 1)).mean()) for low, high in zip(starts, ends, strict=True)])
+
+
+def spread(values: list[int], count: int = SHOWN) -> list[int]:
+    """At most ``count`` of the sorted distinct values, evenly in rank, the ends included."""
+    values = sorted(set(values))
+    places = {round(k) for k in np.linspace(0, len(values) - 1, min(count, len(values)))}
+    return [values[k] for k in sorted(places)]

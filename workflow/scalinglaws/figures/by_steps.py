@@ -6,27 +6,12 @@ import numpy as np
 import polars
 from numpy.typing import ArrayLike, NDArray
 
-from scalinglaws.figures import fitted
 from scalinglaws.figures.groups import FIELDS
 from scalinglaws.figures.learning import budget_runs
 from scalinglaws.kinds import SHAPE
 from scalinglaws.laws.allocation import CriticalBatch, LossNS, steps_min
 
 STEPS = ("alpha_N", "alpha_S")  # the exponents of equation 1.6
-
-
-def law(fit: fitted.Fit | None) -> LossNS | None:
-    """The fitted L(N, S_min); None where a parameter is missing."""
-    found = [fitted.parameter(fit, name)["estimate"] for name in (*STEPS, "N_c", "S_c")]
-    values = [value for value in found if value is not None and value > 0]
-    return LossNS(*values) if len(values) == len(found) else None
-
-
-def critical(fit: fitted.Fit | None) -> CriticalBatch | None:
-    """The fitted B_crit(L); None where a parameter is missing."""
-    found = [fitted.parameter(fit, name)["estimate"] for name in ("B_star", "alpha_B")]
-    values = [value for value in found if value is not None and value > 0]
-    return CriticalBatch(*values) if len(values) == len(found) else None
 
 
 def loss_at(

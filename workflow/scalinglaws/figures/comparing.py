@@ -212,7 +212,7 @@ def span(data: polars.DataFrame, column: str) -> str:
     return count(low) if high <= SAME_SIZE * low else f"{count(low)} to {count(high)}"
 
 
-def described(data: polars.DataFrame) -> str:
+def averaged(data: polars.DataFrame) -> str:
     """What a picture's runs have in common, of runs averaged by ``over_seeds``: sizes, tokens, seeds."""
     most = int(data["seeds"].max())  # type: ignore[arg-type]
     fewest = int(data["seeds"].min())  # type: ignore[arg-type]
@@ -220,10 +220,10 @@ def described(data: polars.DataFrame) -> str:
     return f"N {span(data, 'n_params')}, {span(data, 'tokens')} tokens, {seeds}"
 
 
-def lost(runs: polars.DataFrame) -> list[str]:
+def diverged(runs: polars.DataFrame) -> list[str]:
     """A note that counts the runs that diverged, if any did."""
-    diverged = len(runs) - len(runs.filter((polars.col("status") == "ok") & polars.col("loss").is_not_null()))
-    return [f"{diverged} diverged run{'s' * (diverged > 1)} of this study left out"] if diverged else []
+    count = len(runs) - len(runs.filter((polars.col("status") == "ok") & polars.col("loss").is_not_null()))
+    return [f"{count} diverged run{'s' * (count > 1)} of this study left out"] if count else []
 
 
 def loss_points(axis: Axes, data: polars.DataFrame, x: str, colour: Any, marker: str, label: str | None, **more: Any) -> None:

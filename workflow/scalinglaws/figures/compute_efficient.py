@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scalinglaws.figures.fitted import Fit, parameter, unresolved
+from scalinglaws.figures.fitted import Fit, paired, parameter, unresolved
 from scalinglaws.laws import allocation
 from scalinglaws.laws.catalogue import PF_DAY
 from scalinglaws.laws.uncertainty import interval
@@ -25,6 +25,8 @@ PARTS = {
     "power-d": (("alpha_D",), ("D_c",)),
 }
 TRENDS, CROSSING = ("kaplan-ns", "critical-batch"), tuple(PARTS)
+# Table 6 of the paper, measured: scale and exponent of C_min in PF-days.
+PUBLISHED_TRENDS = {"N_opt": (1.3e9, 0.73), "B": (2.0e6, 0.24), "S_min": (5.4e3, 0.03), "D_opt": (2e10, 0.27)}
 MANY = 0.025  # a larger share of resamples on the other side leaves a 95 % interval without an end
 BY_RESAMPLES = "by the fits' resamples (fits taken as independent)"
 BY_FIRST_ORDER = "to first order in the logarithms of the exponents (taken as independent), as the fits keep no resamples"
@@ -137,20 +139,10 @@ def _estimates(fits: dict[str, Fit], laws: tuple[str, ...]) -> Found:
 
 
 def _resamples(fits: dict[str, Fit], laws: tuple[str, ...]) -> list[Values] | None:
-    """Rows of parameters, nan where one is beyond the range of numbers; None where a fit keeps none.
-
-    All fits draw with one seed: place by place their draws would be tied, though they have nothing in common. So each law's
-    are moved on by one place more than those of the law before.
-    """
-    columns: dict[str, np.ndarray] = {}
-    for shift, law in enumerate(laws):
-        kept = (fits.get(law) or {}).get("resamples") or {}
-        names = [name for part in PARTS[law] for name in part]
-        if not all(len(kept.get(name) or []) > 1 for name in names):
-            return None
-        columns |= {name: np.roll(np.array(kept[name], np.float64), shift) for name in names}
-    length = min(map(len, columns.values()))
-    return [{name: float(column[k]) for name, column in columns.items()} for k in range(length)]
+    """The fits' draws together (fitted.paired); None where a fit keeps none."""
+    needed = {name for law in laws for part in PARTS[law] for name in part}
+    drawn = paired(fits, laws)
+    return drawn if drawn and needed <= set(drawn[0]) else None
 
 
 def _positive(values: Iterable[float]) -> bool:

@@ -8,17 +8,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scalinglaws.figures import batches, fitted, style
-from scalinglaws.figures.compute_efficient import trends
+from scalinglaws.figures.compute_efficient import PUBLISHED_TRENDS, trends
 from scalinglaws.figures.registry import FIGURES
 
 REQUIRES = FIGURES["fig03_allocation"].requires
 AHEAD = 1e3  # how far beyond the curves, in compute
-# Table 6: exponents of C_min. From the lowest area up.
-PARTS = (
-    ("N_opt", "model size N", 0.73, "#35608d"),
-    ("B", "batch size B", 0.24, "#7fb8a4"),
-    ("S_min", r"steps $S_{min}$", 0.03, "#e9c46a"),
-)
+# From the lowest area up.
+PARTS = (("N_opt", "model size N", "#35608d"), ("B", "batch size B", "#7fb8a4"), ("S_min", r"steps $S_{min}$", "#e9c46a"))
 
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Figure:
@@ -43,8 +39,8 @@ def _areas(axis: Axes, shares: dict[str, dict[str, float | None]], least: float,
     """Each factor is C^share: on the logarithmic axis the areas are wedges."""
     x = np.geomspace(least, most * AHEAD, 100)
     below = published = 0.0
-    for name, label, table6, colour in PARTS:
-        found = shares[name]
+    for name, label, colour in PARTS:
+        found, (_, table6) = shares[name], PUBLISHED_TRENDS[name]
         above = below + (found["estimate"] or 0.0)
         low, high = found["ci_low"], found["ci_high"]
         words = "" if low is None or high is None else f" [{low:.3f}, {high:.3f}]"

@@ -7,7 +7,7 @@ import polars
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scalinglaws.figures import by_steps, fitted, style
+from scalinglaws.figures import batches, by_steps, fitted, style
 from scalinglaws.figures.registry import FIGURES
 
 REQUIRES = FIGURES["fig04_loss_vs_data"].requires
@@ -59,7 +59,7 @@ def step_points(fit: fitted.Fit | None) -> polars.DataFrame:
 
 
 def _against_steps(axis: Axes, fit: fitted.Fit, data: polars.DataFrame, scale: style.Scale) -> None:
-    law = by_steps.law(fit)
+    law = batches.loss_ns(fit)
     for trunk in data.partition_by("trunk", maintain_order=True):
         axis.plot(trunk["steps_min"], trunk["loss"], color=scale(trunk["n_params"][0]), linewidth=0.7, alpha=0.8, zorder=3)
     for size in data.partition_by("n_params", maintain_order=True):

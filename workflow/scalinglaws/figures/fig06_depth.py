@@ -29,7 +29,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
         if data.is_empty():
             style.sentence(axis, "not resolved: no two depths have two sizes each, trained alike")
         else:
-            more = [comparing.described(data), comparing.smallest(tables["runs"], data), *comparing.lost(tables["runs"])]
+            more = [comparing.averaged(data), comparing.smallest(tables["runs"], data), *comparing.diverged(tables["runs"])]
             style.legend_below(axis, [scatter_note(data, column), *(more if column == "n_params" else [])], width=62)
     axes[1].set_ylabel("")
     return figure

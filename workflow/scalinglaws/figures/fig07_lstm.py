@@ -7,7 +7,7 @@ import polars
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scalinglaws.figures import comparing, fitted, style
+from scalinglaws.figures import by_position, comparing, fitted, style
 from scalinglaws.figures.groups import alike, one_rate
 from scalinglaws.figures.registry import FIGURES
 
@@ -32,8 +32,8 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
     if data.is_empty():
         style.sentence(left, "not resolved: no LSTM ended at a budget")
     else:
-        notes = [at_equal_size(standard, lstm), comparing.smallest(tables["runs"], lstm), comparing.described(data)]
-        style.legend_below(left, [*notes, *comparing.lost(tables["runs"])], width=62)
+        notes = [at_equal_size(standard, lstm), comparing.smallest(tables["runs"], lstm), comparing.averaged(data)]
+        style.legend_below(left, [*notes, *comparing.diverged(tables["runs"])], width=62)
     _positions(right, pairs(standard, lstm), tables)
     return figure
 
@@ -71,24 +71,19 @@ def pairs(standard: polars.DataFrame, lstm: polars.DataFrame) -> list[tuple[dict
     return found if len(found) <= PAIRS else [found[0], found[-1]]
 
 
-def binned(evals: polars.DataFrame, run: dict) -> polars.DataFrame:
-    """Loss by position (from 1) in bins a quarter octave wide; stderr: the mean of the positions', an upper bound."""
-    mine = (polars.col("run") == run["id"]) & (polars.col("corpus") == run["corpus"]) & (polars.col("step") == run["best_step"])
-    found = evals.filter(mine).drop_nulls(["position", "loss"]).with_columns(place=polars.col("position") + 1)
-    bins = found.with_columns(bin=(4 * polars.col("place").log(2) + 1e-9).floor())
-    means = bins.group_by("bin").agg(
-        polars.col("place").cast(polars.Float64).log().mean().exp(), polars.col("loss", "stderr").mean(), count=polars.len()
-    )
-    return means.sort("bin")
+def by_place(evals: polars.DataFrame, run: dict) -> polars.DataFrame:
+    """position (geometric mean), loss and stderr of a run in the bins of ``by_position.binned``."""
+    rows = by_position.final(evals, polars.DataFrame([run]))
+    return polars.DataFrame(dict(zip(("position", "loss", "stderr"), by_position.binned(rows), strict=True)))
 
 
 def gap(first: polars.DataFrame, second: polars.DataFrame) -> str | None:
     """The LSTM's loss less the Transformer's at the first and in the last octave of positions, in nats."""
-    both = first.join(second, on="bin", suffix="_lstm", how="inner", maintain_order="left")
+    both = first.join(second, on="position", suffix="_lstm", how="inner", maintain_order="left")
     if len(both) < 2:
         return None
     away = both["loss_lstm"] - both["loss"]
-    last = float(away.filter(both["place"] > both["place"].max() / 2).mean())  # type: ignore[arg-type, operator]
+    last = float(away.filter(both["position"] > both["position"].max() / 2).mean())  # type: ignore[arg-type, operator]
     return comparing.minus(f"LSTM less Transformer: {away[0]:+.2f} nats at position 1, {last:+.2f} in the last octave")
 
 
@@ -96,20 +91,21 @@ def _positions(axis: Axes, found: list[tuple[dict, dict]], tables: dict[str, pol
     scale = style.Scale([row["n_params"] for pair in found for row in pair], "N")
     seen, notes = [], []
     for pair in found:
-        lines = [binned(tables["evals"], row) for row in pair]
+        lines = [by_place(tables["evals"], row) for row in pair]
         for row, line, dashes in zip(pair, lines, ("-", "--"), strict=True):
             if line.is_empty():
                 continue
             name = "LSTM" if row["architecture"] == "lstm" else "Transformer"
-            colour, half = scale(row["n_params"]), style.Z95 * line["stderr"].fill_null(0.0)
-            axis.fill_between(line["place"], line["loss"] - half, line["loss"] + half, color=colour, alpha=0.12, linewidth=0)
-            axis.plot(line["place"], line["loss"], dashes, color=colour, label=f"{name}, N {comparing.count(row['n_params'])}")
+            colour, half = scale(row["n_params"]), style.Z95 * line["stderr"].fill_nan(0.0)
+            axis.fill_between(line["position"], line["loss"] - half, line["loss"] + half, color=colour, alpha=0.12, linewidth=0)
+            label = f"{name}, N {comparing.count(row['n_params'])}"
+            axis.plot(line["position"], line["loss"], dashes, color=colour, label=label)
             seen.append(line.with_columns(low=line["loss"] - half, high=line["loss"] + half))
         if note := gap(*lines):
             notes.append(f"N near {comparing.count(pair[1]['n_params'])}: {note}")
     every = polars.concat(seen) if seen else None
     style.loss_axis(axis, [*every["low"], *every["high"]] if every is not None else [])
-    style.log_axis(axis, every["place"].to_numpy() if every is not None else [], "Position in the context (from 1)")
+    style.log_axis(axis, every["position"].to_numpy() if every is not None else [], "Position in the context (from 1)")
     if every is None:
         return style.sentence(axis, "not resolved: no LSTM and Transformer of like size have losses by position")
     return style.legend_below(axis, [*notes, "bands: ±1.96 standard errors of the test loss at a position"], width=62)

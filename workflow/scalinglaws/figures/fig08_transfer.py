@@ -33,9 +33,9 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
         _beside(right, beside_own(points, unit), styles, words)
         if points.is_empty():
             continue
-        notes = [comparing.described(by_size(points))]
+        notes = [comparing.averaged(by_size(points))]
         notes += ["a token is a byte, to 5 %: nats per byte look the same"] if len(units) == 1 else []
-        style.legend_below(left, [*notes, *comparing.lost(tables["runs"])] if unit == "loss" else [], width=62)
+        style.legend_below(left, [*notes, *comparing.diverged(tables["runs"])] if unit == "loss" else [], width=62)
         style.legend_below(right, ["dotted: the same loss on both texts"] if unit == "loss" else [], width=62)
     return figure
 

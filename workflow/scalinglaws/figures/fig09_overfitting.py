@@ -9,8 +9,7 @@ import polars
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scalinglaws.figures import fitted, style
-from scalinglaws.figures.learning import finished
+from scalinglaws.figures import fitted, groups, style
 from scalinglaws.figures.registry import FIGURES
 
 REQUIRES = FIGURES["fig09_overfitting"].requires
@@ -40,34 +39,9 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
     else:
         fitted.label_kaplan_nd(left, fit)
         style.legend_below(left, [doubt] if doubt else [], width=60)
-    _collapse(right, fit, overfitting(data, tables["runs"]), scale)
+    _collapse(right, fit, groups.overfitting(data, tables["runs"]), scale)
     scale.bar(figure, [left, right])
     return figure
-
-
-def overfitting(data: polars.DataFrame, runs: polars.DataFrame) -> polars.DataFrame:
-    """Points with a companion on the whole split, and columns whole_tokens, delta and delta_stderr.
-
-    delta = loss/loss_whole − 1; its standard error takes the two losses as independent. They share the test text, so
-    this overstates it. Points of sizes that have no companion are left out.
-    """
-    whole = finished(runs).filter((polars.col("stop") == "early") & ~polars.col("dataset_limited"))
-    names = whole["id"].to_list()
-    companions = (
-        data.filter(polars.col("run").is_in(names))
-        .group_by("n_params", maintain_order=True)
-        .agg(
-            loss_whole=polars.col("loss").min(),
-            stderr_whole=polars.col("loss_stderr").min(),
-            whole_tokens=polars.col("dataset_tokens").max(),
-        )
-    )
-    part = data.filter(~polars.col("run").is_in(names)).join(companions, on="n_params", how="inner", maintain_order="left")
-    relative = (
-        (polars.col("loss_stderr") / polars.col("loss")) ** 2 + (polars.col("stderr_whole") / polars.col("loss_whole")) ** 2
-    ).sqrt()
-    ratio = polars.col("loss") / polars.col("loss_whole")
-    return part.with_columns(delta=ratio - 1, delta_stderr=ratio * relative)
 
 
 def _collapse(axis: Axes, fit: fitted.Fit | None, data: polars.DataFrame, scale: style.Scale) -> None:

@@ -7,7 +7,7 @@ import polars
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scalinglaws.figures import by_steps, fitted, style
+from scalinglaws.figures import batches, by_steps, fitted, style
 from scalinglaws.figures.lines import Minimum, interpolate, minimum
 from scalinglaws.figures.registry import FIGURES
 from scalinglaws.spec import short
@@ -23,7 +23,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
     runs = tables["runs"].filter(polars.col("trunk").is_in(curves["trunk"].unique().to_list()))
     batch = float(runs["batch_tokens"][0]) if len(runs) else np.nan
     doubt = fitted.unresolved(fits.get("kaplan-ns"), "kaplan-ns", by_steps.STEPS)
-    law, b_crit = by_steps.law(fits.get("kaplan-ns")), by_steps.critical(fits.get("critical-batch"))
+    law, b_crit = batches.loss_ns(fits.get("kaplan-ns")), batches.critical_batch(fits.get("critical-batch"))
     if law and not b_crit:
         doubt = "not resolved: L(N, S) is not drawn, since this study has no B_crit(L) to turn S into S_min"
     panels = (("flops_6nd", "C = 6NBS (FLOP)", "plasma"), ("step", "S (steps)", "cividis"))

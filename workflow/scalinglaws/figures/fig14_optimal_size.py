@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scalinglaws.figures import batches, fitted, style
-from scalinglaws.figures.compute_efficient import trends
+from scalinglaws.figures.compute_efficient import PUBLISHED_TRENDS, trends
 from scalinglaws.figures.learning import budget_runs
 from scalinglaws.figures.lines import power_law
 from scalinglaws.figures.registry import FIGURES
@@ -24,10 +24,10 @@ from scalinglaws.spec import short
 REQUIRES = FIGURES["fig14_optimal_size"].requires
 GRID = np.log(10) / 20  # of log C_min
 FEWEST = 3  # points of a line with an interval
-# Of each panel: the column drawn, the published exponent of C_min (Table 6), and what the closed form gives.
-SIDES: dict[str, tuple[str, float, Callable[[Frontier], Array]]] = {
-    "N_opt": ("n_params", 0.73, lambda found: found.n_opt),
-    "S_min": ("steps_min", 0.03, lambda found: found.steps_min),
+# Of each panel: the column drawn, and what the closed form gives.
+SIDES: dict[str, tuple[str, Callable[[Frontier], Array]]] = {
+    "N_opt": ("n_params", lambda found: found.n_opt),
+    "S_min": ("steps_min", lambda found: found.steps_min),
 }
 SCHEMA = dict.fromkeys(("flops_min", "smaller", "larger", "n_params", "loss", "steps_min"), polars.Float64)
 
@@ -121,7 +121,7 @@ def _as_trained(axis: Axes, found: polars.DataFrame, critical: CriticalBatch, ru
 
 def _line(axis: Axes, name: str, found: polars.DataFrame) -> list[str]:
     """The line through the crossovers with its band, and the published slope; a note where there are too few."""
-    column, published, _ = SIDES[name]
+    column, (_, published) = SIDES[name][0], PUBLISHED_TRENDS[name]
     line = power_law(found["flops_min"], found[column]) if len(found) >= FEWEST else None
     if line is None:
         return [f"not resolved: a line takes {FEWEST} crossings, there are {len(found)}"] if name == "N_opt" else []
@@ -145,7 +145,7 @@ def _closed_form(axis: Axes, fits: dict[str, fitted.Fit], name: str, found: dict
     losses = np.geomspace(first, last, 40)
     n_eff, steps = law.efficient(losses)
     x = 6 * n_eff * steps * critical.tokens(losses)
-    of, laws = SIDES[name][2], REQUIRES["fits"]
+    of, laws = SIDES[name][1], REQUIRES["fits"]
     best = of(frontier(law, critical, x))
 
     def curve(draw: batches.Draw) -> Array:

@@ -10,15 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from scalinglaws.figures import by_steps, fitted, style
-from scalinglaws.figures.fig09_overfitting import overfitting
+from scalinglaws.figures import batches, by_steps, fitted, groups, style
 from scalinglaws.figures.learning import finished
 from scalinglaws.figures.registry import FIGURES
 from scalinglaws.laws.allocation import LossNS, earliest_stop
 from scalinglaws.spec import short
 
 REQUIRES = FIGURES["fig16_early_stopping"].requires
-PUBLISHED_ALPHA_S = 0.76
 
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Figure:
@@ -43,9 +41,11 @@ def bounds(runs: polars.DataFrame, fit: fitted.Fit | None) -> polars.DataFrame:
     """
     early = finished(runs).filter((polars.col("stop") == "early") & polars.col("best_step").is_not_null())
     data = early.select(run="id", **{name: polars.col(name) for name in ("n_params", "dataset_tokens", "loss", "loss_stderr")})
-    part = overfitting(data, runs).join(early.select("best_step", "steps", run="id"), on="run", how="left", maintain_order="left")
-    law = by_steps.law(fit)
-    s_c, alpha_s = (law.s_c, law.alpha_s) if law else (1.0, PUBLISHED_ALPHA_S)
+    part = groups.overfitting(data, runs).join(
+        early.select("best_step", "steps", run="id"), on="run", how="left", maintain_order="left"
+    )
+    law = batches.loss_ns(fit)
+    s_c, alpha_s = (law.s_c, law.alpha_s) if law else (1.0, batches.PUBLISHED["alpha_S"])
     found = earliest_stop(part["loss"].to_numpy(), part["loss_whole"].to_numpy(), s_c, alpha_s)
     stderr = (polars.col("loss_stderr") ** 2 + polars.col("stderr_whole") ** 2).sqrt()
     return part.with_columns(
@@ -57,7 +57,7 @@ def bounds(runs: polars.DataFrame, fit: fitted.Fit | None) -> polars.DataFrame:
 
 
 def _bound(axis: Axes, data: polars.DataFrame, fit: fitted.Fit | None, scale: style.Scale) -> None:
-    law = by_steps.law(fit)
+    law = batches.loss_ns(fit)
     label = r"$S_c\,[L(N,D) - L(N,\infty)]^{-1/\alpha_S}$ (steps)" if law else r"$[L(N,D) - L(N,\infty)]^{-1/\alpha_S}$"
     shown = data.drop_nulls("bound")
     doubt = fitted.unresolved(fit, "kaplan-ns", by_steps.STEPS)
@@ -83,7 +83,7 @@ def _bound(axis: Axes, data: polars.DataFrame, fit: fitted.Fit | None, scale: st
 def _label(fit: fitted.Fit | None, law: LossNS | None) -> str:
     if law:
         return rf"bound (5.7): $\alpha_S$ = {fitted.with_interval(fit, 'alpha_S')}, $S_c$ = {law.s_c:.3g}"
-    slope = rf"slope of the bound (5.7), published $\alpha_S$ = {PUBLISHED_ALPHA_S};"
+    slope = rf"slope of the bound (5.7), published $\alpha_S$ = {batches.PUBLISHED['alpha_S']};"
     return slope + "\nlevel set to touch the lowest run: $S_c$ has other units"
 
 

@@ -33,7 +33,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
         if data.is_empty():
             style.sentence(axis, "not resolved: no recurrent Transformer ended at a budget")
         else:
-            notes = [comparing.described(data), *comparing.lost(tables["runs"])]
+            notes = [comparing.averaged(data), *comparing.diverged(tables["runs"])]
             smallest = comparing.smallest(tables["runs"], data)
             style.legend_below(axis, notes if column == "n_params" else [smallest], width=62)
     axes[1].set_ylabel("")

@@ -18,7 +18,6 @@ from scalinglaws.kinds import SHAPE
 from scalinglaws.spec import short
 
 REQUIRES = FIGURES["fig20_position"].requires
-SHOWN = 5  # lines of a panel
 LABEL = "Position in the context (tokens, from 1)"
 
 
@@ -44,18 +43,11 @@ def chosen_runs(runs: polars.DataFrame) -> polars.DataFrame:
     return best.sort("n_params", "loss", "id").unique("n_params", keep="first", maintain_order=True)
 
 
-def spread(values: list[int], count: int = SHOWN) -> list[int]:
-    """At most ``count`` of the sorted distinct values, evenly in rank, the ends included."""
-    values = sorted(set(values))
-    places = {round(k) for k in np.linspace(0, len(values) - 1, min(count, len(values)))}
-    return [values[k] for k in sorted(places)]
-
-
 def _by_size(figure: Figure, axis: Axes, data: polars.DataFrame, runs: polars.DataFrame) -> None:
     scale = style.Scale([int(n) for n in data["n_params"]], "N (non-embedding parameters)")
     shown: list[float] = []
     bent = 0
-    for n_params in spread(data["n_params"].to_list()):
+    for n_params in by_position.spread(data["n_params"].to_list()):
         rows = data.filter(polars.col("n_params") == n_params)
         position, loss, stderr = by_position.binned(rows)
         colour = scale(n_params)
@@ -69,7 +61,7 @@ def _by_size(figure: Figure, axis: Axes, data: polars.DataFrame, runs: polars.Da
     if not shown:
         style.sentence(axis, "not resolved: no run has losses by position on text of its own corpus (table evals)")
         return
-    notes = [f"not a power law: {bent} of {len(spread(data['n_params'].to_list()))} lines bend"] if bent else []
+    notes = [f"not a power law: {bent} of {len(by_position.spread(data['n_params'].to_list()))} lines bend"] if bent else []
     style.legend_below(axis, [*notes, f"Transformers, {groups.described(runs)}"], width=56)
     scale.bar(figure, [axis])
 
@@ -101,7 +93,7 @@ def training(curves: polars.DataFrame, runs: polars.DataFrame) -> tuple[polars.D
         shared = polars.col("run").is_null() & (polars.col("trunk") == run["trunk"]) & (polars.col("step") <= run["steps"])
         rows = seen.filter(shared | (polars.col("run") == run["id"])).unique("step", keep="first").sort("step")
         if not rows.is_empty():
-            wanted = np.geomspace(rows["step"][0], rows["step"][-1], SHOWN)
+            wanted = np.geomspace(rows["step"][0], rows["step"][-1], by_position.SHOWN)
             steps = {min(rows["step"].to_list(), key=lambda step: abs(np.log(step / value))) for value in wanted}
             return rows.filter(polars.col("step").is_in(sorted(steps))), run
     return seen.clear(), {}

@@ -6,7 +6,6 @@ import polars
 from matplotlib.figure import Figure
 
 from scalinglaws.figures import by_position, groups, style
-from scalinglaws.figures.fig20_position import spread
 from scalinglaws.figures.lines import power_law
 from scalinglaws.figures.registry import FIGURES
 
@@ -63,7 +62,7 @@ def chosen_positions(lengths: list[int]) -> list[int]:
     if not lengths:
         return []
     powers = [2**k for k in range(40) if 2**k <= lengths[0]]
-    return sorted({*spread(powers, 7), lengths[-1]})
+    return sorted({*by_position.spread(powers, 7), lengths[-1]})
 
 
 def means(rows: polars.DataFrame) -> polars.DataFrame:

@@ -39,7 +39,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, object]) -> Figure
     summary = variants(chosen)
     looks = _looks(summary)
     _rates(rates, summary, looks)
-    noise = seed_noise(chosen)
+    noise = groups.scatter(chosen, VARIANT)
     _losses(losses, chosen, summary, looks, noise)
     _sums(sums, summary, looks)
     notes = [groups.described(chosen), *_spreads(family, summary)]
@@ -89,13 +89,6 @@ def by_step(run: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     spec = RunSpec(**{field.name: run[field.name] for field in dataclasses.fields(RunSpec)})
     steps = np.unique(np.linspace(0, spec.steps - 1, min(SAMPLES, spec.steps)).round().astype(int))
     return steps, np.array([schedule.learning_rate(spec, int(step)) for step in steps])
-
-
-def seed_noise(chosen: polars.DataFrame) -> float | None:
-    """Standard deviation of final losses between seeds, pooled over schedules; None where none has two seeds."""
-    left = chosen.with_columns(left=polars.col("loss") - polars.col("loss").mean().over(VARIANT))
-    freedom = len(chosen) - len(chosen.unique(VARIANT))
-    return float(np.sqrt(np.square(left["left"].to_numpy()).sum() / freedom)) if freedom else None
 
 
 def _looks(summary: polars.DataFrame) -> list[dict[str, Any]]:

@@ -28,8 +28,8 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
     if data.is_empty():
         style.sentence(axis, "not resolved: no size (N within 2 %) has two depths measured on other text")
     else:
-        notes = ["change of the loss with each doubling of n_layer [95 % interval]", comparing.described(data)]
-        style.legend_below(axis, [*notes, *comparing.lost(tables["runs"])], width=66)
+        notes = ["change of the loss with each doubling of n_layer [95 % interval]", comparing.averaged(data)]
+        style.legend_below(axis, [*notes, *comparing.diverged(tables["runs"])], width=66)
     return figure
 
 

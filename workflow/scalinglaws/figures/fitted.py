@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,6 +81,27 @@ def parameter(fit: Fit | None, name: str) -> dict[str, float | None]:
 
 def _finite(value: Any) -> float | None:
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def paired(fits: Mapping[str, Fit], laws: Sequence[str], shifts: int = 1) -> list[dict[str, float]]:
+    """Parameters of all ``laws`` together, one dictionary a draw, NaN where one is beyond the range of numbers.
+
+    All fits draw with one seed: place by place their resamples would be tied, though they have nothing in common. So each
+    law's are moved on by another number of places, ``shifts`` times. Empty where a fit keeps none.
+    """
+    kept = [
+        {name: np.array(column, np.float64) for name, column in ((fits.get(law) or {}).get("resamples") or {}).items()}
+        for law in laws
+    ]
+    lengths = [min(map(len, columns.values()), default=0) for columns in kept]
+    out: list[dict[str, float]] = []
+    for shift in range(shifts if min(lengths, default=0) > 1 else 0):
+        for k in range(min(lengths)):
+            draw: dict[str, float] = {}
+            for m, (columns, length) in enumerate(zip(kept, lengths, strict=True)):
+                draw |= {name: float(column[(k + m * (1 + 7 * shift)) % length]) for name, column in columns.items()}
+            out.append(draw)
+    return out
 
 
 def published(fit: Fit | None, name: str) -> float | None:

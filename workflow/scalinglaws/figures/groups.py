@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
+import numpy as np
 import polars
 
 from scalinglaws.figures.learning import finished
@@ -87,12 +89,44 @@ def family(runs: polars.DataFrame, key: str, follow: tuple[str, ...] = (), fewes
     return max(sets, key=len) if sets else finished(runs).clear()
 
 
+def overfitting(data: polars.DataFrame, runs: polars.DataFrame) -> polars.DataFrame:
+    """Points with a companion on the whole split, and columns whole_tokens, delta and delta_stderr.
+
+    delta = loss/loss_whole − 1; its standard error takes the two losses as independent. They share the test text, so
+    this overstates it. Points of sizes that have no companion are left out.
+    """
+    whole = finished(runs).filter((polars.col("stop") == "early") & ~polars.col("dataset_limited"))
+    names = whole["id"].to_list()
+    companions = (
+        data.filter(polars.col("run").is_in(names))
+        .group_by("n_params", maintain_order=True)
+        .agg(
+            loss_whole=polars.col("loss").min(),
+            stderr_whole=polars.col("loss_stderr").min(),
+            whole_tokens=polars.col("dataset_tokens").max(),
+        )
+    )
+    part = data.filter(~polars.col("run").is_in(names)).join(companions, on="n_params", how="inner", maintain_order="left")
+    relative = (
+        (polars.col("loss_stderr") / polars.col("loss")) ** 2 + (polars.col("stderr_whole") / polars.col("loss_whole")) ** 2
+    ).sqrt()
+    ratio = polars.col("loss") / polars.col("loss_whole")
+    return part.with_columns(delta=ratio - 1, delta_stderr=ratio * relative)
+
+
 def lost(runs: polars.DataFrame, chosen: polars.DataFrame, free: tuple[str, ...]) -> list[str]:
     """A note of the runs that diverged and agree with ``chosen`` in every field but those ``free`` to vary, shape and seed."""
     fixed = [name for name in FIELDS if name not in (*free, *SHAPE, "seed")]
     same = runs.join(chosen.select(fixed).unique(), on=fixed, how="semi", nulls_equal=True, maintain_order="left")
     count = len(same.filter(polars.col("status") != "ok"))
     return [f"{count} diverged run{'s' if count > 1 else ''} left out"] if count else []
+
+
+def scatter(runs: polars.DataFrame, cell: Sequence[str]) -> float | None:
+    """Standard deviation of losses of runs that agree in ``cell``, seeds that is, of all cells together; None of one run each."""
+    away = runs.select(polars.col("loss") - polars.col("loss").mean().over(cell))["loss"].to_numpy()
+    freedom = len(runs) - len(runs.unique(cell))
+    return float(np.sqrt(np.square(away).sum() / freedom)) if freedom else None
 
 
 def described(chosen: polars.DataFrame) -> str:

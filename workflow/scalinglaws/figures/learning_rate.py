@@ -7,6 +7,7 @@ import polars
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from scalinglaws import schedule
 from scalinglaws.figures import groups, style
 from scalinglaws.figures.lines import Line, Minimum, minimum, power_law
 from scalinglaws.figures.registry import FIGURES
@@ -41,10 +42,7 @@ def optima(runs: polars.DataFrame) -> list[tuple[int, Minimum]]:
     """(N, least point) of each shape of a sweep, by a parabola through up to five points; seeds give the scatter where there
     are several.
     """
-    cell = (*SHAPE, KEY)
-    left = runs.with_columns(left=polars.col("loss") - polars.col("loss").mean().over(cell))
-    freedom = len(runs) - len(runs.unique(cell))
-    scatter = float(np.sqrt(np.square(left["left"].to_numpy()).sum() / freedom)) if freedom else None
+    scatter = groups.scatter(runs, (*SHAPE, KEY))
     found = []
     for group in runs.partition_by(SHAPE, maintain_order=True):
         least = minimum(group[KEY].to_numpy(), group["loss"].to_numpy(), scatter=scatter)
@@ -132,13 +130,13 @@ def _optimum(axis: Axes, best: list[tuple[int, Minimum]], own: Line | None, scal
         values += [*own(np.array([min(sizes), max(sizes)]))]
     axis.plot(
         x,
-        0.003239 - 0.0001395 * np.log(x),
+        [schedule.kaplan_rate(n) for n in x],
         color=style.GUIDE,
         linewidth=0.8,
         zorder=2,
         label="LR(N) of 2020 (BPE, batches of 2¹⁹ tokens)",
     )
-    style.positive_axis(axis, [*values, *(0.003239 - 0.0001395 * np.log(np.array(sizes)))])
+    style.positive_axis(axis, [*values, *map(schedule.kaplan_rate, sizes)])
     if any(least.edge for _, least in best):
         axis.plot(
             [], [], "^", color="0.3", markerfacecolor="white", label="at the edge of the rates: the best lies beyond; not fitted"

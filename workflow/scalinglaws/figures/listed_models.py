@@ -40,8 +40,8 @@ FIGURES = (
         "Figure 7 of the paper. **a** Final test loss of LSTMs and of Transformers against N, trained alike on the same budget "
         "(the learning rate may differ). The note gives the LSTMs' excess over the Transformers' line, interpolated in "
         "logarithms to the same N. **b** Loss by position in the context, at most two pairs of like size (within a factor of "
-        "1.5), in bins a quarter octave wide. Bars and bands: 1.96 standard errors of the test loss; for a bin the mean of "
-        "its positions' errors.",
+        "1.5), in bins that grow by √2. Bars and bands: 1.96 standard errors of the test loss; for a bin the mean of its "
+        "positions' errors.",
     ),
     Figure(
         "fig08_transfer",

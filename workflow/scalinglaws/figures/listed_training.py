@@ -43,9 +43,9 @@ FIGURES = (
         (),
         "Figure 20 of the paper. Test loss by position in the context, the first predicted token being 1. **a** After "
         "training, for up to five sizes at one budget: every position (faint), means over bins that grow by √2 with 1.96 "
-        "standard errors (points), and a power law in the position (dashed), fitted to the points in logarithms. **b** "
-        "The largest model at up to five steps, in bins that double. Brackets: 95 % intervals from the scatter about the "
-        "line. Lines are said to bend where a quadratic term exceeds three standard errors.",
+        "times the mean of their standard errors (points), and a power law in the position (dashed), fitted to the points in "
+        "logarithms. **b** The largest model at up to five steps, in bins that double. Brackets: 95 % intervals from the "
+        "scatter about the line. Lines are said to bend where a quadratic term exceeds three standard errors.",
     ),
     Figure(
         "fig21_position_by_size",

@@ -27,7 +27,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
         for axis in (left, right):
             style.sentence(axis, "not resolved: no model was trained on two corpora alike")
         return figure
-    style.legend_below(left, [comparing.described(averaged), *comparing.lost(tables["runs"])], width=62)
+    style.legend_below(left, [comparing.averaged(averaged), *comparing.diverged(tables["runs"])], width=62)
     text, common = on_common(data, tables["evals"])
     _panel(right, common, order, f"Loss on {text} (nats per token)" if text else "Loss on one text (nats per token)")
     if text is None:

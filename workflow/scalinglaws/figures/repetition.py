@@ -12,10 +12,11 @@ from scalinglaws.figures import fitted, groups, style
 from scalinglaws.figures.learning import finished
 from scalinglaws.figures.registry import FIGURES
 from scalinglaws.kinds import SHAPE
+from scalinglaws.laws.repetition import REPETITION, loss
 from scalinglaws.spec import short
 
 REQUIRES = FIGURES["repetition"].requires
-PARAMETERS = ("E", "A", "B", "alpha", "beta", "R_D*", "R_N*")
+TINY = 1e-300
 MARKERS = "osD^vP"
 FREE = ("tokens", "dataset_tokens", "decay", "learning_rate")
 
@@ -49,24 +50,13 @@ def family(runs: polars.DataFrame) -> polars.DataFrame:
 
 
 def law(fit: fitted.Fit | None, n_params: ArrayLike, tokens: ArrayLike, dataset_tokens: ArrayLike) -> NDArray[np.float64] | None:
-    """L(N, tokens, U_D) of Muennighoff et al. 2023 (5, 6) in nats per token, arrays that broadcast; None where a parameter is
-    missing.
-
-    X' = U·(1 + R*·(1 − exp(−(X/U − 1)/R*))): of D tokens U_D = min(D, dataset) are unique; U_N is the best N for U_D, at most
-    N.
-    """
-    found = [fitted.parameter(fit, name)["estimate"] for name in PARAMETERS]
-    values = [float(value) for value in found if value is not None]
+    """The fitted L(N, D, U_D) in nats per token (laws/repetition.py); None where a parameter is missing."""
+    found = [fitted.parameter(fit, item.name)["estimate"] for item in REPETITION.parameters]
+    values = [value for value in found if value is not None]
     if len(values) < len(found) or min(values[1:]) <= 0:
         return None
-    e, a, b, alpha, beta, reuse_d, reuse_n = values
-    n, d, whole = (np.asarray(value, np.float64) for value in (n_params, tokens, dataset_tokens))
-    unique = np.minimum(d, whole)
-    # αA/N^α = βB/D^β: no other N of the same N·D has a lower loss.
-    best = np.minimum(n, (alpha * a / (beta * b) * unique**beta) ** (1 / alpha))
-    n_worth = best * (1 - reuse_n * np.expm1(-(n / best - 1) / reuse_n))
-    d_worth = unique * (1 - reuse_d * np.expm1(-(d / unique - 1) / reuse_d))
-    return np.asarray(e + a / n_worth**alpha + b / d_worth**beta, np.float64)
+    # A loss with a floor of 0 has no logarithm of it.
+    return loss([max(values[0], TINY), *values[1:]], n_params, tokens, dataset_tokens)
 
 
 def over_fresh(runs: polars.DataFrame) -> polars.DataFrame:

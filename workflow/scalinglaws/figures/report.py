@@ -12,6 +12,7 @@ from scalinglaws.figures.fitted import Fit
 from scalinglaws.figures.listed import Figure
 from scalinglaws.figures.markdown import count, listed, table
 from scalinglaws.figures.registry import FIGURES
+from scalinglaws.figures.texts import own_name
 from scalinglaws.kinds import WORDS
 from scalinglaws.laws.names import LAW_KINDS
 from scalinglaws.spec import short
@@ -56,14 +57,14 @@ def what_was_run(runs: polars.DataFrame) -> list[str]:
     """A row an experiment: runs, sizes, tokens, corpora, seeds; then the runs that diverged."""
     if runs.is_empty():
         return ["No run is there yet."]
-    each = runs.explode("experiments")
+    each = runs.with_columns(own=own_name()).explode("experiments")
     rows = []
     for name in each["experiments"].drop_nulls().unique().sort():
         group = each.filter(polars.col("experiments") == name)
         limited = group.filter(polars.col("dataset_limited").fill_null(False))
         columns = [_sizes(group["n_params"]), _sizes(group["tokens"]), _sizes(limited["dataset_tokens"], "all")]
         diverged = count(int((group["status"] != "ok").sum()))
-        rows.append([name, count(len(group)), *columns, _words(group["seed"]), diverged, _words(group["corpus"])])
+        rows.append([name, count(len(group)), *columns, _words(group["seed"]), diverged, _words(group["own"])])
     head = ("experiment", "runs", "N", "tokens processed", "dataset", "seeds", "diverged", "corpora")
     lost = runs.filter(polars.col("status") != "ok")["id"].sort().to_list()
     ended = f"{len(lost)} diverged and are in no fit: {', '.join(lost)}." if lost else "None diverged."

@@ -34,7 +34,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
             style.sentence(axis, NOTHING)
     if len(spread):
         runs = f"{int(spread['runs'].sum())} runs in {int(spread['groups'].sum())} groups that differ in the seed alone"
-        style.legend_below(left, [runs, *comparing.lost(tables["runs"])], width=62)
+        style.legend_below(left, [runs, *comparing.diverged(tables["runs"])], width=62)
         style.legend_below(right, [summary(spread)], width=62)
     scale.bar(figure, [left, right])
     return figure

@@ -12,7 +12,7 @@ from typing import Any
 import polars
 
 from scalinglaws.figures import compute_efficient
-from scalinglaws.figures.compute_efficient import Derived
+from scalinglaws.figures.compute_efficient import PUBLISHED_TRENDS, Derived
 from scalinglaws.figures.exponents import agreement, differences, full, verdict
 from scalinglaws.figures.fitted import Fit, parameter, unresolved
 from scalinglaws.figures.markdown import as_printed, between, count, listed, number, table
@@ -50,8 +50,7 @@ LATER = (
     ("repetition", "Muennighoff et al. 2023", ("R_D*",)),
     ("overtraining", "Gadre et al. 2024", ("eta",)),
 )
-# Table 6: scale and exponent of C_min in PF-days; (6.4); and section 6.3.
-PUBLISHED_TRENDS = {"N_opt": (1.3e9, 0.73), "B": (2.0e6, 0.24), "S_min": (5.4e3, 0.03), "D_opt": (2e10, 0.27)}
+# (6.4) and section 6.3.
 PUBLISHED_ALPHA_C_MIN = 0.054
 PUBLISHED_CROSSING = {"C*": 1e4, "N*": 1e12, "D*": 1e12, "L*": 1.7}
 UNITS = {"C*": "PF-days", "N*": "parameters", "D*": "tokens", "L*": "nats per token"}

@@ -7,10 +7,12 @@ The paper fits E, A, B and one exponent to runs of one epoch first, and R* then;
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from scalinglaws.laws.forms import Array, Expansion, Law, Parameter, Term, chinchilla_natural, weighted_outer
 
@@ -122,6 +124,15 @@ def _natural(theta: Array, centre: Array) -> Array:
     """(E, A, B, alpha, beta, R_D*, R_N*)."""
     base = chinchilla_natural(theta[:, [0, C_A, ALPHA, C_B, BETA]], centre)
     return np.column_stack([base, np.exp(theta[:, [LOG_RD, LOG_RN]])])
+
+
+def loss(natural: Sequence[float], n_params: ArrayLike, tokens: ArrayLike, dataset_tokens: ArrayLike) -> Array:
+    """L in nats per token of arrays that broadcast; ``natural``: the estimates in the order of REPETITION.parameters."""
+    e, a, b, alpha, beta, reuse_d, reuse_n = natural
+    theta = np.array([[np.log(e), np.log(a), alpha, np.log(reuse_n), np.log(b), beta, np.log(reuse_d)]])
+    columns = np.broadcast_arrays(n_params, tokens, dataset_tokens)
+    z = np.log(np.column_stack([np.ravel(column) for column in columns]).astype(np.float64))
+    return np.asarray(np.exp(REPETITION.log_prediction(theta, z)[0]).reshape(columns[0].shape), np.float64)
 
 
 REPETITION = _RepetitionLaw(
