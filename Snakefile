@@ -1,7 +1,7 @@
 """A scaling-law study of language models: corpus, tokens, a grid of trainings, evaluation, tables, fits, figures."""
 
-# A job on a cluster node parses this file again. By then config.yaml may have changed or be half saved:
-# there, nothing is read from it, and a run's spec comes from its file.
+# A job on a cluster node parses this file again. By then config.yaml may have changed or be half saved: there, nothing is
+# read from it, a run's spec comes from its file, and the study from a copy of the config that the job was submitted with.
 if not workflow.remote_exec:
     if not workflow.overwrite_configfiles:  # --configfile replaces config.yaml, it is not merged into it
 
@@ -23,6 +23,9 @@ include: "workflow/rules/figures.smk"
 
 localrules:
     all,
+
+
+workflow.localrules(*config.get("local", []))  # of a cluster's profile: what may run where snakemake does
 
 
 rule all:

@@ -18,7 +18,7 @@ from scalinglaws.device import prepare
 from scalinglaws.evaluate import evaluate
 from scalinglaws.files import write_json
 from scalinglaws.schedule import is_eval_step
-from scalinglaws.train import Trainer
+from scalinglaws.trainer import Trainer
 from unit.small_runs import small_spec, write_tokens
 
 TOKENS, N_CORPORA, EVAL_TOKENS = 2 * 10**6, 4, 128 * 1024

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from scalinglaws.device import prepare
 from scalinglaws.schedule import is_eval_step
-from scalinglaws.train import Trainer
+from scalinglaws.trainer import Trainer
 from unit.small_runs import small_spec, write_tokens
 
 CASES = ((2, 16, 2048), (2, 16, 16384), (4, 64, 2048), (4, 64, 16384))

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from scalinglaws.spec import CorpusSpec, RunSpec, Source, TokenizerSpec
-from scalinglaws.train import Trainer
+from scalinglaws.trainer import Trainer
 
 N_VOCAB = 32
 SOURCE = Source("files", ("*.txt",), sha256="0" * 64)

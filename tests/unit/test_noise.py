@@ -16,7 +16,8 @@ from scalinglaws import config, study
 from scalinglaws.errors import StudyError
 from scalinglaws.noise import DECAY, NoiseScale
 from scalinglaws.spec import RunSpec
-from scalinglaws.train import Trainer, train, train_rung
+from scalinglaws.train import train, train_rung
+from scalinglaws.trainer import Trainer
 from unit.small_runs import small_spec, write_tokens
 from unit.test_study import changed
 

@@ -15,7 +15,8 @@ from scalinglaws.errors import StudyError
 from scalinglaws.models.build import build
 from scalinglaws.models.transformer import Transformer
 from scalinglaws.optim import KINDS, build_optimizer
-from scalinglaws.train import Trainer, train, train_rung
+from scalinglaws.train import train, train_rung
+from scalinglaws.trainer import Trainer
 from unit.small_runs import N_VOCAB, killed_at, same_run, small_spec, write_tokens
 
 STEPS, RATE = 5, 0.01

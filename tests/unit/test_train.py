@@ -19,7 +19,8 @@ import torch
 from scalinglaws.data import Batches
 from scalinglaws.errors import StudyError
 from scalinglaws.spec import RunSpec
-from scalinglaws.train import Trainer, train, train_rung
+from scalinglaws.train import train, train_rung
+from scalinglaws.trainer import Trainer
 from unit.small_runs import N_VOCAB, small_spec, write_tokens
 
 OUTPUTS = ("metrics.json", "curve.jsonl", "model.safetensors")

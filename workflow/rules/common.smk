@@ -11,7 +11,7 @@ from snakemake.exceptions import WorkflowError
 PACKAGE = os.path.relpath(os.path.join(workflow.basedir, "workflow", "scalinglaws"))
 sys.path.insert(0, os.path.dirname(os.path.abspath(PACKAGE)))
 
-from scalinglaws import environment, ladder, spec
+from scalinglaws import environment, ladder, resources, spec
 from scalinglaws.errors import StudyError
 from scalinglaws.figures import registry
 from scalinglaws.laws.names import AT_SMALL_BATCHES
@@ -23,19 +23,44 @@ FIRST = 2**50
 TABLES = ["runs", "curves", "evals", "timings"]
 
 
+# What a profile adds to the config, that is no part of a study: the device, and the rules that run where snakemake does.
+OF_PROFILE = {"device", "local"}
+SNAPSHOT = "SCALINGLAWS_STUDY"
+
+
 def read_study():
-    """The study of the config; on a cluster node an empty one, since nothing may depend on the config there."""
+    """The study of the config. A job on a cluster node takes the config as it was when the job was submitted, from a file."""
     from scalinglaws import config as config_model, study
 
+    name = ", ".join(map(str, workflow.configfiles)) or "config"
     if workflow.remote_exec:
-        return study.empty()
+        name = os.environ.get(SNAPSHOT)
+        if name is None or not os.path.exists(name):
+            return study.empty()
+        data = json.loads(Path(name).read_text())
+    else:
+        data = {key: value for key, value in config.items() if key not in OF_PROFILE}
     try:
-        return study.build(config_model.parse(dict(config), ", ".join(map(str, workflow.configfiles)) or "config"))
+        found = study.build(config_model.parse(data, name))
+        if DEVICE and not workflow.remote_exec:
+            os.environ[SNAPSHOT] = str(study.keep(data, Path("results/logs/study")))
+            resources.check(found, DEVICE)
+        return found
     except StudyError as error:
         raise WorkflowError(f"{error}") from None
 
 
+def read_device():
+    try:
+        return resources.read(config.get("device"))
+    except StudyError as error:
+        raise WorkflowError(f"{error}") from None
+
+
+DEVICE = read_device()
 STUDY = read_study()
+SPEEDS = resources.measured(STUDY, Path("results"), DEVICE) if DEVICE and not workflow.remote_exec else {}
+SMALL = resources.small_trunks(STUDY, DEVICE, SPEEDS) if DEVICE and not workflow.remote_exec else frozenset()
 MANIFEST = f"results/tables/manifest-{STUDY.manifest_id}.jsonl"
 
 
@@ -99,6 +124,31 @@ def threads_of_run(wildcards):
 
 def threads_of_trunk(wildcards):
     return trunk_spec(wildcards.trunk).threads
+
+
+def needs_of_run(wildcards, attempt):
+    """Of a job that trains a run from its rung."""
+    of = run_spec(wildcards.run)
+    return resources.needs(of, of.steps - STUDY.starts.get(wildcards.run, 0), DEVICE, attempt, SPEEDS)
+
+
+def needs_of_rung(wildcards, attempt):
+    """Of a job that trains a trunk from the rung below."""
+    of, step = trunk_spec(wildcards.trunk), int(wildcards.step)
+    return resources.needs(of, step - ladder.below(step, of.batch_tokens, STUDY.ladder), DEVICE, attempt, SPEEDS)
+
+
+def needs_of_evaluation(wildcards, attempt):
+    return resources.needs_of_evaluation(run_spec(wildcards.run), DEVICE, attempt, SPEEDS)
+
+
+def gres(needs):
+    return f"{DEVICE.gres}:{needs.gpus}" if DEVICE and needs.gpus else ""
+
+
+def group_of(name):
+    """Small trunks and runs share allocations: profiles give group-components."""
+    return "small" if name in SMALL else None
 
 
 def priority_of_run(wildcards):

@@ -28,6 +28,13 @@ rule evaluate:
         "results/logs/evaluate/{run}-{set}.log",
     benchmark:
         "results/logs/evaluate/{run}-{set}.benchmark.tsv"
+    group:
+        lambda wildcards: group_of(wildcards.run)
+    resources:
+        gres=lambda wildcards: gres(needs_of_evaluation(wildcards, 1)),
+        mem_mb=lambda wildcards, attempt: needs_of_evaluation(wildcards, attempt).mem_mb,
+        runtime=lambda wildcards, attempt: needs_of_evaluation(wildcards, attempt).minutes,
+        slots=1,
     shell:
         "python -m scalinglaws evaluate --run results/runs/{wildcards.run:q} --tokens results/tokens --set {input.set:q}"
         " --out {output:q} > {log:q} 2>&1"

@@ -42,10 +42,18 @@ rule rung:
     benchmark:
         "results/logs/rung/{trunk}-step{step}.benchmark.tsv"
     priority: priority_of_rung
+    group:
+        lambda wildcards: group_of(wildcards.trunk)
     threads: threads_of_trunk
+    resources:
+        gres=lambda wildcards: gres(needs_of_rung(wildcards, 1)),
+        mem_mb=lambda wildcards, attempt: needs_of_rung(wildcards, attempt).mem_mb,
+        runtime=lambda wildcards, attempt: needs_of_rung(wildcards, attempt).minutes,
+        processes=lambda wildcards: needs_of_rung(wildcards, 1).gpus,
+        slots=1,
     shell:
         "python -m scalinglaws rung --spec {input.spec:q} --tokens results/tokens --step {wildcards.step} --out {output:q}"
-        " > {log:q} 2>&1"
+        " --processes {resources.processes} > {log:q} 2>&1"
 
 
 rule train:
@@ -64,7 +72,15 @@ rule train:
     benchmark:
         "results/logs/train/{run}.benchmark.tsv"
     priority: priority_of_run
+    group:
+        lambda wildcards: group_of(wildcards.run)
     threads: threads_of_run
+    resources:
+        gres=lambda wildcards: gres(needs_of_run(wildcards, 1)),
+        mem_mb=lambda wildcards, attempt: needs_of_run(wildcards, attempt).mem_mb,
+        runtime=lambda wildcards, attempt: needs_of_run(wildcards, attempt).minutes,
+        processes=lambda wildcards: needs_of_run(wildcards, 1).gpus,
+        slots=1,
     shell:
         "python -m scalinglaws train --spec {input.spec:q} --tokens results/tokens --trunks results/trunks"
-        " --out results/runs/{wildcards.run:q} > {log:q} 2>&1"
+        " --out results/runs/{wildcards.run:q} --processes {resources.processes} > {log:q} 2>&1"

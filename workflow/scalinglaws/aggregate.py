@@ -178,7 +178,7 @@ def aggregate(manifest: Path, results: Path, external: list[Row], names: dict[st
         rows["runs"].append(run_row(spec, metrics, entry["experiments"], entry["fit"]))
         rows["curves"] += curve_rows(spec, read_lines(folder / "curve.jsonl"), metrics)
         timing = read_json(folder / "timing.json")
-        rows["timings"].append({"run": spec.id} | {name: timing[name] for name in tables.TIMINGS.names if name != "run"})
+        rows["timings"].append({"run": spec.id} | {name: timing.get(name) for name in tables.TIMINGS.names if name != "run"})
         evaluated: set[str] = set()
         if entry["evaluations"]:
             path = results / "evals" / entry["run"] / f"{entry['evaluations']}.json"

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
+import signal
 import sys
 import time
 from pathlib import Path
@@ -23,7 +25,7 @@ from torch import Tensor
 from scalinglaws.files import write_bytes
 
 if TYPE_CHECKING:
-    from scalinglaws.train import Trainer
+    from scalinglaws.trainer import Trainer
 
 KEY = "scalinglaws"
 
@@ -100,24 +102,30 @@ def to_device(tensor: Tensor, like: Tensor) -> Tensor:
 
 
 class Checkpoints:
-    """In-run checkpoints every ``seconds`` of wall time, the last two kept; and a last one on SIGTERM."""
+    """In-run checkpoints every ``seconds`` of wall time, the last two kept; and a last one on a signal or near the ``end``,
+    the time (of time.time) at which this process will be stopped. Of several processes the first one saves.
+    """
 
-    def __init__(self, folder: Path, prefix: str, seconds: float):
-        self.folder, self.prefix, self.seconds = folder, prefix, seconds
-        self.attempts, self.saved, self.terminated = 1, time.monotonic(), False
+    def __init__(self, folder: Path, prefix: str, seconds: float, end: float = math.inf):
+        self.folder, self.prefix, self.seconds, self.end = folder, prefix, seconds, end
+        self.attempts, self.saved, self.reason = 1, time.monotonic(), ""
 
     def on_signal(self, number: int, frame: FrameType | None) -> None:
-        self.terminated = True
+        self.reason = signal.Signals(number).name
 
     def tick(self, trainer: Trainer) -> None:
-        """Save if it is time. Raises SystemExit(143) after saving where SIGTERM came."""
-        if not self.terminated and time.monotonic() - self.saved < self.seconds:
-            return
-        tensors, values = trainer.state()
-        path = self.folder / f"{self.prefix}{trainer.step}.safetensors"
-        save(path, tensors, values | {"attempts": self.attempts})
-        prune(self.folder, self.prefix, keep=2)
-        self.saved = time.monotonic()
-        if self.terminated:
-            print(f"{trainer.spec.id}: stopped by SIGTERM at step {trainer.step}, which is saved", file=sys.stderr)
+        """Save if it is time. Raises SystemExit(143) after saving where a signal came to any process or the end is near."""
+        if not self.reason and time.time() > self.end:
+            self.reason = "the end of its time limit"
+        stop = trainer.processes.any(bool(self.reason), trainer.device)
+        if trainer.processes.first and (stop or time.monotonic() - self.saved >= self.seconds):
+            tensors, values = trainer.state()
+            path = self.folder / f"{self.prefix}{trainer.step}.safetensors"
+            save(path, tensors, values | {"attempts": self.attempts})
+            prune(self.folder, self.prefix, keep=2)
+            self.saved = time.monotonic()
+        if stop:
+            why = self.reason or "another process"
+            print(f"{trainer.spec.id}: stopped by {why} at step {trainer.step}, which is saved", file=sys.stderr, flush=True)
+            trainer.processes.any(False, trainer.device)  # the others wait until it is
             raise SystemExit(143)

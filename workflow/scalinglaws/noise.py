@@ -8,6 +8,7 @@ critical batch size. Each measurement costs the gradient of an eighth of a batch
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -46,8 +47,7 @@ class NoiseScale:
 
     def __init__(self, spec: RunSpec, device: str):
         windows = spec.batch_tokens // spec.n_ctx
-        micro = spec.micro_batch_tokens or spec.batch_tokens
-        self.every, self.n_windows, self.per_micro = spec.noise_every, max(1, windows // PARTS), micro // spec.n_ctx
+        self.every, self.n_windows = spec.noise_every, max(1, windows // PARTS)
         self.small_tokens, self.big_tokens = self.n_windows * spec.n_ctx, spec.batch_tokens
         self.moving, self.count = torch.zeros(2, dtype=torch.float64, device=device), 0
 
@@ -55,14 +55,15 @@ class NoiseScale:
         """Whether update number ``step`` (from 0) is measured; the first is not: its gradient tells of the initial weights."""
         return step > 0 and step % self.every == 0
 
-    def small_norm(self, model: Model, batch: Tensor) -> Tensor:
-        """The norm (0-d) of the mean gradient of the first windows of ``batch`` (windows, n_ctx + 1); ``model.grad`` is kept."""
+    def small_norm(self, model: Model, gradient: Callable[[Tensor], object], batch: Tensor) -> Tensor:
+        """The norm (0-d) of the mean gradient of the first windows of ``batch`` (windows, n_ctx + 1); ``model.grad`` is kept.
+
+        ``gradient`` sets model.grad to that of a batch.
+        """
         kept, compiled = model.grad.clone(), model.compiled_loss
         # A second batch shape would make the compiler replace the step's code by one for any shape.
         model.compiled_loss = None
-        model.grad.zero_()
-        for part in batch[: self.n_windows].split(self.per_micro):
-            model.backward(part[:, :-1], part[:, 1:], weight=len(part) / self.n_windows)
+        gradient(batch[: self.n_windows])
         norm = torch.linalg.vector_norm(model.grad)
         model.grad.copy_(kept)
         model.compiled_loss = compiled

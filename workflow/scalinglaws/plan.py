@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scalinglaws import config as config_model
+from scalinglaws import resources
 from scalinglaws import study as study_model
+from scalinglaws.errors import StudyError
 from scalinglaws.ladder import flops_per_step, rungs, tokens_to_train
+from scalinglaws.models.count import n_params_total
 from scalinglaws.spec import RunSpec, short
 from scalinglaws.study import Study
 
@@ -101,6 +104,11 @@ def status(study: Study, results: Path) -> Status:
     return Status(len(done), len(study.runs), made, sum(map(len, wanted.values())), work, tokens, flops)
 
 
+def rung_bytes(spec: RunSpec) -> float:
+    """Weights and optimizer state; gradients are not kept."""
+    return (resources.BYTES[spec.optimizer] - 4) * n_params_total(spec.shape(resources.n_vocab(spec)))
+
+
 def describe(study: Study, results: Path) -> str:
     """The plan as text: a line a run, then totals."""
     lines = [
@@ -116,12 +124,12 @@ def describe(study: Study, results: Path) -> str:
     ladder, alone = tokens_to_train({run: s for run, s in study.runs.items() if run in study.trunk_ids}, study.ladder)
     state_now = status(study, results)
     all_rungs = needed_rungs(study, results, unfinished_only=False)
-    size = sum(12 * study.trunks[trunk].n_params * len(steps) for trunk, steps in all_rungs.items())
+    size = sum(rung_bytes(study.trunks[trunk]) * len(steps) for trunk, steps in all_rungs.items())
     lines += [
         f"budgets on the ladder: {short(ladder)} tokens to train, run by run {short(alone)}: {alone / ladder:.2f} times fewer"
         if ladder
         else "no budgets on the ladder",
-        f"rungs: {sum(map(len, all_rungs.values()))}, at least {size / 1e6:.1f} MB (12 bytes a parameter)",
+        f"rungs: {sum(map(len, all_rungs.values()))}, {size / 1e6:.1f} MB (weights and optimizer state)",
         f"left: {state_now.runs - state_now.runs_done} of {state_now.runs} runs, {short(state_now.tokens_left)} tokens",
         cost(state_now.flops_left),
     ]
@@ -147,11 +155,18 @@ def load_study(args: argparse.Namespace) -> Study:
 def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``plan``."""
     _add_study(parser)
+    parser.add_argument("--profile", type=Path, help="a cluster's profile: GPU-hours by size on its device")
 
 
 def main_plan(args: argparse.Namespace) -> None:
     """Print the plan."""
-    print(describe(load_study(args), RESULTS))
+    study = load_study(args)
+    print(describe(study, RESULTS))
+    if args.profile:
+        device = resources.of_profile(args.profile)
+        if device is None:
+            raise StudyError(f"{args.profile} describes no device: give one under config, as profiles/slurm does")
+        print("\n".join(["", *resources.table(study, device, resources.measured(study, RESULTS, device))]))
 
 
 def add_prune_arguments(parser: argparse.ArgumentParser) -> None:

@@ -13,11 +13,16 @@ SECONDS = 10.0
 
 
 class Progress:
-    """A line at the start, every ten seconds, and at the end; with each, progress.json in the run's or trunk's folder."""
+    """A line at the start, every ten seconds, and at the end; with each, progress.json in the run's or trunk's folder.
 
-    def __init__(self, name: str, folder: Path, start: int, last: int, batch_tokens: int, log: Path | None = None):
+    Nothing unless it ``tells``: of several processes the first does.
+    """
+
+    def __init__(
+        self, name: str, folder: Path, start: int, last: int, batch_tokens: int, log: Path | None = None, tells: bool = True
+    ):
         self.name, self.folder, self.start, self.last, self.batch_tokens = name, folder, start, last, batch_tokens
-        self.log = log
+        self.log, self.tells = log, tells
         self.began = time.monotonic()
         self.shown = -SECONDS
 
@@ -31,6 +36,8 @@ class Progress:
     def show(self, step: int, loss: float | None) -> None:
         """Say where training is; ``loss`` in nats per token is the last one known."""
         self.shown = time.monotonic()
+        if not self.tells:
+            return
         speed = self.tokens_per_second(step)
         left = (self.last - step) * self.batch_tokens / speed if speed else None
         self.say(
@@ -50,4 +57,5 @@ class Progress:
                 file.write(line + "\n")
 
     def close(self) -> None:
-        (self.folder / "progress.json").unlink(missing_ok=True)
+        if self.tells:
+            (self.folder / "progress.json").unlink(missing_ok=True)

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from scalinglaws.config import Config, CorpusConfig, ExternalRuns, FitsConfig, Ladder, Settings, explain
 from scalinglaws.errors import StudyError
 from scalinglaws.figures.registry import FIGURES
+from scalinglaws.files import write_bytes
 from scalinglaws.kinds import kinds
 from scalinglaws.ladder import below, flops_per_step, has_ladder, start_of
 from scalinglaws.laws.names import LAW_KINDS
@@ -230,8 +231,17 @@ def build(config: Config, tokens_root: Path = Path("results/tokens")) -> Study:
     )
 
 
+def keep(data: dict[str, Any], folder: Path) -> Path:
+    """Write a config to a file named by its content, for jobs that start after config.yaml has changed; returns the file."""
+    text = json.dumps(data, sort_keys=True, indent=1) + "\n"
+    path = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:10]}.json"
+    if not path.exists():
+        write_bytes(path, text.encode())
+    return path
+
+
 def empty() -> Study:
-    """What a job on a cluster node knows of the config: nothing."""
+    """What a job on a cluster node knows of a study whose config was not kept: nothing."""
     return Study("", {}, {}, frozenset(), {}, {}, {}, Ladder(), FitsConfig(), ())
 
 

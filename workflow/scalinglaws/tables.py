@@ -93,6 +93,8 @@ TIMINGS = pa.schema(
         ("python", TEXT),
         ("threads", INT),
         ("attempts", INT),
+        ("processes", INT),
+        ("micro_batch_tokens", INT),
     ]
 )
 FITS = pa.schema(

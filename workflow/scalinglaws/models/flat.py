@@ -33,6 +33,11 @@ def views(flat: Tensor, sizes: Sizes) -> dict[str, Tensor]:
     return out
 
 
+def wide(x: Tensor) -> Tensor:
+    """In float32 at least."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 class Model(ABC):
     """``flat`` holds the parameters, ``grad`` their gradients, ``params`` and ``grads`` name views of the two.
 
@@ -97,7 +102,7 @@ class Model(ABC):
     def loss(self, tokens: Tensor, targets: Tensor) -> Tensor:
         """Mean cross-entropy in nats per token, differentiable."""
         with torch.autocast(tokens.device.type, torch.bfloat16, enabled=self.autocast):
-            return F.cross_entropy(self.logits(tokens).flatten(0, 1).float(), targets.flatten())
+            return F.cross_entropy(wide(self.logits(tokens).flatten(0, 1)), targets.flatten())
 
     def compile(self) -> None:
         """Use torch.compile in ``backward`` on a GPU; where it fails, a warning line and eager execution."""
@@ -108,6 +113,8 @@ class Model(ABC):
         if self.compiled_loss is not None:
             try:
                 loss = self.compiled_loss(tokens, targets) * weight
+            except torch.OutOfMemoryError:
+                raise
             except Exception as error:  # the compiler's errors share no class
                 print(f"warning: torch.compile failed, training goes on without it: {error!r:.200}", file=sys.stderr)
                 self.compiled_loss = None
@@ -123,7 +130,7 @@ class Model(ABC):
         with torch.autocast(tokens.device.type, torch.bfloat16, enabled=self.autocast):
             hidden = self.hidden_value(tokens).flatten(0, 1)
             losses = [
-                F.cross_entropy(F.linear(h, self.params["token_embedding"]).float(), y, reduction="none")
+                F.cross_entropy(wide(F.linear(h, self.params["token_embedding"])), y, reduction="none")
                 for h, y in zip(hidden.split(rows), targets.flatten().split(rows), strict=True)
             ]
         return torch.cat(losses).view(targets.shape)

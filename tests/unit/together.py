@@ -1,0 +1,57 @@
+"""Trains a few steps in float64 in as many processes as torchrun started, and saves what the first has.
+
+python -m torch.distributed.run --standalone --nproc-per-node=2 tests/unit/together.py SPECS TOKENS OUT.pt
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from scalinglaws.models.flat import views
+from scalinglaws.optim import build_optimizer
+from scalinglaws.parallel import Processes, join, leave
+from scalinglaws.spec import RunSpec, read_spec
+from scalinglaws.trainer import Trainer
+
+STEPS = 12
+
+
+def doubled(spec: RunSpec, tokens: Path, processes: Processes | None = None) -> Trainer:
+    """A trainer whose weights, gradients and optimizer are float64."""
+    trainer = Trainer(spec, tokens, "cpu", processes)
+    model = trainer.model
+    model.flat, model.grad = model.flat.double(), model.grad.double()
+    model.params, model.values = views(model.flat, model.sizes), views(model.flat, model.sizes)
+    model.grads = views(model.grad, model.sizes)
+    for name, parameter in model.params.items():
+        parameter.requires_grad_(True)
+        parameter.grad = model.grads[name]
+    trainer.optimizer = build_optimizer(model, spec)
+    return trainer
+
+
+def steps(trainer: Trainer) -> dict[str, Any]:
+    """Weights, gradient, curve and noise scale after STEPS updates."""
+    for _ in range(STEPS):
+        trainer.update()
+    noise = trainer.noise.moving if trainer.noise else torch.zeros(2)
+    return {"flat": trainer.model.flat, "grad": trainer.model.grad, "rows": trainer.rows, "noise": noise}
+
+
+def main() -> None:
+    """Train each spec of a folder."""
+    specs, tokens, out = (Path(argument) for argument in sys.argv[1:])
+    torch.set_num_threads(1)
+    processes = join("cpu")
+    found = {path.stem: steps(doubled(read_spec(path), tokens, processes)) for path in sorted(specs.glob("*.json"))}
+    leave()
+    if processes.first:
+        torch.save(found, out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""Processes that train one run together: data parallel, each with the whole model and a share of every batch.
+
+A stage that is asked for several starts itself again under torchrun, or under srun where it has several nodes. The batch,
+its order and the accumulation stay those of one process, so losses differ by rounding alone.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scalinglaws.errors import StudyError
+
+# The first process measures losses alone, and the others wait for it.
+PATIENCE = timedelta(hours=2)
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among ``count``; the first, of rank 0, measures and writes."""
+
+    rank: int = 0
+    count: int = 1
+
+    @property
+    def first(self) -> bool:
+        return self.rank == 0
+
+    def share(self, rows: int) -> slice:
+        """This process's part of so many rows: all parts are equal within one row, and in order."""
+        return slice(rows * self.rank // self.count, rows * (self.rank + 1) // self.count)
+
+    def add(self, tensor: Tensor) -> Tensor:
+        """The sum of a tensor over all processes, in place."""
+        if self.count > 1:
+            torch.distributed.all_reduce(tensor)
+        return tensor
+
+    def any(self, here: bool, device: str) -> bool:
+        """Whether it is so in any process."""
+        return bool(self.add(torch.tensor(float(here), device=device)) > 0) if self.count > 1 else here
+
+    def from_first(self, value: Any) -> Any:
+        """The first process's value, any object that pickles; no other's is looked at."""
+        if self.count == 1:
+            return value
+        box = [value]
+        torch.distributed.broadcast_object_list(box, src=0)
+        return box[0]
+
+
+def wanted(environment: dict[str, str]) -> tuple[int, int, int]:
+    """(rank, count, rank on this node) from torchrun's variables, else from srun's where it started several tasks."""
+    for names in (("RANK", "WORLD_SIZE", "LOCAL_RANK"), ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID")):
+        values = [environment.get(name, "") for name in names]
+        if all(value.isdigit() for value in values) and int(values[1]) > 1:
+            rank, count, local = map(int, values)
+            return rank, count, local
+    return 0, 1, 0
+
+
+def join(device: str) -> Processes:
+    """Meet the other processes of this run, if there are any; with a GPU each takes the one of its rank on its node.
+
+    Raises StudyError where there are fewer GPUs than processes.
+    """
+    rank, count, local = wanted(dict(os.environ))
+    if count == 1:
+        return Processes()
+    if device == "cuda":
+        if local >= torch.cuda.device_count():
+            raise StudyError(f"process {local} of this node has no GPU: PyTorch finds {torch.cuda.device_count()}")
+        torch.cuda.set_device(local)
+    if not torch.distributed.is_initialized():
+        backend = "nccl" if device == "cuda" else "gloo"
+        torch.distributed.init_process_group(backend, rank=rank, world_size=count, timeout=PATIENCE)
+    return Processes(rank, count)
+
+
+def leave() -> None:
+    """Part from the other processes; the first may go on alone."""
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
+
+
+def stop_time() -> float:
+    """When to stop by oneself in a Slurm job with a time limit, as time.time(); infinity where there is none.
+
+    What is left is kept back by a twentieth, 10 seconds to 2 minutes: Slurm's own SIGTERM may leave too little for a large state.
+    """
+    job = os.environ.get("SLURM_JOB_ID")
+    if not job:
+        return math.inf
+    try:
+        told = subprocess.run(["squeue", "-h", "-j", job, "-o", "%e"], capture_output=True, text=True, timeout=30, check=True)
+        end = datetime.fromisoformat(told.stdout.split()[0]).timestamp()
+    except (OSError, subprocess.SubprocessError, ValueError, IndexError):  # no limit (NONE), or nobody answers
+        return math.inf
+    return end - min(120.0, max(10.0, (end - time.time()) / 20))
+
+
+def start(processes: int, nodes: int, arguments: list[str]) -> int:
+    """Run this command line as ``processes`` on each of ``nodes``; returns the first status that is not 0, else 0."""
+    stage = ["-m", "scalinglaws", *arguments]
+    if nodes == 1:
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", *stage]
+    else:
+        address = subprocess.check_output(["scontrol", "show", "hostnames"], text=True).split()[0]
+        port = 20000 + int(os.environ["SLURM_JOB_ID"]) % 20000
+        os.environ |= {"MASTER_ADDR": address, "MASTER_PORT": str(port)}
+        command = ["srun", f"--nodes={nodes}", f"--ntasks-per-node={processes}", "--kill-on-bad-exit=1", sys.executable, *stage]
+    return subprocess.call(command)
