@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 PIP := $(PYTHON) -m pip --disable-pip-version-check --python $(BIN)/python install --quiet --no-compile
 
 .DEFAULT_GOAL := help
-.PHONY: help install results paper plan report test lint benchmark clean
+.PHONY: help install install-slurm results paper plan report test test-cluster lint benchmark clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 20
@@ -28,20 +28,29 @@ $(VENV)/installed-dev: $(VENV)/installed envs/requirements-dev.txt
 	$(PIP) -r envs/requirements-dev.txt
 	@touch $@
 
+$(VENV)/installed-slurm: $(VENV)/installed envs/requirements-slurm.txt
+	$(PIP) -r envs/requirements-slurm.txt
+	@touch $@
+
+install-slurm: $(VENV)/installed-slurm ## and what profiles/slurm needs
+
 results: $(VENV)/installed ## run the study of CONFIG to figures, with progress; safe to stop and to run again
 	$(BIN)/python -m scalinglaws run --configfile $(CONFIG) --cores $(CORES)
 
 paper: $(VENV)/installed ## every experiment of the 2020 paper at this scale, all figures and tables: over an hour; shares runs with results
 	$(BIN)/python -m scalinglaws run --configfile workflow/studies/paper.yaml --cores $(CORES)
 
-plan: $(VENV)/installed ## show what CONFIG would train, what is there, and what it costs
-	$(BIN)/python -m scalinglaws plan --configfile $(CONFIG)
+plan: $(VENV)/installed ## show what CONFIG would train, what is there, and what it costs; with PROFILE=profiles/slurm GPU-hours by size
+	$(BIN)/python -m scalinglaws plan --configfile $(CONFIG) $(if $(PROFILE),--profile $(PROFILE))
 
 report: $(VENV)/installed ## write results/report.html, self-contained
 	$(BIN)/snakemake --configfile $(CONFIG) --report results/report.html
 
 test: $(VENV)/installed-dev ## every test, with a run of the real workflow on real text
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+
+test-cluster: $(VENV)/installed-slurm $(VENV)/installed-dev ## the workflow on a real one-node Slurm, which is installed, started and stopped: Debian, as root
+	$(BIN)/python -m pytest tests/cluster
 
 lint: $(VENV)/installed-dev ## ruff, mypy, snakefmt, snakemake --lint
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

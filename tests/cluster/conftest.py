@@ -1,0 +1,109 @@
+"""A real Slurm of one machine, a copy of the workflow, and the profile set for that cluster."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from workflow.conftest import Workflow, copy_workflow, environment
+
+HERE = Path(__file__).parent
+STATE = "/tmp/slurm-scalinglaws"
+# A made-up GPU whose speed is that of a core, so that times are those of this machine.
+DEVICE = "name: none, bfloat16: 2e9, float32: 2e9, utilisation: 1, memory_gib: 80, gpus_per_node: 4"
+
+
+class Cluster(Workflow):
+    """The workflow in a folder on the cluster."""
+
+    def __init__(self, folder: Path):
+        super().__init__(folder)
+        self.began = int(sbatch_id())
+        self.profile()
+
+    def profile(self, device: str = "", local: str = "", **changes: object) -> None:
+        """profiles/slurm for this cluster, further ``changes`` applied."""
+        data = yaml.safe_load((HERE.parents[1] / "profiles/slurm/profile.yaml").read_text())
+        data["default-resources"] |= {"slurm_account": "root", "slurm_partition": "main", "mem_mb": 1500, "runtime": 10}
+        data["config"] = [f"device={{{DEVICE}, small_minutes: 0{', ' if device else ''}{device}}}", f"local=[{local}]"]
+        data |= {"latency-wait": 10, "slurm-init-seconds-before-status-checks": 1, "jobs": 8} | changes
+        path = self.folder / "profiles/slurm/profile.yaml"
+        path.write_text(yaml.safe_dump(data, sort_keys=False))
+
+    def command(self, *arguments: str, study: str) -> list[str]:
+        script = str(HERE / "fast_poll.py")
+        return [sys.executable, script, "--configfile", study, "--workflow-profile", "profiles/slurm", *arguments]
+
+    def submit(self, *arguments: str, study: str, check: bool = True) -> subprocess.CompletedProcess:
+        """Snakemake on the cluster, waited for."""
+        return self.call("timeout", "900", *self.command(*arguments, study=study), check=check)
+
+    def start(self, *arguments: str, study: str) -> subprocess.Popen:
+        """Snakemake on the cluster, in the background; its output goes to out.log."""
+        with (self.folder / "out.log").open("w") as log:
+            command = ["timeout", "900", *self.command(*arguments, study=study)]
+            return subprocess.Popen(command, cwd=self.folder, env=environment(), stdout=log, stderr=subprocess.STDOUT)
+
+    def slurm_jobs(self) -> list[dict[str, str]]:
+        """The Slurm jobs of this folder since it was made: id, state, gres, comment (rule and wildcards)."""
+        text = slurm("squeue", "-h", "-t", "all", "-o", "%A|%T|%b|%k|%l")
+        rows = [dict(zip(("id", "state", "gres", "rule", "limit"), line.split("|"), strict=True)) for line in text.splitlines()]
+        return sorted((row for row in rows if int(row["id"]) > self.began), key=lambda row: int(row["id"]))
+
+    def log(self) -> str:
+        return (self.folder / "out.log").read_text()
+
+
+def slurm(*command: str) -> str:
+    return subprocess.run(["timeout", "30", *command], capture_output=True, text=True, check=True).stdout
+
+
+def sbatch_id() -> str:
+    """The id of a job that does nothing: later ones are larger."""
+    return slurm("sbatch", "--parsable", "--output", "/dev/null", "--mem", "100", "--wrap", "true").strip()
+
+
+def wait_for(what: Callable[[], object], seconds: float = 120) -> None:
+    """Until ``what`` is true. Fails after so many seconds."""
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.3)
+
+
+@pytest.fixture(scope="session")
+def one_node() -> Iterator[Callable[..., None]]:
+    """Starts Slurm with six CPUs, of which most sleep, and four made-up GPUs; stops it in the end."""
+
+    def control(*arguments: str) -> None:
+        subprocess.run([str(HERE / "slurm-one-node"), *arguments], check=True)
+
+    control("up", STATE, "--cpus", "6", "--gpus", "4", "--etc-hosts", "--port", "27817")
+    os.environ["SLURM_CONF"] = f"{STATE}/slurm.conf"
+    yield control
+    control("down", STATE, "--purge")
+
+
+@pytest.fixture(scope="session")
+def prepared(one_node: Callable[..., None], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workflow with the smoke study's text and tokens, made without the cluster."""
+    made = copy_workflow(tmp_path_factory.mktemp("prepared") / "w")
+    meta = [path for path in made.run("-n", "--quiet", "rules").stdout.splitlines() if path.endswith("meta.json")]
+    assert not meta
+    made.run("--cores", "2", "--until", "tokenize")
+    return made.folder
+
+
+@pytest.fixture
+def cluster(prepared: Path, tmp_path: Path) -> Cluster:
+    folder = tmp_path / "w"
+    shutil.copytree(prepared, folder, copy_function=shutil.copy2)
+    return Cluster(folder)
