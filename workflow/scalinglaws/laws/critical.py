@@ -147,15 +147,17 @@ def _hyperbolas(log_b: Array, log_s: Array, weights: Array) -> tuple[Array, Arra
 
 
 def _heights(curves: list[_Curve], n_levels: int) -> Array:
-    """Loss levels of one size: centres of ``n_levels`` equal parts, in log, of the range that 3 batch sizes can share.
+    """Loss levels of one size: centres of ``n_levels`` equal parts, in log, of the range that can be compared.
 
-    From the third highest first loss to the third lowest last one of the batch sizes. Centres, as ends are the noisiest.
+    From the lowest first loss of the batch sizes to the third lowest last one. A curve begins where its warm-up ends: where
+    some batch sizes were below a loss by then, the others have it soon after, at about the same tokens, and their hyperbola
+    would tell of the warm-up. Centres, as ends are the noisiest.
     """
     low, high = np.array([_smooth(curve.steps, curve.loss)[0][[0, -1]] for curve in curves]).T
     batch = np.array([curve.batch for curve in curves])
     sizes = np.unique(batch)
     bottom = np.sort([low[batch == b].min() for b in sizes])[FEWEST_BATCHES - 1]
-    top = np.sort([high[batch == b].max() for b in sizes])[-FEWEST_BATCHES]
+    top = min(high[batch == b].max() for b in sizes)
     return np.exp(top - (top - bottom) * (np.arange(n_levels) + 0.5) / n_levels) if top > bottom else np.empty(0)
 
 
@@ -287,7 +289,7 @@ def _flags(levels: list[Level], counts: dict[str, int], law: bool, n_drawn: int,
     left = {why: sum(level.why == why for level in levels) for why in WHY[1:]}
     out = [f"{count} of {len(levels)} levels are left out: {why}." for why, count in left.items() if count]
     if counts["censored"]:
-        out.append(f"Censored: {counts['censored']} times a batch size never reaches a level or starts below it; left out.")
+        out.append(f"Censored: {counts['censored']} times a batch size never reaches a level; left out.")
     if counts["sizes"] == 1:
         out.append("Only one size: nothing tests that B_crit depends on the loss alone.")
     misfits = [level.misfit for level in levels if np.isfinite(level.misfit)]
