@@ -6,9 +6,7 @@ import numpy as np
 import polars
 from numpy.typing import ArrayLike, NDArray
 
-from scalinglaws.figures.groups import FIELDS
-from scalinglaws.figures.learning import budget_runs
-from scalinglaws.kinds import SHAPE
+from scalinglaws.figures.groups import main_family
 from scalinglaws.laws.allocation import CriticalBatch, LossNS, steps_min
 
 STEPS = ("alpha_N", "alpha_S")  # the exponents of equation 1.6
@@ -32,37 +30,13 @@ def loss_at(
 
 
 def sized_curves(curves: polars.DataFrame, runs: polars.DataFrame) -> polars.DataFrame:
-    """Points of the learning curves of one family of models: those that agree in all but shape, rate, budget and seed.
+    """Points of the learning curves of ``groups.main_family``, sorted by n_params, trunk and step.
 
-    Of experiments that laws are fitted to, and without models of one layer, as in the fit of L(N, S). After warm-up and,
-    where a trunk has a stable phase, before the decay; of a size the shape that most runs have. The family with the most
-    sizes is taken. Sorted by n_params, trunk and step.
+    After warm-up and, where a trunk has a stable phase, before the decay.
     """
-    family = _family(budget_runs(runs))
+    family = main_family(runs)
     rows = curves.filter(polars.col("trunk").is_in(family["trunk"].unique().to_list()) & polars.col("loss_test").is_not_null())
     stable = (polars.col("phase") == "stable").any().over("trunk")
     rows = rows.filter((polars.col("phase") == "stable") | ((polars.col("phase") == "decay") & ~stable))
     rows = rows.unique(["trunk", "step"], keep="first", maintain_order=True)
     return rows.sort("n_params", "trunk", "step")
-
-
-def _family(runs: polars.DataFrame) -> polars.DataFrame:
-    free = ("tokens", "decay", "learning_rate", "seed", "noise_every")
-    fixed = [name for name in FIELDS if name not in (*free, *SHAPE)]
-    chosen = (polars.col("architecture") == "transformer") & polars.col("fitted").fill_null(True) & (polars.col("n_layer") > 1)
-    families = runs.filter(chosen).partition_by(fixed, maintain_order=True)
-    if not families:
-        return runs.clear()
-    family = max(families, key=lambda group: (group["n_params"].n_unique(), len(group)))
-    shapes = (
-        family.group_by("n_params", *SHAPE)
-        .agg(runs=polars.len())
-        .sort("n_params", "runs", *SHAPE, descending=[False, True, *[False] * len(SHAPE)])
-    )
-    return family.join(
-        shapes.unique("n_params", keep="first", maintain_order=True),
-        on=SHAPE,
-        how="semi",
-        nulls_equal=True,
-        maintain_order="left",
-    )

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scalinglaws.figures import fitted, style
+from scalinglaws.figures.groups import main_family
 from scalinglaws.figures.learning import Segment, segments
 from scalinglaws.figures.registry import FIGURES
 
@@ -20,7 +21,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
     """
     figure, (compute, data, size) = style.panels(style.PAGE, 3.3, 3)
     runs = tables["runs"]
-    pieces = segments(tables["curves"], runs)
+    pieces = segments(tables["curves"], main_family(runs))
     chosen = {law: fitted.points(fits.get(law), runs) for law in REQUIRES["fits"]}
     sizes = [piece.n_params for piece in pieces]
     for frame in chosen.values():

@@ -7,18 +7,19 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from scalinglaws.figures import fitted, style
-from scalinglaws.figures.learning import budget_runs, segments
+from scalinglaws.figures.groups import main_family
+from scalinglaws.figures.learning import segments
 from scalinglaws.figures.registry import FIGURES
 
 REQUIRES = FIGURES["fig02_learning_curves"].requires
 
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Figure:
-    """Test loss during training. Under wsd a line is the phase that all budgets of a size share; each budget's decay
-    leaves it and ends in a point: the run's final test loss, measured on more text than the curve.
+    """Test loss during training of the models that most laws tell of. Under wsd a line is the phase that all budgets of a size
+    share; each budget's decay leaves it and ends in a point: the run's final test loss, measured on more text than the curve.
     """
     figure, axes = style.panels(style.PAGE, 3.1, 2)
-    runs = budget_runs(tables["runs"])
+    runs = main_family(tables["runs"])
     pieces = segments(tables["curves"], runs)
     scale = style.Scale([*runs["n_params"]], "N (non-embedding parameters)")
     columns = (("tokens", "Tokens processed", True), ("flops_6nd", "C = 6NBS (FLOP)", False))

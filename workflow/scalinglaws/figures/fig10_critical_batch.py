@@ -39,7 +39,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
     notes = batches.doubts(fits, REQUIRES["fits"])
     if not levels.is_empty() and noise.is_empty():
         notes.append("no run measured the gradient noise scale (noise_every)")
-    batches.say(axis, notes, not shown, "no loss has a B_crit within the batch sizes", width=70, offset=-0.15)
+    batches.say(axis, notes, not shown, "no loss has a B_crit within the batch sizes", width=70, offset=-0.19)
     scale.bar(figure, [axis])
     return figure
 

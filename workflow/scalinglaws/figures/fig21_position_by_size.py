@@ -52,7 +52,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, object]) -> Figure
     for n_ctx, linestyle in zip(lengths, STYLES, strict=False):
         axis.plot([], [], color="0.3", linestyle=linestyle, label=f"n_ctx = {n_ctx}")
     notes = [groups.described(runs), *groups.lost(tables["runs"], runs, ("n_ctx", *FOLLOW))]
-    style.legend_below(axis, notes, offset=-0.16, width=60)
+    style.legend_below(axis, notes, offset=-0.2, width=60)
     scale.bar(figure, [axis])
     return figure
 

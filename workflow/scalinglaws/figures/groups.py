@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import polars
 
-from scalinglaws.figures.learning import finished
+from scalinglaws.figures.learning import budget_runs, finished
 from scalinglaws.kinds import COMPARISONS, SAME_SIZE, SHAPE
 from scalinglaws.spec import RunSpec, short
 
@@ -87,6 +87,33 @@ def family(runs: polars.DataFrame, key: str, follow: tuple[str, ...] = (), fewes
         sets.append(group.join(counts, on=SHAPE, how="semi", nulls_equal=True, maintain_order="left"))
     sets = [chosen for chosen in sets if not chosen.is_empty()]
     return max(sets, key=len) if sets else finished(runs).clear()
+
+
+def main_family(runs: polars.DataFrame) -> polars.DataFrame:
+    """Finished budgets of the Transformers that most of the study's laws tell of: the family with the most sizes.
+
+    They agree in all but shape, rate, budget and seed, are of experiments that laws are fitted to, and have more than one layer;
+    of a size the shape that most runs have.
+    """
+    free = ("tokens", "decay", "learning_rate", "seed", "noise_every")
+    fixed = [name for name in FIELDS if name not in (*free, *SHAPE)]
+    chosen = (polars.col("architecture") == "transformer") & polars.col("fitted").fill_null(True) & (polars.col("n_layer") > 1)
+    families = budget_runs(runs).filter(chosen).partition_by(fixed, maintain_order=True)
+    if not families:
+        return budget_runs(runs).clear()
+    family = max(families, key=lambda group: (group["n_params"].n_unique(), len(group)))
+    shapes = (
+        family.group_by("n_params", *SHAPE)
+        .agg(runs=polars.len())
+        .sort("n_params", "runs", *SHAPE, descending=[False, True, *[False] * len(SHAPE)])
+    )
+    return family.join(
+        shapes.unique("n_params", keep="first", maintain_order=True),
+        on=SHAPE,
+        how="semi",
+        nulls_equal=True,
+        maintain_order="left",
+    )
 
 
 def overfitting(data: polars.DataFrame, runs: polars.DataFrame) -> polars.DataFrame:

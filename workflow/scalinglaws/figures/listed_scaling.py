@@ -11,8 +11,8 @@ FIGURES = (
         ("size",),
         ("runs", "curves"),
         ("power-c", "envelope", "power-d", "power-n"),
-        "Figure 1 of the paper. **a** Test loss against compute C: learning curves of all runs that end at a "
-        "budget and see all the data, the lower envelope of their stable phase, decayed runs that no run "
+        "Figure 1 of the paper. **a** Test loss against compute C: learning curves of the budgets of one family of "
+        "models that see all the data, the lower envelope of all stable phases, decayed runs that no run "
         "betters with less compute (points), and the power laws fitted to either. **b** Early-stopped runs of "
         "the largest model on growing datasets, with L(D). **c** The largest budget of each size, with L(N). "
         "Bars: 1.96 standard errors of the test loss. Bands: the line turned about the centre of its points "
@@ -27,7 +27,7 @@ FIGURES = (
         ("runs", "curves"),
         (),
         "Figure 2 of the paper. Test loss during training against the tokens processed (**a**) and against "
-        "compute (**b**), for all runs that end at a budget and see all the data. With a warmup-stable-decay "
+        "compute (**b**), for the budgets of one family of models that see all the data. With a warmup-stable-decay "
         "schedule the budgets of a size share one line; each decay leaves it and ends in a point, the final "
         "loss on the whole test sample. In the paper larger models need fewer tokens to reach the same loss.",
     ),
