@@ -54,8 +54,9 @@ def test_two_processes_are_one_in_float64(tokens: Path, tmp_path: Path) -> None:
     found = torch.load(tmp_path / "out.pt", weights_only=True)
     for name, spec in specs.items():
         two, one = found[name], together.steps(together.doubled(spec, tokens))
-        assert torch.allclose(one["flat"], two["flat"], rtol=0, atol=1e-12)
-        assert torch.allclose(one["grad"], two["grad"], rtol=0, atol=1e-12)
+        assert torch.allclose(one["grad"], two["grad"], rtol=0, atol=1e-14)
+        # AdamW divides by the gradient's size: where that is rounding alone, so is the weight's step.
+        assert torch.allclose(one["flat"], two["flat"], rtol=0, atol=1e-9)
         assert torch.allclose(one["noise"], two["noise"], rtol=1e-9)
         for ours, theirs in zip(one["rows"], two["rows"], strict=True):
             assert ours["loss_test"] == pytest.approx(theirs["loss_test"], rel=1e-6)
@@ -66,7 +67,8 @@ def test_accumulation_is_a_large_batch_in_float64(tokens: Path) -> None:
     whole, parts = (together.doubled(small_spec(grad_clip=0.0, **more), tokens) for more in ({}, {"micro_batch_tokens": 16}))
     for trainer in (whole, parts):
         together.steps(trainer)
-    assert torch.allclose(whole.model.flat, parts.model.flat, rtol=0, atol=1e-12)
+    assert torch.allclose(whole.model.grad, parts.model.grad, rtol=0, atol=1e-14)
+    assert torch.allclose(whole.model.flat, parts.model.flat, rtol=0, atol=1e-9)
 
 
 def test_a_run_of_two_processes_ends_as_that_of_one(tokens: Path, tmp_path: Path) -> None:

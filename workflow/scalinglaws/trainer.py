@@ -118,7 +118,7 @@ class Trainer:
         if self.processes.count == 1:
             return losses
         self.processes.add(self.model.grad)
-        return [self.processes.add(sum(losses, start=torch.zeros((), device=self.device)))]
+        return [self.processes.add(sum(losses, start=self.model.flat.new_zeros(())))]
 
     def check(self, loss: float) -> None:
         """Notice divergence from the batch's loss in nats per token and the gradient's norm."""
