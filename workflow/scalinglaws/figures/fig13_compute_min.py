@@ -38,5 +38,5 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
     if value is not None:
         interval = "no interval" if low is None or high is None else f"{low:.3f} to {high:.3f}"
         notes.insert(0, f"(6.4) predicts {value:.3f} ({interval}) for the exponent of C_min from the fits of α_N, α_S and α_B")
-    batches.say(axis, notes, not shown, "no run has a compute to draw", width=64, offset=-0.16)
+    batches.say(axis, notes, not shown, "no run has a compute to draw", width=64)
     return figure

@@ -57,7 +57,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
         if end > PUBLISHED_FLOPS
         else [f"the published crossing, {batches.quantity(PUBLISHED_FLOPS)} FLOP, lies beyond the axis"]
     )
-    batches.say(axis, [said, *beyond, *notes], False, "", width=72, offset=-0.15)
+    batches.say(axis, [said, *beyond, *notes], False, "", width=72)
     return figure
 
 
