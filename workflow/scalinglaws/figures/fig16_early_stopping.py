@@ -72,7 +72,7 @@ def _bound(axis: Axes, data: polars.DataFrame, fit: fitted.Fit | None, scale: st
     stopped = ~shown["ended"].to_numpy()
     factor = 1.0 if law else float((y / x)[stopped if stopped.any() else slice(None)].min())
     line = np.geomspace(x.min() / 1.5, x.max() * 1.5, 50)
-    axis.fill_between(line, line * factor * 1e-6, line * factor, color="0.5", alpha=0.12, linewidth=0, zorder=1)
+    axis.fill_between(line, line * factor * 1e-30, line * factor, color="0.5", alpha=0.12, linewidth=0, zorder=1)
     axis.plot(line, line * factor, "--", color=style.FIT if law else style.GUIDE, zorder=3, label=_label(fit, law))
     style.log_axis(axis, x, label, counts=law is not None)
     style.positive_axis(axis, np.concatenate([y, x * factor]) if law else y, counts=True)

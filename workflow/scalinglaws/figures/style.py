@@ -30,6 +30,7 @@ from matplotlib.transforms import ScaledTranslation
 from scalinglaws.files import write_bytes
 from scalinglaws.spec import short
 
+MOST_COUNTED = 1e14  # 100T: larger numbers are powers of ten
 NOMINAL = 2.1  # inches, the height of a panel that offsets of a legend are shares of
 COLUMN = 3.5  # inches, one column of a paper
 PAGE = 7.2  # inches, both columns
@@ -167,7 +168,8 @@ def positive_axis(axis: Axes, values: Sequence[float] | np.ndarray, counts: bool
     low, high = axis.get_ylim()
     axis.yaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5) if high / low < 300 else (1,), numticks=12))
     axis.yaxis.set_minor_formatter(NullFormatter())
-    axis.yaxis.set_major_formatter(FuncFormatter(_count if counts else lambda v, _: f"{v:.3g}"))
+    plain_number = _power if high > MOST_COUNTED else lambda v, _: f"{v:.3g}"
+    axis.yaxis.set_major_formatter(FuncFormatter(_count if counts and high <= MOST_COUNTED else plain_number))
 
 
 def log_axis(axis: Axes, values: Sequence[float] | np.ndarray, label: str, counts: bool = True) -> None:
@@ -188,6 +190,7 @@ def upright_log_axis(axis: Axes, values: Sequence[float] | np.ndarray, label: st
 
 def _log_ticks(ruler: XAxis | YAxis, limits: Sequence[float], counts: bool) -> None:
     decades = np.log10(limits[1] / limits[0])
+    counts = counts and limits[1] <= MOST_COUNTED
     if counts or decades < 1:
         subs = (1.0,) if decades > 2.6 else (1.0, 3.0) if decades > 1.6 else (1.0, 2.0, 5.0)
         ruler.set_major_locator(LogLocator(10, subs=subs, numticks=12))
