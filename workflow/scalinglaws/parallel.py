@@ -1,6 +1,6 @@
 """Processes that train one run together: data parallel, each with the whole model and a share of every batch.
 
-A stage that is asked for several starts itself again under torchrun, or under srun where it has several nodes. The batch,
+A stage that is asked for several starts itself again under torchrun. The batch,
 its order and the accumulation stay those of one process, so losses differ by rounding alone.
 """
 
@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -58,14 +59,13 @@ class Processes:
         return box[0]
 
 
-def wanted(environment: dict[str, str]) -> tuple[int, int, int]:
-    """(rank, count, rank on this node) from torchrun's variables, else from srun's where it started several tasks."""
-    for names in (("RANK", "WORLD_SIZE", "LOCAL_RANK"), ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID")):
-        values = [environment.get(name, "") for name in names]
-        if all(value.isdigit() for value in values) and int(values[1]) > 1:
-            rank, count, local = map(int, values)
-            return rank, count, local
-    return 0, 1, 0
+def wanted(environment: Mapping[str, str]) -> tuple[int, int, int]:
+    """(rank, count, rank on this node) from torchrun's variables; one process where there are none."""
+    values = [environment.get(name, "") for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")]
+    if not all(value.isdigit() for value in values):
+        return 0, 1, 0
+    rank, count, local = map(int, values)
+    return rank, count, local
 
 
 def join(device: str) -> Processes:
@@ -73,7 +73,7 @@ def join(device: str) -> Processes:
 
     Raises StudyError where there are fewer GPUs than processes.
     """
-    rank, count, local = wanted(dict(os.environ))
+    rank, count, local = wanted(os.environ)
     if count == 1:
         return Processes()
     if device == "cuda":
@@ -109,14 +109,7 @@ def stop_time() -> float:
     return end - min(120.0, max(10.0, (end - time.time()) / 20))
 
 
-def start(processes: int, nodes: int, arguments: list[str]) -> int:
-    """Run this command line as ``processes`` on each of ``nodes``; returns the first status that is not 0, else 0."""
-    stage = ["-m", "scalinglaws", *arguments]
-    if nodes == 1:
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", *stage]
-    else:
-        address = subprocess.check_output(["scontrol", "show", "hostnames"], text=True).split()[0]
-        port = 20000 + int(os.environ["SLURM_JOB_ID"]) % 20000
-        os.environ |= {"MASTER_ADDR": address, "MASTER_PORT": str(port)}
-        command = ["srun", f"--nodes={nodes}", f"--ntasks-per-node={processes}", "--kill-on-bad-exit=1", sys.executable, *stage]
-    return subprocess.call(command)
+def start(processes: int, arguments: list[str]) -> int:
+    """Run this command line as so many processes on this node; returns torchrun's status."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    return subprocess.call([*launcher, "-m", "scalinglaws", *arguments])

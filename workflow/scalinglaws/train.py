@@ -4,7 +4,7 @@
     python -m scalinglaws rung --spec spec.json --tokens results/tokens --step S --out results/trunks/ID/stepS.safetensors
 
 Starting from nothing, from a rung or from the checkpoint of a killed process ends with the same bytes. With --processes above
-1, or --nodes, that many train it together, data parallel, and losses differ by rounding.
+1 that many train it together, data parallel, and losses differ by rounding.
 """
 
 from __future__ import annotations
@@ -190,16 +190,14 @@ def _add_shared(parser: argparse.ArgumentParser, out: str) -> None:
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU if there is one")
     parser.add_argument("--checkpoint-seconds", type=float, default=60.0, help="wall time between checkpoints")
     parser.add_argument("--log", type=Path, help="file that progress lines are added to")
-    parser.add_argument("--processes", type=int, default=1, help="how many train it together on each node, one a GPU; 0 is 1")
-    parser.add_argument("--nodes", type=int, default=1, help="nodes of this Slurm job to use; 0 is 1")
+    parser.add_argument("--processes", type=int, default=1, help="how many train it together, one a GPU; 0 is 1")
 
 
 def _together(args: argparse.Namespace) -> bool:
     """Where several processes are asked for and this is not one of them: start them, wait, and say that all is done."""
-    processes, nodes = max(1, args.processes), max(1, args.nodes)
-    if processes * nodes == 1 or wanted(dict(os.environ))[1] > 1:
+    if args.processes <= 1 or wanted(os.environ)[1] > 1:
         return False
-    if code := start(processes, nodes, sys.argv[1:]):
+    if code := start(args.processes, sys.argv[1:]):
         raise SystemExit(code)
     return True
 
