@@ -1,9 +1,11 @@
-"""Start of the DAG: a dry run of 1,000 runs against a trivial workflow with as many jobs, and a no-op of a finished study.
+"""Start of the DAG: a dry run of 1,000 runs against a trivial workflow with as many jobs; the start of one of these jobs on a
+cluster node against one of the trivial workflow; and a no-op of a finished study.
 
 python tests/benchmarks/dag.py [--repeats 3]
 """
 
 import argparse
+import os
 import re
 import statistics
 import subprocess
@@ -13,6 +15,8 @@ import time
 from pathlib import Path
 
 import yaml
+
+from scalinglaws import config, study
 
 ROOT = Path(__file__).parents[2]
 TRIVIAL = """
@@ -25,20 +29,33 @@ rule one:
 """
 
 
-def snakemake(folder: Path, *arguments: str) -> tuple[float, str]:
+def snakemake(folder: Path, *arguments: str, **environment: str) -> tuple[float, str]:
     """(seconds, output) of one call."""
     began = time.perf_counter()
-    done = subprocess.run([sys.executable, "-m", "snakemake", *arguments], cwd=folder, capture_output=True, text=True)
+    command = [sys.executable, "-m", "snakemake", *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=os.environ | environment)
     assert done.returncode == 0, done.stdout + done.stderr
     return time.perf_counter() - began, done.stdout + done.stderr
 
 
 def thousand_runs() -> dict:
     """Ten sizes, ten seeds, ten budgets."""
-    study = yaml.safe_load((ROOT / "workflow/studies/smoke.yaml").read_text())
+    smoke = yaml.safe_load((ROOT / "workflow/studies/smoke.yaml").read_text())
     sizes = [f"{n_layer}x{d_model}" for n_layer in (1, 2) for d_model in (8, 16, 32, 48, 64)]
     grid = {"model": sizes, "seed": list(range(10)), "tokens": [f"{32 * k}k" for k in range(1, 11)]}
-    return study | {"experiments": {"size": {"grid": grid}}}
+    return smoke | {"experiments": {"size": {"grid": grid}}}
+
+
+def job_starts(ours: Path, trivial: Path, repeats: int) -> None:
+    """Of a job that does next to nothing, as a node of a cluster runs it: with the study of 1,000 runs, and without any."""
+    kept = study.keep({"config": thousand_runs(), "speeds": []}, ours / "results/logs/study")
+    run = next(iter(study.build(config.parse(thousand_runs())).runs))
+    node = ("--mode", "remote", "--nolock", "--cores", "1", "--force")
+    for _ in range(repeats):
+        spec = f"results/runs/{run}/spec.json"
+        a = snakemake(ours, spec, *node, "--allowed-rules", "run_spec", SCALINGLAWS_STUDY=str(kept))[0]
+        b = snakemake(trivial, "out/0.txt", *node, "--allowed-rules", "one")[0]
+        print(f"start of a job: study of 1,000 runs {a:.1f} s, trivial {b:.1f} s, difference {a - b:.1f} s", flush=True)
 
 
 def main() -> None:
@@ -62,6 +79,7 @@ def main() -> None:
             pairs.append((a, b))
             print(f"dry run, {jobs} jobs: study of 1,000 runs {a:.1f} s, trivial {b:.1f} s, ratio {a / b:.2f}", flush=True)
         print(f"median ratio {statistics.median(a / b for a, b in pairs):.2f}")
+        job_starts(ours, trivial, repeats)
     times = sorted(snakemake(ROOT)[0] for _ in range(repeats)) if finished() else []
     print(f"no-op of the default study: {', '.join(f'{t:.1f}' for t in times)} s" if times else "no-op: run `make results` first")
 

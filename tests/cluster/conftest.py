@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -42,9 +43,9 @@ class Cluster(Workflow):
         script = str(HERE / "fast_poll.py")
         return [sys.executable, script, "--configfile", study, "--workflow-profile", "profiles/slurm", *arguments]
 
-    def submit(self, *arguments: str, study: str, check: bool = True) -> subprocess.CompletedProcess:
+    def submit(self, *arguments: str, study: str, check: bool = True, seconds: int = 900) -> subprocess.CompletedProcess:
         """Snakemake on the cluster, waited for."""
-        return self.call("timeout", "900", *self.command(*arguments, study=study), check=check)
+        return self.call("timeout", str(seconds), *self.command(*arguments, study=study), check=check)
 
     def start(self, *arguments: str, study: str) -> subprocess.Popen:
         """Snakemake on the cluster, in the background; its output goes to out.log."""
@@ -79,31 +80,42 @@ def wait_for(what: Callable[[], object], seconds: float = 120) -> None:
         time.sleep(0.3)
 
 
-@pytest.fixture(scope="session")
-def one_node() -> Iterator[Callable[..., None]]:
-    """Starts Slurm with six CPUs, of which most sleep, and four made-up GPUs; stops it in the end."""
+def control(*arguments: str) -> None:
+    subprocess.run([str(HERE / "slurm-one-node"), *arguments], check=True)
 
-    def control(*arguments: str) -> None:
-        subprocess.run([str(HERE / "slurm-one-node"), *arguments], check=True)
 
+@contextmanager
+def started() -> Iterator[None]:
+    """A Slurm of six CPUs, of which most sleep, and four made-up GPUs; stopped in the end."""
     control("up", STATE, "--cpus", "6", "--gpus", "4", "--etc-hosts", "--port", "27817")
     os.environ["SLURM_CONF"] = f"{STATE}/slurm.conf"
-    yield control
-    control("down", STATE, "--purge")
+    try:
+        yield
+    finally:
+        control("down", STATE, "--purge")
 
 
-@pytest.fixture(scope="session")
-def prepared(one_node: Callable[..., None], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workflow with the smoke study's text and tokens, made without the cluster."""
-    made = copy_workflow(tmp_path_factory.mktemp("prepared") / "w")
-    meta = [path for path in made.run("-n", "--quiet", "rules").stdout.splitlines() if path.endswith("meta.json")]
-    assert not meta
+def prepare(made: Workflow) -> Path:
+    """The text and tokens of the smoke study, made without the cluster; returns the folder."""
     made.run("--cores", "2", "--until", "tokenize")
     return made.folder
 
 
+def copy(prepared: Path, folder: Path) -> Path:
+    return Path(shutil.copytree(prepared, folder, copy_function=shutil.copy2))
+
+
+@pytest.fixture(scope="session")
+def one_node() -> Iterator[None]:
+    with started():
+        yield
+
+
+@pytest.fixture(scope="session")
+def prepared(one_node: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return prepare(copy_workflow(tmp_path_factory.mktemp("prepared") / "w"))
+
+
 @pytest.fixture
 def cluster(prepared: Path, tmp_path: Path) -> Cluster:
-    folder = tmp_path / "w"
-    shutil.copytree(prepared, folder, copy_function=shutil.copy2)
-    return Cluster(folder)
+    return Cluster(copy(prepared, tmp_path / "w"))

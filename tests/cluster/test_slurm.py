@@ -8,38 +8,25 @@ import shutil
 import signal
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import yaml
-
-from cluster.conftest import STATE, Cluster, slurm, wait_for
+from cluster.conftest import STATE, Cluster, control, slurm, wait_for
+from cluster.studies import SEEDS, write_seeds
 from workflow.conftest import SMOKE, Workflow
 
 BYTES = ("runs/*/metrics.json", "runs/*/curve.jsonl", "runs/*/model.safetensors", "trunks/*/step*.safetensors")
 CHEAP = ("tables/[!t]*", "fits/*", "figures/*", "report.md")
-FAULTS = "faults.yaml"
-LONG = 1_600_000  # tokens of a run that takes about a minute among four
 
 
-def write_faults(workflow: Workflow, seeds: int, tokens: int = LONG) -> None:
-    """A study of as many runs alike but for their seeds, on the text of the smoke study."""
-    data = yaml.safe_load((workflow.folder / SMOKE).read_text())
-    points = [{"model": "2x16", "tokens": tokens, "seed": seed, "schedule": "constant"} for seed in range(seeds)]
-    data |= {
-        "study": "faults",
-        "experiments": {"seeds": {"points": points}},
-        "figures": [],
-        "fits": {"laws": ["power-n"], "bootstrap": 0},
-    }
-    (workflow.folder / FAULTS).write_text(yaml.safe_dump(data))
+def local_copy(cluster: Cluster, folder: Path) -> Workflow:
+    """The same workflow and tokens, to be run without the cluster."""
+    ignored = shutil.ignore_patterns("runs", "trunks", ".snakemake")
+    return Workflow(Path(shutil.copytree(cluster.folder, folder, copy_function=shutil.copy2, ignore=ignored)))
 
 
 def local_run(cluster: Cluster, folder: Path, study: str) -> Workflow:
-    """The same study run without the cluster, from the same tokens."""
-    shutil.copytree(
-        cluster.folder, folder, copy_function=shutil.copy2, ignore=shutil.ignore_patterns("runs", "trunks", ".snakemake")
-    )
-    made = Workflow(folder)
+    made = local_copy(cluster, folder)
     made.run("--cores", "2", study=study)
     return made
 
@@ -93,24 +80,24 @@ def test_the_smoke_study_is_that_of_a_local_run(cluster: Cluster, tmp_path: Path
 
 
 def test_small_runs_share_an_allocation(cluster: Cluster) -> None:
-    write_faults(cluster, 12, 20_000)
+    write_seeds(cluster, 12, 20_000)
     cluster.profile(
         "small_minutes: 60",
         "aggregate, exponents, fit, report_md",
         **{"group-components": {"small": 6}, "resources": {"slots": 2}},
     )
-    cluster.submit(study=FAULTS)
+    cluster.submit(study=SEEDS)
     jobs = cluster.slurm_jobs()
     assert len(runs_of(cluster)) == 12 and all((run / "metrics.json").exists() for run in runs_of(cluster))
     assert len(jobs) == 2
     assert {row["gres"] for row in jobs} == {"gres:gpu:1"}
 
 
-def test_faults_cost_nothing_that_was_saved(cluster: Cluster, tmp_path: Path, one_node) -> None:
+def test_faults_cost_nothing_that_was_saved(cluster: Cluster, tmp_path: Path) -> None:
     """One job is cancelled, one training killed, one job requeued, slurmd killed and started again; one job is left alone."""
-    write_faults(cluster, 5)
+    write_seeds(cluster, 5)
     cluster.profile(local="aggregate, exponents, fit, report_md")
-    process = cluster.start(study=FAULTS)
+    process = cluster.start(study=SEEDS)
     try:
         wait_for(lambda: len(training(cluster)) == 5 and min(training(cluster).values()) > 0, 240)
         cancelled, killed, requeued, spared, _ = sorted(training(cluster))
@@ -121,7 +108,7 @@ def test_faults_cost_nothing_that_was_saved(cluster: Cluster, tmp_path: Path, on
         (pid,) = [int(path.read_text().split()[0]) for path in Path(STATE, "run").glob("slurmd.n1.pid")]
         os.kill(pid, signal.SIGKILL)
         time.sleep(2)
-        one_node("up", STATE)
+        control("up", STATE)
         assert process.wait(timeout=800) == 0, cluster.log()
     finally:
         process.terminate()
@@ -130,35 +117,38 @@ def test_faults_cost_nothing_that_was_saved(cluster: Cluster, tmp_path: Path, on
     rows = {row["id"]: row for row in cluster.slurm_jobs()}
     assert rows[first[cancelled]]["state"] == "CANCELLED" and rows[first[requeued]]["state"] == "COMPLETED"
     assert job_of(cluster, cancelled) != first[cancelled]
-    local = local_run(cluster, tmp_path / "local", FAULTS)
+    local = local_run(cluster, tmp_path / "local", SEEDS)
     ours, theirs = cluster.bytes_of(*BYTES), local.bytes_of(*BYTES)
     assert ours.keys() == theirs.keys()
     assert [name for name in ours if ours[name] != theirs[name]] == []
 
 
 def test_a_time_limit_is_outlived_by_going_on(cluster: Cluster, tmp_path: Path) -> None:
-    write_faults(cluster, 1, 12_000_000)
+    write_seeds(cluster, 1, 12_000_000)
     cluster.profile("max_minutes: 1, allocations: 100", "aggregate, exponents, fit, report_md", retries=9)
-    cluster.submit("--until", "train", study=FAULTS)
+    local = local_copy(cluster, tmp_path / "local")
+    with ThreadPoolExecutor() as beside:
+        other = beside.submit(local.run, "--cores", "1", study=SEEDS)
+        cluster.submit("--until", "train", study=SEEDS)
+        other.result()
     (run,) = runs_of(cluster)
     jobs = [row for row in cluster.slurm_jobs() if row["rule"].startswith("rule_train")]
     assert len(jobs) >= 2 and {row["limit"] for row in jobs} == {"1:00"}
     assert {row["state"] for row in jobs[:-1]} == {"FAILED"} and jobs[-1]["state"] == "COMPLETED"
     assert json.loads((run / "timing.json").read_text())["attempts"] == len(jobs)
-    local = local_run(cluster, tmp_path / "local", FAULTS)
     ours, theirs = cluster.bytes_of(*BYTES), local.bytes_of(*BYTES)
     assert [name for name in ours if ours[name] != theirs[name]] == []
 
 
 def test_a_job_that_waits_trains_the_run_in_its_id(cluster: Cluster) -> None:
     """config.yaml is edited while jobs are held: they train what they were submitted for, and the tables are that study's."""
-    write_faults(cluster, 2, 20_000)
+    write_seeds(cluster, 2, 20_000)
     slurm("scontrol", "update", "NodeName=n1", "State=DRAIN", "Reason=test")
-    process = cluster.start(study=FAULTS)
+    process = cluster.start(study=SEEDS)
     try:
         wait_for(lambda: len(cluster.slurm_jobs()) == 2)
         wanted = {row["rule"].split("_wildcards_")[1] for row in cluster.slurm_jobs()}
-        cluster.edit(lambda data: data["defaults"].update(learning_rate=0.003), FAULTS)
+        cluster.edit(lambda data: data["defaults"].update(learning_rate=0.003), SEEDS)
         slurm("scontrol", "update", "NodeName=n1", "State=RESUME")
         assert process.wait(timeout=600) == 0, cluster.log()
     finally:
@@ -174,11 +164,11 @@ def test_a_job_that_waits_trains_the_run_in_its_id(cluster: Cluster) -> None:
 
 
 def test_a_second_snakemake_is_refused(cluster: Cluster) -> None:
-    write_faults(cluster, 1)
-    process = cluster.start(study=FAULTS)
+    write_seeds(cluster, 1)
+    process = cluster.start(study=SEEDS)
     try:
         wait_for(lambda: training(cluster))
-        second = cluster.submit(study=FAULTS, check=False)
+        second = cluster.submit(study=SEEDS, check=False)
         assert second.returncode != 0 and "lock" in (second.stdout + second.stderr).lower()
     finally:
         process.send_signal(signal.SIGINT)

@@ -13,6 +13,7 @@ from scalinglaws import config, resources, study
 from scalinglaws.errors import StudyError
 from scalinglaws.ladder import flops_per_step
 from scalinglaws.models.build import build
+from scalinglaws.models.count import n_params_total
 from scalinglaws.optim import build_optimizer
 from unit.small_runs import small_spec
 
@@ -75,8 +76,19 @@ def test_longer_runs_get_more_gpus_up_to_what_is_allowed() -> None:
     assert resources.gpus_of(gpt(batch_tokens=2048, tokens=2**30), device(most_gpus=8, hours=0.01)) == 2  # contexts in a batch
 
 
+def test_a_run_whose_state_fills_one_gpu_shares_it_among_several() -> None:
+    spec = gpt(tokens=2**19)
+    alone = resources.gpu_bytes(spec) / 2**30
+    assert resources.gpus_of(spec, device(memory_gib=1.01 * alone, most_gpus=8)) == 1
+    assert resources.gpus_of(spec, device(memory_gib=0.99 * alone, most_gpus=8)) == 2
+    # Of 16 bytes a parameter with AdamW, 8 are shared; Adafactor's are not.
+    assert alone - resources.gpu_bytes(spec, 2) / 2**30 == pytest.approx(4 * n_params_total(spec.shape(256)) / 2**30)
+    tall = gpt(tokens=2**19, optimizer="adafactor")
+    assert resources.gpu_bytes(tall, 8) == resources.gpu_bytes(tall)
+
+
 def test_what_cannot_fit_is_refused_with_what_to_do() -> None:
-    with pytest.raises(StudyError, match=r"GiB on each GPU and H100 has 1: take a GPU with more memory, optimizer: adafactor"):
+    with pytest.raises(StudyError, match=r"GiB on each of 1 GPUs and H100 has 1: take a GPU with more memory, raise most_gpus"):
         resources.needs(gpt(), 10, device(memory_gib=1))
     with pytest.raises(StudyError, match=r"hours on 1 × H100 and 2 allocations of 1\.0 hours: raise most_gpus, max_minutes or"):
         resources.needs(gpt(), 100_000, device(max_minutes=60, allocations=2))

@@ -13,14 +13,14 @@ import torch
 
 from scalinglaws.models.flat import views
 from scalinglaws.optim import build_optimizer
-from scalinglaws.parallel import Processes, join, leave
+from scalinglaws.parallel import ALONE, Processes, join, leave
 from scalinglaws.spec import RunSpec, read_spec
 from scalinglaws.trainer import Trainer
 
 STEPS = 12
 
 
-def doubled(spec: RunSpec, tokens: Path, processes: Processes | None = None) -> Trainer:
+def doubled(spec: RunSpec, tokens: Path, processes: Processes = ALONE) -> Trainer:
     """A trainer whose weights, gradients and optimizer are float64."""
     trainer = Trainer(spec, tokens, "cpu", processes)
     model = trainer.model
@@ -30,16 +30,22 @@ def doubled(spec: RunSpec, tokens: Path, processes: Processes | None = None) -> 
     for name, parameter in model.params.items():
         parameter.requires_grad_(True)
         parameter.grad = model.grads[name]
-    trainer.optimizer = build_optimizer(model, spec)
+    trainer.optimizer = build_optimizer(model, spec, processes)
     return trainer
 
 
-def steps(trainer: Trainer) -> dict[str, Any]:
-    """Weights, gradient, curve and noise scale after STEPS updates."""
-    for _ in range(STEPS):
+def steps(spec: RunSpec, tokens: Path, processes: Processes = ALONE) -> dict[str, Any]:
+    """Weights, gradient, state, curve and noise scale after STEPS updates, half of them by a trainer that was restored."""
+    trainer = doubled(spec, tokens, processes)
+    for _ in range(STEPS // 2):
+        trainer.update()
+    saved = processes.from_first(trainer.state())
+    trainer = doubled(spec, tokens, processes)
+    trainer.restore(*saved)
+    for _ in range(STEPS // 2):
         trainer.update()
     noise = trainer.noise.moving if trainer.noise else torch.zeros(2)
-    return {"flat": trainer.model.flat, "grad": trainer.model.grad, "rows": trainer.rows, "noise": noise}
+    return {"grad": trainer.model.grad, "state": trainer.state()[0], "rows": trainer.rows, "noise": noise}
 
 
 def main() -> None:
@@ -47,7 +53,7 @@ def main() -> None:
     specs, tokens, out = (Path(argument) for argument in sys.argv[1:])
     torch.set_num_threads(1)
     processes = join("cpu")
-    found = {path.stem: steps(doubled(read_spec(path), tokens, processes)) for path in sorted(specs.glob("*.json"))}
+    found = {path.stem: steps(read_spec(path), tokens, processes) for path in sorted(specs.glob("*.json"))}
     leave()
     if processes.first:
         torch.save(found, out)

@@ -11,7 +11,7 @@ from snakemake.exceptions import WorkflowError
 PACKAGE = os.path.relpath(os.path.join(workflow.basedir, "workflow", "scalinglaws"))
 sys.path.insert(0, os.path.dirname(os.path.abspath(PACKAGE)))
 
-from scalinglaws import environment, ladder, resources, spec
+from scalinglaws import environment, gpus, ladder, resources, spec
 from scalinglaws.errors import StudyError
 from scalinglaws.figures import registry
 from scalinglaws.laws.names import AT_SMALL_BATCHES
@@ -29,25 +29,34 @@ SNAPSHOT = "SCALINGLAWS_STUDY"
 
 
 def read_study():
-    """The study of the config. A job on a cluster node takes the config as it was when the job was submitted, from a file."""
+    """Study and measured speeds; both are kept in a file, for jobs on cluster nodes."""
     from scalinglaws import config as config_model, study
 
     name = ", ".join(map(str, workflow.configfiles)) or "config"
-    if workflow.remote_exec:
-        name = os.environ.get(SNAPSHOT)
-        if name is None or not os.path.exists(name):
-            return study.empty()
-        data = json.loads(Path(name).read_text())
-    else:
-        data = {key: value for key, value in config.items() if key not in OF_PROFILE}
+    data = {key: value for key, value in config.items() if key not in OF_PROFILE}
     try:
         found = study.build(config_model.parse(data, name))
-        if DEVICE and not workflow.remote_exec:
-            os.environ[SNAPSHOT] = str(study.keep(data, Path("results/logs/study")))
-            resources.check(found, DEVICE)
-        return found
+        if not DEVICE:
+            return found, {}
+        speeds = resources.measured(found, Path("results"), DEVICE)
+        resources.check(found, DEVICE, speeds)
     except StudyError as error:
         raise WorkflowError(f"{error}") from None
+    kept = {"config": data, "speeds": [[*key, factor] for key, factor in sorted(speeds.items())]}
+    os.environ[SNAPSHOT] = str(study.keep(kept, Path("results/logs/study")))
+    return found, speeds
+
+
+def study_of_job():
+    """The same in a job on a cluster node: as they were when it was submitted, so that it asks for what it was given."""
+    from scalinglaws import config as config_model, study
+
+    name = os.environ.get(SNAPSHOT)
+    if name is None or not os.path.exists(name):
+        return study.empty(), {}
+    kept = json.loads(Path(name).read_text())
+    speeds = {(n_params, precision): factor for n_params, precision, factor in kept["speeds"]}
+    return study.build(config_model.parse(kept["config"], name)), speeds
 
 
 def read_device():
@@ -58,9 +67,10 @@ def read_device():
 
 
 DEVICE = read_device()
-STUDY = read_study()
-SPEEDS = resources.measured(STUDY, Path("results"), DEVICE) if DEVICE and not workflow.remote_exec else {}
+STUDY, SPEEDS = study_of_job() if workflow.remote_exec else read_study()
 SMALL = resources.small_trunks(STUDY, DEVICE, SPEEDS) if DEVICE and not workflow.remote_exec else frozenset()
+if DEVICE and DEVICE.runs_per_gpu:
+    os.environ[gpus.PLACES] = f"{DEVICE.gpus_per_node}x{DEVICE.runs_per_gpu}"
 MANIFEST = f"results/tables/manifest-{STUDY.manifest_id}.jsonl"
 
 

@@ -34,6 +34,7 @@ rule evaluate:
         gres=lambda wildcards: gres(needs_of_evaluation(wildcards, 1)),
         mem_mb=lambda wildcards, attempt: needs_of_evaluation(wildcards, attempt).mem_mb,
         runtime=lambda wildcards, attempt: needs_of_evaluation(wildcards, attempt).minutes,
+        processes=lambda wildcards: needs_of_evaluation(wildcards, 1).gpus,
         slots=1,
     shell:
         "python -m scalinglaws evaluate --run results/runs/{wildcards.run:q} --tokens results/tokens --set {input.set:q}"

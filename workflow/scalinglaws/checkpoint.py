@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from scalinglaws.trainer import Trainer
 
 KEY = "scalinglaws"
+SAVE, STOP = 1, 2  # what a process wishes after a step
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
@@ -117,15 +118,19 @@ class Checkpoints:
         """Save if it is time. Raises SystemExit(143) after saving where a signal came to any process or the end is near."""
         if not self.reason and time.time() > self.end:
             self.reason = "the end of its time limit"
-        stop = trainer.processes.any(bool(self.reason), trainer.device)
-        if trainer.processes.first and (stop or time.monotonic() - self.saved >= self.seconds):
-            tensors, values = trainer.state()
+        processes = trainer.processes
+        due = processes.first and time.monotonic() - self.saved >= self.seconds
+        wish = processes.most(STOP if self.reason else SAVE if due else 0)
+        if not wish:
+            return
+        tensors, values = trainer.state()
+        if processes.first:
             path = self.folder / f"{self.prefix}{trainer.step}.safetensors"
             save(path, tensors, values | {"attempts": self.attempts})
             prune(self.folder, self.prefix, keep=2)
             self.saved = time.monotonic()
-        if stop:
+        if wish == STOP:
             why = self.reason or "another process"
             print(f"{trainer.spec.id}: stopped by {why} at step {trainer.step}, which is saved", file=sys.stderr, flush=True)
-            trainer.processes.any(False, trainer.device)  # the others wait until it is
+            processes.most(0)  # the others wait until it is
             raise SystemExit(143)

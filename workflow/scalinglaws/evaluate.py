@@ -16,7 +16,9 @@ import numpy as np
 import safetensors.torch
 import torch
 
+from scalinglaws import gpus
 from scalinglaws.data import Split
+from scalinglaws.device import prepare
 from scalinglaws.errors import StudyError
 from scalinglaws.files import write_json
 from scalinglaws.models.build import build
@@ -25,13 +27,15 @@ from scalinglaws.spec import read_spec, round_float
 
 # Raised when rows of evals change: those of a cache made before are measured again.
 ROWS_VERSION = 2
+LOGITS = 2**27  # at once on a GPU: half a GiB in float32
 
 
 def token_losses(model: Model, split: Split) -> np.ndarray:
     """(windows, n_ctx) float32: the cross-entropy of each target of a split, in nats."""
     device = model.flat.device
     n_windows, width = split.windows.shape
-    at_once = max(1, (65536 if device.type == "cuda" else 2048) // (width - 1))
+    tokens = min(65536, LOGITS // model.shape.n_vocab) if device.type == "cuda" else 2048
+    at_once = max(1, tokens // (width - 1))
     out = np.empty((n_windows, width - 1), dtype=np.float32)
     for start in range(0, n_windows, at_once):
         batch = torch.from_numpy(split.windows[start : start + at_once].astype(np.int64)).to(device)
@@ -148,10 +152,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tokens", type=Path, required=True, help="root of the token folders, CORPUS/TOKENIZER")
     parser.add_argument("--set", type=Path, required=True, help="file that names a token folder a line")
     parser.add_argument("--out", type=Path, required=True, help="JSON to write")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU if there is one")
 
 
 def main(args: argparse.Namespace) -> None:
-    """Run the stage ``evaluate`` on the CPU, with the run's number of threads."""
-    torch.set_num_threads(read_spec(args.run / "spec.json").threads)
-    torch.set_flush_denormal(True)
-    evaluate(args.run, [args.tokens / folder for folder in args.set.read_text().split()], args.out)
+    """Run the stage ``evaluate``, with the run's number of threads."""
+    if args.device != "cpu":
+        gpus.take(1)
+    device = prepare(read_spec(args.run / "spec.json").threads, args.device)
+    evaluate(args.run, [args.tokens / folder for folder in args.set.read_text().split()], args.out, device)

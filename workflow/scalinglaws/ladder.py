@@ -53,7 +53,7 @@ def below(step: int, batch_tokens: int, ladder: LadderSettings) -> int:
 
 
 def n_vocab_guess(spec: RunSpec) -> int:
-    """n_vocab for predicted cost only: a given tokenizer.json is read when it is used."""
+    """n_vocab for predicted cost and memory only: a given tokenizer.json is read when it is used."""
     return {"bytes": 256, "file": 32768}.get(spec.tokenizer.kind, spec.tokenizer.n_vocab or 256)
 
 

@@ -1,9 +1,11 @@
 """AdamW, SGD, Adafactor and Muon with gradient clipping and decoupled weight decay, over a model's flat buffers.
 
-Each has ``update`` and ``tensors``, its whole state by name, flat, to be saved and to be copied back into; what depends on
-the number of updates follows from the absolute step. They call the functions below torch.optim's classes: constructing one
-of those imports torch._dynamo, which takes longer than torch itself, and on a model of a few thousand parameters the
-class costs as much as the arithmetic.
+Each has ``update`` and ``tensors``, its state by name, flat, to be saved and to be copied back into; what depends on the
+number of updates follows from the absolute step. Of several processes that train one model, each keeps the state of its
+share of the weights alone where an optimizer works ``by_element`` (Rajbhandari et al. 2020, stage 1).
+
+They call the functions below torch.optim's classes: constructing one of those imports torch._dynamo, which takes longer than
+torch itself, and on a model of a few thousand parameters the class costs as much as the arithmetic.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from torch.optim import _muon as torch_muon
 from torch.optim._adafactor import adafactor
 
 from scalinglaws.errors import StudyError
+from scalinglaws.parallel import ALONE, Processes
 
 if TYPE_CHECKING:
     from scalinglaws.models.flat import Model
@@ -44,14 +47,19 @@ def _decay(model: Model, spec: RunSpec, rate: float) -> None:
 class AdamW:
     """Loshchilov and Hutter 2019; weight decay on matrices only. ``exp_avg`` and ``exp_avg_sq`` are flat, as the model is."""
 
-    def __init__(self, model: Model, spec: RunSpec):
-        self.model, self.spec = model, spec
-        self.exp_avg, self.exp_avg_sq = torch.zeros_like(model.flat), torch.zeros_like(model.flat)
+    by_element = True
+
+    def __init__(self, model: Model, spec: RunSpec, processes: Processes):
+        self.model, self.spec, self.processes = model, spec, processes
+        self.share = processes.share(len(model.flat))
+        like = model.flat[self.share]
+        self.exp_avg, self.exp_avg_sq = torch.zeros_like(like), torch.zeros_like(like)
         self.tensors = {"exp_avg": self.exp_avg, "exp_avg_sq": self.exp_avg_sq}
-        n = model.n_matrix
+        n = min(max(model.n_matrix - self.share.start, 0), len(like))  # of this share
         everything, matrices, vectors = slice(None), slice(0, n), slice(n, None)
         decayed = [(matrices, spec.weight_decay), (vectors, 0.0)]
-        self.parts = decayed if spec.weight_decay else [(everything, 0.0)]
+        parts = decayed if spec.weight_decay else [(everything, 0.0)]
+        self.parts = [(part, decay) for part, decay in parts if len(like[part])]
         self.count = torch.zeros((), device=model.flat.device)
 
     @torch.no_grad()
@@ -62,10 +70,11 @@ class AdamW:
         # The kernel divides gradients by grad_scale: clipping needs no pass of its own.
         scale = (norm / spec.grad_clip).clamp_(min=1.0) if spec.grad_clip else None
         self.count.fill_(step + 1)
+        flat, grad = model.flat[self.share], model.grad[self.share]
         for part, weight_decay in self.parts:
             torch._fused_adamw_(
-                [model.flat[part]],
-                [model.grad[part]],
+                [flat[part]],
+                [grad[part]],
                 [self.exp_avg[part]],
                 [self.exp_avg_sq[part]],
                 [],
@@ -79,15 +88,19 @@ class AdamW:
                 maximize=False,
                 grad_scale=scale,
             )
+        self.processes.spread(model.flat)
         return norm
 
 
 class SGD:
     """Stochastic gradient descent with momentum beta1: v <- beta1 v + g, then w <- w - rate v. No Nesterov, no dampening."""
 
-    def __init__(self, model: Model, spec: RunSpec):
-        self.model, self.spec = model, spec
-        self.momentum = torch.zeros_like(model.flat)
+    by_element = True
+
+    def __init__(self, model: Model, spec: RunSpec, processes: Processes):
+        self.model, self.spec, self.processes = model, spec, processes
+        self.share = processes.share(len(model.flat))
+        self.momentum = torch.zeros_like(model.flat[self.share])
         self.tensors = {"momentum": self.momentum}
 
     @torch.no_grad()
@@ -95,8 +108,9 @@ class SGD:
         """As AdamW's."""
         norm = _clip(self.model, self.spec)
         _decay(self.model, self.spec, rate)
-        self.momentum.mul_(self.spec.beta1).add_(self.model.grad)
-        self.model.flat.add_(self.momentum, alpha=-rate)
+        self.momentum.mul_(self.spec.beta1).add_(self.model.grad[self.share])
+        self.model.flat[self.share].add_(self.momentum, alpha=-rate)
+        self.processes.spread(self.model.flat)
         return norm
 
 
@@ -110,7 +124,9 @@ class Adafactor:
     update to an RMS of 1 comes after grad_clip's of the whole gradient. A GPU is waited for at every tensor.
     """
 
-    def __init__(self, model: Model, spec: RunSpec):
+    by_element = False
+
+    def __init__(self, model: Model, spec: RunSpec, processes: Processes):
         self.model, self.spec = model, spec
         like, sizes = model.flat, model.sizes.items()
         rows = {name: like.new_zeros(size[0], 1) for name, size in sizes if len(size) == 2}
@@ -153,7 +169,9 @@ class Muon:
     biases and norms has beta1 and beta2. A matrix is what the model stores: queries, keys and values are one.
     """
 
-    def __init__(self, model: Model, spec: RunSpec):
+    by_element = False
+
+    def __init__(self, model: Model, spec: RunSpec, processes: Processes):
         self.model, self.spec = model, spec
         self.hidden = [name for name, size in model.sizes.items() if len(size) == 2 and not name.endswith("embedding")]
         self.rest = [name for name in model.sizes if name not in self.hidden]
@@ -207,8 +225,8 @@ class Muon:
 KINDS: dict[str, type[AdamW | SGD | Adafactor | Muon]] = {"adamw": AdamW, "sgd": SGD, "adafactor": Adafactor, "muon": Muon}
 
 
-def build_optimizer(model: Model, spec: RunSpec) -> AdamW | SGD | Adafactor | Muon:
+def build_optimizer(model: Model, spec: RunSpec, processes: Processes = ALONE) -> AdamW | SGD | Adafactor | Muon:
     """The optimizer of a run, its state zero. Raises StudyError where its name is unknown."""
     if spec.optimizer not in KINDS:
         raise StudyError(f"optimizer: {spec.optimizer!r} of run {spec.id} is unknown: use one of {', '.join(KINDS)}")
-    return KINDS[spec.optimizer](model, spec)
+    return KINDS[spec.optimizer](model, spec, processes)

@@ -1,7 +1,8 @@
-"""Processes that train one run together: data parallel, each with the whole model and a share of every batch.
+"""Processes that train one run together: data parallel, each with the whole model, a share of every batch, and, where the
+optimizer works by element, a share of its state.
 
-A stage that is asked for several starts itself again under torchrun. The batch,
-its order and the accumulation stay those of one process, so losses differ by rounding alone.
+A stage that is asked for several starts itself again under torchrun. The batch, its order and the accumulation stay those of
+one process, so losses differ by rounding alone.
 """
 
 from __future__ import annotations
@@ -46,17 +47,42 @@ class Processes:
             torch.distributed.all_reduce(tensor)
         return tensor
 
-    def any(self, here: bool, device: str) -> bool:
-        """Whether it is so in any process."""
-        return bool(self.add(torch.tensor(float(here), device=device)) > 0) if self.count > 1 else here
+    def most(self, here: int) -> int:
+        """The largest of every process's number. Over the CPU: no GPU's queue is waited for."""
+        if self.count == 1:
+            return here
+        told = torch.tensor(here)
+        torch.distributed.all_reduce(told, torch.distributed.ReduceOp.MAX)
+        return int(told)
+
+    def spread(self, flat: Tensor) -> None:
+        """Give every process every share of a flat tensor, of which each has changed its own."""
+        for rank in range(self.count if self.count > 1 else 0):
+            torch.distributed.broadcast(flat[Processes(rank, self.count).share(len(flat))], src=rank)
+
+    def collect(self, own: Tensor, length: int) -> Tensor:
+        """In the first process the whole flat tensor, on the CPU, of which each has its share; elsewhere only that share."""
+        if self.count == 1:
+            return own
+        if not self.first:
+            torch.distributed.send(own.cpu(), dst=0)
+            return own
+        whole = torch.empty(length, dtype=own.dtype)
+        whole[self.share(length)] = own.cpu()
+        for rank in range(1, self.count):
+            torch.distributed.recv(whole[Processes(rank, self.count).share(length)], src=rank)
+        return whole
 
     def from_first(self, value: Any) -> Any:
         """The first process's value, any object that pickles; no other's is looked at."""
         if self.count == 1:
             return value
         box = [value]
-        torch.distributed.broadcast_object_list(box, src=0)
+        torch.distributed.broadcast_object_list(box, src=0, device=torch.device("cpu"))
         return box[0]
+
+
+ALONE = Processes()
 
 
 def wanted(environment: Mapping[str, str]) -> tuple[int, int, int]:
@@ -75,13 +101,13 @@ def join(device: str) -> Processes:
     """
     rank, count, local = wanted(os.environ)
     if count == 1:
-        return Processes()
+        return ALONE
     if device == "cuda":
         if local >= torch.cuda.device_count():
             raise StudyError(f"process {local} of this node has no GPU: PyTorch finds {torch.cuda.device_count()}")
         torch.cuda.set_device(local)
     if not torch.distributed.is_initialized():
-        backend = "nccl" if device == "cuda" else "gloo"
+        backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
         torch.distributed.init_process_group(backend, rank=rank, world_size=count, timeout=PATIENCE)
     return Processes(rank, count)
 

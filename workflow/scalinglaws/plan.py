@@ -11,7 +11,7 @@ from scalinglaws import config as config_model
 from scalinglaws import resources
 from scalinglaws import study as study_model
 from scalinglaws.errors import StudyError
-from scalinglaws.ladder import flops_per_step, rungs, tokens_to_train
+from scalinglaws.ladder import flops_per_step, n_vocab_guess, rungs, tokens_to_train
 from scalinglaws.models.count import n_params_total
 from scalinglaws.spec import RunSpec, short
 from scalinglaws.study import Study
@@ -27,8 +27,7 @@ RESULTS = Path("results")
 
 @dataclass(frozen=True)
 class Status:
-    """Runs and rungs there of those wanted, and the work (FLOP with overheads a token and a job), tokens and FLOP
-    still to train."""
+    """Runs and rungs there of those wanted; the work still to do (FLOP with overheads a token and a job), tokens and FLOP."""
 
     runs_done: int
     runs: int
@@ -106,7 +105,7 @@ def status(study: Study, results: Path) -> Status:
 
 def rung_bytes(spec: RunSpec) -> float:
     """Weights and optimizer state; gradients are not kept."""
-    return (resources.BYTES[spec.optimizer] - 4) * n_params_total(spec.shape(resources.n_vocab(spec)))
+    return (resources.BYTES[spec.optimizer] - 4) * n_params_total(spec.shape(n_vocab_guess(spec)))
 
 
 def describe(study: Study, results: Path) -> str:

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, V
 
 from scalinglaws.config import explain
 from scalinglaws.errors import StudyError
-from scalinglaws.ladder import flops_per_step
+from scalinglaws.ladder import flops_per_step, n_vocab_guess
 from scalinglaws.models.count import n_params_total
 from scalinglaws.spec import RunSpec
 from scalinglaws.study import Study
@@ -27,6 +27,7 @@ LAUNCH_SECONDS = 2e-3  # of a layer in a step, whatever its size: some 60 kernel
 MARGIN = 1.5  # of time over what is expected
 EVALUATION = 0.2  # of the time of training
 BYTES = {"adamw": 16, "muon": 13, "sgd": 12, "adafactor": 8.1}  # a parameter: weight, gradient, optimizer state
+SHARED = {"adamw": 8, "sgd": 4}  # of these, what several GPUs share
 PROCESS_MB = 2500  # of host memory of a process that has loaded torch
 
 
@@ -46,6 +47,9 @@ class Device(BaseModel):
     hours: PositiveFloat = Field(24.0, description="runs that would take longer get more GPUs")
     max_minutes: PositiveInt = Field(1440, description="the partition's time limit")
     allocations: PositiveInt = Field(1, description="so many in a row may train one run: the profile's retries and one")
+    runs_per_gpu: int = Field(
+        0, ge=0, description="on one machine: so many at a time on each GPU; 0: the cluster gives each its own"
+    )
     small_minutes: float = Field(0.0, ge=0, description="trunks expected to take less share an allocation; 0: none")
 
     def peak(self, precision: str) -> float:
@@ -91,11 +95,6 @@ def of_profile(path: Path) -> Device | None:
         raise StudyError(f"{file} cannot be read as a profile: {error}") from None
 
 
-def n_vocab(spec: RunSpec) -> int:
-    """A guess, for memory alone."""
-    return {"bytes": 256, "file": 65536}.get(spec.tokenizer.kind, spec.tokenizer.n_vocab or 256)
-
-
 def step_seconds(spec: RunSpec, device: Device, gpus: int = 1, speeds: Speeds | None = None) -> float:
     """Expected seconds of an update: its FLOP at the device's speed or the launches of its kernels, whichever is longer.
 
@@ -127,34 +126,37 @@ def measured(study: Study, results: Path, device: Device) -> dict[tuple[int, str
 
 
 def gpu_bytes(spec: RunSpec, gpus: int = 1) -> float:
-    """Memory that one GPU needs at least: weights, gradients, optimizer state, and a micro-batch of one context.
+    """Memory that each GPU needs at least: weights, gradients, its share of the optimizer's state, a micro-batch of one context.
 
     Of a token a layer keeps about 34 d_model and, of every head, its row of attention, twice; the last layer's logits are kept
     in float32, with their gradient.
     """
-    shape = spec.shape(n_vocab(spec))
+    shape = spec.shape(n_vocab_guess(spec))
     wide = 2 if spec.precision == "bfloat16" else 4
-    token = wide * spec.n_layer * spec.n_repeats * (17 * spec.d_model + 2 * spec.n_heads * spec.n_ctx) + 8 * n_vocab(spec)
-    return BYTES.get(spec.optimizer, 16) * n_params_total(shape) + token * spec.n_ctx
+    token = wide * spec.n_layer * spec.n_repeats * (17 * spec.d_model + 2 * spec.n_heads * spec.n_ctx) + 8 * n_vocab_guess(spec)
+    state = BYTES.get(spec.optimizer, 16) - SHARED.get(spec.optimizer, 0) * (1 - 1 / max(1, gpus))
+    return state * n_params_total(shape) + token * spec.n_ctx
 
 
 def gpus_of(spec: RunSpec, device: Device, speeds: Speeds | None = None) -> int:
-    """The fewest, a power of two, with which the run takes at most device.hours; at most device.most_gpus and a node's.
+    """The fewest, a power of two, with which the run fits and takes at most device.hours; at most device.most_gpus and a node's.
 
     Raises StudyError where it fits no GPU or takes longer than the partition allows.
     """
     if not device.gpus_per_node:
         return 0
     room = device.memory_gib * 2**30
-    if gpu_bytes(spec) > room:
-        raise StudyError(
-            f"run {spec.id} needs {gpu_bytes(spec) / 2**30:.0f} GiB on each GPU and {device.name} has {device.memory_gib:g}: "
-            "take a GPU with more memory, optimizer: adafactor, or a smaller model"
-        )
     most = min(device.most_gpus, device.gpus_per_node, spec.batch_tokens // spec.n_ctx)
     gpus = 1
-    while 2 * gpus <= most and spec.steps * step_seconds(spec, device, gpus, speeds) > 3600 * device.hours:
+    while 2 * gpus <= most and (
+        gpu_bytes(spec, gpus) > room or spec.steps * step_seconds(spec, device, gpus, speeds) > 3600 * device.hours
+    ):
         gpus *= 2
+    if (least := gpu_bytes(spec, gpus)) > room:
+        raise StudyError(
+            f"run {spec.id} needs {least / 2**30:.0f} GiB on each of {gpus} GPUs and {device.name} has {device.memory_gib:g}: "
+            "take a GPU with more memory, raise most_gpus, or take optimizer: adafactor or a smaller model"
+        )
     return gpus
 
 
@@ -174,7 +176,7 @@ def needs(spec: RunSpec, steps: int, device: Device | None, attempt: int = 1, sp
             "allocations of the profile's device, or train fewer tokens"
         )
     minutes = min(device.max_minutes, math.ceil(attempt * MARGIN * seconds / 60))
-    copies = 3 * BYTES.get(spec.optimizer, 16) * spec.n_params / 2**20
+    copies = 3 * BYTES.get(spec.optimizer, 16) * n_params_total(spec.shape(n_vocab_guess(spec))) / 2**20
     return Needs(gpus, math.ceil(attempt * max(1, gpus) * (PROCESS_MB + copies)), minutes, seconds)
 
 

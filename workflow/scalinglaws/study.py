@@ -232,7 +232,7 @@ def build(config: Config, tokens_root: Path = Path("results/tokens")) -> Study:
 
 
 def keep(data: dict[str, Any], folder: Path) -> Path:
-    """Write a config to a file named by its content, for jobs that start after config.yaml has changed; returns the file."""
+    """Write JSON values to a file named by its content, for jobs that start after config.yaml has changed; returns the file."""
     text = json.dumps(data, sort_keys=True, indent=1) + "\n"
     path = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:10]}.json"
     if not path.exists():

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from scalinglaws import checkpoint, files
+from scalinglaws import checkpoint, files, gpus
 from scalinglaws.data import Split
 from scalinglaws.device import device_name, prepare
 from scalinglaws.errors import StudyError
@@ -77,8 +77,8 @@ def train(
     """Train a run and write metrics.json, curve.jsonl, model.safetensors and timing.json to its folder ``out``.
 
     ``trunk``: a folder of rungs, used where the schedule is wsd and the stop is the budget. ``end``: the time (of time.time) at
-    which to save and to exit with 143. Raises StudyError for specs
-    that cannot be trained and for a full disk; a diverged run is a result, with loss None.
+    which to save and to exit with 143. Raises StudyError for specs that cannot be trained and for a full disk; a diverged run is
+    a result, with loss None.
     """
     if spec.steps < 1:
         raise StudyError(f"run {spec.id} has {spec.tokens} tokens, less than one batch of {spec.batch_tokens}: raise tokens")
@@ -176,10 +176,11 @@ def train_rung(
     resume(trainer, kept, out.parent, spec.id, step)
     progress = Progress(spec.id, out.parent, trainer.step, step, spec.batch_tokens, log, processes.first)
     advance(trainer, step, kept, progress)
+    state = trainer.state()
     leave()
     if not processes.first:
         return
-    checkpoint.save(out, *trainer.state())
+    checkpoint.save(out, *state)
     checkpoint.prune(out.parent, kept.prefix, keep=0)
 
 
@@ -194,8 +195,15 @@ def _add_shared(parser: argparse.ArgumentParser, out: str) -> None:
 
 
 def _together(args: argparse.Namespace) -> bool:
-    """Where several processes are asked for and this is not one of them: start them, wait, and say that all is done."""
-    if args.processes <= 1 or wanted(os.environ)[1] > 1:
+    """Where several processes are asked for and this is not one of them: start them, wait, and say that all is done.
+
+    On a machine whose GPUs are shared out, this process holds theirs.
+    """
+    if wanted(os.environ)[1] > 1:
+        return False
+    if args.device != "cpu":
+        gpus.take(max(1, args.processes))
+    if args.processes <= 1:
         return False
     if code := start(args.processes, sys.argv[1:]):
         raise SystemExit(code)

@@ -20,7 +20,7 @@ from scalinglaws.evaluate import finite, mean_loss, octave_means, token_losses
 from scalinglaws.models.build import build
 from scalinglaws.noise import NoiseScale
 from scalinglaws.optim import build_optimizer
-from scalinglaws.parallel import Processes
+from scalinglaws.parallel import ALONE, Processes
 from scalinglaws.schedule import is_eval_step, is_validation_step, learning_rate, phase
 from scalinglaws.spec import RunSpec
 from scalinglaws.tokens import load_tokens
@@ -34,10 +34,10 @@ BLOW_UP = 1.5
 class Trainer:
     """A training state (weights, optimizer, curve, early stopping) and the one way to move it on: ``update``."""
 
-    def __init__(self, spec: RunSpec, tokens: Path, device: str = "cpu", processes: Processes | None = None):
+    def __init__(self, spec: RunSpec, tokens: Path, device: str = "cpu", processes: Processes = ALONE):
         stream, meta = load_tokens(tokens, "train")
         self.spec, self.device, self.n_vocab = spec, device, int(meta["n_vocab"])
-        self.processes = processes or Processes()
+        self.processes = processes
         self.batches = Batches(stream, spec)
         self.curve = Split(tokens, "test", spec.n_ctx, spec.curve_tokens)
         early = spec.stop == "early"
@@ -45,7 +45,7 @@ class Trainer:
         self.model = build(spec, self.n_vocab, device)
         if device == "cuda":
             self.model.compile()
-        self.optimizer = build_optimizer(self.model, spec)
+        self.optimizer = build_optimizer(self.model, spec, self.processes)
         micro = spec.micro_batch_tokens or spec.batch_tokens
         if spec.batch_tokens % micro or micro % spec.n_ctx:
             raise StudyError(
@@ -163,8 +163,14 @@ class Trainer:
             self.best["waited"] += 1
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Everything that ``restore`` needs, as flat tensors and JSON values (floats survive JSON exactly)."""
+        """Everything that ``restore`` needs, as flat tensors and JSON values (floats survive JSON exactly).
+
+        Of several processes all must call it; the first has it whole.
+        """
         tensors = {"params": self.model.flat, **self.optimizer.tensors}
+        if self.optimizer.by_element:
+            whole = len(self.model.flat)
+            tensors |= {name: self.processes.collect(own, whole) for name, own in self.optimizer.tensors.items()}
         if self.best_flat is not None:
             tensors["best"] = self.best_flat
         loss_sum = float(self.loss_sum)
@@ -176,8 +182,12 @@ class Trainer:
 
     def restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
         """Continue from a state of this spec, or of its trunk."""
-        for name, own in self.state()[0].items():
+        kept = {"params": self.model.flat} | ({"best": self.best_flat} if self.best_flat is not None else {})
+        for name, own in kept.items():
             checkpoint.to_device(tensors[name], own)
+        share = self.processes.share(len(self.model.flat)) if self.optimizer.by_element else slice(None)
+        for name, own in self.optimizer.tensors.items():
+            checkpoint.to_device(tensors[name][share], own)
         self.step, self.rows, self.best = values["step"], values["rows"], values["best"]
         self.loss_sum.fill_(math.nan if values["loss_sum"] is None else values["loss_sum"])
         self.loss_count, self.diverged = values["loss_count"], values["diverged"]
