@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from cluster.studies import tokens_per_second
 from workflow.conftest import Workflow, copy_workflow, environment
 
 HERE = Path(__file__).parent
@@ -30,11 +31,14 @@ class Cluster(Workflow):
         self.began = int(sbatch_id())
         self.profile()
 
-    def profile(self, device: str = "", local: str = "", **changes: object) -> None:
-        """profiles/slurm for this cluster, further ``changes`` applied."""
+    def profile(self, device: str = "", local: str = "", minutes: int = 30, **changes: object) -> None:
+        """profiles/slurm for this cluster, further ``changes`` applied; jobs get so many minutes, 0: those computed."""
         data = yaml.safe_load((HERE.parents[1] / "profiles/slurm/profile.yaml").read_text())
         data["default-resources"] |= {"slurm_account": "root", "slurm_partition": "main", "mem_mb": 1500, "runtime": 10}
         data["config"] = [f"device={{{DEVICE}, small_minutes: 0{', ' if device else ''}{device}}}", f"local=[{local}]"]
+        if minutes:
+            for rule in ("rung", "train", "evaluate"):
+                data["set-resources"][rule]["runtime"] = minutes
         data |= {"latency-wait": 10, "slurm-init-seconds-before-status-checks": 1, "jobs": 8} | changes
         path = self.folder / "profiles/slurm/profile.yaml"
         path.write_text(yaml.safe_dump(data, sort_keys=False))
@@ -43,14 +47,14 @@ class Cluster(Workflow):
         script = str(HERE / "fast_poll.py")
         return [sys.executable, script, "--configfile", study, "--workflow-profile", "profiles/slurm", *arguments]
 
-    def submit(self, *arguments: str, study: str, check: bool = True, seconds: int = 900) -> subprocess.CompletedProcess:
+    def submit(self, *arguments: str, study: str, check: bool = True, seconds: int = 2400) -> subprocess.CompletedProcess:
         """Snakemake on the cluster, waited for."""
         return self.call("timeout", str(seconds), *self.command(*arguments, study=study), check=check)
 
     def start(self, *arguments: str, study: str) -> subprocess.Popen:
         """Snakemake on the cluster, in the background; its output goes to out.log."""
         with (self.folder / "out.log").open("w") as log:
-            command = ["timeout", "900", *self.command(*arguments, study=study)]
+            command = ["timeout", "2400", *self.command(*arguments, study=study)]
             return subprocess.Popen(command, cwd=self.folder, env=environment(), stdout=log, stderr=subprocess.STDOUT)
 
     def slurm_jobs(self) -> list[dict[str, str]]:
@@ -72,7 +76,7 @@ def sbatch_id() -> str:
     return slurm("sbatch", "--parsable", "--output", "/dev/null", "--mem", "100", "--wrap", "true").strip()
 
 
-def wait_for(what: Callable[[], object], seconds: float = 120) -> None:
+def wait_for(what: Callable[[], object], seconds: float = 300) -> None:
     """Until ``what`` is true. Fails after so many seconds."""
     end = time.monotonic() + seconds
     while not what():
@@ -114,6 +118,12 @@ def one_node() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def prepared(one_node: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return prepare(copy_workflow(tmp_path_factory.mktemp("prepared") / "w"))
+
+
+@pytest.fixture(scope="session")
+def speed(prepared: Path) -> float:
+    """Tokens per second of the runs of studies.write_seeds."""
+    return tokens_per_second(Workflow(prepared))
 
 
 @pytest.fixture

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+
 import yaml
 
 from workflow.conftest import SMOKE, Workflow
 
 SEEDS = "seeds.yaml"
-LONG = 1_600_000  # tokens of a run that takes about a minute among four
 
 
-def write_seeds(workflow: Workflow, seeds: int, tokens: int = LONG) -> None:
+def write_seeds(workflow: Workflow, seeds: int, tokens: int) -> None:
     """Write SEEDS into the folder of a workflow."""
     data = yaml.safe_load((workflow.folder / SMOKE).read_text())
     points = [{"model": "2x16", "tokens": tokens, "seed": seed, "schedule": "constant"} for seed in range(seeds)]
@@ -18,3 +20,14 @@ def write_seeds(workflow: Workflow, seeds: int, tokens: int = LONG) -> None:
     fits = {"laws": ["power-n"], "bootstrap": 0}
     data |= {"study": "seeds", "experiments": experiments, "figures": [], "fits": fits}
     (workflow.folder / SEEDS).write_text(yaml.safe_dump(data))
+
+
+def tokens_per_second(workflow: Workflow) -> float:
+    """Of such a run alone on this machine; what was trained is deleted."""
+    write_seeds(workflow, 1, 100_000)
+    workflow.run("--cores", "1", "--until", "train", study=SEEDS)
+    (timing,) = (workflow.folder / "results/runs").glob("*/timing.json")
+    speed = json.loads(timing.read_text())["tokens_per_second"]
+    for name in ("results/runs", ".snakemake"):
+        shutil.rmtree(workflow.folder / name)
+    return speed

@@ -80,26 +80,26 @@ def test_the_smoke_study_is_that_of_a_local_run(cluster: Cluster, tmp_path: Path
 
 
 def test_small_runs_share_an_allocation(cluster: Cluster) -> None:
-    write_seeds(cluster, 12, 20_000)
+    write_seeds(cluster, 8, 20_000)
     cluster.profile(
         "small_minutes: 60",
         "aggregate, exponents, fit, report_md",
-        **{"group-components": {"small": 6}, "resources": {"slots": 2}},
+        **{"group-components": {"small": 4}},
     )
     cluster.submit(study=SEEDS)
     jobs = cluster.slurm_jobs()
-    assert len(runs_of(cluster)) == 12 and all((run / "metrics.json").exists() for run in runs_of(cluster))
+    assert len(runs_of(cluster)) == 8 and all((run / "metrics.json").exists() for run in runs_of(cluster))
     assert len(jobs) == 2
     assert {row["gres"] for row in jobs} == {"gres:gpu:1"}
 
 
-def test_faults_cost_nothing_that_was_saved(cluster: Cluster, tmp_path: Path) -> None:
+def test_faults_cost_nothing_that_was_saved(cluster: Cluster, speed: float, tmp_path: Path) -> None:
     """One job is cancelled, one training killed, one job requeued, slurmd killed and started again; one job is left alone."""
-    write_seeds(cluster, 5)
+    write_seeds(cluster, 5, round(20 * speed))  # so many seconds alone; five share two cores
     cluster.profile(local="aggregate, exponents, fit, report_md")
     process = cluster.start(study=SEEDS)
     try:
-        wait_for(lambda: len(training(cluster)) == 5 and min(training(cluster).values()) > 0, 240)
+        wait_for(lambda: len(training(cluster)) == 5 and min(training(cluster).values()) > 0, 600)
         cancelled, killed, requeued, spared, _ = sorted(training(cluster))
         first = {run: job_of(cluster, run) for run in (cancelled, requeued, spared)}
         slurm("scancel", first[cancelled])
@@ -109,7 +109,7 @@ def test_faults_cost_nothing_that_was_saved(cluster: Cluster, tmp_path: Path) ->
         os.kill(pid, signal.SIGKILL)
         time.sleep(2)
         control("up", STATE)
-        assert process.wait(timeout=800) == 0, cluster.log()
+        assert process.wait(timeout=2400) == 0, cluster.log()
     finally:
         process.terminate()
     attempts = {run.name: json.loads((run / "timing.json").read_text())["attempts"] for run in runs_of(cluster)}
@@ -123,9 +123,9 @@ def test_faults_cost_nothing_that_was_saved(cluster: Cluster, tmp_path: Path) ->
     assert [name for name in ours if ours[name] != theirs[name]] == []
 
 
-def test_a_time_limit_is_outlived_by_going_on(cluster: Cluster, tmp_path: Path) -> None:
-    write_seeds(cluster, 1, 12_000_000)
-    cluster.profile("max_minutes: 1, allocations: 100", "aggregate, exponents, fit, report_md", retries=9)
+def test_a_time_limit_is_outlived_by_going_on(cluster: Cluster, speed: float, tmp_path: Path) -> None:
+    write_seeds(cluster, 1, round(60 * speed))
+    cluster.profile("max_minutes: 1, allocations: 100", "aggregate, exponents, fit, report_md", 0, retries=9)
     local = local_copy(cluster, tmp_path / "local")
     with ThreadPoolExecutor() as beside:
         other = beside.submit(local.run, "--cores", "1", study=SEEDS)
@@ -150,7 +150,7 @@ def test_a_job_that_waits_trains_the_run_in_its_id(cluster: Cluster) -> None:
         wanted = {row["rule"].split("_wildcards_")[1] for row in cluster.slurm_jobs()}
         cluster.edit(lambda data: data["defaults"].update(learning_rate=0.003), SEEDS)
         slurm("scontrol", "update", "NodeName=n1", "State=RESUME")
-        assert process.wait(timeout=600) == 0, cluster.log()
+        assert process.wait(timeout=1200) == 0, cluster.log()
     finally:
         process.terminate()
     assert {run.name for run in runs_of(cluster)} == wanted
@@ -164,7 +164,7 @@ def test_a_job_that_waits_trains_the_run_in_its_id(cluster: Cluster) -> None:
 
 
 def test_a_second_snakemake_is_refused(cluster: Cluster) -> None:
-    write_seeds(cluster, 1)
+    write_seeds(cluster, 1, 10_000_000)
     process = cluster.start(study=SEEDS)
     try:
         wait_for(lambda: training(cluster))

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from scalinglaws import config, resources, study
 from scalinglaws.errors import StudyError
@@ -145,3 +146,16 @@ def test_the_table_adds_up() -> None:
     lines = resources.table(made, device())
     assert lines[-1].split()[1] == str(len(made.runs))
     assert len(lines) == 2 + len({spec.n_params for spec in made.runs.values()})
+
+
+@pytest.mark.parametrize("name", ["slurm", "local-gpu"])
+def test_the_profiles_describe_a_device(name: str) -> None:
+    found = resources.of_profile(ROOT / "profiles" / name)
+    assert found is not None and found.gpus_per_node
+    data = yaml.safe_load((ROOT / "profiles" / name / "profile.yaml").read_text())
+    if found.runs_per_gpu:
+        assert data["resources"]["processes"] == found.gpus_per_node * found.runs_per_gpu
+    default = yaml.safe_load((ROOT / "profiles/local/profile.yaml").read_text())
+    kept = {key: data[key] for key in default if key != "cores"}
+    assert kept == {key: default[key] for key in kept}
+    assert len(kept) == len(default) - 1
