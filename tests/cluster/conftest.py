@@ -58,9 +58,12 @@ class Cluster(Workflow):
             return subprocess.Popen(command, cwd=self.folder, env=environment(), stdout=log, stderr=subprocess.STDOUT)
 
     def slurm_jobs(self) -> list[dict[str, str]]:
-        """The Slurm jobs of this folder since it was made: id, state, gres, comment (rule and wildcards)."""
-        text = slurm("squeue", "-h", "-t", "all", "-o", "%A|%T|%b|%k|%l")
-        rows = [dict(zip(("id", "state", "gres", "rule", "limit"), line.split("|"), strict=True)) for line in text.splitlines()]
+        """The Slurm jobs of this folder since it was made; gres is that of a node, rule the comment (rule and wildcards)."""
+        text = slurm("squeue", "-h", "-t", "all", "-o", "%A|%T|%b|%k|%l|%D")
+        rows = [
+            dict(zip(("id", "state", "gres", "rule", "limit", "nodes"), line.split("|"), strict=True))
+            for line in text.splitlines()
+        ]
         return sorted((row for row in rows if int(row["id"]) > self.began), key=lambda row: int(row["id"]))
 
     def log(self) -> str:

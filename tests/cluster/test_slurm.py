@@ -173,3 +173,21 @@ def test_a_second_snakemake_is_refused(cluster: Cluster) -> None:
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(timeout=120)
+
+
+def test_a_run_takes_two_nodes(cluster: Cluster, tmp_path: Path) -> None:
+    control("up", STATE, "--nodes", "2")
+    try:
+        write_seeds(cluster, 1, 60_000)
+        cluster.profile("gpus_per_node: 1, most_gpus: 2, hours: 0.00001", "aggregate, exponents, fit, report_md")
+        cluster.submit("--until", "train", study=SEEDS)
+    finally:
+        control("up", STATE, "--nodes", "1")
+    (job,) = cluster.slurm_jobs()
+    assert (job["nodes"], job["gres"], job["state"]) == ("2", "gres:gpu:1", "COMPLETED")
+    (run,) = runs_of(cluster)
+    assert json.loads((run / "timing.json").read_text())["processes"] == 2
+    local = local_copy(cluster, tmp_path / "local")
+    local.run("--cores", "2", "--until", "train", study=SEEDS)
+    two, one = (json.loads((made.folder / "results/runs" / run.name / "metrics.json").read_text()) for made in (cluster, local))
+    assert two["steps"] == one["steps"] and abs(two["loss"] / one["loss"] - 1) < 1e-3

@@ -72,7 +72,13 @@ def test_longer_runs_get_more_gpus_up_to_what_is_allowed() -> None:
     alone = resources.needs(long, long.steps, device(max_minutes=10**6)).seconds
     assert resources.gpus_of(long, device(most_gpus=1)) == 1
     assert resources.gpus_of(long, device(most_gpus=8, hours=alone / 3600 / 3)) == 4
-    assert resources.gpus_of(long, device(most_gpus=16, hours=0.1)) == 8  # a node's
+    assert resources.gpus_of(long, device(most_gpus=8, hours=0.1)) == 8
+    assert resources.gpus_of(long, device(most_gpus=40, hours=0.1)) == 32
+    assert resources.gpus_of(long, device(most_gpus=40, hours=0.1, gpus_per_node=6)) == 24  # whole nodes
+    two = resources.needs(long, 1000, device(most_gpus=16, hours=0.1))
+    one = resources.needs(long, 1000, device(most_gpus=8, hours=0.1))
+    assert (one.gpus, one.nodes, two.gpus, two.nodes) == (8, 1, 16, 2)
+    assert two.mem_mb == one.mem_mb  # of a node
     assert resources.gpus_of(gpt(), device(most_gpus=8, hours=24)) == 1
     assert resources.gpus_of(gpt(batch_tokens=2048, tokens=2**30), device(most_gpus=8, hours=0.01)) == 2  # contexts in a batch
 
@@ -125,7 +131,7 @@ def test_small_trunks_are_small_as_a_whole() -> None:
 
 
 def test_without_a_device_little_is_asked_for() -> None:
-    assert resources.needs(gpt(), 10**9, None) == resources.Needs(0, resources.PROCESS_MB, 60, 0.0)
+    assert resources.needs(gpt(), 10**9, None) == resources.Needs(0, 1, resources.PROCESS_MB, 60, 0.0)
 
 
 def test_cpu_nodes_have_no_gpus() -> None:

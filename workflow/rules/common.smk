@@ -128,32 +128,51 @@ def start_of_run(wildcards):
     return ancient(f"results/trunks/{trunk}/step{step}.safetensors") if step else []
 
 
-def threads_of_run(wildcards):
-    return run_spec(wildcards.run).threads
+@lru_cache(maxsize=None)
+def needs_of(name, rung, attempt):
+    """Of a job that trains a run from the rung that it starts from, or a trunk to a rung from the one below."""
+    if rung:
+        of = trunk_spec(name)
+        steps = rung - ladder.below(rung, of.batch_tokens, STUDY.ladder)
+    else:
+        of = run_spec(name)
+        steps = of.steps - STUDY.starts.get(name, 0)
+    return resources.needs(of, steps, DEVICE, attempt, SPEEDS)
 
 
-def threads_of_trunk(wildcards):
-    return trunk_spec(wildcards.trunk).threads
+def needs_of_run(wildcards, attempt=1):
+    return needs_of(wildcards.run, None, attempt)
 
 
-def needs_of_run(wildcards, attempt):
-    """Of a job that trains a run from its rung."""
-    of = run_spec(wildcards.run)
-    return resources.needs(of, of.steps - STUDY.starts.get(wildcards.run, 0), DEVICE, attempt, SPEEDS)
+def needs_of_rung(wildcards, attempt=1):
+    return needs_of(wildcards.trunk, int(wildcards.step), attempt)
 
 
-def needs_of_rung(wildcards, attempt):
-    """Of a job that trains a trunk from the rung below."""
-    of, step = trunk_spec(wildcards.trunk), int(wildcards.step)
-    return resources.needs(of, step - ladder.below(step, of.batch_tokens, STUDY.ladder), DEVICE, attempt, SPEEDS)
-
-
-def needs_of_evaluation(wildcards, attempt):
+def needs_of_evaluation(wildcards, attempt=1):
     return resources.needs_of_evaluation(run_spec(wildcards.run), DEVICE, attempt, SPEEDS)
 
 
+def threads_of_run(wildcards):
+    """Of all processes on a node."""
+    return run_spec(wildcards.run).threads * processes_on_node(needs_of_run(wildcards))
+
+
+def threads_of_trunk(wildcards):
+    return trunk_spec(wildcards.trunk).threads * processes_on_node(needs_of_rung(wildcards))
+
+
+def processes_on_node(needs):
+    return max(1, needs.gpus // needs.nodes)
+
+
 def gres(needs):
-    return f"{DEVICE.gres}:{needs.gpus}" if DEVICE and needs.gpus else ""
+    """Of each node."""
+    return f"{DEVICE.gres}:{needs.gpus // needs.nodes}" if DEVICE and needs.gpus else ""
+
+
+def several(needs, value):
+    """A value where a job takes several nodes: a resource that is None is not asked for."""
+    return value if needs.nodes > 1 else None
 
 
 def group_of(name):

@@ -31,10 +31,10 @@ rule evaluate:
     group:
         lambda wildcards: group_of(wildcards.run)
     resources:
-        gres=lambda wildcards: gres(needs_of_evaluation(wildcards, 1)),
+        gres=lambda wildcards: gres(needs_of_evaluation(wildcards)),
         mem_mb=lambda wildcards, attempt: needs_of_evaluation(wildcards, attempt).mem_mb,
         runtime=lambda wildcards, attempt: needs_of_evaluation(wildcards, attempt).minutes,
-        processes=lambda wildcards: needs_of_evaluation(wildcards, 1).gpus,
+        processes=lambda wildcards: needs_of_evaluation(wildcards).gpus,
         slots=1,
     shell:
         "python -m scalinglaws evaluate --run results/runs/{wildcards.run:q} --tokens results/tokens --set {input.set:q}"

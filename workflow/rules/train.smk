@@ -46,14 +46,20 @@ rule rung:
         lambda wildcards: group_of(wildcards.trunk)
     threads: threads_of_trunk
     resources:
-        gres=lambda wildcards: gres(needs_of_rung(wildcards, 1)),
+        gres=lambda wildcards: gres(needs_of_rung(wildcards)),
         mem_mb=lambda wildcards, attempt: needs_of_rung(wildcards, attempt).mem_mb,
         runtime=lambda wildcards, attempt: needs_of_rung(wildcards, attempt).minutes,
-        processes=lambda wildcards: needs_of_rung(wildcards, 1).gpus,
+        processes=lambda wildcards: needs_of_rung(wildcards).gpus,
+        hosts=lambda wildcards: needs_of_rung(wildcards).nodes,
         slots=1,
+        # Of the Slurm plugin: a job with mpi is not started by srun. The stage does that, once on each node.
+        nodes=lambda wildcards: several(needs_of_rung(wildcards), needs_of_rung(wildcards).nodes),
+        tasks=lambda wildcards: several(needs_of_rung(wildcards), needs_of_rung(wildcards).nodes),
+        tasks_per_gpu=lambda wildcards: several(needs_of_rung(wildcards), 0),
+        mpi=lambda wildcards: several(needs_of_rung(wildcards), "srun"),
     shell:
         "python -m scalinglaws rung --spec {input.spec:q} --tokens results/tokens --step {wildcards.step} --out {output:q}"
-        " --processes {resources.processes} > {log:q} 2>&1"
+        " --processes {resources.processes} --nodes {resources.hosts} > {log:q} 2>&1"
 
 
 rule train:
@@ -76,11 +82,17 @@ rule train:
         lambda wildcards: group_of(wildcards.run)
     threads: threads_of_run
     resources:
-        gres=lambda wildcards: gres(needs_of_run(wildcards, 1)),
+        gres=lambda wildcards: gres(needs_of_run(wildcards)),
         mem_mb=lambda wildcards, attempt: needs_of_run(wildcards, attempt).mem_mb,
         runtime=lambda wildcards, attempt: needs_of_run(wildcards, attempt).minutes,
-        processes=lambda wildcards: needs_of_run(wildcards, 1).gpus,
+        processes=lambda wildcards: needs_of_run(wildcards).gpus,
+        hosts=lambda wildcards: needs_of_run(wildcards).nodes,
         slots=1,
+        # Of the Slurm plugin: a job with mpi is not started by srun. The stage does that, once on each node.
+        nodes=lambda wildcards: several(needs_of_run(wildcards), needs_of_run(wildcards).nodes),
+        tasks=lambda wildcards: several(needs_of_run(wildcards), needs_of_run(wildcards).nodes),
+        tasks_per_gpu=lambda wildcards: several(needs_of_run(wildcards), 0),
+        mpi=lambda wildcards: several(needs_of_run(wildcards), "srun"),
     shell:
         "python -m scalinglaws train --spec {input.spec:q} --tokens results/tokens --trunks results/trunks"
-        " --out results/runs/{wildcards.run:q} --processes {resources.processes} > {log:q} 2>&1"
+        " --out results/runs/{wildcards.run:q} --processes {resources.processes} --nodes {resources.hosts} > {log:q} 2>&1"

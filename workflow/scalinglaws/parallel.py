@@ -24,6 +24,7 @@ from scalinglaws.errors import StudyError
 
 # The first process measures losses alone, and the others wait for it.
 PATIENCE = timedelta(hours=2)
+PORTS = (20000, 30000)
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,29 @@ def stop_time() -> float:
     return end - min(120.0, max(10.0, (end - time.time()) / 20))
 
 
-def start(processes: int, arguments: list[str]) -> int:
-    """Run this command line as so many processes on this node; returns torchrun's status."""
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    return subprocess.call([*launcher, "-m", "scalinglaws", *arguments])
+def first_address(job: str) -> str:
+    """Where the first node of a Slurm job is reached. Raises StudyError where nobody tells."""
+    try:
+        names = subprocess.check_output(["squeue", "-h", "-j", job, "-o", "%N"], text=True, timeout=60).strip()
+        first = subprocess.check_output(["scontrol", "show", "hostnames", names], text=True, timeout=60).split()[0]
+        return subprocess.check_output(["sinfo", "-h", "-N", "-n", first, "-o", "%o"], text=True, timeout=60).split()[0]
+    except (OSError, subprocess.SubprocessError, IndexError) as error:
+        raise StudyError(f"several nodes are asked for, but no Slurm job tells which they are: {error}") from None
+
+
+def start(processes: int, nodes: int, arguments: list[str]) -> int:
+    """Run this command line as so many processes, on this node or shared by the nodes of this Slurm job; torchrun's status.
+
+    Raises StudyError where the nodes do not share them evenly, or outside of a Slurm job of several.
+    """
+    if processes % nodes:
+        raise StudyError(f"{processes} processes cannot be shared by {nodes} nodes: take a multiple")
+    launcher = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes // nodes}"]
+    if nodes == 1:
+        return subprocess.call([*launcher, "--standalone", "-m", "scalinglaws", *arguments])
+    job = os.environ.get("SLURM_JOB_ID", "")
+    # One port a job: several may have their first process on one node.
+    meeting = f"{first_address(job)}:{PORTS[0] + int(job) % (PORTS[1] - PORTS[0])}"
+    launcher += [f"--nnodes={nodes}", "--rdzv-backend=c10d", f"--rdzv-endpoint={meeting}", f"--rdzv-id={job}"]
+    srun = ["srun", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1", "--cpu-bind=none"]
+    return subprocess.call([*srun, *launcher, "-m", "scalinglaws", *arguments])

@@ -43,7 +43,7 @@ class Device(BaseModel):
     memory_gib: PositiveFloat = Field(description="of one GPU, or of the node where there are none")
     gpus_per_node: int = Field(8, ge=0)
     gres: str = Field("gpu", description="how the cluster calls it, with its type where it has one: gpu:h100")
-    most_gpus: PositiveInt = Field(1, description="at most so many for one run, on one node")
+    most_gpus: PositiveInt = Field(1, description="at most so many for one run; above gpus_per_node on several nodes")
     hours: PositiveFloat = Field(24.0, description="runs that would take longer get more GPUs")
     max_minutes: PositiveInt = Field(1440, description="the partition's time limit")
     allocations: PositiveInt = Field(1, description="so many in a row may train one run: the profile's retries and one")
@@ -59,9 +59,10 @@ class Device(BaseModel):
 
 @dataclass(frozen=True)
 class Needs:
-    """Of one job: GPUs, host memory, minutes with the margin, and the seconds that are expected."""
+    """Of one job: GPUs, nodes, host memory of a node, minutes with the margin, and the seconds that are expected."""
 
     gpus: int
+    nodes: int
     mem_mb: int
     minutes: int
     seconds: float
@@ -139,19 +140,22 @@ def gpu_bytes(spec: RunSpec, gpus: int = 1) -> float:
 
 
 def gpus_of(spec: RunSpec, device: Device, speeds: Speeds | None = None) -> int:
-    """The fewest, a power of two, with which the run fits and takes at most device.hours; at most device.most_gpus and a node's.
+    """The fewest of 1, 2, 4, …, a node's, two nodes', … with which the run fits and takes at most device.hours.
+
+    At most device.most_gpus and one a context of a batch.
 
     Raises StudyError where it fits no GPU or takes longer than the partition allows.
     """
     if not device.gpus_per_node:
         return 0
     room = device.memory_gib * 2**30
-    most = min(device.most_gpus, device.gpus_per_node, spec.batch_tokens // spec.n_ctx)
+    most = min(device.most_gpus, spec.batch_tokens // spec.n_ctx)
     gpus = 1
-    while 2 * gpus <= most and (
-        gpu_bytes(spec, gpus) > room or spec.steps * step_seconds(spec, device, gpus, speeds) > 3600 * device.hours
-    ):
-        gpus *= 2
+    while gpu_bytes(spec, gpus) > room or spec.steps * step_seconds(spec, device, gpus, speeds) > 3600 * device.hours:
+        further = min(2 * gpus, device.gpus_per_node) if gpus < device.gpus_per_node else 2 * gpus
+        if further > most:
+            break
+        gpus = further
     if (least := gpu_bytes(spec, gpus)) > room:
         raise StudyError(
             f"run {spec.id} needs {least / 2**30:.0f} GiB on each of {gpus} GPUs and {device.name} has {device.memory_gib:g}: "
@@ -166,8 +170,9 @@ def needs(spec: RunSpec, steps: int, device: Device | None, attempt: int = 1, sp
     Raises StudyError where it cannot fit the device or the time limit.
     """
     if device is None:
-        return Needs(0, PROCESS_MB, 60, 0.0)
+        return Needs(0, 1, PROCESS_MB, 60, 0.0)
     gpus = gpus_of(spec, device, speeds)
+    nodes = max(1, gpus // max(1, device.gpus_per_node))
     seconds = START_SECONDS + steps * step_seconds(spec, device, max(1, gpus), speeds)
     if seconds > 60 * device.max_minutes * device.allocations:
         raise StudyError(
@@ -177,7 +182,7 @@ def needs(spec: RunSpec, steps: int, device: Device | None, attempt: int = 1, sp
         )
     minutes = min(device.max_minutes, math.ceil(attempt * MARGIN * seconds / 60))
     copies = 3 * BYTES.get(spec.optimizer, 16) * n_params_total(spec.shape(n_vocab_guess(spec))) / 2**20
-    return Needs(gpus, math.ceil(attempt * max(1, gpus) * (PROCESS_MB + copies)), minutes, seconds)
+    return Needs(gpus, nodes, math.ceil(attempt * max(1, gpus // nodes) * (PROCESS_MB + copies)), minutes, seconds)
 
 
 def needs_of_evaluation(spec: RunSpec, device: Device | None, attempt: int = 1, speeds: Speeds | None = None) -> Needs:
@@ -186,7 +191,7 @@ def needs_of_evaluation(spec: RunSpec, device: Device | None, attempt: int = 1, 
         return needs(spec, 0, None)
     seconds = START_SECONDS + EVALUATION * spec.steps * step_seconds(spec, device, 1, speeds)
     minutes = min(device.max_minutes, math.ceil(attempt * MARGIN * seconds / 60))
-    return Needs(min(1, device.gpus_per_node), attempt * PROCESS_MB, minutes, seconds)
+    return Needs(min(1, device.gpus_per_node), 1, attempt * PROCESS_MB, minutes, seconds)
 
 
 def small_trunks(study: Study, device: Device, speeds: Speeds | None = None) -> frozenset[str]:

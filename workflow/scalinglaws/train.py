@@ -192,6 +192,7 @@ def _add_shared(parser: argparse.ArgumentParser, out: str) -> None:
     parser.add_argument("--checkpoint-seconds", type=float, default=60.0, help="wall time between checkpoints")
     parser.add_argument("--log", type=Path, help="file that progress lines are added to")
     parser.add_argument("--processes", type=int, default=1, help="how many train it together, one a GPU; 0 is 1")
+    parser.add_argument("--nodes", type=int, default=1, help="of a Slurm job, which share the processes")
 
 
 def _together(args: argparse.Namespace) -> bool:
@@ -205,7 +206,7 @@ def _together(args: argparse.Namespace) -> bool:
         gpus.take(max(1, args.processes))
     if args.processes <= 1:
         return False
-    if code := start(args.processes, sys.argv[1:]):
+    if code := start(args.processes, args.nodes, sys.argv[1:]):
         raise SystemExit(code)
     return True
 
