@@ -49,8 +49,8 @@ report: $(VENV)/installed ## write results/report.html, self-contained
 test: $(VENV)/installed-dev ## every test, with a run of the real workflow on real text
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
-test-cluster: $(VENV)/installed-slurm $(VENV)/installed-dev ## the workflow on a real one-node Slurm, which is installed, started and stopped: Debian, as root
-	$(BIN)/python -m pytest tests/cluster
+test-cluster: $(VENV)/installed-slurm $(VENV)/installed-dev ## the workflow on a real one-node Slurm, which is installed, started and stopped: Debian, as root; TESTS=… chooses
+	$(BIN)/python -m pytest tests/cluster $(if $(TESTS),-k "$(TESTS)")
 
 lint: $(VENV)/installed-dev ## ruff, mypy, snakefmt, snakemake --lint
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -94,21 +94,21 @@ def test_small_runs_share_an_allocation(cluster: Cluster) -> None:
 
 
 def test_faults_cost_nothing_that_was_saved(cluster: Cluster, speed: float, tmp_path: Path) -> None:
-    """One job is cancelled, one training killed, one job requeued, slurmd killed and started again; one job is left alone."""
-    write_seeds(cluster, 5, round(20 * speed))  # so many seconds alone; five share two cores
+    """slurmd is killed and started again, then one job cancelled, one training killed, one job requeued; one is left alone."""
+    write_seeds(cluster, 4, round(40 * speed))  # so many seconds alone; four share two cores
     cluster.profile(local="aggregate, exponents, fit, report_md")
     process = cluster.start(study=SEEDS)
     try:
-        wait_for(lambda: len(training(cluster)) == 5 and min(training(cluster).values()) > 0, 600)
-        cancelled, killed, requeued, spared, _ = sorted(training(cluster))
+        wait_for(lambda: len(training(cluster)) == 4 and min(training(cluster).values()) > 0, 600)
+        cancelled, killed, requeued, spared = sorted(training(cluster))
         first = {run: job_of(cluster, run) for run in (cancelled, requeued, spared)}
-        slurm("scancel", first[cancelled])
-        os.kill(process_of(killed), signal.SIGKILL)
-        slurm("scontrol", "requeue", first[requeued])
         (pid,) = [int(path.read_text().split()[0]) for path in Path(STATE, "run").glob("slurmd.n1.pid")]
         os.kill(pid, signal.SIGKILL)
         time.sleep(2)
         control("up", STATE)
+        slurm("scancel", first[cancelled])
+        os.kill(process_of(killed), signal.SIGKILL)
+        slurm("scontrol", "requeue", first[requeued])
         assert process.wait(timeout=2400) == 0, cluster.log()
     finally:
         process.terminate()
