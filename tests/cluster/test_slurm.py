@@ -124,8 +124,8 @@ def test_faults_cost_nothing_that_was_saved(cluster: Cluster, speed: float, tmp_
 
 
 def test_a_time_limit_is_outlived_by_going_on(cluster: Cluster, speed: float, tmp_path: Path) -> None:
-    write_seeds(cluster, 1, round(60 * speed))
-    cluster.profile("max_minutes: 1, allocations: 100", "aggregate, exponents, fit, report_md", 0, retries=9)
+    write_seeds(cluster, 1, round(150 * speed))
+    cluster.profile("max_minutes: 2, allocations: 100", "aggregate, exponents, fit, report_md", 0, retries=9)
     local = local_copy(cluster, tmp_path / "local")
     with ThreadPoolExecutor() as beside:
         other = beside.submit(local.run, "--cores", "1", study=SEEDS)
@@ -133,9 +133,11 @@ def test_a_time_limit_is_outlived_by_going_on(cluster: Cluster, speed: float, tm
         other.result()
     (run,) = runs_of(cluster)
     jobs = [row for row in cluster.slurm_jobs() if row["rule"].startswith("rule_train")]
-    assert len(jobs) >= 2 and {row["limit"] for row in jobs} == {"1:00"}
-    assert {row["state"] for row in jobs[:-1]} == {"FAILED"} and jobs[-1]["state"] == "COMPLETED"
-    assert json.loads((run / "timing.json").read_text())["attempts"] == len(jobs)
+    assert len(jobs) >= 2 and {row["limit"] for row in jobs} == {"2:00"}
+    # Training ends by itself before the limit: a failed job. On a slow machine a start may fill it.
+    states = {row["state"] for row in jobs[:-1]}
+    assert "FAILED" in states and states <= {"FAILED", "TIMEOUT"} and jobs[-1]["state"] == "COMPLETED"
+    assert 2 <= json.loads((run / "timing.json").read_text())["attempts"] <= len(jobs)
     ours, theirs = cluster.bytes_of(*BYTES), local.bytes_of(*BYTES)
     assert [name for name in ours if ours[name] != theirs[name]] == []
 
