@@ -68,7 +68,7 @@ def test_the_smoke_study_is_that_of_a_local_run(cluster: Cluster, tmp_path: Path
     assert {row["gres"] for row in others} == {"N/A"}
     local = local_run(cluster, tmp_path / "local", SMOKE)
     ours, theirs = cluster.bytes_of(*BYTES, *CHEAP), local.bytes_of(*BYTES, *CHEAP)
-    assert ours.keys() == theirs.keys() and len(ours) > 50
+    assert ours.keys() == theirs.keys() and len(ours) > 60
     assert [name for name in ours if ours[name] != theirs[name]] == []
     # A second invocation, with points added, submits what is new and nothing else.
     cluster.edit(lambda data: data["experiments"]["data"]["grid"]["dataset_tokens"].append("8k"))
@@ -134,10 +134,8 @@ def test_a_time_limit_is_outlived_by_going_on(cluster: Cluster, speed: float, tm
     (run,) = runs_of(cluster)
     jobs = [row for row in cluster.slurm_jobs() if row["rule"].startswith("rule_train")]
     assert len(jobs) >= 2 and {row["limit"] for row in jobs} == {"2:00"}
-    # Training ends by itself before the limit: a failed job. On a slow machine a start may fill it.
-    states = {row["state"] for row in jobs[:-1]}
-    assert "FAILED" in states and states <= {"FAILED", "TIMEOUT"} and jobs[-1]["state"] == "COMPLETED"
-    assert 2 <= json.loads((run / "timing.json").read_text())["attempts"] <= len(jobs)
+    assert {row["state"] for row in jobs[:-1]} == {"FAILED"} and jobs[-1]["state"] == "COMPLETED"
+    assert json.loads((run / "timing.json").read_text())["attempts"] == len(jobs)
     ours, theirs = cluster.bytes_of(*BYTES), local.bytes_of(*BYTES)
     assert [name for name in ours if ours[name] != theirs[name]] == []
 
