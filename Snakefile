@@ -15,6 +15,7 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/corpus.smk"
 include: "workflow/rules/tokenize.smk"
 include: "workflow/rules/train.smk"
+include: "workflow/rules/pack.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/aggregate.smk"
 include: "workflow/rules/fit.smk"
@@ -32,7 +33,7 @@ rule all:
     """Every run's outputs are named here, not only the figures: a new point is trained even where metadata is lost."""
     default_target: True
     input:
-        expand("results/runs/{run}/metrics.json", run=STUDY.runs),
+        runs_of_study(),
         evaluations_of_study(),
         MANIFEST,
         expand("results/tables/{table}.parquet", table=TABLES),

@@ -70,24 +70,24 @@ def test_memory_holds_what_an_optimizer_keeps(kind: str) -> None:
 def test_longer_runs_get_more_gpus_up_to_what_is_allowed() -> None:
     long = gpt(tokens=2**19 * 100_000)
     alone = resources.needs(long, long.steps, device(max_minutes=10**6)).seconds
-    assert resources.gpus_of(long, device(most_gpus=1)) == 1
-    assert resources.gpus_of(long, device(most_gpus=8, hours=alone / 3600 / 3)) == 4
-    assert resources.gpus_of(long, device(most_gpus=8, hours=0.1)) == 8
-    assert resources.gpus_of(long, device(most_gpus=40, hours=0.1)) == 32
-    assert resources.gpus_of(long, device(most_gpus=40, hours=0.1, gpus_per_node=6)) == 24  # whole nodes
+    assert resources.gpus_of(long, long.steps, device(most_gpus=1)) == 1
+    assert resources.gpus_of(long, long.steps, device(most_gpus=8, hours=alone / 3600 / 3)) == 4
+    assert resources.gpus_of(long, long.steps, device(most_gpus=8, hours=0.1)) == 8
+    assert resources.gpus_of(long, long.steps, device(most_gpus=40, hours=0.1)) == 32
+    assert resources.gpus_of(long, long.steps, device(most_gpus=40, hours=0.1, gpus_per_node=6)) == 24  # whole nodes
     two = resources.needs(long, 1000, device(most_gpus=16, hours=0.1))
     one = resources.needs(long, 1000, device(most_gpus=8, hours=0.1))
     assert (one.gpus, one.nodes, two.gpus, two.nodes) == (8, 1, 16, 2)
     assert two.mem_mb == one.mem_mb  # of a node
-    assert resources.gpus_of(gpt(), device(most_gpus=8, hours=24)) == 1
-    assert resources.gpus_of(gpt(batch_tokens=2048, tokens=2**30), device(most_gpus=8, hours=0.01)) == 2  # contexts in a batch
+    assert resources.gpus_of(gpt(), gpt().steps, device(most_gpus=8, hours=24)) == 1
+    assert resources.gpus_of(gpt(batch_tokens=2048), 2**19, device(most_gpus=8, hours=0.01)) == 2  # contexts in a batch
 
 
 def test_a_run_whose_state_fills_one_gpu_shares_it_among_several() -> None:
     spec = gpt(tokens=2**19)
     alone = resources.gpu_bytes(spec) / 2**30
-    assert resources.gpus_of(spec, device(memory_gib=1.01 * alone, most_gpus=8)) == 1
-    assert resources.gpus_of(spec, device(memory_gib=0.99 * alone, most_gpus=8)) == 2
+    assert resources.gpus_of(spec, spec.steps, device(memory_gib=1.01 * alone, most_gpus=8)) == 1
+    assert resources.gpus_of(spec, spec.steps, device(memory_gib=0.99 * alone, most_gpus=8)) == 2
     # Of 16 bytes a parameter with AdamW, 8 are shared; Adafactor's are not.
     assert alone - resources.gpu_bytes(spec, 2) / 2**30 == pytest.approx(4 * n_params_total(spec.shape(256)) / 2**30)
     tall = gpt(tokens=2**19, optimizer="adafactor")
@@ -112,22 +112,27 @@ def test_measured_runs_correct_the_times(tmp_path: Path) -> None:
     timing = {"tokens_per_second": spec.batch_tokens / slow, "device": "NVIDIA H100 80GB HBM3", "processes": 1}
     (tmp_path / "runs" / run / "timing.json").write_text(json.dumps(timing))
     speeds = resources.measured(made, tmp_path, on)
-    assert speeds == {(spec.n_params, "float32"): pytest.approx(3)}
+    assert speeds == {(spec.n_params, "float32", False): pytest.approx(3)}
     assert resources.step_seconds(spec, on, 1, speeds) == pytest.approx(slow)
     assert resources.measured(made, tmp_path, device(name="A100")) == {}
 
 
-def test_small_trunks_are_small_as_a_whole() -> None:
+def test_a_trunk_has_the_gpus_of_its_longest_run() -> None:
+    """A rung's spec has no budget: what it takes in all is what its trunk's runs do."""
     made = two_sizes()
-    assert resources.small_trunks(made, device()) == frozenset()
-    longest = {
-        n: max(s.steps * resources.step_seconds(s, device()) for s in made.runs.values() if s.n_layer == n) for n in (2, 8)
-    }
-    between = (60 + (longest[2] + longest[8]) / 2) / 60
-    small = resources.small_trunks(made, device(small_minutes=between))
-    assert {made.runs[run].n_layer for run in small & made.runs.keys()} == {2}
-    assert {made.trunks[trunk].n_layer for trunk in small & made.trunks.keys()} == {2}
-    assert len(small & made.runs.keys()) == 2
+    trunk = next(trunk for trunk in made.trunks.values() if trunk.d_model == 256)
+    longest = max((spec for spec in made.runs.values() if spec.trunk == trunk), key=lambda spec: spec.steps)
+    alone = longest.steps * resources.step_seconds(longest, device(float32=1e11)) / 3600
+    on = device(float32=1e11, most_gpus=8, hours=alone / 3)
+    assert resources.needs(longest, 10, on).gpus == 4
+    last = made.rungs[trunk.id][-1]
+    assert resources.needs_of_rung(made, trunk, last, on).gpus == 4
+    # A rung that takes longer than the partition allows is refused before anything is submitted, as a run is.
+    slow = device(float32=1e10)
+    whole = resources.needs_of_rung(made, trunk, last, device(float32=1e10, max_minutes=10**6)).seconds
+    with pytest.raises(StudyError, match=f"{trunk.id} is expected to take"):
+        resources.needs_of_rung(made, trunk, last, slow.model_copy(update={"max_minutes": int(whole / 60)}))
+    assert {spec.id for kind, spec, _, _ in resources.jobs(made) if kind == "rung"} == made.trunks.keys()
 
 
 def test_without_a_device_little_is_asked_for() -> None:

@@ -9,16 +9,16 @@ rule manifest:
     log:
         "results/logs/manifest.log",
     params:
-        lines=STUDY.manifest,
+        kept=KEPT_MANIFEST,
     shell:
-        "printf '%s\\n' {params.lines:q} > {output:q}.part 2> {log:q} && mv {output:q}.part {output:q}"
+        "cp {params.kept:q} {output:q}.part 2> {log:q} && mv {output:q}.part {output:q}"
 
 
 rule aggregate:
     """Parquet tables of all runs of the study, and of those made elsewhere."""
     input:
         manifest=MANIFEST,
-        metrics=expand("results/runs/{run}/metrics.json", run=STUDY.runs),
+        runs=runs_of_study(),
         evaluations=evaluations_of_study(),
         external=[table.path for table in STUDY.external],
         code=modules("tables.py", "aggregate.py"),

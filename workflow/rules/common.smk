@@ -11,7 +11,7 @@ from snakemake.exceptions import WorkflowError
 PACKAGE = os.path.relpath(os.path.join(workflow.basedir, "workflow", "scalinglaws"))
 sys.path.insert(0, os.path.dirname(os.path.abspath(PACKAGE)))
 
-from scalinglaws import environment, gpus, ladder, resources, spec
+from scalinglaws import environment, files, gpus, ladder, packing, resources, spec
 from scalinglaws.errors import StudyError
 from scalinglaws.figures import registry
 from scalinglaws.laws.names import AT_SMALL_BATCHES
@@ -55,7 +55,7 @@ def study_of_job():
     if name is None or not os.path.exists(name):
         return study.empty(), {}
     kept = json.loads(Path(name).read_text())
-    speeds = {(n_params, precision): factor for n_params, precision, factor in kept["speeds"]}
+    speeds = {tuple(key): factor for *key, factor in kept["speeds"]}
     return study.build(config_model.parse(kept["config"], name)), speeds
 
 
@@ -68,10 +68,19 @@ def read_device():
 
 DEVICE = read_device()
 STUDY, SPEEDS = study_of_job() if workflow.remote_exec else read_study()
-SMALL = resources.small_trunks(STUDY, DEVICE, SPEEDS) if DEVICE and not workflow.remote_exec else frozenset()
+# Small runs that are not there share jobs, where the profile's device says so.
+PACKS = packing.plan(STUDY, Path("results"), DEVICE, SPEEDS) if DEVICE and not workflow.remote_exec else {}
+for name, pack in PACKS.items():
+    files.keep(packing.file(Path("results"), name), pack.canonical)
+PACKED = {run: name for name, pack in PACKS.items() for run in pack.runs}
+EVALUATED = {pair: name for name, pack in PACKS.items() for pair in pack.evaluations}
 if DEVICE and DEVICE.runs_per_gpu:
     os.environ[gpus.PLACES] = f"{DEVICE.gpus_per_node}x{DEVICE.runs_per_gpu}"
+# The list of runs, in a file named by it. It is too long for a command line, and is copied from where it is kept.
 MANIFEST = f"results/tables/manifest-{STUDY.manifest_id}.jsonl"
+KEPT_MANIFEST = f"results/logs/study/manifest-{STUDY.manifest_id}.jsonl"
+if not workflow.remote_exec:
+    files.keep(Path(KEPT_MANIFEST), "".join(f"{line}\n" for line in STUDY.manifest))
 
 
 wildcard_constraints:
@@ -80,6 +89,7 @@ wildcard_constraints:
     run=r"[^/]+",
     trunk=r"[^/]+",
     step=r"\d+",
+    pack=r"[^/]+",
 
 
 @lru_cache(maxsize=None)
@@ -129,23 +139,45 @@ def start_of_run(wildcards):
 
 
 @lru_cache(maxsize=None)
-def needs_of(name, rung, attempt):
-    """Of a job that trains a run from the rung that it starts from, or a trunk to a rung from the one below."""
-    if rung:
-        of = trunk_spec(name)
-        steps = rung - ladder.below(rung, of.batch_tokens, STUDY.ladder)
-    else:
-        of = run_spec(name)
-        steps = of.steps - STUDY.starts.get(name, 0)
-    return resources.needs(of, steps, DEVICE, attempt, SPEEDS)
+def needs_of(run, attempt):
+    """Of a job that trains a run from the rung that it starts from."""
+    of = run_spec(run)
+    return resources.needs(of, of.steps - STUDY.starts.get(run, 0), DEVICE, attempt, SPEEDS)
 
 
 def needs_of_run(wildcards, attempt=1):
-    return needs_of(wildcards.run, None, attempt)
+    return needs_of(wildcards.run, attempt)
 
 
 def needs_of_rung(wildcards, attempt=1):
-    return needs_of(wildcards.trunk, int(wildcards.step), attempt)
+    return resources.needs_of_rung(STUDY, trunk_spec(wildcards.trunk), int(wildcards.step), DEVICE, attempt, SPEEDS)
+
+
+@lru_cache(maxsize=None)
+def pack_of(name):
+    """A pack that is to be made, else the one in its file."""
+    return PACKS.get(name) or packing.read(packing.file(Path("results"), name))
+
+
+def needs_of_pack(wildcards, attempt=1):
+    return pack_of(wildcards.pack).needs(DEVICE, attempt)
+
+
+def specs_of_pack(wildcards):
+    pack = pack_of(wildcards.pack)
+    runs = sorted({*pack.runs, *(run for run, _ in pack.evaluations)})
+    return [f"results/runs/{run}/spec.json" for run in runs] + [f"results/trunks/{trunk}/spec.json" for trunk in pack.trunks]
+
+
+def sets_of_pack(wildcards):
+    return [f"results/evals/sets/{name}.txt" for name in sorted({name for _, name in pack_of(wildcards.pack).evaluations})]
+
+
+def tokens_of_pack(wildcards):
+    pack = pack_of(wildcards.pack)
+    folders = {run_spec(run).tokens_id for run in pack.runs}
+    folders |= {folder for _, name in pack.evaluations for folder in evaluation_set(name)}
+    return [f"results/tokens/{folder}/meta.json" for folder in sorted(folders)]
 
 
 def needs_of_evaluation(wildcards, attempt=1):
@@ -175,11 +207,6 @@ def several(needs, value):
     return value if needs.nodes > 1 else None
 
 
-def group_of(name):
-    """Small trunks and runs share allocations: profiles give group-components."""
-    return "small" if name in SMALL else None
-
-
 def priority_of_run(wildcards):
     """The longest remaining path first, in GFLOP."""
     return STUDY.priority_of_run(wildcards.run)
@@ -199,8 +226,15 @@ def tokens_of_set(wildcards):
     return [f"results/tokens/{folder}/meta.json" for folder in evaluation_set(wildcards.set)]
 
 
+def runs_of_study():
+    """What says that each run is there: its metrics, or the pack in which it is trained."""
+    alone = [f"results/runs/{run}/metrics.json" for run in STUDY.runs if run not in PACKED]
+    return alone + [f"results/packs/{name}.done" for name in PACKS]
+
+
 def evaluations_of_study():
-    return [f"results/evals/{run}/{name}.json" for run, name in STUDY.evaluations.items()]
+    """Those that no pack makes."""
+    return [f"results/evals/{run}/{name}.json" for run, name in STUDY.evaluations.items() if (run, name) not in EVALUATED]
 
 
 def names_of_figures():

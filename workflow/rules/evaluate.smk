@@ -28,14 +28,11 @@ rule evaluate:
         "results/logs/evaluate/{run}-{set}.log",
     benchmark:
         "results/logs/evaluate/{run}-{set}.benchmark.tsv"
-    group:
-        lambda wildcards: group_of(wildcards.run)
     resources:
         gres=lambda wildcards: gres(needs_of_evaluation(wildcards)),
         mem_mb=lambda wildcards, attempt: needs_of_evaluation(wildcards, attempt).mem_mb,
         runtime=lambda wildcards, attempt: needs_of_evaluation(wildcards, attempt).minutes,
         processes=lambda wildcards: needs_of_evaluation(wildcards).gpus,
-        slots=1,
     shell:
         "python -m scalinglaws evaluate --run results/runs/{wildcards.run:q} --tokens results/tokens --set {input.set:q}"
         " --out {output:q} > {log:q} 2>&1"

@@ -42,8 +42,6 @@ rule rung:
     benchmark:
         "results/logs/rung/{trunk}-step{step}.benchmark.tsv"
     priority: priority_of_rung
-    group:
-        lambda wildcards: group_of(wildcards.trunk)
     threads: threads_of_trunk
     resources:
         gres=lambda wildcards: gres(needs_of_rung(wildcards)),
@@ -51,7 +49,6 @@ rule rung:
         runtime=lambda wildcards, attempt: needs_of_rung(wildcards, attempt).minutes,
         processes=lambda wildcards: needs_of_rung(wildcards).gpus,
         hosts=lambda wildcards: needs_of_rung(wildcards).nodes,
-        slots=1,
         # Of the Slurm plugin: a job with mpi is not started by srun. The stage does that, once on each node.
         nodes=lambda wildcards: several(needs_of_rung(wildcards), needs_of_rung(wildcards).nodes),
         tasks=lambda wildcards: several(needs_of_rung(wildcards), needs_of_rung(wildcards).nodes),
@@ -78,8 +75,6 @@ rule train:
     benchmark:
         "results/logs/train/{run}.benchmark.tsv"
     priority: priority_of_run
-    group:
-        lambda wildcards: group_of(wildcards.run)
     threads: threads_of_run
     resources:
         gres=lambda wildcards: gres(needs_of_run(wildcards)),
@@ -87,7 +82,6 @@ rule train:
         runtime=lambda wildcards, attempt: needs_of_run(wildcards, attempt).minutes,
         processes=lambda wildcards: needs_of_run(wildcards).gpus,
         hosts=lambda wildcards: needs_of_run(wildcards).nodes,
-        slots=1,
         # Of the Slurm plugin: a job with mpi is not started by srun. The stage does that, once on each node.
         nodes=lambda wildcards: several(needs_of_run(wildcards), needs_of_run(wildcards).nodes),
         tasks=lambda wildcards: several(needs_of_run(wildcards), needs_of_run(wildcards).nodes),

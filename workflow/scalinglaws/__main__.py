@@ -20,6 +20,8 @@ STAGES = {
     "tokenize": ("tokens", "_tokenize", "passages to token files"),
     "rung": ("train", "_rung", "train a trunk to a rung of the ladder"),
     "train": ("train", "_train", "train a run"),
+    "pack": ("pack", "", "train many small runs, several at a time"),
+    "family": ("family", "", "train one trunk's runs of a pack"),
     "evaluate": ("evaluate", "", "loss of a run on corpora and by position"),
     "aggregate": ("aggregate", "", "tables of all runs"),
     "fit": ("laws.command", "", "fit a law to a table of runs"),

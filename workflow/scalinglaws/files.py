@@ -31,6 +31,13 @@ def write_bytes(path: Path, data: bytes) -> None:
         raise
 
 
+def keep(path: Path, text: str) -> Path:
+    """The file at ``path``, whose name tells its content, written where it is not there."""
+    if not path.exists():
+        write_bytes(path, text.encode())
+    return path
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write indented JSON, whole or not at all; NaN and infinity are refused with ValueError."""
     write_bytes(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())

@@ -11,7 +11,7 @@ from scalinglaws import config as config_model
 from scalinglaws import resources
 from scalinglaws import study as study_model
 from scalinglaws.errors import StudyError
-from scalinglaws.ladder import flops_per_step, n_vocab_guess, rungs, tokens_to_train
+from scalinglaws.ladder import flops_per_step, n_vocab_guess, tokens_to_train
 from scalinglaws.models.count import n_params_total
 from scalinglaws.spec import RunSpec, short
 from scalinglaws.study import Study
@@ -54,6 +54,10 @@ def rung_path(results: Path, trunk: str, step: int) -> Path:
     return results / "trunks" / trunk / f"step{step}.safetensors"
 
 
+def evaluation_path(results: Path, run: str, name: str) -> Path:
+    return results / "evals" / run / f"{name}.json"
+
+
 def heartbeats(results: Path) -> dict[str, dict]:
     """What is being trained: folder name -> the last progress.json that its process wrote."""
     found = {}
@@ -65,13 +69,13 @@ def heartbeats(results: Path) -> dict[str, dict]:
     return found
 
 
-def needed_rungs(study: Study, results: Path, unfinished_only: bool = True) -> dict[str, list[int]]:
-    """Trunk -> the rungs from which its runs (those not trained yet) start, and those below, ascending."""
+def needed_rungs(study: Study, results: Path) -> dict[str, list[int]]:
+    """Trunk -> the rungs from which its runs that are not trained yet start, and those below, ascending."""
     last: dict[str, int] = {}
     for run, trunk in study.trunk_ids.items():
-        if study.starts[run] and not (unfinished_only and has_run(results, run)):
+        if study.starts[run] and not has_run(results, run):
             last[trunk] = max(last.get(trunk, 0), study.starts[run])
-    return {trunk: rungs(study.ladder, study.trunks[trunk].batch_tokens, step) for trunk, step in sorted(last.items())}
+    return {trunk: [step for step in study.rungs[trunk] if step <= last[trunk]] for trunk in sorted(last)}
 
 
 def status(study: Study, results: Path) -> Status:
@@ -87,7 +91,7 @@ def status(study: Study, results: Path) -> Status:
         tokens += steps * spec.batch_tokens
 
     for run, name in study.evaluations.items():
-        work += 0 if (results / "evals" / run / f"{name}.json").exists() else START
+        work += 0 if evaluation_path(results, run, name).exists() else START
     for run in study.runs.keys() - set(done):
         reached = max(study.starts[run], beats.get(run, {}).get("step", 0))
         work += START
@@ -122,13 +126,12 @@ def describe(study: Study, results: Path) -> str:
         lines.append(f"{run:<44}{asked:<14}{short(spec.tokens):>9}{short(start) if start else '-':>9}{flops:>12,.0f}  {state}")
     ladder, alone = tokens_to_train({run: s for run, s in study.runs.items() if run in study.trunk_ids}, study.ladder)
     state_now = status(study, results)
-    all_rungs = needed_rungs(study, results, unfinished_only=False)
-    size = sum(rung_bytes(study.trunks[trunk]) * len(steps) for trunk, steps in all_rungs.items())
+    size = sum(rung_bytes(study.trunks[trunk]) * len(steps) for trunk, steps in study.rungs.items())
     lines += [
         f"budgets on the ladder: {short(ladder)} tokens to train, run by run {short(alone)}: {alone / ladder:.2f} times fewer"
         if ladder
         else "no budgets on the ladder",
-        f"rungs: {sum(map(len, all_rungs.values()))}, {size / 1e6:.1f} MB (weights and optimizer state)",
+        f"rungs: {sum(map(len, study.rungs.values()))}, {size / 1e6:.1f} MB (weights and optimizer state)",
         f"left: {state_now.runs - state_now.runs_done} of {state_now.runs} runs, {short(state_now.tokens_left)} tokens",
         cost(state_now.flops_left),
     ]

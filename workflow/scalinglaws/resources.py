@@ -5,9 +5,10 @@ The description stands in a profile, as ``config: [device={…}]``. Without one 
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, V
 
 from scalinglaws.config import explain
 from scalinglaws.errors import StudyError
-from scalinglaws.ladder import flops_per_step, n_vocab_guess
+from scalinglaws.ladder import below, flops_per_step, n_vocab_guess
 from scalinglaws.models.count import n_params_total
 from scalinglaws.spec import RunSpec
 from scalinglaws.study import Study
@@ -50,7 +51,9 @@ class Device(BaseModel):
     runs_per_gpu: int = Field(
         0, ge=0, description="on one machine: so many at a time on each GPU; 0: the cluster gives each its own"
     )
-    small_minutes: float = Field(0.0, ge=0, description="trunks expected to take less share an allocation; 0: none")
+    small_minutes: float = Field(0.0, ge=0, description="trunks that take less, all runs, share an allocation; 0: none do")
+    pack_minutes: PositiveFloat = Field(60.0, description="expected time of such an allocation")
+    at_once: PositiveInt = Field(8, description="at most so many of its processes share its GPU")
 
     def peak(self, precision: str) -> float:
         """FLOP/s, as far as training reaches."""
@@ -68,7 +71,8 @@ class Needs:
     seconds: float
 
 
-Speeds = Mapping[tuple[int, str], float]
+# (N, precision, whether processes shared the GPU) -> measured over expected seconds of a step
+Speeds = Mapping[tuple[int, str, bool], float]
 
 
 def read(value: Any) -> Device | None:
@@ -96,33 +100,44 @@ def of_profile(path: Path) -> Device | None:
         raise StudyError(f"{file} cannot be read as a profile: {error}") from None
 
 
-def step_seconds(spec: RunSpec, device: Device, gpus: int = 1, speeds: Speeds | None = None) -> float:
+def step_seconds(spec: RunSpec, device: Device, gpus: int = 1, speeds: Speeds | None = None, shared: bool = False) -> float:
     """Expected seconds of an update: its FLOP at the device's speed or the launches of its kernels, whichever is longer.
 
-    Corrected by the measured run that is nearest in N at the same precision (``speeds``).
+    Corrected by the measured run that is nearest in N at the same precision (``speeds``), for a ``shared`` GPU by one that shared
+    its GPU where there is one.
     """
-    compute = flops_per_step(spec) / device.peak(spec.precision) / max(1, gpus)
-    expected = max(compute, LAUNCH_SECONDS * (1 + spec.n_layer * spec.n_repeats)) if device.gpus_per_node else compute
+    compute = compute_seconds(spec, device) / max(1, gpus)
+    expected = max(compute, launch_seconds(spec)) if device.gpus_per_node else compute
     near = [
-        (abs(math.log(n / spec.n_params)), factor)
-        for (n, precision), factor in (speeds or {}).items()
-        if precision == spec.precision
+        (with_others != shared, abs(math.log(n / spec.n_params)), factor)
+        for (n, precision, with_others), factor in (speeds or {}).items()
+        if precision == spec.precision and (shared or not with_others)
     ]
-    return expected * (min(near)[1] if near else 1.0)
+    return expected * (min(near)[2] if near else 1.0)
 
 
-def measured(study: Study, results: Path, device: Device) -> dict[tuple[int, str], float]:
-    """(N, precision) -> measured over expected seconds of a step, geometric means over the study's runs on this device."""
-    found: dict[tuple[int, str], list[float]] = {}
+def compute_seconds(spec: RunSpec, device: Device) -> float:
+    """Of an update's FLOP, on one GPU that does nothing else."""
+    return flops_per_step(spec) / device.peak(spec.precision)
+
+
+def launch_seconds(spec: RunSpec) -> float:
+    """The least that an update takes on a GPU: the start of its kernels."""
+    return LAUNCH_SECONDS * (1 + spec.n_layer * spec.n_repeats)
+
+
+def measured(study: Study, results: Path, device: Device) -> dict[tuple[int, str, bool], float]:
+    """``Speeds`` of the study's runs on this device, geometric means."""
+    found: dict[tuple[int, str, bool], list[float]] = {}
     for run, spec in study.runs.items():
         try:
             timing = json.loads((results / "runs" / run / "timing.json").read_text())
-            speed, gpus = float(timing["tokens_per_second"]), int(timing.get("processes") or 1)
+            speed, gpus, at_once = float(timing["tokens_per_second"]), timing.get("processes"), timing.get("at_once")
         except (OSError, ValueError, KeyError, TypeError):
             continue
         if speed > 0 and device.name.lower() in str(timing.get("device")).lower():
-            ratio = spec.batch_tokens / speed / step_seconds(spec, device, gpus)
-            found.setdefault((spec.n_params, spec.precision), []).append(math.log(ratio))
+            ratio = spec.batch_tokens / speed / step_seconds(spec, device, int(gpus or 1))
+            found.setdefault((spec.n_params, spec.precision, (at_once or 1) > 1), []).append(math.log(ratio))
     return {key: math.exp(sum(logs) / len(logs)) for key, logs in found.items()}
 
 
@@ -139,19 +154,19 @@ def gpu_bytes(spec: RunSpec, gpus: int = 1) -> float:
     return state * n_params_total(shape) + token * spec.n_ctx
 
 
-def gpus_of(spec: RunSpec, device: Device, speeds: Speeds | None = None) -> int:
-    """The fewest of 1, 2, 4, …, a node's, two nodes', … with which the run fits and takes at most device.hours.
+def gpus_of(spec: RunSpec, steps: int, device: Device, speeds: Speeds | None = None) -> int:
+    """The fewest of 1, 2, 4, …, a node's, two nodes', … on which so many steps fit and take at most device.hours.
 
     At most device.most_gpus and one a context of a batch.
 
-    Raises StudyError where it fits no GPU or takes longer than the partition allows.
+    Raises StudyError where it fits no GPU.
     """
     if not device.gpus_per_node:
         return 0
     room = device.memory_gib * 2**30
     most = min(device.most_gpus, spec.batch_tokens // spec.n_ctx)
     gpus = 1
-    while gpu_bytes(spec, gpus) > room or spec.steps * step_seconds(spec, device, gpus, speeds) > 3600 * device.hours:
+    while gpu_bytes(spec, gpus) > room or steps * step_seconds(spec, device, gpus, speeds) > 3600 * device.hours:
         further = min(2 * gpus, device.gpus_per_node) if gpus < device.gpus_per_node else 2 * gpus
         if further > most:
             break
@@ -164,14 +179,18 @@ def gpus_of(spec: RunSpec, device: Device, speeds: Speeds | None = None) -> int:
     return gpus
 
 
-def needs(spec: RunSpec, steps: int, device: Device | None, attempt: int = 1, speeds: Speeds | None = None) -> Needs:
+def needs(
+    spec: RunSpec, steps: int, device: Device | None, attempt: int = 1, speeds: Speeds | None = None, whole: int | None = None
+) -> Needs:
     """What a job asks for that trains ``steps`` updates of a run or trunk; memory and time grow with the attempt.
+
+    GPUs follow from the ``whole`` of its steps, from nothing: those of the spec where None.
 
     Raises StudyError where it cannot fit the device or the time limit.
     """
     if device is None:
         return Needs(0, 1, PROCESS_MB, 60, 0.0)
-    gpus = gpus_of(spec, device, speeds)
+    gpus = gpus_of(spec, spec.steps if whole is None else whole, device, speeds)
     nodes = max(1, gpus // max(1, device.gpus_per_node))
     seconds = START_SECONDS + steps * step_seconds(spec, device, max(1, gpus), speeds)
     if seconds > 60 * device.max_minutes * device.allocations:
@@ -180,9 +199,19 @@ def needs(spec: RunSpec, steps: int, device: Device | None, attempt: int = 1, sp
             f"{device.allocations} allocations of {device.max_minutes / 60:.1f} hours: raise most_gpus, max_minutes or "
             "allocations of the profile's device, or train fewer tokens"
         )
-    minutes = min(device.max_minutes, math.ceil(attempt * MARGIN * seconds / 60))
-    copies = 3 * BYTES.get(spec.optimizer, 16) * n_params_total(spec.shape(n_vocab_guess(spec))) / 2**20
-    return Needs(gpus, nodes, math.ceil(attempt * max(1, gpus // nodes) * (PROCESS_MB + copies)), minutes, seconds)
+    return Needs(
+        gpus, nodes, math.ceil(attempt * max(1, gpus // nodes) * host_mb(spec)), minutes(seconds, device, attempt), seconds
+    )
+
+
+def minutes(seconds: float, device: Device, attempt: int = 1) -> int:
+    """To ask for, for what is expected to take so long."""
+    return min(device.max_minutes, math.ceil(attempt * MARGIN * seconds / 60))
+
+
+def host_mb(spec: RunSpec) -> float:
+    """Memory of the node that a process takes: torch, and the state three times, while it is loaded or saved."""
+    return PROCESS_MB + 3 * BYTES.get(spec.optimizer, 16) * n_params_total(spec.shape(n_vocab_guess(spec))) / 2**20
 
 
 def needs_of_evaluation(spec: RunSpec, device: Device | None, attempt: int = 1, speeds: Speeds | None = None) -> Needs:
@@ -190,51 +219,46 @@ def needs_of_evaluation(spec: RunSpec, device: Device | None, attempt: int = 1, 
     if device is None:
         return needs(spec, 0, None)
     seconds = START_SECONDS + EVALUATION * spec.steps * step_seconds(spec, device, 1, speeds)
-    minutes = min(device.max_minutes, math.ceil(attempt * MARGIN * seconds / 60))
-    return Needs(min(1, device.gpus_per_node), 1, attempt * PROCESS_MB, minutes, seconds)
+    return Needs(min(1, device.gpus_per_node), 1, attempt * PROCESS_MB, minutes(seconds, device, attempt), seconds)
 
 
-def small_trunks(study: Study, device: Device, speeds: Speeds | None = None) -> frozenset[str]:
-    """The runs and trunks whose family (a trunk with its budgets; else a run alone) takes small_minutes at most, as expected."""
-    families: dict[str, list[str]] = {}
-    for run in study.runs:
-        families.setdefault(study.trunk_ids.get(run, run), []).append(run)
-    out: set[str] = set()
-    for family, runs in families.items():
-        longest = max(study.runs[run].steps * step_seconds(study.runs[run], device, 1, speeds) for run in runs)
-        if longest + START_SECONDS <= 60 * device.small_minutes:
-            out |= {family, *runs}
-    return frozenset(out)
+def needs_of_rung(
+    study: Study, trunk: RunSpec, step: int, device: Device | None, attempt: int = 1, speeds: Speeds | None = None
+) -> Needs:
+    """What the job asks for that trains a trunk of the study from the rung below to the one at ``step``.
+
+    GPUs are those of the trunk's longest run.
+    """
+    steps = step - below(step, trunk.batch_tokens, study.ladder)
+    return needs(trunk, steps, device, attempt, speeds, whole=study.last_step(trunk.id))
 
 
 def check(study: Study, device: Device, speeds: Speeds | None = None) -> None:
-    """Refuses, before anything is submitted, a study with a run that cannot fit."""
+    """Refuses, before anything is submitted, a study with a run or a rung that cannot fit."""
+    for _, spec, steps, whole in jobs(study):
+        needs(spec, steps, device, 1, speeds, whole)
+
+
+def jobs(study: Study) -> Iterator[tuple[str, RunSpec, int, int]]:
+    """(train or rung, spec, steps, steps from nothing) of each training job of the study, as if nothing were there."""
     for run, spec in study.runs.items():
-        needs(spec, spec.steps - study.starts[run], device, 1, speeds)
+        yield "train", spec, spec.steps - study.starts[run], spec.steps
+    for trunk, steps in study.rungs.items():
+        spec = study.trunks[trunk]
+        for before, step in itertools.pairwise([0, *steps]):
+            yield "rung", spec, step - before, study.last_step(trunk)
 
 
 def table(study: Study, device: Device, speeds: Speeds | None = None) -> list[str]:
-    """Lines of text: of each size the runs, GPUs a run, hours of the longest, and GPU-hours of all, rungs shared."""
+    """Lines of text: of each size the runs, GPUs a run, hours of the longest job, and GPU-hours of all, rungs shared."""
     rows: dict[tuple[int, int], list[float]] = {}
-    shared: dict[str, tuple[RunSpec, int]] = {}
-    for run, spec in study.runs.items():
-        trunk = study.trunk_ids.get(run)
-        if trunk and study.starts[run] > shared.get(trunk, (spec, 0))[1]:
-            shared[trunk] = (spec, study.starts[run])
-        _count(rows, spec, spec.steps - study.starts[run], device, speeds)
-    for spec, steps in shared.values():
-        _count(rows, spec, steps, device, speeds, runs=0)
+    for kind, spec, steps, whole in jobs(study):
+        found = needs(spec, steps, device, 1, speeds, whole)
+        row = rows.setdefault((spec.n_params, found.gpus), [0, 0.0, 0.0])
+        hours = found.seconds / 3600
+        row[0], row[1], row[2] = row[0] + (kind == "train"), max(row[1], hours), row[2] + max(1, found.gpus) * hours
     lines = [f"{'N':>14}{'runs':>7}{'GPUs a run':>12}{'longest job, h':>16}{'GPU-hours':>12}   on {device.name}"]
     for (n, gpus), (count, longest, total) in sorted(rows.items()):
         lines.append(f"{n:>14,}{count:>7.0f}{gpus:>12}{longest:>16.2f}{total:>12,.1f}")
     sums: Iterable[float] = (row[2] for row in rows.values())
     return [*lines, f"{'all':>14}{len(study.runs):>7}{'':>28}{sum(sums):>12,.1f}"]
-
-
-def _count(
-    rows: dict[tuple[int, int], list[float]], spec: RunSpec, steps: int, device: Device, speeds: Speeds | None, runs: int = 1
-) -> None:
-    found = needs(spec, steps, device, 1, speeds)
-    row = rows.setdefault((spec.n_params, found.gpus), [0, 0.0, 0.0])
-    hours = found.seconds / 3600
-    row[0], row[1], row[2] = row[0] + runs, max(row[1], hours), row[2] + max(1, found.gpus) * hours

@@ -16,12 +16,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from scalinglaws import files
 from scalinglaws.config import Config, CorpusConfig, ExternalRuns, FitsConfig, Ladder, Settings, explain
 from scalinglaws.errors import StudyError
 from scalinglaws.figures.registry import FIGURES
-from scalinglaws.files import write_bytes
 from scalinglaws.kinds import kinds
-from scalinglaws.ladder import below, flops_per_step, has_ladder, start_of
+from scalinglaws.ladder import below, flops_per_step, has_ladder, rungs, start_of
 from scalinglaws.laws.names import LAW_KINDS
 from scalinglaws.resolve import resolve, training_tokens
 from scalinglaws.spec import CorpusSpec, RunSpec, Source, TokenizerSpec, round_float
@@ -58,6 +58,18 @@ class Study:
     def starts(self) -> dict[str, int]:
         """Run -> the step of the rung that it starts from, 0: from nothing."""
         return {run: start_of(spec, self.ladder) for run, spec in self.runs.items()}
+
+    @cached_property
+    def rungs(self) -> dict[str, list[int]]:
+        """Trunk -> the steps of its rungs up to the last one that a run starts from, ascending."""
+        last: dict[str, int] = {}
+        for run, trunk in self.trunk_ids.items():
+            last[trunk] = max(self.starts[run], last.get(trunk, 0))
+        return {trunk: rungs(self.ladder, self.trunks[trunk].batch_tokens, step) for trunk, step in last.items() if step}
+
+    def last_step(self, trunk: str) -> int:
+        """The last step that any run trains from a trunk; 0 for a trunk that is not of the study."""
+        return self._trunk_ends.get(trunk, (0, 0))[0]
 
     @cached_property
     def evaluations(self) -> dict[str, str]:
@@ -234,10 +246,7 @@ def build(config: Config, tokens_root: Path = Path("results/tokens")) -> Study:
 def keep(data: dict[str, Any], folder: Path) -> Path:
     """Write JSON values to a file named by its content, for jobs that start after config.yaml has changed; returns the file."""
     text = json.dumps(data, sort_keys=True, indent=1) + "\n"
-    path = folder / f"{hashlib.sha256(text.encode()).hexdigest()[:10]}.json"
-    if not path.exists():
-        write_bytes(path, text.encode())
-    return path
+    return files.keep(folder / f"{hashlib.sha256(text.encode()).hexdigest()[:10]}.json", text)
 
 
 def empty() -> Study:

@@ -95,6 +95,7 @@ TIMINGS = pa.schema(
         ("attempts", INT),
         ("processes", INT),
         ("micro_batch_tokens", INT),
+        ("at_once", INT),
     ]
 )
 FITS = pa.schema(

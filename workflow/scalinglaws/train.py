@@ -73,12 +73,13 @@ def train(
     checkpoint_seconds: float = 60.0,
     log: Path | None = None,
     end: float = math.inf,
+    at_once: int = 1,
 ) -> None:
     """Train a run and write metrics.json, curve.jsonl, model.safetensors and timing.json to its folder ``out``.
 
     ``trunk``: a folder of rungs, used where the schedule is wsd and the stop is the budget. ``end``: the time (of time.time) at
-    which to save and to exit with 143. Raises StudyError for specs that cannot be trained and for a full disk; a diverged run is
-    a result, with loss None.
+    which to save and to exit with 143. ``at_once``: trainings that share this GPU, for timing.json. Raises StudyError for specs
+    that cannot be trained and for a full disk; a diverged run is a result, with loss None.
     """
     if spec.steps < 1:
         raise StudyError(f"run {spec.id} has {spec.tokens} tokens, less than one batch of {spec.batch_tokens}: raise tokens")
@@ -105,6 +106,7 @@ def train(
     timing = {"id": spec.id, "seconds": time.monotonic() - began, "tokens_per_second": speed, "device": device_name(device)}
     timing |= {"torch": torch.__version__, "python": platform.python_version(), "threads": spec.threads}
     timing |= {"attempts": kept.attempts, "processes": processes.count, "micro_batch_tokens": trainer.per_micro * spec.n_ctx}
+    timing |= {"at_once": at_once}
     files.write_json(out / "timing.json", timing)
     files.write_json(out / "metrics.json", metrics)
     checkpoint.prune(out, kept.prefix, keep=0)

@@ -1,0 +1,185 @@
+"""Which small runs share an allocation, several at a time on its GPU: 500 small points are not 500 waits in a queue. Pure.
+
+A family is a trunk with the runs that start from it, or a run that has no trunk: one process trains it. A pack is the families
+of one job. It lies in a file named by its content, which the job reads whatever config.yaml says by then.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from scalinglaws import resources
+from scalinglaws.errors import StudyError
+from scalinglaws.ladder import below
+from scalinglaws.plan import evaluation_path, has_run, rung_path
+from scalinglaws.resources import Device, Needs, Speeds
+from scalinglaws.spec import RunSpec
+from scalinglaws.study import Study
+
+FAMILY_SECONDS = 30.0  # until a process of a pack trains: torch, tokens, compilation
+
+
+@dataclass(frozen=True)
+class Family:
+    """What is to be made: rungs of the trunk ``name`` (by step), runs, and evaluations as (run, set); and what that takes."""
+
+    name: str
+    rungs: tuple[int, ...]
+    runs: tuple[str, ...]
+    evaluations: tuple[tuple[str, str], ...]
+    seconds: int  # expected, in a process that shares a GPU
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Families of one job, ``at_once`` of which train beside each other; threads and memory (MB, of the node) of one."""
+
+    families: tuple[Family, ...]
+    at_once: int
+    threads: int
+    mem_mb: int
+
+    @cached_property
+    def canonical(self) -> str:
+        """JSON in one line."""
+        return json.dumps(dataclasses.asdict(self), separators=(",", ":"), sort_keys=True) + "\n"
+
+    @property
+    def seconds(self) -> float:
+        """Expected: the longest family, or all of them shared by the processes."""
+        times = [family.seconds for family in self.families]
+        return resources.START_SECONDS + max(max(times), sum(times) / self.at_once)
+
+    @property
+    def runs(self) -> list[str]:
+        """Those to train."""
+        return [run for family in self.families for run in family.runs]
+
+    @property
+    def evaluations(self) -> list[tuple[str, str]]:
+        return [pair for family in self.families for pair in family.evaluations]
+
+    @property
+    def trunks(self) -> list[str]:
+        return [family.name for family in self.families if family.rungs]
+
+    def processes(self, attempt: int = 1) -> int:
+        """At once, in the attempt of this number: fewer after a failure, which may have been one of memory."""
+        return max(1, self.at_once // attempt)
+
+    def needs(self, device: Device, attempt: int = 1) -> Needs:
+        """What the job asks for: one GPU, and what ``at_once`` processes take."""
+        minutes = resources.minutes(self.seconds, device, attempt)
+        return Needs(min(1, device.gpus_per_node), 1, self.at_once * self.mem_mb, minutes, self.seconds)
+
+
+def read(path: Path) -> Pack:
+    """The pack in a file. Raises StudyError where it is none."""
+    try:
+        data = json.loads(path.read_text())
+        families = [
+            Family(f["name"], tuple(f["rungs"]), tuple(f["runs"]), tuple((run, of) for run, of in f["evaluations"]), f["seconds"])
+            for f in data["families"]
+        ]
+        return Pack(tuple(families), data["at_once"], data["threads"], data["mem_mb"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StudyError(f"{path} is not a list of runs to train together ({error}): run snakemake, which writes it") from None
+
+
+def plan(study: Study, results: Path, device: Device, speeds: Speeds | None = None) -> dict[str, Pack]:
+    """Packs by id, of all that is to be made in families expected to take at most device.small_minutes.
+
+    Families of like size come together, until their pack is expected to take device.pack_minutes.
+    """
+    small = [
+        (family, spec)
+        for family, spec in families(study, results, device, speeds)
+        if family.seconds <= 60 * device.small_minutes and share(spec, device) <= 1
+    ]
+    small.sort(key=lambda pair: (pair[1].n_params, pair[0].seconds, pair[0].name))
+    packs: list[Pack] = []
+    members: list[tuple[Family, RunSpec]] = []
+    for pair in small:
+        if members and pack([*members, pair], device).seconds > 60 * device.pack_minutes:
+            packs.append(pack(members, device))
+            members = []
+        members.append(pair)
+    if members:
+        packs.append(pack(members, device))
+    return {_id(results, found): found for found in packs}
+
+
+def pack(members: list[tuple[Family, RunSpec]], device: Device) -> Pack:
+    """Of families and their specs: as many at once as the largest leaves room for."""
+    specs = [spec for _, spec in members]
+    at_once = min(device.at_once, len(members), math.floor(1 / max(share(spec, device) for spec in specs)))
+    mem_mb = math.ceil(max(resources.host_mb(spec) for spec in specs))
+    return Pack(tuple(family for family, _ in members), at_once, max(spec.threads for spec in specs), mem_mb)
+
+
+def share(spec: RunSpec, device: Device) -> float:
+    """Of a GPU, that the training of a run keeps busy or of whose memory it needs, whichever is more; above 1: it does not fit.
+
+    A small model leaves its GPU idle while the next kernel is started. Without GPUs as little as device.at_once allows.
+    """
+    if not device.gpus_per_node:
+        return 1 / device.at_once
+    compute = resources.compute_seconds(spec, device)
+    busy = compute / max(compute, resources.launch_seconds(spec))
+    return max(busy, resources.gpu_bytes(spec) / (device.memory_gib * 2**30), 1 / device.at_once)
+
+
+def families(study: Study, results: Path, device: Device, speeds: Speeds | None = None) -> Iterator[tuple[Family, RunSpec]]:
+    """Each family of which something is not there, with the spec of one of its runs."""
+    members: dict[str, list[str]] = {}
+    for run in study.runs:
+        members.setdefault(study.trunk_ids.get(run, run), []).append(run)
+    for name, runs in members.items():
+        spec = study.runs[runs[0]]
+        train = tuple(run for run in runs if not has_run(results, run))
+        evaluate = tuple(
+            (run, study.evaluations[run])
+            for run in runs
+            if run in study.evaluations and not evaluation_path(results, run, study.evaluations[run]).exists()
+        )
+        rungs = missing_rungs(study, results, name, train)
+        steps = sum(step - below(step, spec.batch_tokens, study.ladder) for step in rungs)
+        steps += sum(study.runs[run].steps - study.starts[run] for run in train)
+        steps += math.ceil(resources.EVALUATION * sum(study.runs[run].steps for run, _ in evaluate))
+        seconds = FAMILY_SECONDS + steps * resources.step_seconds(spec, device, 1, speeds, shared=True)
+        if train or evaluate:
+            yield Family(name, rungs, train, evaluate, math.ceil(seconds)), spec
+
+
+def missing_rungs(study: Study, results: Path, trunk: str, runs: tuple[str, ...]) -> tuple[int, ...]:
+    """The rungs that runs of a trunk start from and those below, down to one that is there; ascending."""
+    found: set[int] = set()
+    for step in {study.starts[run] for run in runs}:
+        while step and step not in found and not rung_path(results, trunk, step).exists():
+            found.add(step)
+            step = below(step, study.trunks[trunk].batch_tokens, study.ladder)
+    return tuple(sorted(found))
+
+
+def _id(results: Path, found: Pack) -> str:
+    """By its content; and by how often that was made, where it was and its results were deleted since."""
+    names = (hashlib.sha256(f"{found.canonical}{times or ''}".encode()).hexdigest()[:10] for times in itertools.count())
+    return next(name for name in names if not marker(results, name).exists())
+
+
+def file(results: Path, name: str) -> Path:
+    """The file of a pack."""
+    return results / "packs" / f"{name}.json"
+
+
+def marker(results: Path, name: str) -> Path:
+    """The file that says that all of a pack is there."""
+    return results / "packs" / f"{name}.done"
