@@ -26,9 +26,6 @@ localrules:
     all,
 
 
-workflow.localrules(*config.get("local", []))  # of a cluster's profile: what may run where snakemake does
-
-
 rule all:
     """Every run's outputs are named here, not only the figures: a new point is trained even where metadata is lost."""
     default_target: True

@@ -34,10 +34,12 @@ class Cluster(Workflow):
     def profile(self, device: str = "", local: str = "", minutes: int = 30, **changes: object) -> None:
         """profiles/slurm for this cluster, further ``changes`` applied; jobs get so many minutes, 0: those computed."""
         data = yaml.safe_load((HERE.parents[1] / "profiles/slurm/profile.yaml").read_text())
-        data["default-resources"] |= {"slurm_account": "root", "slurm_partition": "main", "mem_mb": 1500, "runtime": 10}
+        own = changes.pop("default-resources", {})
+        assert isinstance(own, dict)
+        data["default-resources"] |= {"slurm_account": "root", "slurm_partition": "main", "mem_mb": 1500, "runtime": 10} | own
         data["config"] = [f"device={{{DEVICE}, small_minutes: 0{', ' if device else ''}{device}}}", f"local=[{local}]"]
         if minutes:
-            for rule in ("rung", "train", "evaluate"):
+            for rule in data["set-resources"]:
                 data["set-resources"][rule]["runtime"] = minutes
         data |= {"latency-wait": 10, "slurm-init-seconds-before-status-checks": 1, "jobs": 8} | changes
         path = self.folder / "profiles/slurm/profile.yaml"
@@ -58,12 +60,11 @@ class Cluster(Workflow):
             return subprocess.Popen(command, cwd=self.folder, env=environment(), stdout=log, stderr=subprocess.STDOUT)
 
     def slurm_jobs(self) -> list[dict[str, str]]:
-        """The Slurm jobs of this folder since it was made; gres is that of a node, rule the comment (rule and wildcards)."""
-        text = slurm("squeue", "-h", "-t", "all", "-o", "%A|%T|%b|%k|%l|%D")
-        rows = [
-            dict(zip(("id", "state", "gres", "rule", "limit", "nodes"), line.split("|"), strict=True))
-            for line in text.splitlines()
-        ]
+        """The Slurm jobs since this folder was made; gres is that of a node, rule the comment (rule and wildcards)."""
+        fields = {"id": "JobID", "state": "State", "gres": "tres-per-node", "rule": "Comment", "limit": "TimeLimit"}
+        fields |= {"nodes": "NumNodes", "node": "NodeList", "restarts": "RestartCnt"}
+        text = slurm("squeue", "-h", "-t", "all", "-O", ",".join(f"{name}:|" for name in fields.values()))
+        rows = [dict(zip(fields, line.rstrip("|").split("|"), strict=True)) for line in text.splitlines()]
         return sorted((row for row in rows if int(row["id"]) > self.began), key=lambda row: int(row["id"]))
 
     def log(self) -> str:

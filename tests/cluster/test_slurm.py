@@ -8,11 +8,15 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
+
 from cluster.conftest import STATE, Cluster, control, slurm, wait_for
 from cluster.studies import SEEDS, write_seeds
+from scalinglaws.plan import heartbeats
 from workflow.conftest import SMOKE, Workflow
 
 BYTES = ("runs/*/metrics.json", "runs/*/curve.jsonl", "runs/*/model.safetensors", "trunks/*/step*.safetensors")
@@ -31,29 +35,40 @@ def local_run(cluster: Cluster, folder: Path, study: str) -> Workflow:
     return made
 
 
+def same_bytes(cluster: Cluster, local: Workflow, *names: str) -> dict[str, bytes]:
+    """Asserts that both made the same files; returns them."""
+    ours, theirs = cluster.bytes_of(*names), local.bytes_of(*names)
+    assert ours.keys() == theirs.keys()
+    assert [name for name in ours if ours[name] != theirs[name]] == []
+    return ours
+
+
+def timings(cluster: Cluster) -> dict[str, dict]:
+    return {run.name: json.loads((run / "timing.json").read_text()) for run in runs_of(cluster)}
+
+
+def times(cluster: Cluster) -> dict[str, int]:
+    """Run -> when its metrics were written, of those that are done."""
+    return {run.name: (run / "metrics.json").stat().st_mtime_ns for run in runs_of(cluster) if (run / "metrics.json").exists()}
+
+
 def runs_of(cluster: Cluster) -> list[Path]:
     return sorted((cluster.folder / "results/runs").iterdir())
 
 
 def training(cluster: Cluster) -> dict[str, int]:
     """Run -> the step that its heartbeat tells, of runs that train now."""
-    beats = {}
-    for path in cluster.folder.glob("results/runs/*/progress.json"):
-        try:
-            beats[path.parent.name] = json.loads(path.read_text())["step"]
-        except (OSError, ValueError):
-            continue
-    return beats
+    return {run: beat["step"] for run, beat in heartbeats(cluster.folder / "results").items()}
+
+
+def process_of(cluster: Cluster, run: str) -> int | None:
+    """The process that trains a run, by its last heartbeat."""
+    return heartbeats(cluster.folder / "results").get(run, {}).get("pid")
 
 
 def job_of(cluster: Cluster, run: str) -> str:
     """The newest Slurm job that trains a run."""
     return [row["id"] for row in cluster.slurm_jobs() if row["rule"].startswith("rule_train_") and run in row["rule"]][-1]
-
-
-def process_of(run: str) -> int:
-    found = subprocess.check_output(["pgrep", "-f", f"^[^ ]*python[^ ]* -m scalinglaws train .*{run}"], text=True).split()
-    return int(found[0])
 
 
 def test_the_smoke_study_is_that_of_a_local_run(cluster: Cluster, tmp_path: Path) -> None:
@@ -67,9 +82,8 @@ def test_the_smoke_study_is_that_of_a_local_run(cluster: Cluster, tmp_path: Path
     assert {row["rule"].split("_wildcards")[0] for row in others} == {"rule_fit", "rule_figure"}
     assert {row["gres"] for row in others} == {"N/A"}
     local = local_run(cluster, tmp_path / "local", SMOKE)
-    ours, theirs = cluster.bytes_of(*BYTES, *CHEAP), local.bytes_of(*BYTES, *CHEAP)
-    assert ours.keys() == theirs.keys() and len(ours) > 60
-    assert [name for name in ours if ours[name] != theirs[name]] == []
+    ours = same_bytes(cluster, local, *BYTES, *CHEAP)
+    assert len(ours) > 60
     # A second invocation, with points added, submits what is new and nothing else.
     cluster.edit(lambda data: data["experiments"]["data"]["grid"]["dataset_tokens"].append("8k"))
     before = len(jobs)
@@ -79,18 +93,59 @@ def test_the_smoke_study_is_that_of_a_local_run(cluster: Cluster, tmp_path: Path
     assert cluster.bytes_of(*BYTES).items() >= {name: ours[name] for name in ours if name.startswith(("runs", "trunks"))}.items()
 
 
-def test_small_runs_share_an_allocation(cluster: Cluster) -> None:
+def pack_small(cluster: Cluster, minutes: float) -> None:
+    """Jobs of so many minutes on a device so fast that the starts of its kernels are what takes time; two runs at once."""
+    device = f"float32: 1e12, small_minutes: 60, pack_minutes: {minutes}, at_once: 2"
+    cluster.profile(device, "aggregate, exponents, fit, report_md")
+
+
+def test_small_runs_share_an_allocation(cluster: Cluster, tmp_path: Path) -> None:
     write_seeds(cluster, 8, 20_000)
-    cluster.profile(
-        "small_minutes: 60",
-        "aggregate, exponents, fit, report_md",
-        **{"group-components": {"small": 4}},
-    )
+    pack_small(cluster, 2.2)  # four of half a minute each, after a minute of starts
     cluster.submit(study=SEEDS)
     jobs = cluster.slurm_jobs()
-    assert len(runs_of(cluster)) == 8 and all((run / "metrics.json").exists() for run in runs_of(cluster))
-    assert len(jobs) == 2
+    assert [row["rule"].split("_wildcards")[0] for row in jobs] == ["rule_pack"] * 2
     assert {row["gres"] for row in jobs} == {"gres:gpu:1"}
+    same_bytes(cluster, local_run(cluster, tmp_path / "local", SEEDS), *BYTES, *CHEAP)
+    assert {timing["at_once"] for timing in timings(cluster).values()} == {2}
+    # All is there: nothing to do, also without the cluster. A seed more is a pack of one.
+    for dry in (cluster.submit("--dry-run", study=SEEDS), cluster.run("--cores", "1", "--dry-run", study=SEEDS)):
+        assert "Nothing to be done" in dry.stdout + dry.stderr
+    write_seeds(cluster, 9, 20_000)
+    before = times(cluster)
+    cluster.submit(study=SEEDS)
+    (job,) = cluster.slurm_jobs()[len(jobs) :]
+    assert job["rule"].startswith("rule_pack") and len(runs_of(cluster)) == 9
+    assert times(cluster).items() >= before.items()
+
+
+def test_a_fault_in_a_shared_allocation_costs_that_run_alone(cluster: Cluster, speed: float, tmp_path: Path) -> None:
+    """Of four runs in a job one is killed: the job is tried again and trains that one on; then an urgent job takes the node."""
+    write_seeds(cluster, 4, round(20 * speed))
+    pack_small(cluster, 60)
+    process = cluster.start("--until", "pack", study=SEEDS)
+    try:
+        wait_for(lambda: len(training(cluster)) == 2 and min(training(cluster).values()) > 0, 600)
+        killed = min(training(cluster))
+        pid = process_of(cluster, killed)
+        os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: process_of(cluster, killed) not in (None, pid), 600)
+        done = times(cluster)
+        assert len(done) == 3
+        urgent = slurm("sbatch", "--parsable", "-p", "urgent", "-c", "6", "--output", "/dev/null", "--wrap", "sleep 3").strip()
+        assert process.wait(timeout=2400) == 0, cluster.log()
+    finally:
+        process.terminate()
+    rows = {row["id"]: row for row in cluster.slurm_jobs()}
+    assert rows.pop(urgent)["state"] == "COMPLETED"
+    first, second = rows.values()
+    assert (first["state"], second["state"]) == ("FAILED", "COMPLETED")
+    assert second["restarts"] == "1"
+    assert times(cluster).items() >= done.items()
+    found = timings(cluster)
+    # The first attempt of the killed run left nothing, the one that was preempted saved.
+    assert {run: timing["attempts"] for run, timing in found.items()} == {run: 1 + (run == killed) for run in found}
+    same_bytes(cluster, local_run(cluster, tmp_path / "local", SEEDS), *BYTES)
 
 
 def test_faults_cost_nothing_that_was_saved(cluster: Cluster, speed: float, tmp_path: Path) -> None:
@@ -107,20 +162,17 @@ def test_faults_cost_nothing_that_was_saved(cluster: Cluster, speed: float, tmp_
         time.sleep(2)
         control("up", STATE)
         slurm("scancel", first[cancelled])
-        os.kill(process_of(killed), signal.SIGKILL)
+        os.kill(process_of(cluster, killed), signal.SIGKILL)
         slurm("scontrol", "requeue", first[requeued])
         assert process.wait(timeout=2400) == 0, cluster.log()
     finally:
         process.terminate()
-    attempts = {run.name: json.loads((run / "timing.json").read_text())["attempts"] for run in runs_of(cluster)}
+    attempts = {run: timing["attempts"] for run, timing in timings(cluster).items()}
     assert attempts[spared] == 1 and attempts[cancelled] == attempts[requeued] == 2
     rows = {row["id"]: row for row in cluster.slurm_jobs()}
     assert rows[first[cancelled]]["state"] == "CANCELLED" and rows[first[requeued]]["state"] == "COMPLETED"
     assert job_of(cluster, cancelled) != first[cancelled]
-    local = local_run(cluster, tmp_path / "local", SEEDS)
-    ours, theirs = cluster.bytes_of(*BYTES), local.bytes_of(*BYTES)
-    assert ours.keys() == theirs.keys()
-    assert [name for name in ours if ours[name] != theirs[name]] == []
+    same_bytes(cluster, local_run(cluster, tmp_path / "local", SEEDS), *BYTES)
 
 
 def test_a_time_limit_is_outlived_by_going_on(cluster: Cluster, speed: float, tmp_path: Path) -> None:
@@ -136,8 +188,7 @@ def test_a_time_limit_is_outlived_by_going_on(cluster: Cluster, speed: float, tm
     assert len(jobs) >= 2 and {row["limit"] for row in jobs} == {"2:00"}
     assert {row["state"] for row in jobs[:-1]} == {"FAILED"} and jobs[-1]["state"] == "COMPLETED"
     assert json.loads((run / "timing.json").read_text())["attempts"] == len(jobs)
-    ours, theirs = cluster.bytes_of(*BYTES), local.bytes_of(*BYTES)
-    assert [name for name in ours if ours[name] != theirs[name]] == []
+    same_bytes(cluster, local, *BYTES)
 
 
 def test_a_job_that_waits_trains_the_run_in_its_id(cluster: Cluster) -> None:
@@ -175,14 +226,42 @@ def test_a_second_snakemake_is_refused(cluster: Cluster) -> None:
         process.wait(timeout=120)
 
 
-def test_a_run_takes_two_nodes(cluster: Cluster, tmp_path: Path) -> None:
+@pytest.fixture
+def two_nodes(one_node: None) -> Iterator[None]:
+    """Another node, of the same machine, for a test."""
     control("up", STATE, "--nodes", "2")
     try:
-        write_seeds(cluster, 1, 60_000)
-        cluster.profile("gpus_per_node: 1, most_gpus: 2, hours: 0.00001", "aggregate, exponents, fit, report_md")
-        cluster.submit("--until", "train", study=SEEDS)
+        yield
     finally:
         control("up", STATE, "--nodes", "1")
+
+
+def test_a_lost_node_costs_what_was_not_saved(cluster: Cluster, two_nodes: None, speed: float, tmp_path: Path) -> None:
+    """A node dies with all that runs on it, and does not come back: its job goes on on the other."""
+    write_seeds(cluster, 2, round(40 * speed))
+    # One job a node.
+    cluster.profile("gpus_per_node: 1", "aggregate, exponents, fit, report_md", **{"default-resources": {"cpus_per_task": 4}})
+    process = cluster.start("--until", "train", study=SEEDS)
+    try:
+        wait_for(lambda: len(training(cluster)) == 2 and min(training(cluster).values()) > 0, 600)
+        (lost,) = [row for row in cluster.slurm_jobs() if row["node"] == "n2"]
+        (run,) = [run for run in training(cluster) if run in lost["rule"]]
+        (pid,) = [int(path.read_text().split()[0]) for path in Path(STATE, "run").glob("slurmd.n2.pid")]
+        os.kill(pid, signal.SIGKILL)
+        subprocess.run(["pkill", "-KILL", "-f", rf"^slurmstepd: \[{lost['id']}\."], check=True)
+        subprocess.run(["pkill", "-KILL", "-f", f"{cluster.folder}.*{run}|scalinglaws train .*{run}"], check=True)
+        assert process.wait(timeout=2400) == 0, cluster.log()
+    finally:
+        process.terminate()
+    assert {row["node"] for row in cluster.slurm_jobs()} == {"n1"}
+    assert sorted(timing["attempts"] for timing in timings(cluster).values()) == [1, 2]
+    same_bytes(cluster, local_run(cluster, tmp_path / "local", SEEDS), *BYTES)
+
+
+def test_a_run_takes_two_nodes(cluster: Cluster, two_nodes: None, tmp_path: Path) -> None:
+    write_seeds(cluster, 1, 60_000)
+    cluster.profile("gpus_per_node: 1, most_gpus: 2, hours: 0.00001", "aggregate, exponents, fit, report_md")
+    cluster.submit("--until", "train", study=SEEDS)
     (job,) = cluster.slurm_jobs()
     assert (job["nodes"], job["gres"], job["state"]) == ("2", "gres:gpu:1", "COMPLETED")
     (run,) = runs_of(cluster)

@@ -12,10 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from scalinglaws import packing
 from scalinglaws.evaluate import evaluate
+from scalinglaws.layout import evaluation_path, pack_marker, pack_path
 from scalinglaws.packing import Family, Pack
-from scalinglaws.plan import evaluation_path
 from scalinglaws.spec import RunSpec
 from scalinglaws.train import train, train_rung
 from unit.small_runs import same_run, small_spec, write_tokens
@@ -41,7 +40,7 @@ def family(found: list[RunSpec], seconds: int = 10) -> Family:
 
 
 def write(results: Path, families: list[Family], at_once: int = 2) -> Path:
-    path = packing.file(results, "p")
+    path = pack_path(results, "p")
     path.parent.mkdir(exist_ok=True)
     path.write_text(Pack(tuple(families), at_once, 1, 100).canonical)
     return path
@@ -57,7 +56,7 @@ def prepare(results: Path) -> Path:
 
 
 def command(results: Path, path: Path, *more: str) -> list[str]:
-    out = packing.marker(results, "p")
+    out = pack_marker(results, "p")
     given = ["--list", str(path), "--results", str(results), "--out", str(out)]
     return [sys.executable, "-m", "scalinglaws", "pack", *given, *more]
 
@@ -109,7 +108,7 @@ def test_a_pack_makes_what_its_runs_make_alone(tmp_path: Path) -> None:
     every = [specs(results, seed) for seed in (1, 2, 3)]
     done = call(results, write(results, [family(found) for found in every]))
     assert done.returncode == 0, done.stderr
-    assert packing.marker(results, "p").exists()
+    assert pack_marker(results, "p").exists()
     for found in every:
         alone(tmp_path / "alone", found, tokens)
         same(results, tmp_path / "alone", found)
@@ -119,7 +118,7 @@ def test_a_pack_makes_what_its_runs_make_alone(tmp_path: Path) -> None:
             assert f"{spec.id}: ok" in (results / "logs" / "train" / f"{spec.id}.log").read_text()
     # A second one finds all of it.
     before = files_of(results, every[0])
-    assert call(results, packing.file(results, "p")).returncode == 0
+    assert call(results, pack_path(results, "p")).returncode == 0
     assert files_of(results, every[0]) == before
 
 
@@ -135,7 +134,7 @@ def test_a_killed_family_costs_the_others_nothing(tmp_path: Path) -> None:
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 1
     assert f"1 of 3 families failed: {long[0].trunk.id}" in errors
-    assert not packing.marker(results, "p").exists()
+    assert not pack_marker(results, "p").exists()
     before = {path: time for found in short for path, time in files_of(results, found).items()}
     assert all((results / "runs" / spec.id / "metrics.json").exists() for found in short for spec in found)
     first = (results / "runs" / long[0].id / "metrics.json").stat().st_mtime_ns

@@ -11,7 +11,7 @@ import yaml
 
 from scalinglaws import config, packing, resources, study
 from scalinglaws.errors import StudyError
-from scalinglaws.plan import evaluation_path, rung_path
+from scalinglaws.layout import evaluation_path, pack_marker, pack_path, rung_path
 
 ROOT = Path(__file__).parents[2]
 H100 = {"name": "H100", "bfloat16": "989e12", "float32": 67e12, "utilisation": 0.4, "memory_gib": 80}
@@ -75,6 +75,20 @@ def test_processes_leave_room_for_each_other(tmp_path: Path) -> None:
     assert pack.needs(on).gpus == 1 and pack.needs(on).mem_mb >= 2 * resources.PROCESS_MB
     (pack,) = packing.plan(made, tmp_path, device(gpus_per_node=0, at_once=5, float32=1e12)).values()
     assert pack.at_once == 5 and pack.needs(device(gpus_per_node=0)).gpus == 0
+    # On CPUs a process takes its threads, beside a GPU one core.
+    wide = seeds(4, threads=6)
+    on_cpus, on_gpu = device(gpus_per_node=0, float32=1e12), device()
+    assert [pack.threads for made in (on_cpus, on_gpu) for pack in packing.plan(wide, tmp_path, made).values()] == [6, 1]
+
+
+def test_the_jobs_that_are_left_are_counted(tmp_path: Path) -> None:
+    made = seeds(3, ["2x16", "12x768"], ("1M", "40M"))
+    rungs = sum(len(made.rungs[trunk]) for trunk, spec in made.trunks.items() if spec.d_model == 768)
+    expected = f"jobs left: {1 + 6 + rungs}: 1 packs of 6 small runs, and 6 runs and {rungs} rungs alone"
+    assert packing.summary(made, tmp_path, device()) == expected
+    for run in made.runs:
+        done(tmp_path, run)
+    assert packing.summary(made, tmp_path, device()).startswith("jobs left: 1: 1 packs of 0 small runs")  # evaluations
 
 
 def test_large_families_have_jobs_of_their_own(tmp_path: Path) -> None:
@@ -116,11 +130,11 @@ def test_a_pack_is_named_by_its_content_and_made_again_where_its_results_were_de
     made = seeds(2)
     ((name, pack),) = packing.plan(made, tmp_path, device()).items()
     assert packing.plan(made, tmp_path, device()) == {name: pack}
-    path = packing.file(tmp_path, name)
+    path = pack_path(tmp_path, name)
     path.parent.mkdir()
     path.write_text(pack.canonical)
     assert packing.read(path) == pack
-    packing.marker(tmp_path, name).touch()
+    pack_marker(tmp_path, name).touch()
     ((again, same),) = packing.plan(made, tmp_path, device()).items()
     assert again != name and same == pack
     path.write_text(json.dumps({"families": []}))

@@ -1,12 +1,15 @@
 """The plan, pruning and the progress line on folders made by hand."""
 
 import json
+import os
 import time
 
 import pytest
 
 from scalinglaws import config, launch, plan, study
+from scalinglaws.errors import StudyError
 from scalinglaws.ladder import rungs
+from scalinglaws.layout import rung_path
 
 STUDY = {
     "study": "test",
@@ -30,7 +33,7 @@ def finish(results, run):
 def make_rungs(results, made):
     for trunk, spec in made.trunks.items():
         for step in rungs(made.ladder, spec.batch_tokens, 781):
-            path = plan.rung_path(results, trunk, step)
+            path = rung_path(results, trunk, step)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(b"rung")
 
@@ -86,3 +89,19 @@ def test_describe_names_the_saving(made, tmp_path):
     text = plan.describe(made, tmp_path)
     alone, ladder = 2 * 2048 * (244 + 488 + 976), 2 * 2048 * (781 + 49 + 98 + 195)
     assert f"{alone / ladder:.2f} times fewer" in text
+
+
+def test_the_lock_of_another_machine_is_left_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    lock = tmp_path / ".snakemake/locks/0.input.lock"
+    lock.parent.mkdir(parents=True)
+    lock.touch()
+    launch.sign()
+    owner = json.loads(launch.OWNER.read_text())
+    launch.OWNER.write_text(json.dumps(owner | {"host": "login2"}))
+    with pytest.raises(StudyError, match=f"process {os.getpid()} on login2 runs snakemake in this directory.*--unlock"):
+        launch.clear_stale()
+    assert lock.exists()
+    launch.sign()
+    launch.clear_stale()
+    assert not lock.exists()

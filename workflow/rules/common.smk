@@ -11,7 +11,7 @@ from snakemake.exceptions import WorkflowError
 PACKAGE = os.path.relpath(os.path.join(workflow.basedir, "workflow", "scalinglaws"))
 sys.path.insert(0, os.path.dirname(os.path.abspath(PACKAGE)))
 
-from scalinglaws import environment, files, gpus, ladder, packing, resources, spec
+from scalinglaws import environment, files, gpus, ladder, launch, layout, packing, resources, spec
 from scalinglaws.errors import StudyError
 from scalinglaws.figures import registry
 from scalinglaws.laws.names import AT_SMALL_BATCHES
@@ -71,7 +71,7 @@ STUDY, SPEEDS = study_of_job() if workflow.remote_exec else read_study()
 # Small runs that are not there share jobs, where the profile's device says so.
 PACKS = packing.plan(STUDY, Path("results"), DEVICE, SPEEDS) if DEVICE and not workflow.remote_exec else {}
 for name, pack in PACKS.items():
-    files.keep(packing.file(Path("results"), name), pack.canonical)
+    files.keep(layout.pack_path(Path("results"), name), pack.canonical)
 PACKED = {run: name for name, pack in PACKS.items() for run in pack.runs}
 EVALUATED = {pair: name for name, pack in PACKS.items() for pair in pack.evaluations}
 if DEVICE and DEVICE.runs_per_gpu:
@@ -81,6 +81,13 @@ MANIFEST = f"results/tables/manifest-{STUDY.manifest_id}.jsonl"
 KEPT_MANIFEST = f"results/logs/study/manifest-{STUDY.manifest_id}.jsonl"
 if not workflow.remote_exec:
     files.keep(Path(KEPT_MANIFEST), "".join(f"{line}\n" for line in STUDY.manifest))
+
+
+workflow.localrules(*config.get("local", []))  # of a cluster's profile: what may run where snakemake does
+
+
+onstart:
+    launch.sign()
 
 
 wildcard_constraints:
@@ -156,7 +163,7 @@ def needs_of_rung(wildcards, attempt=1):
 @lru_cache(maxsize=None)
 def pack_of(name):
     """A pack that is to be made, else the one in its file."""
-    return PACKS.get(name) or packing.read(packing.file(Path("results"), name))
+    return PACKS.get(name) or packing.read(layout.pack_path(Path("results"), name))
 
 
 def needs_of_pack(wildcards, attempt=1):

@@ -17,9 +17,9 @@ from scalinglaws import packing
 from scalinglaws.device import prepare
 from scalinglaws.errors import StudyError
 from scalinglaws.evaluate import evaluate
+from scalinglaws.layout import evaluation_path, evaluation_set_path, has_run, log_path, run_folder, rung_path
 from scalinglaws.packing import Family
 from scalinglaws.parallel import stop_time
-from scalinglaws.plan import evaluation_path, has_run, rung_path
 from scalinglaws.spec import read_spec
 from scalinglaws.train import train, train_rung
 
@@ -34,7 +34,7 @@ class Stages:
     @contextlib.contextmanager
     def log(self, stage: str, name: str) -> Iterator[None]:
         """The log of a stage takes what is said."""
-        path = self.root / "logs" / stage / f"{name}.log"
+        path = log_path(self.root, stage, name)
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a") as file, contextlib.redirect_stderr(file):
             yield
@@ -48,7 +48,7 @@ class Stages:
 
     def run(self, run: str) -> None:
         if not has_run(self.root, run):
-            out = self.root / "runs" / run
+            out = run_folder(self.root, run)
             spec = read_spec(out / "spec.json")
             tokens, trunk = self.root / "tokens" / spec.tokens_id, self.root / "trunks" / spec.trunk.id
             with self.log("train", run):
@@ -57,10 +57,10 @@ class Stages:
     def evaluation(self, run: str, name: str) -> None:
         out = evaluation_path(self.root, run, name)
         if not out.exists():
-            folders = (self.root / "evals" / "sets" / f"{name}.txt").read_text().split()
-            device = prepare(read_spec(self.root / "runs" / run / "spec.json").threads, self.device)
+            folders, made = evaluation_set_path(self.root, name).read_text().split(), run_folder(self.root, run)
+            device = prepare(read_spec(made / "spec.json").threads, self.device)
             with self.log("evaluate", f"{run}-{name}"):
-                evaluate(self.root / "runs" / run, [self.root / "tokens" / folder for folder in folders], out, device)
+                evaluate(made, [self.root / "tokens" / folder for folder in folders], out, device)
 
 
 def train_family(family: Family, stages: Stages) -> None:

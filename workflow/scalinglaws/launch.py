@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -17,6 +19,7 @@ from pathlib import Path
 import psutil
 
 from scalinglaws import config as config_model
+from scalinglaws import files
 from scalinglaws import study as study_model
 from scalinglaws.errors import StudyError
 from scalinglaws.plan import Status, heartbeats, status
@@ -24,6 +27,14 @@ from scalinglaws.study import Study
 
 SECONDS = 10.0
 LOCKS = Path(".snakemake/locks")
+STAGES = {"train", "rung", "pack", "family"}  # what trains
+# Who took the lock last: a folder that several machines share is locked by a process that only one of them sees.
+OWNER = Path("results/logs/owner.json")
+
+
+def sign() -> None:
+    """Write who holds the lock of this directory; the Snakefile does when jobs are about to start."""
+    files.write_json(OWNER, {"host": socket.gethostname(), "pid": os.getpid()})
 
 
 def processes_here(words: tuple[str, ...]) -> Iterator[psutil.Process]:
@@ -40,13 +51,13 @@ def processes_here(words: tuple[str, ...]) -> Iterator[psutil.Process]:
 def clear_stale() -> None:
     """Remove the lock of a Snakemake that was killed, and stop the trainings that it left behind (they save first).
 
-    Raises StudyError where a live Snakemake works in this directory.
+    Raises StudyError where a live Snakemake works in this directory, or one of another machine holds its lock.
     """
     me = psutil.Process()
     family = {me.pid, *(parent.pid for parent in me.parents())}
     if owners := [process for process in processes_here(("snakemake",)) if process.pid not in family]:
         raise StudyError(f"process {owners[0].pid} runs snakemake in this directory: wait for it, or stop it, then run again")
-    orphans = [p for p in processes_here(("scalinglaws",)) if {"train", "rung"} & set(p.cmdline()) and p.pid not in family]
+    orphans = [p for p in processes_here(("scalinglaws",)) if STAGES & set(p.cmdline()) and p.pid not in family]
     for process in orphans:
         print(
             f"stopping process {process.pid}, a training whose workflow was killed: it saves and is continued",
@@ -55,6 +66,12 @@ def clear_stale() -> None:
         process.terminate()
     psutil.wait_procs(orphans, timeout=60)
     if LOCKS.exists() and any(LOCKS.iterdir()):
+        owner = json.loads(OWNER.read_text()) if OWNER.exists() else {"host": socket.gethostname()}
+        if owner["host"] != socket.gethostname():
+            raise StudyError(
+                f"process {owner['pid']} on {owner['host']} runs snakemake in this directory: wait for it, or stop it there. "
+                "If it is gone, `snakemake --unlock`, then run again"
+            )
         print("removing the lock of a workflow that was killed", flush=True)
         shutil.rmtree(LOCKS)
 

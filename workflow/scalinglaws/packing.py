@@ -19,7 +19,7 @@ from pathlib import Path
 from scalinglaws import resources
 from scalinglaws.errors import StudyError
 from scalinglaws.ladder import below
-from scalinglaws.plan import evaluation_path, has_run, rung_path
+from scalinglaws.layout import evaluation_path, has_run, pack_marker, rung_path
 from scalinglaws.resources import Device, Needs, Speeds
 from scalinglaws.spec import RunSpec
 from scalinglaws.study import Study
@@ -122,7 +122,9 @@ def pack(members: list[tuple[Family, RunSpec]], device: Device) -> Pack:
     specs = [spec for _, spec in members]
     at_once = min(device.at_once, len(members), math.floor(1 / max(share(spec, device) for spec in specs)))
     mem_mb = math.ceil(max(resources.host_mb(spec) for spec in specs))
-    return Pack(tuple(family for family, _ in members), at_once, max(spec.threads for spec in specs), mem_mb)
+    # With a GPU a process keeps a core busy, which starts kernels, whatever its threads are.
+    threads = 1 if device.gpus_per_node else max(spec.threads for spec in specs)
+    return Pack(tuple(family for family, _ in members), at_once, threads, mem_mb)
 
 
 def share(spec: RunSpec, device: Device) -> float:
@@ -172,14 +174,18 @@ def missing_rungs(study: Study, results: Path, trunk: str, runs: tuple[str, ...]
 def _id(results: Path, found: Pack) -> str:
     """By its content; and by how often that was made, where it was and its results were deleted since."""
     names = (hashlib.sha256(f"{found.canonical}{times or ''}".encode()).hexdigest()[:10] for times in itertools.count())
-    return next(name for name in names if not marker(results, name).exists())
+    return next(name for name in names if not pack_marker(results, name).exists())
 
 
-def file(results: Path, name: str) -> Path:
-    """The file of a pack."""
-    return results / "packs" / f"{name}.json"
-
-
-def marker(results: Path, name: str) -> Path:
-    """The file that says that all of a pack is there."""
-    return results / "packs" / f"{name}.done"
+def summary(study: Study, results: Path, device: Device, speeds: Speeds | None = None) -> str:
+    """A line: how many jobs train what is not there, and how many runs share one."""
+    packs = plan(study, results, device, speeds)
+    packed = {run for found in packs.values() for run in found.runs}
+    alone = [run for run in study.runs if run not in packed and not has_run(results, run)]
+    trunks: dict[str, tuple[str, ...]] = {}
+    for run in alone:
+        if run in study.trunk_ids:
+            trunks[study.trunk_ids[run]] = (*trunks.get(study.trunk_ids[run], ()), run)
+    rungs = sum(len(missing_rungs(study, results, trunk, runs)) for trunk, runs in trunks.items())
+    jobs = len(packs) + len(alone) + rungs
+    return f"jobs left: {jobs}: {len(packs)} packs of {len(packed)} small runs, and {len(alone)} runs and {rungs} rungs alone"

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scalinglaws import config as config_model
-from scalinglaws import resources
+from scalinglaws import packing, resources
 from scalinglaws import study as study_model
 from scalinglaws.errors import StudyError
 from scalinglaws.ladder import flops_per_step, n_vocab_guess, tokens_to_train
+from scalinglaws.layout import evaluation_path, has_run, rung_path
 from scalinglaws.models.count import n_params_total
 from scalinglaws.spec import RunSpec, short
 from scalinglaws.study import Study
@@ -44,18 +45,6 @@ class Status:
 
 def work_per_step(spec: RunSpec) -> float:
     return flops_per_step(spec) + OVERHEAD_PER_TOKEN * spec.batch_tokens
-
-
-def has_run(results: Path, run: str) -> bool:
-    return (results / "runs" / run / "metrics.json").exists()
-
-
-def rung_path(results: Path, trunk: str, step: int) -> Path:
-    return results / "trunks" / trunk / f"step{step}.safetensors"
-
-
-def evaluation_path(results: Path, run: str, name: str) -> Path:
-    return results / "evals" / run / f"{name}.json"
 
 
 def heartbeats(results: Path) -> dict[str, dict]:
@@ -168,7 +157,8 @@ def main_plan(args: argparse.Namespace) -> None:
         device = resources.of_profile(args.profile)
         if device is None:
             raise StudyError(f"{args.profile} describes no device: give one under config, as profiles/slurm does")
-        print("\n".join(["", *resources.table(study, device, resources.measured(study, RESULTS, device))]))
+        speeds = resources.measured(study, RESULTS, device)
+        print("\n".join(["", *resources.table(study, device, speeds), packing.summary(study, RESULTS, device, speeds)]))
 
 
 def add_prune_arguments(parser: argparse.ArgumentParser) -> None:
