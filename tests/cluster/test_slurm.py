@@ -238,7 +238,7 @@ def two_nodes(one_node: None) -> Iterator[None]:
 
 def test_a_lost_node_costs_what_was_not_saved(cluster: Cluster, two_nodes: None, speed: float, tmp_path: Path) -> None:
     """A node dies with all that runs on it, and does not come back: its job goes on on the other."""
-    write_seeds(cluster, 2, round(40 * speed))
+    write_seeds(cluster, 2, round(90 * speed))
     # One job a node.
     cluster.profile("gpus_per_node: 1", "aggregate, exponents, fit, report_md", **{"default-resources": {"cpus_per_task": 4}})
     process = cluster.start("--until", "train", study=SEEDS)
@@ -246,6 +246,7 @@ def test_a_lost_node_costs_what_was_not_saved(cluster: Cluster, two_nodes: None,
         wait_for(lambda: len(training(cluster)) == 2 and min(training(cluster).values()) > 0, 600)
         (lost,) = [row for row in cluster.slurm_jobs() if row["node"] == "n2"]
         (run,) = [run for run in training(cluster) if run in lost["rule"]]
+        wait_for(lambda: list(cluster.folder.glob(f"results/runs/{run}/checkpoint-*")), 600)  # a minute
         (pid,) = [int(path.read_text().split()[0]) for path in Path(STATE, "run").glob("slurmd.n2.pid")]
         os.kill(pid, signal.SIGKILL)
         subprocess.run(["pkill", "-KILL", "-f", rf"^slurmstepd: \[{lost['id']}\."], check=True)

@@ -16,6 +16,7 @@ rule pack:
         gres=lambda wildcards: gres(needs_of_pack(wildcards)),
         mem_mb=lambda wildcards, attempt: needs_of_pack(wildcards, attempt).mem_mb,
         runtime=lambda wildcards, attempt: needs_of_pack(wildcards, attempt).minutes,
+        processes=lambda wildcards: needs_of_pack(wildcards).gpus,
         at_once=lambda wildcards, attempt: pack_of(wildcards.pack).processes(attempt),
     shell:
         "python -m scalinglaws pack --list {input.pack:q} --at-once {resources.at_once} --results results --out {output:q}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,6 @@ from scalinglaws.errors import StudyError
 from scalinglaws.evaluate import evaluate
 from scalinglaws.layout import evaluation_path, evaluation_set_path, has_run, log_path, run_folder, rung_path
 from scalinglaws.packing import Family
-from scalinglaws.parallel import stop_time
 from scalinglaws.spec import read_spec
 from scalinglaws.train import train, train_rung
 
@@ -91,6 +91,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--at-once", type=int, default=1, help="processes that share this GPU, as timing.json tells")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU if there is one")
     parser.add_argument("--checkpoint-seconds", type=float, default=60.0, help="wall time between checkpoints")
+    parser.add_argument(
+        "--end", type=float, default=math.inf, help="time, in seconds since 1970, at which to save and to exit with 143"
+    )
 
 
 def main(args: argparse.Namespace) -> None:
@@ -98,6 +101,6 @@ def main(args: argparse.Namespace) -> None:
     found = [family for family in packing.read(args.list).families if family.name == args.name]
     if not found:
         raise StudyError(f"{args.list} has no family {args.name}")
-    stages = Stages(args.results, args.at_once, args.device, end=stop_time(), checkpoint_seconds=args.checkpoint_seconds)
+    stages = Stages(args.results, args.at_once, args.device, end=args.end, checkpoint_seconds=args.checkpoint_seconds)
     train_family(found[0], stages)
     print(f"{args.name}: done", file=sys.stderr)

@@ -8,6 +8,7 @@ What is there is not made again; a family that fails leaves the others alone, an
 from __future__ import annotations
 
 import argparse
+import math
 import signal
 import subprocess
 import sys
@@ -15,9 +16,10 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from scalinglaws import files, packing
+from scalinglaws import files, gpus, packing
 from scalinglaws.errors import StudyError
 from scalinglaws.packing import Family
+from scalinglaws.slurm import stop_time
 
 STOPPED = 143  # the status of a training that saved and ends
 POLL_SECONDS = 0.1
@@ -27,9 +29,9 @@ TELL_SECONDS = 10.0
 class Processes:
     """Families that wait, that run and that have ended; a signal is passed on to those that run, and none is started after."""
 
-    def __init__(self, families: list[Family], at_once: int, command: list[str]):
+    def __init__(self, families: list[Family], at_once: int, command: list[str], end: float = math.inf):
         self.waiting = sorted(families, key=lambda family: family.seconds)  # the longest is taken first, from the end
-        self.all, self.at_once, self.command = len(families), at_once, command
+        self.all, self.at_once, self.command, self.end = len(families), at_once, command, end
         self.running: dict[subprocess.Popen, Family] = {}
         self.done: list[Family] = []
         self.failed: list[Family] = []
@@ -42,17 +44,23 @@ class Processes:
             process.send_signal(number)
 
     def run(self) -> None:
-        """Until all have ended, or those that run after a signal or after one of them stopped by itself."""
+        """Until all have ended, or those that run after a signal, or after the end of the time."""
         while self.running or (self.waiting and not self.stopping):
+            self.stopping |= time.time() > self.end
             while self.waiting and not self.stopping and len(self.running) < self.at_once:
-                family = self.waiting.pop()
-                self.running[subprocess.Popen([*self.command, "--name", family.name])] = family
+                self.start(self.waiting.pop())
             time.sleep(POLL_SECONDS)
             for process in [process for process in self.running if process.poll() is not None]:
                 family = self.running.pop(process)
                 self.stopping |= process.returncode == STOPPED
                 (self.failed if process.returncode else self.done).append(family)
             self.tell()
+
+    def start(self, family: Family) -> None:
+        process = subprocess.Popen([*self.command, "--name", family.name])
+        self.running[process] = family
+        if self.stopping:  # since it was started
+            process.terminate()
 
     def tell(self) -> None:
         """A line every few seconds: how far it is, and the time left by what is expected of each family."""
@@ -69,12 +77,14 @@ class Processes:
 def train_all(path: Path, at_once: int, results: Path) -> None:
     """Make everything in a pack's file. Raises StudyError naming families that failed, SystemExit(143) when stopped."""
     families = list(packing.read(path).families)
+    end = stop_time()
     command = [sys.executable, "-m", "scalinglaws", "family", "--list", str(path), "--results", str(results)]
-    found = Processes(families, at_once, [*command, "--at-once", str(min(at_once, len(families)))])
+    command += ["--at-once", str(min(at_once, len(families))), "--end", str(end)]
+    found = Processes(families, at_once, command, end)
     for number in (signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, found.on_signal)
     found.run()
-    if found.stopping:
+    if found.stopping and len(found.done) < found.all:
         raise SystemExit(STOPPED)
     if found.failed:
         names = ", ".join(sorted(family.name for family in found.failed))
@@ -93,6 +103,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
-    """Run the stage ``pack``."""
+    """Run the stage ``pack``; where a machine's GPUs are shared out, this process holds one for all."""
+    gpus.take(1)
     train_all(args.list, args.at_once or packing.read(args.list).at_once, args.results)
     files.write_bytes(args.out, b"")

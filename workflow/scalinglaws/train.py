@@ -29,8 +29,9 @@ from scalinglaws.device import device_name, prepare
 from scalinglaws.errors import StudyError
 from scalinglaws.evaluate import clustered_stderr, finite, positions, token_losses
 from scalinglaws.models import count
-from scalinglaws.parallel import join, leave, start, stop_time, wanted
+from scalinglaws.parallel import join, leave, start, wanted
 from scalinglaws.progress import Progress
+from scalinglaws.slurm import stop_time
 from scalinglaws.spec import RunSpec, read_spec
 from scalinglaws.trainer import Trainer
 
