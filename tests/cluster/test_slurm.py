@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import pytest
 
 from cluster.conftest import STATE, Cluster, control, slurm, wait_for
@@ -215,12 +216,29 @@ def test_a_job_that_waits_trains_the_run_in_its_id(cluster: Cluster) -> None:
 
 
 def test_a_second_snakemake_is_refused(cluster: Cluster) -> None:
+    """By the lock; and after a kill -9 as long as a job that was left trains what would be trained again."""
     write_seeds(cluster, 1, 10_000_000)
     process = cluster.start(study=SEEDS)
     try:
-        wait_for(lambda: training(cluster))
+        wait_for(lambda: training(cluster), 600)
         second = cluster.submit(study=SEEDS, check=False)
         assert second.returncode != 0 and "lock" in (second.stdout + second.stderr).lower()
+    finally:
+        (snakemake,) = psutil.Process(process.pid).children()
+        snakemake.kill()
+        process.wait(timeout=120)
+    (run,), (job,) = training(cluster), cluster.slurm_jobs()
+    assert job["state"] == "RUNNING"
+    cluster.submit("--unlock", study=SEEDS)
+    third = cluster.submit(study=SEEDS, check=False)
+    assert third.returncode != 0 and len(cluster.slurm_jobs()) == 1
+    assert f"{run} is being trained already, by process" in third.stdout + third.stderr
+    assert "Traceback" not in third.stdout + third.stderr
+    slurm("scancel", job["id"])
+    wait_for(lambda: not training(cluster))
+    process = cluster.start(study=SEEDS)
+    try:
+        wait_for(lambda: training(cluster), 600)
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(timeout=120)

@@ -68,13 +68,20 @@ def test_processes_leave_room_for_each_other(tmp_path: Path) -> None:
     assert pack.at_once == 3
     (pack,) = packing.plan(made, tmp_path, device(at_once=4)).values()
     assert pack.at_once == 4 and pack.processes() == 4 and pack.processes(attempt=3) == 1
-    # Two fit its memory.
-    small = 2.5 * resources.gpu_bytes(spec) / 2**30
+    # Two fit its memory with their micro-batches, whole batches here; with smaller ones more.
+    small = 2.5 * resources.gpu_bytes(spec, tokens=spec.batch_tokens) / 2**30
     (pack,) = packing.plan(made, tmp_path, device(memory_gib=small)).values()
     assert pack.at_once == 2
+    (many,) = packing.plan(seeds(10, micro_batch_tokens=64), tmp_path, device(memory_gib=small)).values()
+    assert many.at_once > 4
+    (one,) = packing.plan(made, tmp_path, device(memory_gib=small / 5)).values()
+    assert one.at_once == 1
+    assert packing.plan(made, tmp_path, device(memory_gib=resources.gpu_bytes(spec) / 2**31)) == {}
     assert pack.needs(on).gpus == 1 and pack.needs(on).mem_mb >= 2 * resources.PROCESS_MB
-    (pack,) = packing.plan(made, tmp_path, device(gpus_per_node=0, at_once=5, float32=1e12)).values()
-    assert pack.at_once == 5 and pack.needs(device(gpus_per_node=0)).gpus == 0
+    for most in (5, 7):
+        (pack,) = packing.plan(made, tmp_path, device(gpus_per_node=0, at_once=most, float32=1e12)).values()
+        assert pack.at_once == most
+    assert pack.threads == 1 and pack.needs(device(gpus_per_node=0)).gpus == 0
     # On CPUs a process takes its threads, beside a GPU one core.
     wide = seeds(4, threads=6)
     on_cpus, on_gpu = device(gpus_per_node=0, float32=1e12), device()

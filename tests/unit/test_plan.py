@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 import time
 
 import pytest
@@ -10,6 +12,7 @@ from scalinglaws import config, launch, plan, study
 from scalinglaws.errors import StudyError
 from scalinglaws.ladder import rungs
 from scalinglaws.layout import rung_path
+from scalinglaws.progress import Progress
 
 STUDY = {
     "study": "test",
@@ -91,17 +94,48 @@ def test_describe_names_the_saving(made, tmp_path):
     assert f"{alone / ladder:.2f} times fewer" in text
 
 
-def test_the_lock_of_another_machine_is_left_alone(tmp_path, monkeypatch):
+def test_the_lock_of_another_machine_is_left_alone(made, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     lock = tmp_path / ".snakemake/locks/0.input.lock"
     lock.parent.mkdir(parents=True)
     lock.touch()
-    launch.sign()
+    launch.begin(made, tmp_path)
     owner = json.loads(launch.OWNER.read_text())
     launch.OWNER.write_text(json.dumps(owner | {"host": "login2"}))
     with pytest.raises(StudyError, match=f"process {os.getpid()} on login2 runs snakemake in this directory.*--unlock"):
         launch.clear_stale()
     assert lock.exists()
-    launch.sign()
+    launch.begin(made, tmp_path)
     launch.clear_stale()
     assert not lock.exists()
+
+
+def test_what_is_trained_already_is_not_trained_twice(made, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    trunk = next(iter(made.trunks))
+    Progress(trunk, tmp_path / "trunks" / trunk, 0, 10, 64).show(1, 2.0)
+    path = tmp_path / "trunks" / trunk / "progress.json"
+    beat = json.loads(path.read_text())
+
+    def begins(**changes):
+        path.write_text(json.dumps(beat | changes))
+        try:
+            launch.begin(made, tmp_path)
+        except StudyError as error:
+            assert f"{trunk} is being trained already, by process" in str(error)
+            return False
+        return True
+
+    assert begins()  # this process is pytest, not a training
+    training = [sys.executable, "-c", "import time; time.sleep(60)", "scalinglaws", "rung"]
+    with subprocess.Popen(training) as process:
+        assert not begins(pid=process.pid)
+        process.kill()
+    assert begins(pid=process.pid)
+    # Of another machine only the time is known.
+    assert not begins(host="n7")
+    assert begins(host="n7", time=time.time() - 60)
+    other = tmp_path / "runs" / "of-another-study"
+    Progress(other.name, other, 0, 10, 64).show(1, 2.0)
+    (other / "progress.json").write_text(json.dumps(beat | {"host": "n7"}))
+    assert begins(host="n7", time=0)

@@ -87,7 +87,10 @@ workflow.localrules(*config.get("local", []))  # of a cluster's profile: what ma
 
 
 onstart:
-    launch.sign()
+    try:
+        launch.begin(STUDY, Path("results"))
+    except StudyError as error:
+        raise WorkflowError(f"{error}") from None
 
 
 wildcard_constraints:

@@ -19,7 +19,7 @@ from pathlib import Path
 import psutil
 
 from scalinglaws import config as config_model
-from scalinglaws import files
+from scalinglaws import files, progress
 from scalinglaws import study as study_model
 from scalinglaws.errors import StudyError
 from scalinglaws.plan import Status, heartbeats, status
@@ -32,9 +32,27 @@ STAGES = {"train", "rung", "pack", "family"}  # what trains
 OWNER = Path("results/logs/owner.json")
 
 
-def sign() -> None:
-    """Write who holds the lock of this directory; the Snakefile does when jobs are about to start."""
+def begin(study: Study, results: Path) -> None:
+    """When the first jobs are about to start: write who holds the lock of this directory.
+
+    Raises StudyError where a run or trunk of the study is trained already, by a job that a killed Snakemake left on a cluster.
+    """
+    for name, beat in heartbeats(results).items():
+        if name in study.runs.keys() | study.trunks.keys() and trains(beat):
+            raise StudyError(
+                f"{name} is being trained already, by process {beat['pid']} on {beat['host']}, which a killed snakemake left: "
+                "wait until it ends, or stop it (on a cluster: squeue, scancel; it saves), then run again"
+            )
     files.write_json(OWNER, {"host": socket.gethostname(), "pid": os.getpid()})
+
+
+def trains(beat: dict) -> bool:
+    """Whether the process of a heartbeat lives: on this machine by its number, on others if it was heard lately."""
+    if beat.get("host") != socket.gethostname():
+        return "host" in beat and time.time() - beat["time"] < 3 * progress.SECONDS
+    with contextlib.suppress(psutil.Error):
+        return "scalinglaws" in psutil.Process(beat["pid"]).cmdline()
+    return False
 
 
 def processes_here(words: tuple[str, ...]) -> Iterator[psutil.Process]:

@@ -120,7 +120,7 @@ def plan(study: Study, results: Path, device: Device, speeds: Speeds | None = No
 def pack(members: list[tuple[Family, RunSpec]], device: Device) -> Pack:
     """Of families and their specs: as many at once as the largest leaves room for."""
     specs = [spec for _, spec in members]
-    at_once = min(device.at_once, len(members), math.floor(1 / max(share(spec, device) for spec in specs)))
+    at_once = min(len(members), math.floor(1 / max(share(spec, device) for spec in specs) + 1e-9))
     mem_mb = math.ceil(max(resources.host_mb(spec) for spec in specs))
     # With a GPU a process keeps a core busy, which starts kernels, whatever its threads are.
     threads = 1 if device.gpus_per_node else max(spec.threads for spec in specs)
@@ -136,7 +136,10 @@ def share(spec: RunSpec, device: Device) -> float:
         return 1 / device.at_once
     compute = resources.compute_seconds(spec, device)
     busy = compute / max(compute, resources.launch_seconds(spec))
-    return max(busy, resources.gpu_bytes(spec) / (device.memory_gib * 2**30), 1 / device.at_once)
+    room = device.memory_gib * 2**30
+    # A micro-batch is halved until it fits: that is slower, but no reason for a job of its own.
+    memory = min(1.0, resources.gpu_bytes(spec, tokens=spec.micro_batch_tokens or spec.batch_tokens) / room)
+    return max(busy, memory, resources.gpu_bytes(spec) / room, 1 / device.at_once)
 
 
 def families(study: Study, results: Path, device: Device, speeds: Speeds | None = None) -> Iterator[tuple[Family, RunSpec]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import time
 from pathlib import Path
@@ -45,7 +46,7 @@ class Progress:
             f"{speed:,.0f} tokens/s, {'-' if left is None else format(left, '.0f')} s left"
         )
         beat = {"id": self.name, "step": step, "start_step": self.start, "steps": self.last, "loss": loss}
-        beat |= {"tokens_per_second": speed, "time": time.time(), "pid": os.getpid()}
+        beat |= {"tokens_per_second": speed, "time": time.time(), "pid": os.getpid(), "host": socket.gethostname()}
         write_json(self.folder / "progress.json", beat)
 
     def say(self, line: str) -> None:

@@ -141,8 +141,10 @@ def measured(study: Study, results: Path, device: Device) -> dict[tuple[int, str
     return {key: math.exp(sum(logs) / len(logs)) for key, logs in found.items()}
 
 
-def gpu_bytes(spec: RunSpec, gpus: int = 1) -> float:
-    """Memory that each GPU needs at least: weights, gradients, its share of the optimizer's state, a micro-batch of one context.
+def gpu_bytes(spec: RunSpec, gpus: int = 1, tokens: int | None = None) -> float:
+    """Memory of each GPU for weights, gradients, its share of the optimizer's state and a micro-batch of so many tokens.
+
+    Without ``tokens`` what it needs at least: a micro-batch of one context.
 
     Of a token a layer keeps about 34 d_model and, of every head, its row of attention, twice; the last layer's logits are kept
     in float32, with their gradient.
@@ -151,7 +153,7 @@ def gpu_bytes(spec: RunSpec, gpus: int = 1) -> float:
     wide = 2 if spec.precision == "bfloat16" else 4
     token = wide * spec.n_layer * spec.n_repeats * (17 * spec.d_model + 2 * spec.n_heads * spec.n_ctx) + 8 * n_vocab_guess(spec)
     state = BYTES.get(spec.optimizer, 16) - SHARED.get(spec.optimizer, 0) * (1 - 1 / max(1, gpus))
-    return state * n_params_total(shape) + token * spec.n_ctx
+    return state * n_params_total(shape) + token * (tokens or spec.n_ctx)
 
 
 def gpus_of(spec: RunSpec, steps: int, device: Device, speeds: Speeds | None = None) -> int:
