@@ -88,14 +88,23 @@ def test_processes_leave_room_for_each_other(tmp_path: Path) -> None:
     assert [pack.threads for made in (on_cpus, on_gpu) for pack in packing.plan(wide, tmp_path, made).values()] == [6, 1]
 
 
-def test_the_jobs_that_are_left_are_counted(tmp_path: Path) -> None:
-    made = seeds(3, ["2x16", "12x768"], ("1M", "40M"))
-    rungs = sum(len(made.rungs[trunk]) for trunk, spec in made.trunks.items() if spec.d_model == 768)
-    expected = f"jobs left: {1 + 6 + rungs}: 1 packs of 6 small runs, and 6 runs and {rungs} rungs alone"
-    assert packing.summary(made, tmp_path, device()) == expected
+def test_the_table_tells_what_is_left(tmp_path: Path) -> None:
+    made, on = seeds(3, ["2x16", "12x768"], ("1M", "40M")), device(max_minutes=10**6)
+    large = {trunk: spec for trunk, spec in made.trunks.items() if spec.d_model == 768}
+    rungs = sum(len(made.rungs[trunk]) for trunk in large)
+    lines = packing.table(made, tmp_path, on)
+    assert lines[-1] == f"jobs left: {1 + 6 + rungs} (1 packs of 6 small runs, 6 runs and {rungs} rungs alone)"
+    (pack,) = packing.plan(made, tmp_path, on).values()
+    shared = sum(family.seconds for family in pack.families) / pack.at_once
+    steps = sum(made.rungs[trunk][-1] for trunk in large)
+    steps += sum(spec.steps - made.starts[run] for run, spec in made.runs.items() if spec.d_model == 768)
+    alone = steps * resources.step_seconds(next(iter(large.values())), on) + (6 + rungs) * resources.START_SECONDS
+    assert [line.split()[1:3] for line in lines[1:3]] == [["6", "1/3"], ["6", "1"]]
+    hours = [float(line.split()[-1]) for line in lines[1:4]]
+    assert hours == pytest.approx([shared / 3600, alone / 3600, (shared + alone) / 3600], abs=0.051)
     for run in made.runs:
         done(tmp_path, run)
-    assert packing.summary(made, tmp_path, device()).startswith("jobs left: 1: 1 packs of 0 small runs")  # evaluations
+    assert packing.table(made, tmp_path, on)[-1].startswith("jobs left: 1 (1 packs of 0 small runs")  # evaluations
 
 
 def test_large_families_have_jobs_of_their_own(tmp_path: Path) -> None:

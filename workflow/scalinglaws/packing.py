@@ -180,15 +180,52 @@ def _id(results: Path, found: Pack) -> str:
     return next(name for name in names if not pack_marker(results, name).exists())
 
 
-def summary(study: Study, results: Path, device: Device, speeds: Speeds | None = None) -> str:
-    """A line: how many jobs train what is not there, and how many runs share one."""
+@dataclass
+class Row:
+    """Of a size and a number of GPUs a run: runs left, hours of the longest job, GPU-hours."""
+
+    runs: int = 0
+    longest: float = 0.0
+    hours: float = 0.0
+
+    def add(self, seconds: float, gpus: float, longest: float, runs: int = 0) -> None:
+        self.runs, self.longest = self.runs + runs, max(self.longest, longest / 3600)
+        self.hours += gpus * seconds / 3600
+
+
+def table(study: Study, results: Path, device: Device, speeds: Speeds | None = None) -> list[str]:
+    """Lines of text of what is not there: GPU-hours by size, then how many jobs it is.
+
+    Raises StudyError where a run cannot fit the device or its time limit.
+    """
     packs = plan(study, results, device, speeds)
+    rows: dict[tuple[int, str], Row] = {}
+    for found in packs.values():
+        for family in found.families:
+            spec = study.runs[next(iter([*family.runs, *(run for run, _ in family.evaluations)]))]
+            row = rows.setdefault((spec.n_params, f"1/{found.at_once}" if found.at_once > 1 else "1"), Row())
+            row.add(family.seconds, 1 / found.at_once, found.seconds, len(family.runs))
     packed = {run for found in packs.values() for run in found.runs}
     alone = [run for run in study.runs if run not in packed and not has_run(results, run)]
-    trunks: dict[str, tuple[str, ...]] = {}
-    for run in alone:
-        if run in study.trunk_ids:
-            trunks[study.trunk_ids[run]] = (*trunks.get(study.trunk_ids[run], ()), run)
-    rungs = sum(len(missing_rungs(study, results, trunk, runs)) for trunk, runs in trunks.items())
-    jobs = len(packs) + len(alone) + rungs
-    return f"jobs left: {jobs}: {len(packs)} packs of {len(packed)} small runs, and {len(alone)} runs and {rungs} rungs alone"
+    needed = [(study.runs[run].n_params, needs_of_run(study, run, device, speeds), 1) for run in alone]
+    trunks = {study.trunk_ids[run] for run in alone if run in study.trunk_ids}
+    for trunk in sorted(trunks):
+        runs = tuple(run for run in alone if study.trunk_ids.get(run) == trunk)
+        spec = study.trunks[trunk]
+        for step in missing_rungs(study, results, trunk, runs):
+            needed.append((spec.n_params, resources.needs_of_rung(study, spec, step, device, 1, speeds), 0))
+    for n, needs, runs_of_job in needed:
+        rows.setdefault((n, str(max(1, needs.gpus))), Row()).add(needs.seconds, max(1, needs.gpus), needs.seconds, runs_of_job)
+    lines = [f"{'N':>14}{'runs left':>11}{'GPUs a run':>12}{'longest job, h':>16}{'GPU-hours':>12}   on {device.name}"]
+    for (n, gpus), row in sorted(rows.items()):
+        lines.append(f"{n:>14,}{row.runs:>11}{gpus:>12}{row.longest:>16.2f}{row.hours:>12,.1f}")
+    lines.append(f"{'all':>14}{len(packed) + len(alone):>11}{'':>28}{sum(row.hours for row in rows.values()):>12,.1f}")
+    rungs = len(needed) - len(alone)
+    jobs = f"{len(packs)} packs of {len(packed)} small runs, {len(alone)} runs and {rungs} rungs alone"
+    return [*lines, f"jobs left: {len(packs) + len(needed)} ({jobs})"]
+
+
+def needs_of_run(study: Study, run: str, device: Device, speeds: Speeds | None = None) -> Needs:
+    """Of the job that trains a run from its rung."""
+    spec = study.runs[run]
+    return resources.needs(spec, spec.steps - study.starts[run], device, 1, speeds)

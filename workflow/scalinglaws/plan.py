@@ -158,7 +158,7 @@ def main_plan(args: argparse.Namespace) -> None:
         if device is None:
             raise StudyError(f"{args.profile} describes no device: give one under config, as profiles/slurm does")
         speeds = resources.measured(study, RESULTS, device)
-        print("\n".join(["", *resources.table(study, device, speeds), packing.summary(study, RESULTS, device, speeds)]))
+        print("\n".join(["", *packing.table(study, RESULTS, device, speeds)]))
 
 
 def add_prune_arguments(parser: argparse.ArgumentParser) -> None:

@@ -5,10 +5,9 @@ The description stands in a profile, as ``config: [device={…}]``. Without one 
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -237,30 +236,8 @@ def needs_of_rung(
 
 def check(study: Study, device: Device, speeds: Speeds | None = None) -> None:
     """Refuses, before anything is submitted, a study with a run or a rung that cannot fit."""
-    for _, spec, steps, whole in jobs(study):
-        needs(spec, steps, device, 1, speeds, whole)
-
-
-def jobs(study: Study) -> Iterator[tuple[str, RunSpec, int, int]]:
-    """(train or rung, spec, steps, steps from nothing) of each training job of the study, as if nothing were there."""
     for run, spec in study.runs.items():
-        yield "train", spec, spec.steps - study.starts[run], spec.steps
+        needs(spec, spec.steps - study.starts[run], device, 1, speeds)
     for trunk, steps in study.rungs.items():
-        spec = study.trunks[trunk]
-        for before, step in itertools.pairwise([0, *steps]):
-            yield "rung", spec, step - before, study.last_step(trunk)
-
-
-def table(study: Study, device: Device, speeds: Speeds | None = None) -> list[str]:
-    """Lines of text: of each size the runs, GPUs a run, hours of the longest job, and GPU-hours of all, rungs shared."""
-    rows: dict[tuple[int, int], list[float]] = {}
-    for kind, spec, steps, whole in jobs(study):
-        found = needs(spec, steps, device, 1, speeds, whole)
-        row = rows.setdefault((spec.n_params, found.gpus), [0, 0.0, 0.0])
-        hours = found.seconds / 3600
-        row[0], row[1], row[2] = row[0] + (kind == "train"), max(row[1], hours), row[2] + max(1, found.gpus) * hours
-    lines = [f"{'N':>14}{'runs':>7}{'GPUs a run':>12}{'longest job, h':>16}{'GPU-hours':>12}   on {device.name}"]
-    for (n, gpus), (count, longest, total) in sorted(rows.items()):
-        lines.append(f"{n:>14,}{count:>7.0f}{gpus:>12}{longest:>16.2f}{total:>12,.1f}")
-    sums: Iterable[float] = (row[2] for row in rows.values())
-    return [*lines, f"{'all':>14}{len(study.runs):>7}{'':>28}{sum(sums):>12,.1f}"]
+        for step in steps:
+            needs_of_rung(study, study.trunks[trunk], step, device, 1, speeds)
