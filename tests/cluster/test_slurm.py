@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -65,6 +66,11 @@ def training(cluster: Cluster) -> dict[str, int]:
 def process_of(cluster: Cluster, run: str) -> int | None:
     """The process that trains a run, by its last heartbeat."""
     return heartbeats(cluster.folder / "results").get(run, {}).get("pid")
+
+
+def daemon(name: str) -> int:
+    """The process of one of Slurm's."""
+    return int(Path(STATE, "run", f"{name}.pid").read_text().split()[0])
 
 
 def job_of(cluster: Cluster, run: str) -> str:
@@ -158,8 +164,7 @@ def test_faults_cost_nothing_that_was_saved(cluster: Cluster, speed: float, tmp_
         wait_for(lambda: len(training(cluster)) == 4 and min(training(cluster).values()) > 0, 600)
         cancelled, killed, requeued, spared = sorted(training(cluster))
         first = {run: job_of(cluster, run) for run in (cancelled, requeued, spared)}
-        (pid,) = [int(path.read_text().split()[0]) for path in Path(STATE, "run").glob("slurmd.n1.pid")]
-        os.kill(pid, signal.SIGKILL)
+        os.kill(daemon("slurmd.n1"), signal.SIGKILL)
         time.sleep(2)
         control("up", STATE)
         slurm("scancel", first[cancelled])
@@ -244,6 +249,29 @@ def test_a_second_snakemake_is_refused(cluster: Cluster) -> None:
         process.wait(timeout=120)
 
 
+def test_a_controller_that_was_away_costs_a_second_call_at_most(cluster: Cluster, speed: float) -> None:
+    """The plugin forgets its jobs when nobody answers, and waits for ever: they end, and a second call finds what they made."""
+    write_seeds(cluster, 1, round(20 * speed))
+    process = cluster.start("--until", "train", study=SEEDS)
+    try:
+        wait_for(lambda: training(cluster), 600)
+        os.kill(daemon("slurmctld"), signal.SIGKILL)
+        time.sleep(10)
+        control("up", STATE)
+        wait_for(lambda: times(cluster), 600)
+        (snakemake,) = psutil.Process(process.pid).children()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=30)
+        if process.poll() is None:
+            snakemake.send_signal(signal.SIGINT)
+            process.wait(timeout=60)
+    finally:
+        process.kill()
+    done = times(cluster)
+    cluster.submit("--until", "train", study=SEEDS)
+    assert times(cluster) == done and len(cluster.slurm_jobs()) == 1
+
+
 @pytest.fixture
 def two_nodes(one_node: None) -> Iterator[None]:
     """Another node, of the same machine, for a test."""
@@ -265,8 +293,7 @@ def test_a_lost_node_costs_what_was_not_saved(cluster: Cluster, two_nodes: None,
         (lost,) = [row for row in cluster.slurm_jobs() if row["node"] == "n2"]
         (run,) = [run for run in training(cluster) if run in lost["rule"]]
         wait_for(lambda: list(cluster.folder.glob(f"results/runs/{run}/checkpoint-*")), 600)  # a minute
-        (pid,) = [int(path.read_text().split()[0]) for path in Path(STATE, "run").glob("slurmd.n2.pid")]
-        os.kill(pid, signal.SIGKILL)
+        os.kill(daemon("slurmd.n2"), signal.SIGKILL)
         subprocess.run(["pkill", "-KILL", "-f", rf"^slurmstepd: \[{lost['id']}\."], check=True)
         subprocess.run(["pkill", "-KILL", "-f", f"{cluster.folder}.*{run}|scalinglaws train .*{run}"], check=True)
         assert process.wait(timeout=2400) == 0, cluster.log()

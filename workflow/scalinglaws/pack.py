@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import signal
 import subprocess
 import sys
@@ -105,5 +106,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> None:
     """Run the stage ``pack``; where a machine's GPUs are shared out, this process holds one for all."""
     gpus.take(1)
+    # Else each process would start as many compilers as the job has cores.
+    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
     train_all(args.list, args.at_once or packing.read(args.list).at_once, args.results)
     files.write_bytes(args.out, b"")
