@@ -7,9 +7,10 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 import yaml
@@ -31,16 +32,25 @@ class Cluster(Workflow):
         self.began = int(sbatch_id())
         self.profile()
 
-    def profile(self, device: str = "", local: str = "", minutes: int = 30, **changes: object) -> None:
-        """profiles/slurm for this cluster, further ``changes`` applied; jobs get so many minutes, 0: those computed."""
+    def profile(
+        self,
+        device: str = "",
+        local: str = "",
+        minutes: int = 30,
+        train: Mapping[str, int] = MappingProxyType({}),
+        **changes: object,
+    ) -> None:
+        """profiles/slurm for this cluster, further ``changes`` applied.
+
+        Jobs get so many ``minutes`` and little memory, with 0 what is computed; trainings further resources, ``train``.
+        """
         data = yaml.safe_load((HERE.parents[1] / "profiles/slurm/profile.yaml").read_text())
-        own = changes.pop("default-resources", {})
-        assert isinstance(own, dict)
-        data["default-resources"] |= {"slurm_account": "root", "slurm_partition": "main", "mem_mb": 1500, "runtime": 10} | own
+        data["default-resources"] |= {"slurm_account": "root", "slurm_partition": "main", "mem_mb": 1500, "runtime": 10}
         data["config"] = [f"device={{{DEVICE}, small_minutes: 0{', ' if device else ''}{device}}}", f"local=[{local}]"]
         if minutes:
             for rule in data["set-resources"]:
-                data["set-resources"][rule]["runtime"] = minutes
+                data["set-resources"][rule] |= {"runtime": minutes, "mem_mb": 1500 if rule != "pack" else 4000}
+        data["set-resources"]["train"] |= dict(train)
         data |= {"latency-wait": 10, "slurm-init-seconds-before-status-checks": 1, "jobs": 8} | changes
         path = self.folder / "profiles/slurm/profile.yaml"
         path.write_text(yaml.safe_dump(data, sort_keys=False))

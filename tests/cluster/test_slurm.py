@@ -286,7 +286,7 @@ def test_a_lost_node_costs_what_was_not_saved(cluster: Cluster, two_nodes: None,
     """A node dies with all that runs on it, and does not come back: its job goes on on the other."""
     write_seeds(cluster, 2, round(90 * speed))
     # One job a node.
-    cluster.profile("gpus_per_node: 1", "aggregate, exponents, fit, report_md", **{"default-resources": {"cpus_per_task": 4}})
+    cluster.profile("gpus_per_node: 1", "aggregate, exponents, fit, report_md", train={"cpus_per_task": 4})
     process = cluster.start("--until", "train", study=SEEDS)
     try:
         wait_for(lambda: len(training(cluster)) == 2 and min(training(cluster).values()) > 0, 600)

@@ -203,6 +203,11 @@ def threads_of_trunk(wildcards):
     return trunk_spec(wildcards.trunk).threads * processes_on_node(needs_of_rung(wildcards))
 
 
+def threads_of_pack(wildcards):
+    pack = pack_of(wildcards.pack)
+    return pack.at_once * pack.threads
+
+
 def processes_on_node(needs):
     return max(1, needs.gpus // needs.nodes)
 

@@ -11,11 +11,12 @@ rule pack:
         "results/logs/pack/{pack}.log",
     benchmark:
         "results/logs/pack/{pack}.benchmark.tsv"
-    threads: lambda wildcards: pack_of(wildcards.pack).at_once * pack_of(wildcards.pack).threads
+    threads: threads_of_pack
     resources:
         gres=lambda wildcards: gres(needs_of_pack(wildcards)),
         mem_mb=lambda wildcards, attempt: needs_of_pack(wildcards, attempt).mem_mb,
         runtime=lambda wildcards, attempt: needs_of_pack(wildcards, attempt).minutes,
+        cpus_per_task=threads_of_pack,
         processes=lambda wildcards: needs_of_pack(wildcards).gpus,
         at_once=lambda wildcards, attempt: pack_of(wildcards.pack).processes(attempt),
     shell:

@@ -47,6 +47,7 @@ rule rung:
         gres=lambda wildcards: gres(needs_of_rung(wildcards)),
         mem_mb=lambda wildcards, attempt: needs_of_rung(wildcards, attempt).mem_mb,
         runtime=lambda wildcards, attempt: needs_of_rung(wildcards, attempt).minutes,
+        cpus_per_task=threads_of_trunk,  # dry runs cut threads, and show this
         processes=lambda wildcards: needs_of_rung(wildcards).gpus,
         hosts=lambda wildcards: needs_of_rung(wildcards).nodes,
         # Of the Slurm plugin: a job with mpi is not started by srun. The stage does that, once on each node.
@@ -80,6 +81,7 @@ rule train:
         gres=lambda wildcards: gres(needs_of_run(wildcards)),
         mem_mb=lambda wildcards, attempt: needs_of_run(wildcards, attempt).mem_mb,
         runtime=lambda wildcards, attempt: needs_of_run(wildcards, attempt).minutes,
+        cpus_per_task=threads_of_run,
         processes=lambda wildcards: needs_of_run(wildcards).gpus,
         hosts=lambda wildcards: needs_of_run(wildcards).nodes,
         # Of the Slurm plugin: a job with mpi is not started by srun. The stage does that, once on each node.

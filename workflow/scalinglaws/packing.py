@@ -121,7 +121,7 @@ def pack(members: list[tuple[Family, RunSpec]], device: Device) -> Pack:
     """Of families and their specs: as many at once as the largest leaves room for."""
     specs = [spec for _, spec in members]
     at_once = min(len(members), math.floor(1 / max(share(spec, device) for spec in specs) + 1e-9))
-    mem_mb = math.ceil(max(resources.host_mb(spec) for spec in specs))
+    mem_mb = math.ceil(max(resources.host_mb(spec, device) for spec in specs))
     # With a GPU a process keeps a core busy, which starts kernels, whatever its threads are.
     threads = 1 if device.gpus_per_node else max(spec.threads for spec in specs)
     return Pack(tuple(family for family, _ in members), at_once, threads, mem_mb)

@@ -29,6 +29,7 @@ EVALUATION = 0.2  # of the time of training
 BYTES = {"adamw": 16, "muon": 13, "sgd": 12, "adafactor": 8.1}  # a parameter: weight, gradient, optimizer state
 SHARED = {"adamw": 8, "sgd": 4}  # of these, what several GPUs share
 PROCESS_MB = 2500  # of host memory of a process that has loaded torch
+CUDA_MB = 3500  # more where it uses a GPU: the driver's and the kernels' libraries, compilation
 
 
 class Device(BaseModel):
@@ -201,7 +202,11 @@ def needs(
             "allocations of the profile's device, or train fewer tokens"
         )
     return Needs(
-        gpus, nodes, math.ceil(attempt * max(1, gpus // nodes) * host_mb(spec)), minutes(seconds, device, attempt), seconds
+        gpus,
+        nodes,
+        math.ceil(attempt * max(1, gpus // nodes) * host_mb(spec, device)),
+        minutes(seconds, device, attempt),
+        seconds,
     )
 
 
@@ -210,9 +215,13 @@ def minutes(seconds: float, device: Device, attempt: int = 1) -> int:
     return min(device.max_minutes, math.ceil(attempt * MARGIN * seconds / 60))
 
 
-def host_mb(spec: RunSpec) -> float:
+def host_mb(spec: RunSpec, device: Device) -> float:
     """Memory of the node that a process takes: torch, and the state three times, while it is loaded or saved."""
-    return PROCESS_MB + 3 * BYTES.get(spec.optimizer, 16) * n_params_total(spec.shape(n_vocab_guess(spec))) / 2**20
+    return (
+        PROCESS_MB
+        + (CUDA_MB if device.gpus_per_node else 0)
+        + 3 * BYTES.get(spec.optimizer, 16) * n_params_total(spec.shape(n_vocab_guess(spec))) / 2**20
+    )
 
 
 def needs_of_evaluation(spec: RunSpec, device: Device | None, attempt: int = 1, speeds: Speeds | None = None) -> Needs:
@@ -220,7 +229,8 @@ def needs_of_evaluation(spec: RunSpec, device: Device | None, attempt: int = 1, 
     if device is None:
         return needs(spec, 0, None)
     seconds = START_SECONDS + EVALUATION * spec.steps * step_seconds(spec, device, 1, speeds)
-    return Needs(min(1, device.gpus_per_node), 1, attempt * PROCESS_MB, minutes(seconds, device, attempt), seconds)
+    mem_mb = math.ceil(attempt * host_mb(spec, device))
+    return Needs(min(1, device.gpus_per_node), 1, mem_mb, minutes(seconds, device, attempt), seconds)
 
 
 def needs_of_rung(
