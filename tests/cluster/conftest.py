@@ -7,10 +7,9 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import MappingProxyType
 
 import pytest
 import yaml
@@ -37,7 +36,7 @@ class Cluster(Workflow):
         device: str = "",
         local: str = "",
         minutes: int = 30,
-        train: Mapping[str, int] = MappingProxyType({}),
+        train: dict[str, int] | None = None,
         **changes: object,
     ) -> None:
         """profiles/slurm for this cluster, further ``changes`` applied.
@@ -50,7 +49,7 @@ class Cluster(Workflow):
         if minutes:
             for rule in data["set-resources"]:
                 data["set-resources"][rule] |= {"runtime": minutes, "mem_mb": 1500 if rule != "pack" else 4000}
-        data["set-resources"]["train"] |= dict(train)
+        data["set-resources"]["train"] |= train or {}
         data |= {"latency-wait": 10, "slurm-init-seconds-before-status-checks": 1, "jobs": 8} | changes
         path = self.folder / "profiles/slurm/profile.yaml"
         path.write_text(yaml.safe_dump(data, sort_keys=False))
