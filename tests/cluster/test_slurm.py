@@ -284,7 +284,7 @@ def two_nodes(one_node: None) -> Iterator[None]:
 
 def test_a_lost_node_costs_what_was_not_saved(cluster: Cluster, two_nodes: None, speed: float, tmp_path: Path) -> None:
     """A node dies with all that runs on it, and does not come back: its job goes on on the other."""
-    write_seeds(cluster, 2, round(90 * speed))
+    write_seeds(cluster, 2, round(75 * speed))
     # One job a node.
     cluster.profile("gpus_per_node: 1", "aggregate, exponents, fit, report_md", train={"cpus_per_task": 4})
     process = cluster.start("--until", "train", study=SEEDS)

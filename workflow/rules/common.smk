@@ -212,9 +212,36 @@ def processes_on_node(needs):
     return max(1, needs.gpus // needs.nodes)
 
 
+def resources_of_job(needs, threads=1):
+    """Resources of a rule whose jobs have needs. Without a device they are constants: a large study starts faster."""
+    if not DEVICE:
+        return {"mem_mb": resources.PROCESS_MB, "runtime": 60, "processes": 0}
+    return {
+        "gres": lambda wildcards: gres(needs(wildcards)),
+        "mem_mb": lambda wildcards, attempt: needs(wildcards, attempt).mem_mb,
+        "runtime": lambda wildcards, attempt: needs(wildcards, attempt).minutes,
+        "cpus_per_task": threads,  # dry runs cut threads, and show this
+        "processes": lambda wildcards: needs(wildcards).gpus,
+    }
+
+
+def resources_on_nodes(needs, threads):
+    """The same, and those of jobs of several nodes."""
+    if not DEVICE:
+        return resources_of_job(needs) | {"hosts": 1}
+    # Of the Slurm plugin: a job with mpi is not started by srun. The stage does that, once on each node.
+    return resources_of_job(needs, threads) | {
+        "hosts": lambda wildcards: needs(wildcards).nodes,
+        "nodes": lambda wildcards: several(needs(wildcards), needs(wildcards).nodes),
+        "tasks": lambda wildcards: several(needs(wildcards), needs(wildcards).nodes),
+        "tasks_per_gpu": lambda wildcards: several(needs(wildcards), 0),
+        "mpi": lambda wildcards: several(needs(wildcards), "srun"),
+    }
+
+
 def gres(needs):
     """Of each node."""
-    return f"{DEVICE.gres}:{needs.gpus // needs.nodes}" if DEVICE and needs.gpus else ""
+    return f"{DEVICE.gres}:{needs.gpus // needs.nodes}" if needs.gpus else ""
 
 
 def several(needs, value):

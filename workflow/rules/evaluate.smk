@@ -29,10 +29,7 @@ rule evaluate:
     benchmark:
         "results/logs/evaluate/{run}-{set}.benchmark.tsv"
     resources:
-        gres=lambda wildcards: gres(needs_of_evaluation(wildcards)),
-        mem_mb=lambda wildcards, attempt: needs_of_evaluation(wildcards, attempt).mem_mb,
-        runtime=lambda wildcards, attempt: needs_of_evaluation(wildcards, attempt).minutes,
-        processes=lambda wildcards: needs_of_evaluation(wildcards).gpus,
+        **resources_of_job(needs_of_evaluation),
     shell:
         "python -m scalinglaws evaluate --run results/runs/{wildcards.run:q} --tokens results/tokens --set {input.set:q}"
         " --out {output:q} > {log:q} 2>&1"

@@ -13,11 +13,7 @@ rule pack:
         "results/logs/pack/{pack}.benchmark.tsv"
     threads: threads_of_pack
     resources:
-        gres=lambda wildcards: gres(needs_of_pack(wildcards)),
-        mem_mb=lambda wildcards, attempt: needs_of_pack(wildcards, attempt).mem_mb,
-        runtime=lambda wildcards, attempt: needs_of_pack(wildcards, attempt).minutes,
-        cpus_per_task=threads_of_pack,
-        processes=lambda wildcards: needs_of_pack(wildcards).gpus,
+        **resources_of_job(needs_of_pack, threads_of_pack),
         at_once=lambda wildcards, attempt: pack_of(wildcards.pack).processes(attempt),
     shell:
         "python -m scalinglaws pack --list {input.pack:q} --at-once {resources.at_once} --results results --out {output:q}"

@@ -44,17 +44,7 @@ rule rung:
     priority: priority_of_rung
     threads: threads_of_trunk
     resources:
-        gres=lambda wildcards: gres(needs_of_rung(wildcards)),
-        mem_mb=lambda wildcards, attempt: needs_of_rung(wildcards, attempt).mem_mb,
-        runtime=lambda wildcards, attempt: needs_of_rung(wildcards, attempt).minutes,
-        cpus_per_task=threads_of_trunk,  # dry runs cut threads, and show this
-        processes=lambda wildcards: needs_of_rung(wildcards).gpus,
-        hosts=lambda wildcards: needs_of_rung(wildcards).nodes,
-        # Of the Slurm plugin: a job with mpi is not started by srun. The stage does that, once on each node.
-        nodes=lambda wildcards: several(needs_of_rung(wildcards), needs_of_rung(wildcards).nodes),
-        tasks=lambda wildcards: several(needs_of_rung(wildcards), needs_of_rung(wildcards).nodes),
-        tasks_per_gpu=lambda wildcards: several(needs_of_rung(wildcards), 0),
-        mpi=lambda wildcards: several(needs_of_rung(wildcards), "srun"),
+        **resources_on_nodes(needs_of_rung, threads_of_trunk),
     shell:
         "python -m scalinglaws rung --spec {input.spec:q} --tokens results/tokens --step {wildcards.step} --out {output:q}"
         " --processes {resources.processes} --nodes {resources.hosts} > {log:q} 2>&1"
@@ -78,17 +68,7 @@ rule train:
     priority: priority_of_run
     threads: threads_of_run
     resources:
-        gres=lambda wildcards: gres(needs_of_run(wildcards)),
-        mem_mb=lambda wildcards, attempt: needs_of_run(wildcards, attempt).mem_mb,
-        runtime=lambda wildcards, attempt: needs_of_run(wildcards, attempt).minutes,
-        cpus_per_task=threads_of_run,
-        processes=lambda wildcards: needs_of_run(wildcards).gpus,
-        hosts=lambda wildcards: needs_of_run(wildcards).nodes,
-        # Of the Slurm plugin: a job with mpi is not started by srun. The stage does that, once on each node.
-        nodes=lambda wildcards: several(needs_of_run(wildcards), needs_of_run(wildcards).nodes),
-        tasks=lambda wildcards: several(needs_of_run(wildcards), needs_of_run(wildcards).nodes),
-        tasks_per_gpu=lambda wildcards: several(needs_of_run(wildcards), 0),
-        mpi=lambda wildcards: several(needs_of_run(wildcards), "srun"),
+        **resources_on_nodes(needs_of_run, threads_of_run),
     shell:
         "python -m scalinglaws train --spec {input.spec:q} --tokens results/tokens --trunks results/trunks"
         " --out results/runs/{wildcards.run:q} --processes {resources.processes} --nodes {resources.hosts} > {log:q} 2>&1"
