@@ -213,7 +213,7 @@ def processes_on_node(needs):
 
 
 def resources_of_job(needs, threads=1):
-    """Resources of a rule whose jobs have needs. Without a device they are constants: a large study starts faster."""
+    """What jobs ask for by their needs. Without a device the same for all, so that a large study starts faster."""
     if not DEVICE:
         return {"mem_mb": resources.PROCESS_MB, "runtime": 60, "processes": 0}
     return {
