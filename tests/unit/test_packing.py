@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -46,13 +47,14 @@ def test_each_run_is_in_one_pack_and_packs_take_the_time_asked_for(tmp_path: Pat
     assert sorted(runs) == sorted(made.runs)
     pairs = [pair for pack in packs.values() for pair in pack.evaluations]
     assert sorted(pairs) == sorted(made.evaluations.items())
-    # Of each seed: rungs at 0.8M, 1.6M and 3.2M tokens to the decay of 4M, the rest of both budgets, a fifth for evaluations.
+    # Of each seed: rungs at 0.8M, 1.6M and 3.2M tokens to the decay of 4M, the rest of both budgets, the evaluations.
     spec = next(iter(made.runs.values()))
-    steps = 3_200_000 // 512 + (1_000_000 - 800_000) // 512 + (4_000_000 - 3_200_000) // 512 + 0.2 * 5_000_000 / 512
-    family = packing.FAMILY_SECONDS + steps * resources.step_seconds(spec, on)
+    steps = 3_200_000 // 512 + (1_000_000 - 800_000) // 512 + (4_000_000 - 3_200_000) // 512
+    steps += 2 * -(-spec.eval_tokens // 512)
+    family = math.ceil(packing.FAMILY_SECONDS + steps * resources.step_seconds(spec, on))
     for pack in packs.values():
-        assert [member.seconds for member in pack.families] == pytest.approx([family] * len(pack.families), rel=1e-3)
-        assert pack.seconds == pytest.approx(60 + max(1, len(pack.families) / pack.at_once) * family, rel=1e-3)
+        assert {member.seconds for member in pack.families} == {family}
+        assert pack.seconds == pytest.approx(60 + max(1, len(pack.families) / pack.at_once) * family)
         assert pack.seconds <= 600 and pack.needs(on).minutes == -(-pack.seconds * 1.5 // 60)
     # As few as can be: all but the last are full.
     assert all(pack.seconds + family / pack.at_once > 600 for pack in list(packs.values())[:-1])
@@ -93,12 +95,13 @@ def test_the_table_tells_what_is_left(tmp_path: Path) -> None:
     large = {trunk: spec for trunk, spec in made.trunks.items() if spec.d_model == 768}
     rungs = sum(len(made.rungs[trunk]) for trunk in large)
     lines = packing.table(made, tmp_path, on)
-    assert lines[-1] == f"jobs left: {1 + 6 + rungs} (1 packs of 6 small runs, 6 runs and {rungs} rungs alone)"
+    assert lines[-1] == f"jobs left: {13 + rungs} (1 packs of 6 small runs; alone: 6 runs, {rungs} rungs, 6 evaluations)"
     (pack,) = packing.plan(made, tmp_path, on).values()
     shared = sum(family.seconds for family in pack.families) / pack.at_once
-    steps = sum(made.rungs[trunk][-1] for trunk in large)
+    spec = next(iter(large.values()))
+    steps = sum(made.rungs[trunk][-1] for trunk in large) + 6 * -(-spec.eval_tokens // 512)
     steps += sum(spec.steps - made.starts[run] for run, spec in made.runs.items() if spec.d_model == 768)
-    alone = steps * resources.step_seconds(next(iter(large.values())), on) + (6 + rungs) * resources.START_SECONDS
+    alone = steps * resources.step_seconds(spec, on) + (12 + rungs) * resources.START_SECONDS
     assert [line.split()[1:3] for line in lines[1:3]] == [["6", "1/3"], ["6", "1"]]
     hours = [float(line.split()[-1]) for line in lines[1:4]]
     assert hours == pytest.approx([shared / 3600, alone / 3600, (shared + alone) / 3600], abs=0.051)

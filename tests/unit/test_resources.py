@@ -169,4 +169,4 @@ def test_the_profiles_describe_a_device(name: str) -> None:
 def test_an_evaluation_has_room_for_its_model() -> None:
     """A model of 1.5e9 parameters is 6 GB on the host, and is drawn before it is read."""
     spec = gpt(n_layer=48, d_model=1600, d_ff=6400, d_attn=1600, n_heads=25)
-    assert resources.needs_of_evaluation(spec, device()).mem_mb > 2 * 4 * n_params_total(spec.shape(256)) / 2**20
+    assert resources.needs_of_evaluation(spec, 1, device()).mem_mb > 2 * 4 * n_params_total(spec.shape(256)) / 2**20

@@ -191,7 +191,8 @@ def tokens_of_pack(wildcards):
 
 
 def needs_of_evaluation(wildcards, attempt=1):
-    return resources.needs_of_evaluation(run_spec(wildcards.run), DEVICE, attempt, SPEEDS)
+    corpora = len(evaluation_set(wildcards.set))
+    return resources.needs_of_evaluation(run_spec(wildcards.run), corpora, DEVICE, attempt, SPEEDS)
 
 
 def threads_of_run(wildcards):

@@ -11,8 +11,10 @@ import hashlib
 import itertools
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 
@@ -158,7 +160,7 @@ def families(study: Study, results: Path, device: Device, speeds: Speeds | None 
         rungs = missing_rungs(study, results, name, train)
         steps = sum(step - below(step, spec.batch_tokens, study.ladder) for step in rungs)
         steps += sum(study.runs[run].steps - study.starts[run] for run in train)
-        steps += math.ceil(resources.EVALUATION * sum(study.runs[run].steps for run, _ in evaluate))
+        steps += sum(resources.evaluation_steps(study.runs[run], len(study.evaluate[run])) for run, _ in evaluate)
         seconds = FAMILY_SECONDS + steps * resources.step_seconds(spec, device, 1, speeds, shared=True)
         if train or evaluate:
             yield Family(name, rungs, train, evaluate, math.ceil(seconds)), spec
@@ -180,17 +182,45 @@ def _id(results: Path, found: Pack) -> str:
     return next(name for name in names if not pack_marker(results, name).exists())
 
 
-@dataclass
-class Row:
-    """Of a size and a number of GPUs a run: runs left, hours of the longest job, GPU-hours."""
+@dataclass(frozen=True)
+class Work:
+    """Of a job that is left, what is done for one size: on so many GPUs (of a pack each process has a part of one), for so many
+    seconds; and how long the whole job takes."""
 
+    kind: str  # pack, run, rung or evaluation
+    n_params: int
+    gpus: Fraction
+    seconds: float
+    job_seconds: float
     runs: int = 0
-    longest: float = 0.0
-    hours: float = 0.0
 
-    def add(self, seconds: float, gpus: float, longest: float, runs: int = 0) -> None:
-        self.runs, self.longest = self.runs + runs, max(self.longest, longest / 3600)
-        self.hours += gpus * seconds / 3600
+
+def work_left(study: Study, results: Path, device: Device, speeds: Speeds | None = None) -> Iterator[Work]:
+    """Of everything that is not there. Raises StudyError where a run cannot fit the device or its time limit."""
+    packs = plan(study, results, device, speeds).values()
+    for found in packs:
+        for family in found.families:
+            spec = study.runs[[*family.runs, *(run for run, _ in family.evaluations)][0]]
+            part = Fraction(1, found.at_once)
+            yield Work("pack", spec.n_params, part, family.seconds, found.seconds, len(family.runs))
+    packed = {run for found in packs for run in found.runs} | {pair for found in packs for pair in found.evaluations}
+    alone: dict[str, list[str]] = {}
+    for run, spec in study.runs.items():
+        if run not in packed and not has_run(results, run):
+            needs = resources.needs(spec, spec.steps - study.starts[run], device, 1, speeds)
+            yield _of_job("run", spec, needs, runs=1)
+            alone.setdefault(study.trunk_ids.get(run, ""), []).append(run)
+    for trunk, spec in study.trunks.items():
+        for step in missing_rungs(study, results, trunk, tuple(alone.get(trunk, ()))):
+            yield _of_job("rung", spec, resources.needs_of_rung(study, spec, step, device, 1, speeds))
+    for run, name in study.evaluations.items():
+        if (run, name) not in packed and not evaluation_path(results, run, name).exists():
+            spec, corpora = study.runs[run], len(study.evaluate[run])
+            yield _of_job("evaluation", spec, resources.needs_of_evaluation(spec, corpora, device, 1, speeds))
+
+
+def _of_job(kind: str, spec: RunSpec, needs: Needs, runs: int = 0) -> Work:
+    return Work(kind, spec.n_params, Fraction(max(1, needs.gpus)), needs.seconds, needs.seconds, runs)
 
 
 def table(study: Study, results: Path, device: Device, speeds: Speeds | None = None) -> list[str]:
@@ -198,34 +228,20 @@ def table(study: Study, results: Path, device: Device, speeds: Speeds | None = N
 
     Raises StudyError where a run cannot fit the device or its time limit.
     """
-    packs = plan(study, results, device, speeds)
-    rows: dict[tuple[int, str], Row] = {}
-    for found in packs.values():
-        for family in found.families:
-            spec = study.runs[next(iter([*family.runs, *(run for run, _ in family.evaluations)]))]
-            row = rows.setdefault((spec.n_params, f"1/{found.at_once}" if found.at_once > 1 else "1"), Row())
-            row.add(family.seconds, 1 / found.at_once, found.seconds, len(family.runs))
-    packed = {run for found in packs.values() for run in found.runs}
-    alone = [run for run in study.runs if run not in packed and not has_run(results, run)]
-    needed = [(study.runs[run].n_params, needs_of_run(study, run, device, speeds), 1) for run in alone]
-    trunks = {study.trunk_ids[run] for run in alone if run in study.trunk_ids}
-    for trunk in sorted(trunks):
-        runs = tuple(run for run in alone if study.trunk_ids.get(run) == trunk)
-        spec = study.trunks[trunk]
-        for step in missing_rungs(study, results, trunk, runs):
-            needed.append((spec.n_params, resources.needs_of_rung(study, spec, step, device, 1, speeds), 0))
-    for n, needs, runs_of_job in needed:
-        rows.setdefault((n, str(max(1, needs.gpus))), Row()).add(needs.seconds, max(1, needs.gpus), needs.seconds, runs_of_job)
+    left = list(work_left(study, results, device, speeds))
     lines = [f"{'N':>14}{'runs left':>11}{'GPUs a run':>12}{'longest job, h':>16}{'GPU-hours':>12}   on {device.name}"]
-    for (n, gpus), row in sorted(rows.items()):
-        lines.append(f"{n:>14,}{row.runs:>11}{gpus:>12}{row.longest:>16.2f}{row.hours:>12,.1f}")
-    lines.append(f"{'all':>14}{len(packed) + len(alone):>11}{'':>28}{sum(row.hours for row in rows.values()):>12,.1f}")
-    rungs = len(needed) - len(alone)
-    jobs = f"{len(packs)} packs of {len(packed)} small runs, {len(alone)} runs and {rungs} rungs alone"
-    return [*lines, f"jobs left: {len(packs) + len(needed)} ({jobs})"]
+    for n, gpus in sorted({(work.n_params, work.gpus) for work in left}):
+        rows = [work for work in left if (work.n_params, work.gpus) == (n, gpus)]
+        longest, runs = max(work.job_seconds for work in rows) / 3600, sum(work.runs for work in rows)
+        lines.append(f"{n:>14,}{runs:>11}{gpus!s:>12}{longest:>16.2f}{gpu_hours(rows):>12,.1f}")
+    lines.append(f"{'all':>14}{sum(work.runs for work in left):>11}{'':>28}{gpu_hours(left):>12,.1f}")
+    kinds = Counter(work.kind for work in left if work.kind != "pack")
+    packs = len(plan(study, results, device, speeds))
+    small = sum(work.runs for work in left if work.kind == "pack")
+    alone = ", ".join(f"{kinds[kind]} {kind}s" for kind in ("run", "rung", "evaluation"))
+    return [*lines, f"jobs left: {packs + kinds.total()} ({packs} packs of {small} small runs; alone: {alone})"]
 
 
-def needs_of_run(study: Study, run: str, device: Device, speeds: Speeds | None = None) -> Needs:
-    """Of the job that trains a run from its rung."""
-    spec = study.runs[run]
-    return resources.needs(spec, spec.steps - study.starts[run], device, 1, speeds)
+def gpu_hours(left: list[Work]) -> float:
+    """Of GPUs that are held, busy or not."""
+    return float(sum(work.gpus * Fraction(work.seconds) for work in left)) / 3600

@@ -25,7 +25,6 @@ from scalinglaws.study import Study
 START_SECONDS = 60.0  # of a job: two starts of Snakemake, torch, tokens, compilation
 LAUNCH_SECONDS = 2e-3  # of a layer in a step, whatever its size: some 60 kernels forward and back, and the interpreter
 MARGIN = 1.5  # of time over what is expected
-EVALUATION = 0.2  # of the time of training
 BYTES = {"adamw": 16, "muon": 13, "sgd": 12, "adafactor": 8.1}  # a parameter: weight, gradient, optimizer state
 SHARED = {"adamw": 8, "sgd": 4}  # of these, what several GPUs share
 PROCESS_MB = 2500  # of host memory of a process that has loaded torch
@@ -224,11 +223,18 @@ def host_mb(spec: RunSpec, device: Device) -> float:
     )
 
 
-def needs_of_evaluation(spec: RunSpec, device: Device | None, attempt: int = 1, speeds: Speeds | None = None) -> Needs:
-    """What the evaluation of a run asks for: one GPU, and EVALUATION of the time of its training on one."""
+def evaluation_steps(spec: RunSpec, corpora: int) -> int:
+    """Updates that take at least as long as the evaluation on so many corpora: a token is only read forwards there."""
+    return math.ceil(corpora * spec.eval_tokens / spec.batch_tokens)
+
+
+def needs_of_evaluation(
+    spec: RunSpec, corpora: int, device: Device | None, attempt: int = 1, speeds: Speeds | None = None
+) -> Needs:
+    """What the evaluation of a run on so many corpora asks for: one GPU."""
     if device is None:
         return needs(spec, 0, None)
-    seconds = START_SECONDS + EVALUATION * spec.steps * step_seconds(spec, device, 1, speeds)
+    seconds = START_SECONDS + evaluation_steps(spec, corpora) * step_seconds(spec, device, 1, speeds)
     mem_mb = math.ceil(attempt * host_mb(spec, device))
     return Needs(min(1, device.gpus_per_node), 1, mem_mb, minutes(seconds, device, attempt), seconds)
 
