@@ -41,7 +41,7 @@ def done(results: Path, run: str) -> None:
 
 
 def test_each_run_is_in_one_pack_and_packs_take_the_time_asked_for(tmp_path: Path) -> None:
-    made, on = seeds(), device(pack_minutes=10)
+    made, on = seeds(), device(pack_minutes=5)
     packs = packing.plan(made, tmp_path, on)
     runs = [run for pack in packs.values() for run in pack.runs]
     assert sorted(runs) == sorted(made.runs)
@@ -55,9 +55,9 @@ def test_each_run_is_in_one_pack_and_packs_take_the_time_asked_for(tmp_path: Pat
     for pack in packs.values():
         assert {member.seconds for member in pack.families} == {family}
         assert pack.seconds == pytest.approx(60 + max(1, len(pack.families) / pack.at_once) * family)
-        assert pack.seconds <= 600 and pack.needs(on).minutes == -(-pack.seconds * 1.5 // 60)
+        assert pack.seconds <= 300 and pack.needs(on).minutes == -(-pack.seconds * 1.5 // 60)
     # As few as can be: all but the last are full.
-    assert all(pack.seconds + family / pack.at_once > 600 for pack in list(packs.values())[:-1])
+    assert all(pack.seconds + family / pack.at_once > 300 for pack in list(packs.values())[:-1])
     assert len(packs) > 2 and len(packing.plan(made, tmp_path, device(pack_minutes=60))) == 1
 
 
