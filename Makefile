@@ -37,7 +37,7 @@ install-slurm: $(VENV)/installed-slurm ## and what profiles/slurm needs
 results: $(VENV)/installed ## run the study of CONFIG to figures, with progress; safe to stop and to run again
 	$(BIN)/python -m scalinglaws run --configfile $(CONFIG) --cores $(CORES)
 
-paper: $(VENV)/installed ## every experiment of the 2020 paper at this scale, all figures and tables: over an hour; shares runs with results
+paper: $(VENV)/installed ## every experiment of the 2020 paper at this scale, all figures and tables: 6 to 75 minutes; shares runs with results
 	$(BIN)/python -m scalinglaws run --configfile workflow/studies/paper.yaml --cores $(CORES)
 
 plan: $(VENV)/installed ## show what CONFIG would train, what is there, and what it costs; with PROFILE=profiles/slurm GPU-hours by size
