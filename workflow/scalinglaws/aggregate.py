@@ -17,6 +17,7 @@ import polars as pl
 
 from scalinglaws import tables
 from scalinglaws.errors import StudyError
+from scalinglaws.files import look
 from scalinglaws.ladder import has_ladder
 from scalinglaws.models.count import flops_6nd
 from scalinglaws.spec import RunSpec, read_spec
@@ -173,7 +174,9 @@ def aggregate(manifest: Path, results: Path, external: list[Row], names: dict[st
     """
     rows: dict[str, list[Row]] = {"runs": [], "curves": [], "evals": [], "timings": []}
     for entry in read_lines(manifest):
-        folder = results / "runs" / entry["run"]
+        folder, evaluations = results / "runs" / entry["run"], results / "evals" / entry["run"]
+        for place in (folder, evaluations):
+            look(place)
         spec, metrics = checked_spec(folder), read_json(folder / "metrics.json")
         rows["runs"].append(run_row(spec, metrics, entry["experiments"], entry["fit"]))
         rows["curves"] += curve_rows(spec, read_lines(folder / "curve.jsonl"), metrics)
@@ -181,8 +184,7 @@ def aggregate(manifest: Path, results: Path, external: list[Row], names: dict[st
         rows["timings"].append({"run": spec.id} | {name: timing.get(name) for name in tables.TIMINGS.names if name != "run"})
         evaluated: set[str] = set()
         if entry["evaluations"]:
-            path = results / "evals" / entry["run"] / f"{entry['evaluations']}.json"
-            measured = read_json(path)
+            measured = read_json(evaluations / f"{entry['evaluations']}.json")
             rows["evals"] += [
                 {"run": spec.id, "step": measured["step"], "nats_per_byte": None, **row} for row in measured["rows"]
             ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -36,6 +37,12 @@ def keep(path: Path, text: str) -> Path:
     if not path.exists():
         write_bytes(path, text.encode())
     return path
+
+
+def look(folder: Path) -> None:
+    """List a folder, if it is there: a network filesystem may still know that its files were not, which other nodes made since."""
+    with contextlib.suppress(FileNotFoundError):
+        os.listdir(folder)
 
 
 def write_json(path: Path, value: Any) -> None:
