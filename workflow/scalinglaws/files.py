@@ -40,7 +40,7 @@ def keep(path: Path, text: str) -> Path:
 
 
 def look(folder: Path) -> None:
-    """List a folder, if it is there: a network filesystem may still know that its files were not, which other nodes made since."""
+    """List a folder, if it is there: a network filesystem may still hold that it lacks files that other nodes made since."""
     with contextlib.suppress(FileNotFoundError):
         os.listdir(folder)
 
