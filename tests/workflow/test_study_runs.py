@@ -75,6 +75,15 @@ def test_removed_point_leaves_tables_and_keeps_its_files(study):
     assert len(list((study.folder / "results/tables").glob("manifest-*"))) == 1
 
 
+def test_a_list_of_runs_may_be_longer_than_a_command_line(study):
+    study.edit(lambda data: data["experiments"]["size"]["grid"].update(seed=list(range(400))))
+    study.run("--cores", "1", "--until", "manifest")
+    lists = {path.stat().st_size: path for path in (study.folder / "results/tables").glob("manifest-*")}
+    longest = lists[max(lists)].read_text()
+    assert len(longest) > 131072  # Linux's limit of an argument
+    assert len(longest.splitlines()) == 1600 + 6
+
+
 def test_edited_spec_is_refused(study):
     path = sorted((study.folder / "results/runs").glob("*/spec.json"))[0]
     path.write_text(path.read_text().replace('"n_ctx":32', '"n_ctx":16'))
