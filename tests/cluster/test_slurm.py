@@ -126,6 +126,30 @@ def test_small_runs_share_an_allocation(cluster: Cluster, tmp_path: Path) -> Non
     assert times(cluster).items() >= before.items()
 
 
+def test_the_rungs_of_a_large_trunk_are_one_job(cluster: Cluster, tmp_path: Path) -> None:
+    """Its runs start when it has ended; a budget above trains two more rungs in one job, and itself."""
+    write_seeds(cluster, 1, 20_000)
+
+    def set_tokens(*tokens: str) -> None:
+        experiments = {"size": {"grid": {"model": ["2x16"], "tokens": list(tokens)}}}
+        cluster.edit(lambda data: data.update(experiments=experiments), SEEDS)
+
+    set_tokens("64k", "128k")
+    cluster.profile("small_minutes: 0.001", "aggregate, exponents, fit, report_md")
+    cluster.submit(study=SEEDS)
+    jobs = cluster.slurm_jobs()
+    assert [row["rule"].split("_wildcards")[0] for row in jobs] == ["rule_pack", "rule_train", "rule_train"]
+    local = local_run(cluster, tmp_path / "local", SEEDS)
+    ours = same_bytes(cluster, local, *BYTES, *CHEAP)
+    assert len([name for name in ours if name.startswith("trunks")]) == 3
+    set_tokens("64k", "128k", "512k")
+    before = times(cluster)
+    cluster.submit(study=SEEDS)
+    added = cluster.slurm_jobs()[len(jobs) :]
+    assert [row["rule"].split("_wildcards")[0] for row in added] == ["rule_pack", "rule_train"]
+    assert times(cluster).items() >= before.items() and len(times(cluster)) == 3
+
+
 def test_a_fault_in_a_shared_allocation_costs_that_run_alone(cluster: Cluster, speed: float, tmp_path: Path) -> None:
     """Of four runs in a job one is killed: the job is tried again and trains that one on; then an urgent job takes the node."""
     write_seeds(cluster, 4, round(20 * speed))

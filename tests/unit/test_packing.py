@@ -78,7 +78,8 @@ def test_processes_leave_room_for_each_other(tmp_path: Path) -> None:
     assert many.at_once > 4
     (one,) = packing.plan(made, tmp_path, device(memory_gib=small / 5)).values()
     assert one.at_once == 1
-    assert packing.plan(made, tmp_path, device(memory_gib=resources.gpu_bytes(spec) / 2**31)) == {}
+    with pytest.raises(StudyError, match="GiB on each of 1 GPUs"):
+        packing.plan(made, tmp_path, device(memory_gib=resources.gpu_bytes(spec) / 2**31))
     assert pack.needs(on).gpus == 1 and pack.needs(on).mem_mb >= 2 * (resources.PROCESS_MB + resources.CUDA_MB)
     for most in (5, 7):
         (pack,) = packing.plan(made, tmp_path, device(gpus_per_node=0, at_once=most, float32=1e12)).values()
@@ -93,15 +94,15 @@ def test_processes_leave_room_for_each_other(tmp_path: Path) -> None:
 def test_the_table_tells_what_is_left(tmp_path: Path) -> None:
     made, on = seeds(3, ["2x16", "12x768"], ("1M", "40M")), device(max_minutes=10**6)
     large = {trunk: spec for trunk, spec in made.trunks.items() if spec.d_model == 768}
-    rungs = sum(len(made.rungs[trunk]) for trunk in large)
     lines = packing.table(made, tmp_path, on)
-    assert lines[-1] == f"jobs left: {13 + rungs} (1 packs of 6 small runs; alone: 6 runs, {rungs} rungs, 6 evaluations)"
-    (pack,) = packing.plan(made, tmp_path, on).values()
+    assert lines[-1] == "jobs left: 16 (1 packs of 6 small runs; alone: 3 trunks, 6 runs, 0 rungs, 6 evaluations)"
+    (pack,) = [pack for pack in packing.plan(made, tmp_path, on).values() if pack.runs]
     shared = sum(family.seconds for family in pack.families) / pack.at_once
     spec = next(iter(large.values()))
     steps = sum(made.rungs[trunk][-1] for trunk in large) + 6 * -(-spec.eval_tokens // 512)
     steps += sum(spec.steps - made.starts[run] for run, spec in made.runs.items() if spec.d_model == 768)
-    alone = steps * resources.step_seconds(spec, on) + (12 + rungs) * resources.START_SECONDS
+    starts = 12 * resources.START_SECONDS + 3 * packing.FAMILY_SECONDS
+    alone = steps * resources.step_seconds(spec, on) + starts
     assert [line.split()[1:3] for line in lines[1:3]] == [["6", "1/3"], ["6", "1"]]
     hours = [float(line.split()[-1]) for line in lines[1:4]]
     assert hours == pytest.approx([shared / 3600, alone / 3600, (shared + alone) / 3600], abs=0.051)
@@ -115,6 +116,29 @@ def test_large_families_have_jobs_of_their_own(tmp_path: Path) -> None:
     packed = {run for pack in packing.plan(made, tmp_path, device()).values() for run in pack.runs}
     assert packed == {run for run, spec in made.runs.items() if spec.d_model == 16}
     assert packing.plan(made, tmp_path, device(small_minutes=0)) == {}
+
+
+def test_the_rungs_of_a_large_trunk_are_one_job(tmp_path: Path) -> None:
+    made = seeds(1, "12x768", ("1M", "40M"), threads=6)
+    ((trunk, steps),) = made.rungs.items()
+    (pack,) = packing.plan(made, tmp_path, device()).values()
+    assert pack.rungs == [(trunk, step) for step in steps] and not pack.runs and not pack.evaluations
+    assert (pack.at_once, pack.threads, pack.needs(device()).gpus) == (1, 6, 1)
+    alone = steps[-1] * resources.step_seconds(made.trunks[trunk], device())
+    assert pack.seconds == pytest.approx(resources.START_SECONDS + packing.FAMILY_SECONDS + alone, abs=1)
+    # What is there is not made again; one rung is the job of a rung.
+    for step in steps[:-2]:
+        rung_path(tmp_path, trunk, step).parent.mkdir(parents=True, exist_ok=True)
+        rung_path(tmp_path, trunk, step).touch()
+    (pack,) = packing.plan(made, tmp_path, device()).values()
+    assert pack.rungs == [(trunk, step) for step in steps[-2:]]
+    rung_path(tmp_path, trunk, steps[-2]).touch()
+    assert packing.plan(made, tmp_path, device()) == {}
+    # Several GPUs, or longer than a job may take: a job for each rung.
+    again = tmp_path / "nothing"
+    assert packing.plan(made, again, device(most_gpus=8, hours=0.01)) == {}
+    assert packing.plan(made, again, device(max_minutes=int(1.4 * alone / 60))) == {}
+    assert len(packing.plan(made, again, device(max_minutes=int(1.6 * alone / 60) + 5))) == 1
 
 
 def test_what_is_there_is_in_no_pack(tmp_path: Path) -> None:

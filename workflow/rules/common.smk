@@ -74,6 +74,7 @@ for name, pack in PACKS.items():
     files.keep(layout.pack_path(Path("results"), name), pack.canonical)
 PACKED = {run: name for name, pack in PACKS.items() for run in pack.runs}
 EVALUATED = {pair: name for name, pack in PACKS.items() for pair in pack.evaluations}
+RUNGS = {rung: name for name, pack in PACKS.items() for rung in pack.rungs}
 if DEVICE and DEVICE.runs_per_gpu:
     os.environ[gpus.PLACES] = f"{DEVICE.gpus_per_node}x{DEVICE.runs_per_gpu}"
 # The list of runs, in a file named by it. It is too long for a command line, and is copied from where it is kept.
@@ -141,10 +142,12 @@ def rung_below(wildcards):
 
 
 def start_of_run(wildcards):
-    """The last rung below a run's decay, while the run is not trained."""
+    """The last rung below a run's decay, or the pack that makes it, while the run is not trained."""
     if workflow.remote_exec or os.path.exists(f"results/runs/{wildcards.run}/metrics.json"):
         return []
     step, trunk = STUDY.starts.get(wildcards.run), STUDY.trunk_ids.get(wildcards.run)
+    if (trunk, step) in RUNGS:
+        return ancient(f"results/packs/{RUNGS[trunk, step]}.done")
     return ancient(f"results/trunks/{trunk}/step{step}.safetensors") if step else []
 
 
@@ -176,7 +179,8 @@ def needs_of_pack(wildcards, attempt=1):
 def specs_of_pack(wildcards):
     pack = pack_of(wildcards.pack)
     runs = sorted({*pack.runs, *(run for run, _ in pack.evaluations)})
-    return [f"results/runs/{run}/spec.json" for run in runs] + [f"results/trunks/{trunk}/spec.json" for trunk in pack.trunks]
+    trunks = sorted({trunk for trunk, _ in pack.rungs})
+    return [f"results/runs/{run}/spec.json" for run in runs] + [f"results/trunks/{trunk}/spec.json" for trunk in trunks]
 
 
 def sets_of_pack(wildcards):
@@ -185,7 +189,7 @@ def sets_of_pack(wildcards):
 
 def tokens_of_pack(wildcards):
     pack = pack_of(wildcards.pack)
-    folders = {run_spec(run).tokens_id for run in pack.runs}
+    folders = {run_spec(run).tokens_id for run in pack.runs} | {trunk_spec(trunk).tokens_id for trunk, _ in pack.rungs}
     folders |= {folder for _, name in pack.evaluations for folder in evaluation_set(name)}
     return [f"results/tokens/{folder}/meta.json" for folder in sorted(folders)]
 
@@ -253,6 +257,13 @@ def several(needs, value):
 def priority_of_run(wildcards):
     """The longest remaining path first, in GFLOP."""
     return STUDY.priority_of_run(wildcards.run)
+
+
+def priority_of_pack(wildcards):
+    """Of the longest path in it."""
+    pack = pack_of(wildcards.pack)
+    paths = [STUDY.priority_of_run(run) for run in pack.runs] + [STUDY.priority_of_rung(*rung) for rung in pack.rungs]
+    return max(paths, default=0)
 
 
 def priority_of_rung(wildcards):

@@ -11,6 +11,7 @@ rule pack:
         "results/logs/pack/{pack}.log",
     benchmark:
         "results/logs/pack/{pack}.benchmark.tsv"
+    priority: priority_of_pack
     threads: threads_of_pack
     resources:
         **resources_of_job(needs_of_pack, threads_of_pack),

@@ -1,7 +1,8 @@
 """Which small runs share an allocation, several at a time on its GPU: 500 small points are not 500 waits in a queue. Pure.
 
 A family is a trunk with the runs that start from it, or a run that has no trunk: one process trains it. A pack is the families
-of one job. It lies in a file named by its content, which the job reads whatever config.yaml says by then.
+of one job; the rungs of a large trunk are one alone. It lies in a file named by its content, which the job reads whatever
+config.yaml says by then.
 """
 
 from __future__ import annotations
@@ -70,8 +71,9 @@ class Pack:
         return [pair for family in self.families for pair in family.evaluations]
 
     @property
-    def trunks(self) -> list[str]:
-        return [family.name for family in self.families if family.rungs]
+    def rungs(self) -> list[tuple[str, int]]:
+        """As (trunk, step)."""
+        return [(family.name, step) for family in self.families for step in family.rungs]
 
     def processes(self, attempt: int = 1) -> int:
         """At once, in the attempt of this number: fewer after a failure, which may have been one of memory."""
@@ -97,17 +99,21 @@ def read(path: Path) -> Pack:
 
 
 def plan(study: Study, results: Path, device: Device, speeds: Speeds | None = None) -> dict[str, Pack]:
-    """Packs by id, of all that is to be made in families expected to take at most device.small_minutes.
+    """Packs by id: of all that is to be made in families expected to take at most device.small_minutes; of the rungs of others.
 
-    Families of like size come together, until their pack is expected to take device.pack_minutes.
+    Families of like size come together, until their pack is expected to take device.pack_minutes. Raises StudyError where a
+    rung cannot fit the device.
     """
-    small = [
-        (family, spec)
-        for family, spec in families(study, results, device, speeds)
-        if family.seconds <= 60 * device.small_minutes and share(spec, device) <= 1
-    ]
-    small.sort(key=lambda pair: (pair[1].n_params, pair[0].seconds, pair[0].name))
+    if not device.small_minutes:
+        return {}
+    small: list[tuple[Family, RunSpec]] = []
     packs: list[Pack] = []
+    for family, spec in families(study, results, device, speeds):
+        if family.seconds <= 60 * device.small_minutes and share(spec, device) <= 1:
+            small.append((family, spec))
+        elif found := trunk_pack(study, family, device, speeds):
+            packs.append(found)
+    small.sort(key=lambda pair: (pair[1].n_params, pair[0].seconds, pair[0].name))
     members: list[tuple[Family, RunSpec]] = []
     for pair in small:
         if members and pack([*members, pair], device).seconds > 60 * device.pack_minutes:
@@ -127,6 +133,22 @@ def pack(members: list[tuple[Family, RunSpec]], device: Device) -> Pack:
     # With a GPU a process keeps a core busy, which starts kernels, whatever its threads are.
     threads = 1 if device.gpus_per_node else max(spec.threads for spec in specs)
     return Pack(tuple(family for family, _ in members), at_once, threads, mem_mb)
+
+
+def trunk_pack(study: Study, family: Family, device: Device, speeds: Speeds | None = None) -> Pack | None:
+    """The rungs of a large trunk: one job, not a wait in a queue for each. Its runs, which start when it has ended, end no later.
+
+    None where there are not several, where they have several GPUs, or where they take longer than a job may.
+    """
+    if len(family.rungs) < 2:
+        return None
+    trunk = study.trunks[family.name]
+    steps = sum(step - below(step, trunk.batch_tokens, study.ladder) for step in family.rungs)
+    seconds = FAMILY_SECONDS + steps * resources.step_seconds(trunk, device, 1, speeds)
+    rungs = Family(family.name, family.rungs, (), (), math.ceil(seconds))
+    found = Pack((rungs,), 1, trunk.threads, math.ceil(resources.host_mb(trunk, device)))
+    gpus = resources.needs_of_rung(study, trunk, family.rungs[-1], device, 1, speeds).gpus
+    return found if gpus <= 1 and resources.MARGIN * found.seconds <= 60 * device.max_minutes else None
 
 
 def share(spec: RunSpec, device: Device) -> float:
@@ -187,7 +209,7 @@ class Work:
     """Of a job that is left, what is done for one size: on so many GPUs (of a pack each process has a part of one), for so many
     seconds; and how long the whole job takes."""
 
-    kind: str  # pack, run, rung or evaluation
+    kind: str  # pack, trunk, run, rung or evaluation
     n_params: int
     gpus: Fraction
     seconds: float
@@ -200,10 +222,13 @@ def work_left(study: Study, results: Path, device: Device, speeds: Speeds | None
     packs = plan(study, results, device, speeds).values()
     for found in packs:
         for family in found.families:
-            spec = study.runs[[*family.runs, *(run for run, _ in family.evaluations)][0]]
-            part = Fraction(1, found.at_once)
-            yield Work("pack", spec.n_params, part, family.seconds, found.seconds, len(family.runs))
-    packed = {run for found in packs for run in found.runs} | {pair for found in packs for pair in found.evaluations}
+            made = [*family.runs, *(run for run, _ in family.evaluations)]
+            n_params = (study.runs[made[0]] if made else study.trunks[family.name]).n_params
+            part, kind = Fraction(1, found.at_once), "pack" if made else "trunk"
+            yield Work(kind, n_params, part, family.seconds, found.seconds, len(family.runs))
+    packed = {run for found in packs for run in found.runs}
+    evaluated = {pair for found in packs for pair in found.evaluations}
+    rungs = {rung for found in packs for rung in found.rungs}
     alone: dict[str, list[str]] = {}
     for run, spec in study.runs.items():
         if run not in packed and not has_run(results, run):
@@ -212,9 +237,10 @@ def work_left(study: Study, results: Path, device: Device, speeds: Speeds | None
             alone.setdefault(study.trunk_ids.get(run, ""), []).append(run)
     for trunk, spec in study.trunks.items():
         for step in missing_rungs(study, results, trunk, tuple(alone.get(trunk, ()))):
-            yield _of_job("rung", spec, resources.needs_of_rung(study, spec, step, device, 1, speeds))
+            if (trunk, step) not in rungs:
+                yield _of_job("rung", spec, resources.needs_of_rung(study, spec, step, device, 1, speeds))
     for run, name in study.evaluations.items():
-        if (run, name) not in packed and not evaluation_path(results, run, name).exists():
+        if (run, name) not in evaluated and not evaluation_path(results, run, name).exists():
             spec, corpora = study.runs[run], len(study.evaluate[run])
             yield _of_job("evaluation", spec, resources.needs_of_evaluation(spec, corpora, device, 1, speeds))
 
@@ -236,9 +262,9 @@ def table(study: Study, results: Path, device: Device, speeds: Speeds | None = N
         lines.append(f"{n:>14,}{runs:>11}{gpus!s:>12}{longest:>16.2f}{gpu_hours(rows):>12,.1f}")
     lines.append(f"{'all':>14}{sum(work.runs for work in left):>11}{'':>28}{gpu_hours(left):>12,.1f}")
     kinds = Counter(work.kind for work in left if work.kind != "pack")
-    packs = len(plan(study, results, device, speeds))
+    packs = len(plan(study, results, device, speeds)) - kinds["trunk"]
     small = sum(work.runs for work in left if work.kind == "pack")
-    alone = ", ".join(f"{kinds[kind]} {kind}s" for kind in ("run", "rung", "evaluation"))
+    alone = ", ".join(f"{kinds[kind]} {kind}s" for kind in ("trunk", "run", "rung", "evaluation"))
     return [*lines, f"jobs left: {packs + kinds.total()} ({packs} packs of {small} small runs; alone: {alone})"]
 
 

@@ -50,7 +50,9 @@ class Device(BaseModel):
     runs_per_gpu: int = Field(
         0, ge=0, description="on one machine: so many at a time on each GPU; 0: the cluster gives each its own"
     )
-    small_minutes: float = Field(0.0, ge=0, description="trunks that take less, all runs, share an allocation; 0: none do")
+    small_minutes: float = Field(
+        0.0, ge=0, description="trunks that take less, all runs, share an allocation; 0: each rung and run has its own"
+    )
     pack_minutes: PositiveFloat = Field(60.0, description="expected time of such an allocation")
     at_once: PositiveInt = Field(8, description="at most so many of its processes share its GPU")
 
