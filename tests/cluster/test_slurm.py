@@ -136,7 +136,7 @@ def test_the_rungs_of_a_large_trunk_are_one_job(cluster: Cluster, tmp_path: Path
 
     set_tokens("64k", "128k")
     cluster.profile("small_minutes: 0.001")
-    cluster.submit("--until", "pack", "train", study=SEEDS)
+    cluster.submit("runs", study=SEEDS)
     jobs = cluster.slurm_jobs()
     assert [row["rule"].split("_wildcards")[0] for row in jobs] == ["rule_pack", "rule_train", "rule_train"]
     local = local_copy(cluster, tmp_path / "local")
@@ -145,7 +145,7 @@ def test_the_rungs_of_a_large_trunk_are_one_job(cluster: Cluster, tmp_path: Path
     assert len([name for name in ours if name.startswith("trunks")]) == 3
     set_tokens("64k", "128k", "512k")
     before = times(cluster)
-    cluster.submit("--until", "pack", "train", study=SEEDS)
+    cluster.submit("runs", study=SEEDS)
     added = cluster.slurm_jobs()[len(jobs) :]
     assert [row["rule"].split("_wildcards")[0] for row in added] == ["rule_pack", "rule_train"]
     assert times(cluster).items() >= before.items() and len(times(cluster)) == 3

@@ -1,5 +1,13 @@
 localrules:
     evaluation_set,
+    runs,
+
+
+rule runs:
+    """A target: every run trained and evaluated, without tables, fits and figures."""
+    input:
+        runs_of_study(),
+        evaluations_of_study(),
 
 
 rule evaluation_set:
