@@ -31,9 +31,9 @@ def local_copy(cluster: Cluster, folder: Path) -> Workflow:
     return Workflow(Path(shutil.copytree(cluster.folder, folder, copy_function=shutil.copy2, ignore=ignored)))
 
 
-def local_run(cluster: Cluster, folder: Path, study: str) -> Workflow:
+def local_run(cluster: Cluster, folder: Path, study: str, *arguments: str) -> Workflow:
     made = local_copy(cluster, folder)
-    made.run("--cores", "2", study=study)
+    made.run("--cores", "2", *arguments, study=study)
     return made
 
 
@@ -139,8 +139,7 @@ def test_the_rungs_of_a_large_trunk_are_one_job(cluster: Cluster, tmp_path: Path
     cluster.submit("runs", study=SEEDS)
     jobs = cluster.slurm_jobs()
     assert [row["rule"].split("_wildcards")[0] for row in jobs] == ["rule_pack", "rule_train", "rule_train"]
-    local = local_copy(cluster, tmp_path / "local")
-    local.run("--cores", "2", "--until", "train", study=SEEDS)
+    local = local_run(cluster, tmp_path / "local", SEEDS, "--until", "train")
     ours = same_bytes(cluster, local, *BYTES)
     assert len([name for name in ours if name.startswith("trunks")]) == 3
     set_tokens("64k", "128k", "512k")
@@ -177,7 +176,7 @@ def test_a_fault_in_a_shared_allocation_costs_that_run_alone(cluster: Cluster, s
     found = timings(cluster)
     # The first attempt of the killed run left nothing, the one that was preempted saved.
     assert {run: timing["attempts"] for run, timing in found.items()} == {run: 1 + (run == killed) for run in found}
-    same_bytes(cluster, local_run(cluster, tmp_path / "local", SEEDS), *BYTES)
+    same_bytes(cluster, local_run(cluster, tmp_path / "local", SEEDS, "--until", "train"), *BYTES)
 
 
 def test_faults_cost_nothing_that_was_saved(cluster: Cluster, speed: float, tmp_path: Path) -> None:
@@ -203,7 +202,7 @@ def test_faults_cost_nothing_that_was_saved(cluster: Cluster, speed: float, tmp_
     rows = {row["id"]: row for row in cluster.slurm_jobs()}
     assert rows[first[cancelled]]["state"] == "CANCELLED" and rows[first[requeued]]["state"] == "COMPLETED"
     assert job_of(cluster, cancelled) != first[cancelled]
-    same_bytes(cluster, local_run(cluster, tmp_path / "local", SEEDS), *BYTES)
+    same_bytes(cluster, local_run(cluster, tmp_path / "local", SEEDS, "--until", "train"), *BYTES)
 
 
 def test_a_time_limit_is_outlived_by_going_on(cluster: Cluster, speed: float, tmp_path: Path) -> None:
@@ -326,7 +325,7 @@ def test_a_lost_node_costs_what_was_not_saved(cluster: Cluster, two_nodes: None,
         process.terminate()
     assert {row["node"] for row in cluster.slurm_jobs()} == {"n1"}
     assert sorted(timing["attempts"] for timing in timings(cluster).values()) == [1, 2]
-    same_bytes(cluster, local_run(cluster, tmp_path / "local", SEEDS), *BYTES)
+    same_bytes(cluster, local_run(cluster, tmp_path / "local", SEEDS, "--until", "train"), *BYTES)
 
 
 def test_a_run_takes_two_nodes(cluster: Cluster, two_nodes: None, tmp_path: Path) -> None:
