@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from scalinglaws.errors import StudyError
-from unit.planted_laws import MAKERS, intervals, planted
+from fixtures.planted_laws import MAKERS, intervals, planted
+from scalinglaws.common.errors import StudyError
 
 Row = tuple[str, str, float, float, float]
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import yaml
 
-from scalinglaws import config, study
+from scalinglaws.study import config, study
 
 ROOT = Path(__file__).parents[2]
 TRIVIAL = """

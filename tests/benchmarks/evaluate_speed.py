@@ -13,13 +13,13 @@ import tempfile
 import time
 from pathlib import Path
 
-from scalinglaws.checkpoint import write_tensors
-from scalinglaws.device import prepare
-from scalinglaws.evaluate import evaluate
-from scalinglaws.files import write_json
-from scalinglaws.schedule import is_eval_step
-from scalinglaws.trainer import Trainer
-from unit.small_runs import small_spec, write_tokens
+from fixtures.small_runs import small_spec, write_tokens
+from scalinglaws.common.files import write_json
+from scalinglaws.evaluate.evaluate import evaluate
+from scalinglaws.models.device import prepare
+from scalinglaws.optim.schedule import is_eval_step
+from scalinglaws.train.checkpoint import write_tensors
+from scalinglaws.train.trainer import Trainer
 
 TOKENS, N_CORPORA, EVAL_TOKENS = 2 * 10**6, 4, 128 * 1024
 SHAPE = {"n_layer": 2, "d_model": 24, "n_heads": 1, "d_ff": 96, "d_attn": 24}

@@ -15,10 +15,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from scalinglaws.device import prepare
-from scalinglaws.schedule import is_eval_step
-from scalinglaws.trainer import Trainer
-from unit.small_runs import small_spec, write_tokens
+from fixtures.small_runs import small_spec, write_tokens
+from scalinglaws.models.device import prepare
+from scalinglaws.optim.schedule import is_eval_step
+from scalinglaws.train.trainer import Trainer
 
 CASES = ((2, 16, 2048), (2, 16, 16384), (4, 64, 2048), (4, 64, 16384))
 EVERY = (2, 4, 8, 16)

@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from scalinglaws import config, study
+from scalinglaws.study import config, study
 
 
 def seconds_of(spec, steps: int) -> float:

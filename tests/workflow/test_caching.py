@@ -4,8 +4,8 @@ import os
 import random
 import shutil
 
-from scalinglaws import config
-from scalinglaws.study import build
+from scalinglaws.study import config
+from scalinglaws.study.study import build
 
 ALL_LAWS, ALL_FIGURES = 6, 9
 REDRAWN = {"manifest": 1, "aggregate": 1, "fit": ALL_LAWS, "exponents": 1, "figure": ALL_FIGURES, "report_md": 1}

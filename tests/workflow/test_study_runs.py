@@ -13,8 +13,8 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
-from scalinglaws import tables
-from scalinglaws.figures import learning
+from scalinglaws.figures.shared import learning
+from scalinglaws.tables import schema as tables
 from workflow.conftest import SMOKE, copy_workflow, environment
 
 DETERMINISTIC = (
@@ -42,8 +42,8 @@ def test_every_output_is_there_and_fits_its_schema(finished):
     assert [piece.branch for piece in pieces] == [False, True, True] * 2  # of each size: the trunk, and the decays of two budgets
     assert all(piece.rows["tokens"][0] < 8 * 512 * 2 for piece in pieces if not piece.branch)
     evals = pl.read_parquet(results / "tables/evals.parquet")
-    means = evals.filter(pl.col("position").is_null()).join(runs.select(run="id", own="corpus"), on="run")
-    assert means.filter(pl.col("corpus") == pl.col("own"))["run"].to_list() == runs["id"].to_list()
+    means = evals.filter(pl.col("position").is_null()).join(runs.select("run", own="corpus"), on="run")
+    assert means.filter(pl.col("corpus") == pl.col("own"))["run"].to_list() == runs["run"].to_list()
     assert means.filter(pl.col("corpus") != pl.col("own"))["run"].n_unique() == 4
     assert len(list((results / "figures").glob("*.svg"))) == len(list((results / "figures").glob("*.png"))) == 9
     for fit in (results / "fits").glob("*.json"):

@@ -11,10 +11,18 @@ from snakemake.exceptions import WorkflowError
 PACKAGE = os.path.relpath(os.path.join(workflow.basedir, "workflow", "scalinglaws"))
 sys.path.insert(0, os.path.dirname(os.path.abspath(PACKAGE)))
 
-from scalinglaws import environment, files, gpus, ladder, launch, layout, packing, resources, spec
-from scalinglaws.errors import StudyError
+from scalinglaws.dag import environment
+from scalinglaws.common import files
+from scalinglaws.cluster import gpus
+from scalinglaws.study import ladder
+from scalinglaws.dag import launch
+from scalinglaws.study import paths as layout
+from scalinglaws.cluster import packing
+from scalinglaws.cluster import resources
+from scalinglaws.study import spec
+from scalinglaws.common.errors import StudyError
 from scalinglaws.figures import registry
-from scalinglaws.laws.names import AT_SMALL_BATCHES
+from scalinglaws.laws import names as law_names
 
 environment.prepare()
 
@@ -30,12 +38,13 @@ SNAPSHOT = "SCALINGLAWS_STUDY"
 
 def read_study():
     """Study and measured speeds; both are kept in a file, for jobs on cluster nodes."""
-    from scalinglaws import config as config_model, study
+    from scalinglaws.decide.load import of_config
+    from scalinglaws.study import config as config_model, study
 
     name = ", ".join(map(str, workflow.configfiles)) or "config"
     data = {key: value for key, value in config.items() if key not in OF_PROFILE}
     try:
-        found = study.build(config_model.parse(data, name))
+        found = of_config(config_model.parse(data, name))
         if not DEVICE:
             return found, {}
         speeds = resources.measured(found, Path("results"), DEVICE)
@@ -49,14 +58,15 @@ def read_study():
 
 def study_of_job():
     """The same in a job on a cluster node: as they were when it was submitted, so that it asks for what it was given."""
-    from scalinglaws import config as config_model, study
+    from scalinglaws.decide.load import of_config
+    from scalinglaws.study import config as config_model, study
 
     name = os.environ.get(SNAPSHOT)
     if name is None or not os.path.exists(name):
         return study.empty(), {}
     kept = json.loads(Path(name).read_text())
     speeds = {tuple(key): factor for *key, factor in kept["speeds"]}
-    return study.build(config_model.parse(kept["config"], name)), speeds
+    return of_config(config_model.parse(kept["config"], name)), speeds
 
 
 def read_device():
@@ -68,6 +78,7 @@ def read_device():
 
 DEVICE = read_device()
 STUDY, SPEEDS = study_of_job() if workflow.remote_exec else read_study()
+LAWS = law_names.laws_of(STUDY)
 # Small runs that are not there share jobs, where the profile's device says so.
 PACKS = packing.plan(STUDY, Path("results"), DEVICE, SPEEDS) if DEVICE and not workflow.remote_exec else {}
 for name, pack in PACKS.items():
@@ -292,7 +303,7 @@ def evaluations_of_study():
 
 
 def names_of_figures():
-    return [name for name in registry.drawable(STUDY.kinds, set(STUDY.laws)) if name in STUDY.figures]
+    return [name for name in registry.drawable(STUDY.kinds, set(LAWS)) if name in registry.asked(STUDY.figures)]
 
 
 def figures_of_study():
@@ -305,12 +316,12 @@ def tables_of_figure(wildcards):
 
 def fits_of_figure(wildcards):
     """Those of its laws that the study fits: the picture says that the others are missing."""
-    return [f"results/fits/{law}.json" for law in registry.FIGURES[wildcards.figure].laws if law in STUDY.laws]
+    return [f"results/fits/{law}.json" for law in registry.FIGURES[wildcards.figure].laws if law in LAWS]
 
 
 def critical_batch_of(wildcards):
     """The fit that S_min and C_min follow from, for the laws that need them."""
-    return ["results/fits/critical-batch.json"] if wildcards.law in AT_SMALL_BATCHES else []
+    return ["results/fits/critical-batch.json"] if wildcards.law in law_names.AT_SMALL_BATCHES else []
 
 
 def modules_of_figure(wildcards):
@@ -318,18 +329,16 @@ def modules_of_figure(wildcards):
 
 
 def exponents_of_study():
-    names = ["fits.parquet", "exponents.parquet", "exponents.md"] if STUDY.laws else []
+    names = ["fits.parquet", "exponents.parquet", "exponents.md"] if LAWS else []
     return [f"results/tables/{name}" for name in names]
 
 
 def report_of_study():
-    return ["results/report.md"] if STUDY.laws else []
+    return ["results/report.md"] if LAWS else []
 
 
 def modules_of_report():
-    own = ["report", "tables_of_paper", "compute_efficient", "markdown", "exponents", "fitted", "command", "registry", "listed*"]
-    own += ["learning", "texts"]
-    return modules(*(f"figures/{name}.py" for name in own), "kinds.py", "laws/*.py", "models/count.py")
+    return modules("report/*.py", "figures/shared/*.py", "figures/registry.py", "figures/listed*.py", "study/questions.py", "laws/*.py", "models/count.py")
 
 
 def modules(*names):

@@ -13,7 +13,7 @@ rule figure:
         "results/logs/figures/{figure}.benchmark.tsv"
     params:
         caption=lambda wildcards: registry.FIGURES[wildcards.figure].caption,
-        laws=lambda wildcards: [law for law in registry.FIGURES[wildcards.figure].laws if law in STUDY.laws],
+        laws=lambda wildcards: [law for law in registry.FIGURES[wildcards.figure].laws if law in LAWS],
     shell:
         "python -m scalinglaws figure --name {wildcards.figure:q} --tables results/tables --fits results/fits --laws {params.laws:q}"
         " --out-svg {output.svg:q} --out-png {output.png:q} > {log:q} 2>&1"
@@ -23,7 +23,7 @@ rule report_md:
     """The study on one page: what was run, the paper's tables with its numbers, flags, figures."""
     input:
         runs="results/tables/runs.parquet",
-        fits=expand("results/fits/{law}.json", law=STUDY.laws),
+        fits=expand("results/fits/{law}.json", law=LAWS),
         code=modules_of_report(),
     output:
         report("results/report.md", caption="../report/report.rst", category="Report"),
@@ -32,7 +32,7 @@ rule report_md:
     benchmark:
         "results/logs/report.benchmark.tsv"
     params:
-        laws=STUDY.laws,
+        laws=LAWS,
         kinds=sorted(STUDY.kinds),
         drawn=names_of_figures(),
     shell:

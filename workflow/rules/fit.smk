@@ -26,8 +26,8 @@ rule fit:
 rule exponents:
     """Fitted exponents beside the published ones."""
     input:
-        fits=expand("results/fits/{law}.json", law=STUDY.laws),
-        code=modules("figures/exponents.py", "figures/fitted.py", "tables.py"),
+        fits=expand("results/fits/{law}.json", law=LAWS),
+        code=modules("report/exponents.py", "figures/shared/fitted.py", "tables/*.py"),
     output:
         fits="results/tables/fits.parquet",
         parquet="results/tables/exponents.parquet",
@@ -37,7 +37,7 @@ rule exponents:
     benchmark:
         "results/logs/exponents.benchmark.tsv"
     params:
-        laws=STUDY.laws,
+        laws=LAWS,
     shell:
         "python -m scalinglaws exponents --fits results/fits --laws {params.laws:q} --out-fits {output.fits:q}"
         " --out-parquet {output.parquet:q} --out-md {output.markdown:q} > {log:q} 2>&1"

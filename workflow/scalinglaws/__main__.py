@@ -7,27 +7,27 @@ import errno
 import importlib
 import sys
 
-from scalinglaws.errors import StudyError
+from scalinglaws.common.errors import StudyError
 
 # stage: (module, suffix of its add_arguments and main, what it does)
 STAGES = {
-    "run": ("launch", "", "run a study to figures, with progress; what was stopped goes on"),
-    "plan": ("plan", "_plan", "show what a study would train, what is there, and what it costs"),
-    "prune": ("plan", "_prune", "delete the rungs that no unfinished run needs"),
-    "schema": ("plan", "_schema", "write the JSON schema of config.yaml"),
-    "corpus": ("corpus", "", "text in: passages, splits, duplicates"),
-    "tokenizer": ("tokens", "_tokenizer", "train or copy a tokenizer"),
-    "tokenize": ("tokens", "_tokenize", "passages to token files"),
-    "rung": ("train", "_rung", "train a trunk to a rung of the ladder"),
-    "train": ("train", "_train", "train a run"),
-    "pack": ("pack", "", "train many small runs, several at a time"),
-    "family": ("family", "", "train one trunk's runs of a pack"),
-    "evaluate": ("evaluate", "", "loss of a run on corpora and by position"),
-    "aggregate": ("aggregate", "", "tables of all runs"),
+    "run": ("dag.launch", "", "run a study to figures, with progress; what was stopped goes on"),
+    "plan": ("decide.plan", "_plan", "show what a study would train, what is there, and what it costs"),
+    "prune": ("decide.plan", "_prune", "delete the rungs that no unfinished run needs"),
+    "schema": ("decide.plan", "_schema", "write the JSON schema of config.yaml"),
+    "corpus": ("data.corpus", "", "text in: passages, splits, duplicates"),
+    "tokenizer": ("data.tokens", "_tokenizer", "train or copy a tokenizer"),
+    "tokenize": ("data.tokens", "_tokenize", "passages to token files"),
+    "rung": ("train.run", "_rung", "train a trunk to a rung of the ladder"),
+    "train": ("train.run", "_train", "train a run"),
+    "pack": ("cluster.pack", "", "train many small runs, several at a time"),
+    "family": ("cluster.family", "", "train one trunk's runs of a pack"),
+    "evaluate": ("evaluate.evaluate", "", "loss of a run on corpora and by position"),
+    "aggregate": ("tables.aggregate", "", "tables of all runs"),
     "fit": ("laws.command", "", "fit a law to a table of runs"),
     "figure": ("figures.command", "_figure", "draw a figure"),
-    "exponents": ("figures.command", "_exponents", "fitted beside published exponents"),
-    "report": ("figures.command", "_report", "the study on one page: the paper's tables with its numbers"),
+    "exponents": ("report.command", "_exponents", "fitted beside published exponents"),
+    "report": ("report.command", "_report", "the study on one page: the paper's tables with its numbers"),
 }
 
 

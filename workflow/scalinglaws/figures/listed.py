@@ -21,10 +21,11 @@ class Figure:
     laws: tuple[str, ...]
     caption: str
     bare: bool = False
+    group: str = ""  # the folder of its module
 
     @property
     def module(self) -> str:
-        return f"scalinglaws.figures.{self.name}"
+        return f"scalinglaws.figures.{self.group}.{self.name}"
 
     @property
     def requires(self) -> dict[str, list[str]]:

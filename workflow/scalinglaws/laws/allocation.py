@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from scalinglaws.errors import StudyError
+from scalinglaws.common.errors import StudyError
 from scalinglaws.laws.forms import Array
 
 

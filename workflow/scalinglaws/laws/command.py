@@ -7,8 +7,8 @@ import json
 import math
 from pathlib import Path
 
-from scalinglaws.errors import StudyError
-from scalinglaws.files import write_bytes
+from scalinglaws.common.errors import StudyError
+from scalinglaws.common.files import write_bytes
 from scalinglaws.laws.allocation import CriticalBatch
 from scalinglaws.laws.catalogue import LAWS
 from scalinglaws.laws.fit import OBJECTIVES

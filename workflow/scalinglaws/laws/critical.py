@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import isotonic_regression
 
-from scalinglaws.errors import StudyError
+from scalinglaws.common.errors import StudyError
 from scalinglaws.laws.forms import Array
-from scalinglaws.laws.names import FEWEST_BATCHES
 from scalinglaws.laws.uncertainty import FEW_TRUNKS, interval
+from scalinglaws.study.questions import FEWEST_BATCHES
 
 FEWEST_LEVELS, HONEST_SPAN, LARGEST_MISFIT = 2, 32.0, 0.15
 # B_crit is searched this far, in log, beyond the batch sizes, on a grid this fine.

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scalinglaws.errors import StudyError
+from scalinglaws.common.errors import StudyError
 from scalinglaws.laws.forms import Array, Law
 from scalinglaws.laws.problem import Problem, problem_of
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.interpolate import Akima1DInterpolator
 
-from scalinglaws.errors import StudyError
+from scalinglaws.common.errors import StudyError
 from scalinglaws.laws.forms import Array
 from scalinglaws.laws.uncertainty import FEW_TRUNKS, FEWEST_TRUNKS, interval
 

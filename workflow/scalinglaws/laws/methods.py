@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from scalinglaws.errors import StudyError
+from scalinglaws.common.errors import StudyError
 from scalinglaws.laws.critical import fit_critical
 from scalinglaws.laws.isoflop import IsoflopFit, fit_isoflop
 from scalinglaws.laws.select import Points

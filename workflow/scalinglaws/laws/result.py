@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from scalinglaws.errors import StudyError
+from scalinglaws.common.errors import StudyError
 from scalinglaws.laws.allocation import CriticalBatch, exponents
 from scalinglaws.laws.alternatives import compare, summary, verdict
 from scalinglaws.laws.catalogue import LAWS

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import polars as pl
 
-from scalinglaws.errors import StudyError
+from scalinglaws.common.errors import StudyError
 
 ENVELOPE_POINTS_PER_DECADE = 10
 Rule = Callable[[pl.DataFrame, list[dict[str, str]], list[str]], pl.DataFrame]

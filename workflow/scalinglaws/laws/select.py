@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from scalinglaws.errors import StudyError
+from scalinglaws.common.errors import StudyError
 from scalinglaws.laws.allocation import CriticalBatch, compute_min, steps_min
 from scalinglaws.laws.forms import Array
 from scalinglaws.laws.rules import RULES, drop, envelope, fitted, one_batch, usable_curves
@@ -19,7 +19,7 @@ COLUMNS = (
     *("loss_stderr", "batch_tokens", "steps", "steps_min", "flops_min"),
 )
 # Names that our own tables use, taken where the default name is absent.
-ALIASES = {"run": "id", "flops": "flops_6nd", "steps": "step"}
+ALIASES = {"flops": "flops_6nd", "steps": "step"}
 # ln of a vocabulary of a million: a larger loss is not in nats per token.
 HIGHEST_LOSS = 13.8
 CURVE_LAWS = ("envelope", "envelope-offset", "kaplan-ns", "critical-batch")

@@ -11,7 +11,7 @@ from scipy.special import ndtri, stdtrit
 from scalinglaws.laws.fit import Fit, Solution, solve
 from scalinglaws.laws.forms import Array
 from scalinglaws.laws.select import Points
-from scalinglaws.spec import round_float
+from scalinglaws.study.spec import round_float
 
 FEW_TRUNKS = 20
 FEWEST_TRUNKS = 3

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from scalinglaws.errors import StudyError
+from scalinglaws.common.errors import StudyError
 from scalinglaws.models.flat import Model
 from scalinglaws.models.lstm import LSTM
 from scalinglaws.models.transformer import Transformer
 from scalinglaws.models.universal import layer_order
 
 if TYPE_CHECKING:
-    from scalinglaws.spec import RunSpec
+    from scalinglaws.study.spec import RunSpec
 
 
 def build(spec: RunSpec, n_vocab: int, device: str = "cpu") -> Model:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor
 
-from scalinglaws.errors import StudyError
+from scalinglaws.common.errors import StudyError
 from scalinglaws.models import kernels
 from scalinglaws.models.count import Shape
 from scalinglaws.models.flat import Model, Sizes

@@ -6,7 +6,7 @@ the adaptive halting nor the step embeddings of Dehghani et al. are here: otherw
 
 from __future__ import annotations
 
-from scalinglaws.errors import StudyError
+from scalinglaws.common.errors import StudyError
 from scalinglaws.models.count import Shape
 
 

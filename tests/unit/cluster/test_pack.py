@@ -1,0 +1,191 @@
+"""The families of a pack train beside each other, and what one run alone would make; a fault of one costs the others nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from fixtures.small_runs import same_run, small_spec, write_tokens
+from scalinglaws.cluster.packing import Family, Pack
+from scalinglaws.evaluate.evaluate import evaluate
+from scalinglaws.study.paths import evaluation_path, pack_marker, pack_path
+from scalinglaws.study.spec import RunSpec
+from scalinglaws.train.run import train, train_rung
+
+SET = "0123456789"
+RUNGS = (10, 20)
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+
+
+def specs(results: Path, seed: int, tokens: tuple[int, ...] = (1280, 2560)) -> list[RunSpec]:
+    """Two budgets of one trunk, whose stable phases end behind the two rungs; their spec files are written."""
+    found = [small_spec(seed=seed, tokens=budget) for budget in tokens]
+    for spec in (*found, found[0].trunk):
+        folder = results / ("runs" if spec.tokens else "trunks") / spec.id
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "spec.json").write_text(spec.canonical)
+    return found
+
+
+def family(found: list[RunSpec], seconds: int = 10) -> Family:
+    runs = tuple(spec.id for spec in found)
+    return Family(found[0].trunk.id, RUNGS, runs, tuple((run, SET) for run in runs), seconds)
+
+
+def write(results: Path, families: list[Family], at_once: int = 2) -> Path:
+    path = pack_path(results, "p")
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(Pack(tuple(families), at_once, 1, 100).canonical)
+    return path
+
+
+def prepare(results: Path) -> Path:
+    """Tokens, and a set that names them."""
+    tokens = write_tokens(results / "tokens" / small_spec().tokens_id)
+    sets = results / "evals" / "sets" / f"{SET}.txt"
+    sets.parent.mkdir(parents=True)
+    sets.write_text(f"{small_spec().tokens_id}\n")
+    return tokens
+
+
+def command(results: Path, path: Path, *more: str) -> list[str]:
+    out = pack_marker(results, "p")
+    given = ["--list", str(path), "--results", str(results), "--out", str(out)]
+    return [sys.executable, "-m", "scalinglaws", "pack", *given, *more]
+
+
+def call(results: Path, path: Path, *more: str) -> subprocess.CompletedProcess:
+    return subprocess.run(command(results, path, *more), env=ENVIRONMENT, capture_output=True, text=True)
+
+
+def alone(results: Path, found: list[RunSpec], tokens: Path) -> None:
+    """What the rules make, one process after another, in another folder."""
+    trunk = found[0].trunk
+    for step in RUNGS:
+        train_rung(trunk, tokens, step, results / "trunks" / trunk.id / f"step{step}.safetensors", device="cpu")
+    for spec in found:
+        train(spec, tokens, results / "runs" / spec.id, trunk=results / "trunks" / trunk.id, device="cpu")
+        evaluate(results / "runs" / spec.id, [tokens], evaluation_path(results, spec.id, SET))
+
+
+def same(one: Path, other: Path, found: list[RunSpec]) -> None:
+    trunk = found[0].trunk.id
+    for step in RUNGS:
+        name = f"trunks/{trunk}/step{step}.safetensors"
+        assert (one / name).read_bytes() == (other / name).read_bytes()
+    for spec in found:
+        same_run(one / "runs" / spec.id, other / "runs" / spec.id)
+        assert evaluation_path(one, spec.id, SET).read_bytes() == evaluation_path(other, spec.id, SET).read_bytes()
+
+
+def files_of(results: Path, found: list[RunSpec]) -> dict[Path, int]:
+    """Path -> when it was written, of everything that was made of a trunk."""
+    folders = [results / "trunks" / found[0].trunk.id, *(results / "runs" / spec.id for spec in found)]
+    return {path: path.stat().st_mtime_ns for folder in folders for path in sorted(folder.iterdir())}
+
+
+def wait_for_training(runs: list[Path], count: int) -> list[int]:
+    """The processes that train so many of these runs at this moment."""
+    end = time.monotonic() + 120
+    while time.monotonic() < end:
+        beats = [run / "progress.json" for run in runs if (run / "progress.json").exists()]
+        if len(beats) == count:
+            return [json.loads(beat.read_text())["pid"] for beat in beats]
+        time.sleep(0.02)
+    raise AssertionError(f"{count} of {runs} are not trained at once")
+
+
+def test_a_pack_makes_what_its_runs_make_alone(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    tokens = prepare(results)
+    every = [specs(results, seed) for seed in (1, 2, 3)]
+    done = call(results, write(results, [family(found) for found in every]))
+    assert done.returncode == 0, done.stderr
+    assert pack_marker(results, "p").exists()
+    for found in every:
+        alone(tmp_path / "alone", found, tokens)
+        same(results, tmp_path / "alone", found)
+        for spec in found:
+            timing = json.loads((results / "runs" / spec.id / "timing.json").read_text())
+            assert timing["at_once"] == 2 and timing["attempts"] == 1
+            assert f"{spec.id}: ok" in (results / "logs" / "train" / f"{spec.id}.log").read_text()
+    # A second one finds all of it.
+    before = files_of(results, every[0])
+    assert call(results, pack_path(results, "p")).returncode == 0
+    assert files_of(results, every[0]) == before
+
+
+def test_a_killed_family_costs_the_others_nothing(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    tokens = prepare(results)
+    long = specs(results, 9, (1280, 64 * 8_000))
+    short = [specs(results, seed) for seed in (1, 2)]
+    path = write(results, [family(long, seconds=100), *(family(found) for found in short)])
+    process = subprocess.Popen(command(results, path), env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+    (pid,) = wait_for_training([results / "runs" / long[1].id], 1)
+    os.kill(pid, signal.SIGKILL)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert f"1 of 3 families failed: {long[0].trunk.id}" in errors
+    assert not pack_marker(results, "p").exists()
+    before = {path: time for found in short for path, time in files_of(results, found).items()}
+    assert all((results / "runs" / spec.id / "metrics.json").exists() for found in short for spec in found)
+    first = (results / "runs" / long[0].id / "metrics.json").stat().st_mtime_ns
+    assert call(results, path).returncode == 0
+    assert {path: time for found in short for path, time in files_of(results, found).items()} == before
+    assert (results / "runs" / long[0].id / "metrics.json").stat().st_mtime_ns == first
+    alone(tmp_path / "alone", long, tokens)
+    same(results, tmp_path / "alone", long)
+
+
+def test_a_stopped_pack_saves_and_goes_on(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    tokens = prepare(results)
+    every = [specs(results, seed, (1280, 64 * 8_000)) for seed in (1, 2, 3)]
+    path = write(results, [family(found) for found in every])
+    process = subprocess.Popen(command(results, path), env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+    runs = [results / "runs" / found[1].id for found in every]
+    wait_for_training(runs, 2)
+    process.terminate()
+    process.communicate(timeout=120)
+    assert process.returncode == 143
+    assert sum(len(list(run.glob("checkpoint-*"))) for run in runs) == 2
+    assert sum((run / "progress.json").exists() for run in runs) == 0
+    # The third was not started.
+    assert sum((results / "runs" / found[0].id / "metrics.json").exists() for found in every) == 2
+    assert call(results, path).returncode == 0
+    attempts = [json.loads((run / "timing.json").read_text())["attempts"] for run in runs]
+    assert sorted(attempts) == [1, 2, 2]
+    for found in every[:2]:
+        alone(tmp_path / "alone", found, tokens)
+        same(results, tmp_path / "alone", found)
+
+
+def test_a_run_that_cannot_be_trained_is_told_and_left_out(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    prepare(results)
+    good, bad = small_spec(schedule="constant", decay=0.0), small_spec(schedule="constant", decay=0.0, micro_batch_tokens=48)
+    for spec in (good, bad):
+        (results / "runs" / spec.id).mkdir(parents=True)
+        (results / "runs" / spec.id / "spec.json").write_text(spec.canonical)
+    families = [Family(spec.id, (), (spec.id,), ((spec.id, SET),), 10) for spec in (good, bad)]
+    done = call(results, write(results, families), "--at-once", "1")
+    assert done.returncode == 1
+    assert "micro_batch_tokens = 48" in done.stderr and f"1 of 2 families failed: {bad.id}" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert evaluation_path(results, good.id, SET).exists() and not evaluation_path(results, bad.id, SET).exists()
+
+
+@pytest.mark.parametrize("text", ["", "{}"])
+def test_a_damaged_list_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "p.json"
+    path.write_text(text)
+    done = call(tmp_path, path)
+    assert done.returncode == 1 and "is not a list of runs to train together" in done.stderr

@@ -1,0 +1,143 @@
+"""The plan, pruning and the progress line on folders made by hand."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from scalinglaws.common.errors import StudyError
+from scalinglaws.dag import launch
+from scalinglaws.decide import plan
+from scalinglaws.study import config, study
+from scalinglaws.study.ladder import rungs
+from scalinglaws.study.paths import rung_path
+from scalinglaws.train.progress import Progress
+
+STUDY = {
+    "study": "test",
+    "corpora": {"books": {"sources": [{"kind": "files", "files": ["books/*.txt"]}], "bytes": "10M"}},
+    "defaults": {"corpus": "books", "n_ctx": 128, "batch_tokens": 2048, "learning_rate": 0.01, "warmup_tokens": "50k"},
+    "ladder": {"base": "400k"},
+    "experiments": {"size": {"grid": {"model": ["2x16", "2x32"], "tokens": ["0.5M", "1M", "2M"]}}},
+}
+
+
+@pytest.fixture
+def made():
+    return study.build(config.parse(STUDY))
+
+
+def finish(results, run):
+    (results / "runs" / run).mkdir(parents=True)
+    (results / "runs" / run / "metrics.json").write_text("{}")
+
+
+def make_rungs(results, made):
+    for trunk, spec in made.trunks.items():
+        for step in rungs(made.ladder, spec.batch_tokens, 781):
+            path = rung_path(results, trunk, step)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"rung")
+
+
+def test_status_counts_what_is_left(made, tmp_path):
+    before = plan.status(made, tmp_path)
+    # Budgets of 244, 488 and 976 steps with stable phases of 195, 390 and 781, for each of two sizes.
+    assert before.tokens_left == 2 * 2048 * (781 + 49 + 98 + 195)
+    assert (before.runs_done, before.runs, before.rungs_done, before.rungs) == (0, 6, 0, 6)
+    make_rungs(tmp_path, made)
+    assert plan.status(made, tmp_path).tokens_left == 2 * 2048 * (49 + 98 + 195)
+    for run in made.runs:
+        finish(tmp_path, run)
+    after = plan.status(made, tmp_path)
+    assert after.finished
+    assert (after.tokens_left, after.work_left) == (0, 0)
+
+
+def test_prune_keeps_what_an_unfinished_run_needs(made, tmp_path, monkeypatch, capsys):
+    make_rungs(tmp_path, made)
+    longest = sorted(run for run in made.runs if "t2.0M" in run)
+    for run in made.runs:
+        if run != longest[0]:
+            finish(tmp_path, run)
+    monkeypatch.setattr(plan, "RESULTS", tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(STUDY))
+    monkeypatch.setattr("sys.argv", ["x"])
+    from scalinglaws.__main__ import main
+
+    assert main(["prune", "--configfile", str(path)]) == 0
+    assert "could be deleted" in capsys.readouterr().out
+    assert main(["prune", "--configfile", str(path), "--yes"]) == 0
+    left = sorted(path.parent.name for path in tmp_path.glob("trunks/*/*"))
+    assert set(left) == {made.trunk_ids[longest[0]]}
+
+
+def test_progress_line(made, tmp_path):
+    first = plan.status(made, tmp_path)
+    run = next(iter(made.runs))
+    folder = tmp_path / "runs" / run
+    folder.mkdir(parents=True)
+    beat = {"id": run, "step": 230, "start_step": 195, "steps": 244, "loss": 2.3456, "tokens_per_second": 1234.0}
+    (folder / "progress.json").write_text(json.dumps({**beat, "time": time.time(), "pid": 1}))
+    for other in list(made.runs)[1:]:
+        finish(tmp_path, other)
+    text = launch.line(made, plan.status(made, tmp_path), first, 60.0, tmp_path)
+    for part in ("5/6 runs", "230/244", "loss 2.346", "1,234 tokens/s", "min left"):
+        assert part in text
+
+
+def test_describe_names_the_saving(made, tmp_path):
+    text = plan.describe(made, tmp_path)
+    alone, ladder = 2 * 2048 * (244 + 488 + 976), 2 * 2048 * (781 + 49 + 98 + 195)
+    assert f"{alone / ladder:.2f} times fewer" in text
+
+
+def test_the_lock_of_another_machine_is_left_alone(made, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    lock = tmp_path / ".snakemake/locks/0.input.lock"
+    lock.parent.mkdir(parents=True)
+    lock.touch()
+    launch.begin(made, tmp_path)
+    owner = json.loads(launch.OWNER.read_text())
+    launch.OWNER.write_text(json.dumps(owner | {"host": "login2"}))
+    with pytest.raises(StudyError, match=f"process {os.getpid()} on login2 runs snakemake in this directory.*--unlock"):
+        launch.clear_stale()
+    assert lock.exists()
+    launch.begin(made, tmp_path)
+    launch.clear_stale()
+    assert not lock.exists()
+
+
+def test_what_is_trained_already_is_not_trained_twice(made, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    trunk = next(iter(made.trunks))
+    Progress(trunk, tmp_path / "trunks" / trunk, 0, 10, 64).show(1, 2.0)
+    path = tmp_path / "trunks" / trunk / "progress.json"
+    beat = json.loads(path.read_text())
+
+    def begins(**changes):
+        path.write_text(json.dumps(beat | changes))
+        try:
+            launch.begin(made, tmp_path)
+        except StudyError as error:
+            assert f"{trunk} is being trained already, by process" in str(error)
+            return False
+        return True
+
+    assert begins()  # this process is pytest, not a training
+    training = [sys.executable, "-c", "import time; time.sleep(60)", "scalinglaws", "rung"]
+    with subprocess.Popen(training) as process:
+        assert not begins(pid=process.pid)
+        process.kill()
+    assert begins(pid=process.pid)
+    # Of another machine only the time is known.
+    assert not begins(host="n7")
+    assert begins(host="n7", time=time.time() - 60)
+    other = tmp_path / "runs" / "of-another-study"
+    Progress(other.name, other, 0, 10, 64).show(1, 2.0)
+    (other / "progress.json").write_text(json.dumps(beat | {"host": "n7"}))
+    assert begins(host="n7", time=0)

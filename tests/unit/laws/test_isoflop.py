@@ -1,0 +1,145 @@
+"""Approach 2 against Chinchilla's parametric law, whose optimum is known in closed form, and against numpy's polyfit."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from scalinglaws.common.errors import StudyError
+from scalinglaws.laws.allocation import exponents, optimum
+from scalinglaws.laws.isoflop import WHY, IsoflopFit, _lines, _parabolas, fit_isoflop, groups, profile_minimum
+
+LAW = (406.4, 410.7, 0.34, 0.28)
+BUDGETS = np.geomspace(1e17, 1e21, 9)
+A, B = (float(value) for value in exponents(0.34, 0.28))
+TRUE_N, TRUE_D = optimum(BUDGETS, *LAW)
+
+Rows = dict[str, np.ndarray]
+
+
+def rows(sizes: list[np.ndarray], noise: float = 0.0, seed: int = 0) -> Rows:
+    """Rows of the published law at C = 6 N D exactly, at sizes[k] for the k-th budget; each run is its own trunk."""
+    n, c = np.concatenate(sizes), np.repeat(BUDGETS, [len(each) for each in sizes])
+    loss = 1.69 + LAW[0] * n ** -LAW[2] + LAW[1] * (c / (6 * n)) ** -LAW[3]
+    loss *= np.exp(noise * np.random.default_rng(seed).standard_normal(len(n)))
+    names = np.array([f"r{i:03d}" for i in range(len(n))])
+    return {"run": names, "trunk": names, "n_params": n, "tokens": c / (6 * n), "flops": c, "loss": loss}
+
+
+def centred(low: float = 1 / 8, high: float = 8, count: int = 11) -> list[np.ndarray]:
+    return [n * np.geomspace(low, high, count) for n in TRUE_N]
+
+
+def lattice(ratio: float) -> list[np.ndarray]:
+    """The sizes of one ladder within a factor of 8 of each optimum: never quite centred."""
+    ladder = 1e5 * ratio ** np.arange(np.log(1e7) / np.log(ratio))
+    return [ladder[(ladder > n / 8) & (ladder < n * 8)] for n in TRUE_N]
+
+
+def same(one: IsoflopFit, other: IsoflopFit) -> bool:
+    assert one.resamples.tobytes() == other.resamples.tobytes()
+    parts = [dataclasses.asdict(dataclasses.replace(fit, resamples=np.empty(0))) for fit in (one, other)]
+    return repr(parts[0]) == repr(parts[1])
+
+
+def test_sizes_centred_on_the_optimum_give_the_exact_exponents() -> None:
+    # L − E is C^−g · h(N/N_opt) with one h at every C: a parabola of the loss errs by one factor, a line through the
+    # minima by none. For a cubic h the factor is exp((alpha − beta)/6 · Σw⁴/Σw²) at w = log N/N_opt: here 3 %.
+    fit = fit_isoflop(**rows(centred()), n_bootstrap=0)
+    assert (fit.a["estimate"], fit.b["estimate"]) == pytest.approx((A, B), abs=1e-9)
+    assert (fit.shape_free["a"], fit.shape_free["b"]) == pytest.approx((A, B), abs=1e-9)
+    w = np.log(np.geomspace(1 / 8, 8, 11))
+    ratio = np.array([p.n_opt for p in fit.profiles]) / TRUE_N
+    assert np.log(ratio) == pytest.approx((LAW[2] - LAW[3]) / 6 * (w**4).sum() / (w**2).sum(), rel=0.2)
+    assert [p.shape_free_n_opt for p in fit.profiles] == pytest.approx(TRUE_N.tolist(), rel=0.01)
+    assert [p.tokens_opt * p.n_opt * 6 for p in fit.profiles] == pytest.approx(BUDGETS.tolist(), rel=1e-9)
+    assert [p.flops for p in fit.profiles] == pytest.approx(BUDGETS.tolist(), rel=1e-9)
+    assert fit.n_coefficient["estimate"] * BUDGETS[0] ** A == pytest.approx(ratio[0] * TRUE_N[0], rel=1e-6)
+    assert fit.flags == [] and fit.counts["used"] == 9 and np.isnan(fit.a["ci_low"])
+
+
+def test_sizes_of_one_ladder() -> None:
+    # Each vertex is 0 to 5 % too large, that is within s of their middle; least squares makes of errors up to s in y
+    # at most s·Σ|x|/Σx² of slope.
+    fit = fit_isoflop(**rows(lattice(1.6)), n_bootstrap=0)
+    error = np.log([p.n_opt for p in fit.profiles]) - np.log(TRUE_N)
+    assert error.min() > 0 and error.max() < np.log(1.05)
+    x = np.log(BUDGETS) - np.log(BUDGETS).mean()
+    assert abs(fit.a["estimate"] - A) < np.log(1.05) / 2 * np.abs(x).sum() / (x**2).sum()
+    fine = fit_isoflop(**rows(lattice(1.08)), n_bootstrap=0)
+    assert (fine.shape_free["a"], fine.shape_free["b"]) == pytest.approx((A, B), abs=1e-3)
+    assert [p.shape_free_n_opt for p in fine.profiles] == pytest.approx(TRUE_N.tolist(), rel=2e-3)
+
+
+def test_intervals_cover_the_truth() -> None:
+    inside = []
+    for seed in range(60):
+        fit = fit_isoflop(**rows(lattice(1.5), noise=0.003, seed=seed), n_bootstrap=200, seed=seed)
+        inside.append(fit.a["ci_low"] < A < fit.a["ci_high"] and fit.b["ci_low"] < B < fit.b["ci_high"])
+        assert fit.a["stderr"] < 0.02
+    assert inside[0] and np.mean(inside) >= 0.85
+
+
+def test_a_batch_of_parabolas_and_lines_is_polyfit() -> None:
+    rng = np.random.default_rng(1)
+    x = np.repeat(np.linspace(18, 21, 7), 2)
+    y, weights = 3 + 0.1 * (x - 19.6) ** 2 + 0.01 * rng.standard_normal(14), rng.integers(0, 3, (20, 14)).astype(float)
+    vertex, value, why = _parabolas(x, y, weights)
+    for k in np.flatnonzero(why == 0):
+        c2, c1, c0 = np.polyfit(x - 19, y, 2, w=np.sqrt(weights[k]))
+        assert (vertex[k], value[k]) == pytest.approx((19 - c1 / (2 * c2), c0 - c1**2 / (4 * c2)), rel=1e-9)
+    assert (why == 0).sum() > 10
+    ok, minima, log_c = rng.random((5, 9)) < 0.7, rng.standard_normal((5, 9, 2)), np.log(BUDGETS)
+    for k, line in enumerate(_lines(log_c, minima, ok)):
+        slopes, levels = np.polyfit(log_c[ok[k]], minima[k, ok[k]], 1)
+        assert line == pytest.approx([*slopes, *levels], rel=1e-9)
+
+
+def test_minima_at_an_edge_are_left_out() -> None:
+    sizes = centred()
+    sizes[3], sizes[5] = TRUE_N[3] * np.geomspace(2, 30, 8), TRUE_N[5] / np.geomspace(2, 30, 8)
+    fit = fit_isoflop(**rows(sizes, noise=0.001), n_bootstrap=50)
+    assert [k for k, p in enumerate(fit.profiles) if p.edge] == [3, 5] and fit.counts["used"] == 7
+    assert np.isnan([fit.profiles[3].n_opt, fit.profiles[5].shape_free_n_opt]).all()
+    assert "3.16e+18 FLOP" in fit.flags[0] and "smallest" in fit.flags[0] and "largest" in fit.flags[1]
+    assert fit.a["estimate"] == pytest.approx(A, abs=0.01)
+    none = fit_isoflop(**rows(centred(2, 30)), n_bootstrap=50)
+    assert np.isnan([none.a["estimate"], none.shape_free["b"]]).all() and "No exponents: 0 of 9" in none.flags[-1]
+
+
+def test_two_sizes_have_no_minimum() -> None:
+    fit = fit_isoflop(**rows(centred(0.5, 2, 2)), n_bootstrap=50)
+    assert np.isnan(fit.n_coefficient["estimate"]) and "No exponents" in fit.flags[-1] and len(fit.resamples) == 0
+    assert {p.edge for p in fit.profiles} == {WHY[1]} and profile_minimum([1.0, 2.0, 2.001], [3, 2, 2]) is None
+    empty = fit_isoflop([], [], [], [], [], [])
+    assert np.isnan(empty.a["estimate"]) and "0 of 0" in empty.flags[0]
+    with pytest.raises(StudyError, match="loss"):
+        fit_isoflop(["r"], ["r"], [1e6], [1e8], [6e14], [np.nan])
+
+
+def test_a_parabola_is_found_by_both_ways_and_a_hill_by_none() -> None:
+    x = np.linspace(17, 22, 6)
+    found = profile_minimum(x, 3 + 0.1 * (x - 19.3) ** 2)
+    assert found is not None and not found.edge and found.n_sizes == 6
+    assert (found.log_n, found.loss, found.shape_free_log_n, found.shape_free_loss) == pytest.approx((19.3, 3, 19.3, 3))
+    hill = profile_minimum(x, [3.3, 2.9, 3.4, 3.5, 3.4, 3.0])
+    assert hill is not None and hill.edge and np.isnan(hill.log_n)
+
+
+def test_profiles_are_runs_of_nearly_equal_compute() -> None:
+    assert groups([1e18, 1.09e18, 1.2e18, 0.5e18, 1.31e18, 1e18]).tolist() == [1, 1, 2, 0, 2, 1]
+
+
+def test_the_order_of_rows_changes_nothing_and_trunks_stay_together() -> None:
+    table = rows(lattice(1.5), noise=0.003)
+    table["trunk"] = np.array([f"N{n:.4g}" for n in table["n_params"]])
+    table["tokens"] = 1.2 * table["tokens"]
+    fit = fit_isoflop(**table, n_bootstrap=200, seed=3)
+    order = np.random.default_rng(5).permutation(len(table["run"]))
+    assert same(fit, fit_isoflop(**{name: values[order] for name, values in table.items()}, n_bootstrap=200, seed=3))
+    assert fit.counts["trunks"] == len(np.unique(table["n_params"])) < fit.counts["runs"]
+    assert fit.profiles[0].tokens_opt * fit.profiles[0].n_opt * 6 == pytest.approx(1.2 * BUDGETS[0])
+    other = fit_isoflop(**table, n_bootstrap=200, seed=4)
+    assert other.a["estimate"] == fit.a["estimate"] and other.a["ci_low"] != fit.a["ci_low"]

@@ -1,0 +1,159 @@
+"""Tables: schemas hold, edited specs and disagreeing trunks are refused, external runs take part."""
+
+import dataclasses
+import json
+import math
+
+import polars as pl
+import pytest
+
+from fixtures.small_runs import small_spec
+from scalinglaws.common.errors import StudyError
+from scalinglaws.tables import aggregate
+from scalinglaws.tables import schema as tables
+
+METRICS = {"status": "ok", "loss": 2.5, "loss_stderr": 0.01, "loss_train": 2.4, "bits_per_byte": 3.6, "n_vocab": 256}
+METRICS |= {"n_params_total": 5000, "dataset_tokens": 100_000, "flops_6nd": 1.0, "flops_last_layer": 2.0, "flops_attention": 3.0}
+TIMING = {"seconds": 1.0, "tokens_per_second": 5.0, "device": "cpu", "torch": "2", "python": "3", "threads": 1, "attempts": 1}
+
+
+def row(step, phase, loss=3.0):
+    numbers = {"learning_rate": 0.01, "loss_train": loss, "loss_test": loss, "loss_validation": None, "grad_norm": 1.0}
+    return {"step": step, "tokens": step * 64, "phase": phase, **numbers}
+
+
+def write_run(results, spec, curve):
+    folder = results / "runs" / spec.id
+    folder.mkdir(parents=True)
+    (folder / "spec.json").write_text(spec.canonical)
+    metrics = {**METRICS, "id": spec.id, "steps": spec.steps, "tokens": spec.tokens, "best_step": spec.steps}
+    (folder / "metrics.json").write_text(json.dumps({**metrics, "n_params": spec.n_params}))
+    (folder / "curve.jsonl").write_text("".join(json.dumps(item) + "\n" for item in curve))
+    (folder / "timing.json").write_text(json.dumps(TIMING))
+    return {"run": spec.id, "experiments": ["size"], "fit": True, "evaluations": None}
+
+
+@pytest.fixture
+def two_budgets(tmp_path):
+    base = small_spec(schedule="wsd", stop="budget", decay=0.2)
+    specs = [dataclasses.replace(base, tokens=k * 10 * base.batch_tokens) for k in (1, 2)]
+    entries = [write_run(tmp_path, spec, [row(4, "stable"), row(spec.steps, "decay")]) for spec in specs]
+    manifest = tmp_path / "manifest-x.jsonl"
+    manifest.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    return tmp_path, manifest, specs
+
+
+def test_rows_fit_the_schemas_and_a_trunk_is_told_once(two_budgets, tmp_path):
+    results, manifest, specs = two_budgets
+    rows = aggregate.aggregate(manifest, results, [], {})
+    for name, table in rows.items():
+        tables.write(table, tables.SCHEMAS[name], tmp_path / f"{name}.parquet")
+        assert len(tables.read(tmp_path / f"{name}.parquet", tables.SCHEMAS[name])) == len(table)
+    assert {item["trunk"] for item in rows["runs"]} == {specs[0].trunk.id}
+    stable = [item for item in rows["curves"] if item["phase"] == "stable"]
+    assert [(item["run"], item["step"]) for item in stable] == [(None, 4)]
+    assert {item["run"] for item in rows["curves"] if item["phase"] == "decay"} == {spec.id for spec in specs}
+    assert stable[0]["flops_6nd"] == 6 * specs[0].n_params * stable[0]["tokens"]
+
+
+def test_budgets_that_disagree_on_their_trunk_are_refused(two_budgets):
+    results, manifest, specs = two_budgets
+    path = results / "runs" / specs[0].id / "curve.jsonl"
+    path.write_text(path.read_text().replace('"loss_test": 3.0', '"loss_test": 3.5'))
+    with pytest.raises(StudyError, match="disagree at step 4"):
+        aggregate.aggregate(manifest, results, [], {})
+
+
+def test_a_budget_trained_before_a_column_was_measured_agrees(two_budgets):
+    results, manifest, specs = two_budgets
+    measured = {"loss_by_position": [4.0, 3.0], "noise_square": 0.5, "noise_trace": 7.0}
+    paths = [results / "runs" / spec.id / "curve.jsonl" for spec in specs]
+    before = [json.loads(line) for line in paths[0].read_text().splitlines()]
+    for path in paths:
+        for other in paths:
+            other.write_text("".join(json.dumps(item | (measured if other == path else {})) + "\n" for item in before))
+        (stable,) = [item for item in aggregate.aggregate(manifest, results, [], {})["curves"] if item["run"] is None]
+        assert {name: stable[name] for name in measured} == measured
+    changed = measured | {"noise_trace": 8.0}
+    for path, values in zip(paths, (measured, changed), strict=True):
+        path.write_text("".join(json.dumps(item | values) + "\n" for item in before))
+    with pytest.raises(StudyError, match="disagree at step 4"):
+        aggregate.aggregate(manifest, results, [], {})
+
+
+def test_a_run_has_the_losses_of_its_own_corpus_once(two_budgets, tmp_path):
+    results, manifest, specs = two_budgets
+    own = {"loss_tokens": 320, "positions": {"loss": [3.0, 2.0], "stderr": [0.2, None]}}
+    path = results / "runs" / specs[0].id / "metrics.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | own))
+    rows = aggregate.aggregate(manifest, results, [], {specs[0].corpus.id: "books"})["evals"]
+    fixed = {"run": specs[0].id, "step": specs[0].steps, "corpus": specs[0].corpus.id, "corpus_name": "books"}
+    mean = {"position": None, "loss": 2.5, "stderr": 0.01, "nats_per_byte": pytest.approx(3.6 * math.log(2)), "n_tokens": 320}
+    first = {"position": 0, "loss": 3.0, "stderr": 0.2, "nats_per_byte": None, "n_tokens": 160}
+    assert rows == [fixed | mean, fixed | first, fixed | first | {"position": 1, "loss": 2.0, "stderr": None}]
+    tables.write(rows, tables.EVALS, tmp_path / "evals.parquet")
+
+    entries = [json.loads(line) for line in manifest.read_text().splitlines()]
+    manifest.write_text("".join(json.dumps(entry | {"evaluations": "set"}) + "\n" for entry in entries))
+    # As evaluated before rows had nats_per_byte.
+    measured = {"position": None, "loss": 2.5, "stderr": 0.01, "n_tokens": 320}
+    for spec, corpora in zip(specs, (["other"], [specs[1].corpus.id, "other"]), strict=True):
+        folder = results / "evals" / spec.id
+        folder.mkdir(parents=True)
+        evaluation = {"id": spec.id, "step": spec.steps, "rows": [{"corpus": corpus, **measured} for corpus in corpora]}
+        (folder / "set.json").write_text(json.dumps(evaluation))
+    path = results / "runs" / specs[1].id / "metrics.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | own))
+    found = [(item["run"], item["corpus"]) for item in aggregate.aggregate(manifest, results, [], {})["evals"]]
+    assert sorted(found) == sorted(
+        [
+            (specs[0].id, "other"),
+            *[(specs[0].id, specs[0].corpus.id)] * 3,
+            (specs[1].id, "other"),
+            (specs[1].id, specs[1].corpus.id),
+        ]
+    )
+
+
+def test_missing_and_damaged_files_are_named(two_budgets):
+    results, manifest, specs = two_budgets
+    path = results / "runs" / specs[0].id / "metrics.json"
+    path.write_text("{")
+    with pytest.raises(StudyError, match=r"metrics\.json is damaged"):
+        aggregate.aggregate(manifest, results, [], {})
+    path.unlink()
+    with pytest.raises(StudyError, match=r"metrics\.json does not exist"):
+        aggregate.aggregate(manifest, results, [], {})
+
+
+def test_a_spec_that_was_edited_is_refused(two_budgets):
+    results, manifest, specs = two_budgets
+    (results / "runs" / specs[1].id / "spec.json").write_text(specs[0].canonical)
+    with pytest.raises(StudyError, match=f"hashes to {specs[0].id}, not to its folder"):
+        aggregate.aggregate(manifest, results, [], {})
+
+
+def test_wrong_columns_and_types_are_refused(tmp_path):
+    good = dict.fromkeys(tables.TIMINGS.names)
+    with pytest.raises(StudyError, match="extra"):
+        tables.write([{**good, "extra": 1}], tables.TIMINGS, tmp_path / "t.parquet")
+    with pytest.raises(StudyError, match="does not fit"):
+        tables.write([{**good, "seconds": "long"}], tables.TIMINGS, tmp_path / "t.parquet")
+    (tmp_path / "t.parquet").write_bytes(b"PAR1 and no more")
+    with pytest.raises(StudyError, match="damaged"):
+        tables.read(tmp_path / "t.parquet", tables.TIMINGS)
+
+
+def test_external_runs(tmp_path):
+    path = tmp_path / "theirs.csv"
+    pl.DataFrame({"N": [1e6, 2e6], "C": [6e15, 24e15], "L": [3.0, 2.8], "name": ["a", "b"]}).write_csv(path)
+    rows = aggregate.external_rows(path, {"n_params": "N", "flops_6nd": "C", "loss": "L", "run": "name"})
+    assert [item["tokens"] for item in rows] == [10**9, 2 * 10**9]
+    assert [item["run"] for item in rows] == ["theirs-a-0", "theirs-b-1"]
+    tables.write(rows, tables.RUNS, tmp_path / "runs.parquet")
+    with pytest.raises(StudyError, match="no column M; it has N, C, L, name"):
+        aggregate.external_rows(path, {"n_params": "M"})
+    with pytest.raises(StudyError, match="no column tokens"):
+        aggregate.external_rows(path, {"n_params": "N", "loss": "L"})
+    with pytest.raises(StudyError, match="can't be read"):
+        aggregate.external_rows(tmp_path / "absent.csv", {})

@@ -1,0 +1,191 @@
+"""Training: the same bytes from nothing, from a rung and after kill -9; early stopping, divergence, user mistakes."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from fixtures.small_runs import N_VOCAB, small_spec, write_tokens
+from scalinglaws.common.errors import StudyError
+from scalinglaws.data.batches import Batches
+from scalinglaws.study.spec import RunSpec
+from scalinglaws.train.run import train, train_rung
+from scalinglaws.train.trainer import Trainer
+
+OUTPUTS = ("metrics.json", "curve.jsonl", "model.safetensors")
+STAGE = """
+import sys
+from pathlib import Path
+from scalinglaws.study.spec import read_spec
+from scalinglaws.train.run import train
+train(read_spec(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), device="cpu", checkpoint_seconds=0.0)
+"""
+
+
+@pytest.fixture(scope="module")
+def tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tokens(tmp_path_factory.mktemp("tokens"))
+
+
+def trained(spec: RunSpec, tokens: Path, out: Path, **options: Any) -> dict[str, Any]:
+    train(spec, tokens, out, device="cpu", **options)
+    return json.loads((out / "metrics.json").read_text())
+
+
+def same_outputs(one: Path, other: Path) -> bool:
+    return all((one / name).read_bytes() == (other / name).read_bytes() for name in OUTPUTS)
+
+
+def test_training_learns_and_repeats_bit_for_bit(tokens: Path, tmp_path: Path) -> None:
+    spec = small_spec(tokens=64 * 150)
+    metrics = trained(spec, tokens, tmp_path / "a")
+    assert metrics["status"] == "ok" and metrics["steps"] == 150 and metrics["loss"] < 0.8 * math.log(N_VOCAB)
+    assert metrics["loss_tokens"] == 320 and metrics["dataset_tokens"] == 3000 and metrics["n_params"] == spec.n_params
+    trained(spec, tokens, tmp_path / "b")
+    assert same_outputs(tmp_path / "a", tmp_path / "b")
+    rows = [json.loads(line) for line in (tmp_path / "a" / "curve.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows][:5] == [8, 10, 11, 13, 16] and rows[-1]["step"] == 150
+    assert rows[-1]["phase"] == "decay" and rows[-1]["tokens"] == spec.tokens
+    sizes = (1, 2, 4, 8, 1)  # of the bins of positions 1 to 16: they average to the mean
+    assert all(np.average(row["loss_by_position"], weights=sizes) == pytest.approx(row["loss_test"], rel=1e-5) for row in rows)
+    assert np.mean(metrics["positions"]["loss"]) == pytest.approx(metrics["loss"], rel=1e-5)
+    assert len(metrics["positions"]["stderr"]) == 16 and min(metrics["positions"]["stderr"]) > 0
+    left = {path.name for path in (tmp_path / "a").iterdir()}
+    assert left == {*OUTPUTS, "timing.json", "spec.json"}
+
+
+def test_a_run_of_few_steps_has_its_end_in_the_curve(tokens: Path, tmp_path: Path) -> None:
+    trained(small_spec(tokens=64 * 5), tokens, tmp_path)
+    assert [json.loads(line)["step"] for line in (tmp_path / "curve.jsonl").read_text().splitlines()] == [5]
+
+
+@pytest.mark.parametrize("changes", [{}, {"dropout": 0.1}, {"micro_batch_tokens": 32, "weight_decay": 0.1}])
+def test_from_a_rung_equals_from_nothing(tokens: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
+    spec = small_spec(**changes)
+    trained(spec, tokens, tmp_path / "nothing")
+    for step in (7, 20, 30, 35):  # the run's decay starts at 30: the rung at 35 is past it
+        train_rung(spec.trunk, tokens, step, tmp_path / "trunk" / f"step{step}.safetensors", device="cpu")
+    trained(spec, tokens, tmp_path / "rung", trunk=tmp_path / "trunk")
+    assert same_outputs(tmp_path / "nothing", tmp_path / "rung")
+    assert sorted(p.name for p in (tmp_path / "trunk").iterdir()) == [f"step{s}.safetensors" for s in (20, 30, 35, 7)]
+    direct = tmp_path / "direct" / "step30.safetensors"
+    train_rung(spec.trunk, tokens, 30, direct, device="cpu")
+    assert direct.read_bytes() == (tmp_path / "trunk" / "step30.safetensors").read_bytes()
+
+
+def test_kill_resumes_to_the_same_bytes(tokens: Path, tmp_path: Path) -> None:
+    spec = small_spec(tokens=64 * 200, stop="early", patience=1000)
+    trained(spec, tokens, tmp_path / "whole")
+    out = tmp_path / "killed"
+    out.mkdir()
+    (out / "spec.json").write_text(spec.canonical)
+    command = [sys.executable, "-c", STAGE, str(out / "spec.json"), str(tokens), str(out)]
+    for sent, code in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 143)):
+        before = {path.name for path in out.glob("checkpoint-*.safetensors")}
+        process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+        while process.poll() is None and not {p.name for p in out.glob("checkpoint-*.safetensors")} - before:
+            time.sleep(0.01)
+        process.send_signal(sent)
+        assert process.wait() == code
+    newest = max(out.glob("checkpoint-*.safetensors"), key=lambda path: path.stat().st_mtime_ns)
+    newest.write_bytes(newest.read_bytes()[:-100])
+    trained(spec, tokens, out)
+    assert same_outputs(tmp_path / "whole", out)
+    assert json.loads((out / "timing.json").read_text())["attempts"] in (2, 3)  # the truncated one may know more
+    assert not list(out.glob("checkpoint-*"))
+
+
+def test_early_stop_keeps_the_best_weights(tokens: Path, tmp_path: Path) -> None:
+    spec = small_spec(
+        d_model=16, d_ff=64, d_attn=16, tokens=64 * 3000, stop="early", schedule="constant", patience=4, dataset_tokens=200
+    )
+    metrics = trained(spec, tokens, tmp_path / "run")
+    rows = [json.loads(line) for line in (tmp_path / "run" / "curve.jsonl").read_text().splitlines()]
+    seen = {row["step"]: row["loss_validation"] for row in rows if row["loss_validation"] is not None}
+    assert min(seen) == 32 and metrics["best_step"] == min(seen, key=lambda step: seen[step])
+    assert metrics["steps"] == list(seen)[list(seen).index(metrics["best_step"]) + 4] < 3000
+    assert metrics["tokens"] == metrics["steps"] * 64 and metrics["dataset_tokens"] == 200
+    replayed = Trainer(spec, tokens)
+    while replayed.step < metrics["best_step"]:
+        replayed.update()
+    assert (tmp_path / "run" / "model.safetensors").stat().st_size > 0
+    import safetensors.torch
+
+    kept = safetensors.torch.load_file(tmp_path / "run" / "model.safetensors")
+    assert all(torch.equal(kept[name], value) for name, value in replayed.model.params.items())
+
+
+def test_divergence_is_a_result(tokens: Path, tmp_path: Path) -> None:
+    spec = small_spec(learning_rate=1e4, grad_clip=0.0)
+    metrics = trained(spec, tokens, tmp_path / "run")
+    assert metrics["status"] == "diverged" and metrics["loss"] is None and metrics["steps"] < 40
+    assert metrics["positions"] is None
+    train_rung(spec.trunk, tokens, 20, tmp_path / "trunk" / "step20.safetensors", device="cpu")
+    trained(spec, tokens, tmp_path / "rung", trunk=tmp_path / "trunk")
+    assert same_outputs(tmp_path / "run", tmp_path / "rung")
+
+
+def test_accumulation_gives_the_same_step(tokens: Path) -> None:
+    whole, parts = Trainer(small_spec(), tokens), Trainer(small_spec(micro_batch_tokens=16), tokens)
+    whole.update()
+    parts.update()
+    assert torch.allclose(whole.model.grad, parts.model.grad, atol=1e-6)
+    assert math.isclose(float(whole.loss_sum), float(parts.loss_sum), rel_tol=1e-6)
+
+
+def test_batches_cover_an_epoch_once_and_depend_on_the_step_alone() -> None:
+    spec = small_spec(dataset_tokens=16 * 10 + 1)
+    stream = np.arange(1000, dtype=np.uint16)
+    batches = Batches(stream, spec)
+    seen = np.concatenate([batches.batch(step) for step in range(5)])  # 20 sequences: two epochs of ten
+    assert seen.shape == (20, 17) and (np.diff(seen, axis=1) == 1).all()
+    for epoch in (seen[:10, 0], seen[10:, 0]):
+        assert sorted(epoch) == list(range(0, 160, 16))
+    assert list(seen[:10, 0]) != list(seen[10:, 0])
+    assert (Batches(stream, spec).batch(3) == seen[12:16]).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"dataset_tokens": 5000}, "dataset_tokens = 5000 .* 3000 tokens"),
+        ({"dataset_tokens": 16}, "fewer than n_ctx"),
+        ({"batch_tokens": 60}, "multiple of n_ctx"),
+        ({"micro_batch_tokens": 48}, "micro_batch_tokens"),
+        ({"optimizer": "lion"}, "optimizer"),
+        ({"architecture": "rnn"}, "architecture"),
+        ({"precision": "float8"}, "precision"),
+        ({"schedule": "step"}, "schedule"),
+        ({"n_heads": 3}, "n_heads"),
+        ({"tokens": 63}, "raise tokens"),
+    ],
+)
+def test_mistakes_name_the_key(tokens: Path, tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(StudyError, match=message):
+        trained(small_spec(**changes), tokens, tmp_path / "run")
+
+
+def test_a_failing_compiler_falls_back(tokens: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    def broken(*args: Any) -> None:
+        raise RuntimeError("no compiler")
+
+    spec = small_spec(dropout=0.1)  # without dropout a CPU has its own step
+    compiled, eager = Trainer(spec, tokens), Trainer(spec, tokens)
+    monkeypatch.setattr(torch, "compile", lambda function: broken)
+    compiled.model.compile()
+    for trainer in (compiled, eager):
+        trainer.update()
+        trainer.update()
+    assert capsys.readouterr().err.count("warning: torch.compile failed") == 1
+    assert torch.equal(compiled.model.flat, eager.model.flat)

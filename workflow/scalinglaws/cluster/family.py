@@ -1,0 +1,106 @@
+"""Train a family of a pack (packing.py) in this process: its rungs, its runs, their evaluations; each has the log that it has as
+a job of its own.
+
+    python -m scalinglaws family --list results/packs/ID.json --name TRUNK
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import math
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from scalinglaws.cluster import packing
+from scalinglaws.cluster.packing import Family
+from scalinglaws.common.errors import StudyError
+from scalinglaws.evaluate.evaluate import evaluate
+from scalinglaws.models.device import prepare
+from scalinglaws.study.paths import evaluation_path, evaluation_set_path, has_run, log_path, run_folder, rung_path
+from scalinglaws.study.spec import read_spec
+from scalinglaws.train.run import train, train_rung
+
+
+class Stages:
+    """The stages that make a family, with the files and logs that the rules give them; what is there is not made again."""
+
+    def __init__(self, root: Path, at_once: int = 1, device: str = "auto", **training: Any):
+        self.root, self.at_once, self.device = root, at_once, device
+        self.training = {"device": device, **training}
+
+    @contextlib.contextmanager
+    def log(self, stage: str, name: str) -> Iterator[None]:
+        """The log of a stage takes what is said."""
+        path = log_path(self.root, stage, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a") as file, contextlib.redirect_stderr(file):
+            yield
+
+    def rung(self, trunk: str, step: int) -> None:
+        out = rung_path(self.root, trunk, step)
+        if not out.exists():
+            spec = read_spec(out.parent / "spec.json")
+            with self.log("rung", f"{trunk}-step{step}"):
+                train_rung(spec, self.root / "tokens" / spec.tokens_id, step, out, **self.training)
+
+    def run(self, run: str) -> None:
+        if not has_run(self.root, run):
+            out = run_folder(self.root, run)
+            spec = read_spec(out / "spec.json")
+            tokens, trunk = self.root / "tokens" / spec.tokens_id, self.root / "trunks" / spec.trunk.id
+            with self.log("train", run):
+                train(spec, tokens, out, trunk=trunk, at_once=self.at_once, **self.training)
+
+    def evaluation(self, run: str, name: str) -> None:
+        out = evaluation_path(self.root, run, name)
+        if not out.exists():
+            folders, made = evaluation_set_path(self.root, name).read_text().split(), run_folder(self.root, run)
+            device = prepare(read_spec(made / "spec.json").threads, self.device)
+            with self.log("evaluate", f"{run}-{name}"):
+                evaluate(made, [self.root / "tokens" / folder for folder in folders], out, device)
+
+
+def train_family(family: Family, stages: Stages) -> None:
+    """Make what is not there of a family. A run that cannot be trained leaves the others of its family alone.
+
+    Raises StudyError with every reason at the end.
+    """
+    reasons: list[str] = []
+    for step in family.rungs:
+        stages.rung(family.name, step)
+    for run in family.runs:
+        try:
+            stages.run(run)
+        except StudyError as error:
+            reasons.append(str(error))
+    for run, name in family.evaluations:
+        if has_run(stages.root, run):
+            stages.evaluation(run, name)
+    if reasons:
+        raise StudyError("; ".join(reasons))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the stage ``family``."""
+    parser.add_argument("--list", type=Path, required=True, help="the pack: results/packs/ID.json")
+    parser.add_argument("--name", required=True, help="the family in it: a trunk, or a run without one")
+    parser.add_argument("--results", type=Path, default=Path("results"))
+    parser.add_argument("--at-once", type=int, default=1, help="processes that share this GPU, as timing.json tells")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU if there is one")
+    parser.add_argument("--checkpoint-seconds", type=float, default=60.0, help="wall time between checkpoints")
+    parser.add_argument(
+        "--end", type=float, default=math.inf, help="time, in seconds since 1970, at which to save and to exit with 143"
+    )
+
+
+def main(args: argparse.Namespace) -> None:
+    """Run the stage ``family``. Raises StudyError where the pack has no such family."""
+    found = [family for family in packing.read(args.list).families if family.name == args.name]
+    if not found:
+        raise StudyError(f"{args.list} has no family {args.name}")
+    stages = Stages(args.results, args.at_once, args.device, end=args.end, checkpoint_seconds=args.checkpoint_seconds)
+    train_family(found[0], stages)
+    print(f"{args.name}: done", file=sys.stderr)

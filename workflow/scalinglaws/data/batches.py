@@ -1,0 +1,92 @@
+"""Training batches and evaluation windows from token files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scalinglaws.common.errors import StudyError
+from scalinglaws.data.tokens import load_starts, load_tokens
+
+if TYPE_CHECKING:
+    from scalinglaws.study.spec import RunSpec
+
+
+class Batches:
+    """Sequences of n_ctx tokens from the first ``dataset_tokens`` of a training stream, in an order fixed by the seed.
+
+    An epoch takes each sequence once, in an order drawn from (seed, epoch); a batch may span two epochs. The batch of a
+    step depends on the step alone. ``n_distinct`` is the number of training tokens that the run can see.
+    Raises StudyError where the stream is shorter than dataset_tokens or than one sequence.
+    """
+
+    def __init__(self, tokens: np.ndarray, spec: RunSpec):
+        if spec.batch_tokens % spec.n_ctx:
+            raise StudyError(f"batch_tokens = {spec.batch_tokens} of run {spec.id} is not a multiple of n_ctx = {spec.n_ctx}")
+        wanted = len(tokens) if spec.dataset_tokens is None else spec.dataset_tokens
+        if wanted > len(tokens):
+            raise StudyError(
+                f"dataset_tokens = {wanted} of run {spec.id}, but the training split has {len(tokens)} tokens: "
+                "lower dataset_tokens or add text to the corpus"
+            )
+        self.n_distinct, self.seed = wanted, spec.seed
+        self.per_batch = spec.batch_tokens // spec.n_ctx
+        self.sequences = windows(tokens[:wanted], spec.n_ctx)
+        if not len(self.sequences):
+            raise StudyError(f"run {spec.id} has {wanted} training tokens, fewer than n_ctx + 1 = {spec.n_ctx + 1}")
+        self.orders: dict[int, np.ndarray] = {}
+
+    def _order(self, epoch: int) -> np.ndarray:
+        if epoch not in self.orders:
+            self.orders = {e: order for e, order in self.orders.items() if e == epoch - 1}
+            self.orders[epoch] = np.random.Generator(np.random.PCG64([self.seed, epoch])).permutation(len(self.sequences))
+        return self.orders[epoch]
+
+    def batch(self, step: int) -> np.ndarray:
+        """(batch_tokens / n_ctx, n_ctx + 1) int64: inputs are the first n_ctx columns, targets the last n_ctx."""
+        rows = np.empty(self.per_batch, dtype=np.int64)
+        filled, position = 0, step * self.per_batch
+        while filled < self.per_batch:
+            epoch, offset = divmod(position + filled, len(self.sequences))
+            taken = self._order(epoch)[offset : offset + self.per_batch - filled]
+            rows[filled : filled + len(taken)] = taken
+            filled += len(taken)
+        return self.sequences[rows].astype(np.int64)
+
+
+def windows(tokens: np.ndarray, n_ctx: int) -> np.ndarray:
+    """(windows, n_ctx + 1) view: non-overlapping inputs of n_ctx tokens, each with the token after them.
+
+    As many whole windows as there are. The first token of the stream is never a target.
+    """
+    count = max(0, (len(tokens) - 1) // n_ctx)
+    item = tokens.itemsize
+    return np.lib.stride_tricks.as_strided(np.asarray(tokens), (count, n_ctx + 1), (n_ctx * item, item), writeable=False)
+
+
+class Split:
+    """About ``limit`` tokens of a split as windows, and the passage (a number) of each target.
+
+    The windows lie evenly over the whole split: as many tokens in a row would be few passages, and their mean loss far off.
+    """
+
+    def __init__(self, folder: Path, split: str, n_ctx: int, limit: int):
+        tokens, self.meta = load_tokens(folder, split)
+        every = windows(tokens, n_ctx)
+        if not len(every):
+            raise StudyError(f"the {split} split in {folder} has {len(tokens)} tokens, fewer than n_ctx + 1 = {n_ctx + 1}")
+        count = min(len(every), max(1, limit // n_ctx))
+        self.rows = np.arange(count) * len(every) // count
+        self.windows = every[self.rows]
+        self.n_targets = self.windows[:, 1:].size
+        counts: dict[str, Any] = self.meta["splits"][split]
+        self.tokens_per_byte = counts["tokens"] / counts["bytes"]
+        self.starts = load_starts(folder, split)
+
+    def passages(self) -> np.ndarray:
+        """(n_targets,) the index of the passage that each target belongs to, in stream order."""
+        n_ctx = self.windows.shape[1] - 1
+        targets = self.rows[:, None] * n_ctx + np.arange(1, n_ctx + 1)
+        return np.searchsorted(self.starts, targets.reshape(-1), side="right") - 1

@@ -1,0 +1,293 @@
+"""Stage ``corpus``: sources cut into passages, shuffled and split without exact duplicates; near-duplication measured.
+
+    python -m scalinglaws corpus --spec SPEC.json --out results/corpora/ID --downloads results/downloads --workers 2
+
+Every passage has a keyed hash of its text. It gives the passage's place in the shuffled order and its rank for the
+splits, so equal texts fall together (one is kept, splits are disjoint) and nothing depends on the order of work.
+Passages go through bucket files by hash prefix, each sorted in memory: memory is bounded whatever the corpus size.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import io
+import itertools
+import json
+import os
+import re
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from scalinglaws.common.errors import StudyError
+from scalinglaws.common.files import write_json
+from scalinglaws.data.duplicates import NGRAM_WORDS, SAMPLE, Overlap
+from scalinglaws.data.sources import documents_of, resolve
+from scalinglaws.data.streams import Progress, batched, map_in_order
+from scalinglaws.study.spec import CorpusSpec, read_spec
+
+SPLITS = ("train", "validation", "test")
+ZSTD_LEVEL = 3
+BATCH = 1 << 22  # characters of documents that are cut at once
+BUCKET = 1 << 25  # bytes of source text a bucket
+PARALLEL = 1 << 26  # bytes of source text from which several processes pay
+_to_json = json.JSONEncoder(ensure_ascii=False).encode
+
+# Where a passage may end, best first: a blank line, the end of a sentence, any white space.
+_BOUNDARIES = (re.compile(r"\n[ \t]*\n"), re.compile(r"[.!?…。！？][\"'”’)\]_]*\s"), re.compile(r"\s"))
+
+
+def clean(text: str) -> str:
+    """The text with \\n for \\r\\n and \\r, without NUL, and with U+FFFD for half surrogate pairs."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def passages(text: str, passage_chars: int) -> Iterator[str]:
+    """Cuts a text into passages of a quarter to the whole of ``passage_chars`` characters, white space at the ends off.
+
+    A cut is put at the last blank line of the allowed range, else at the last end of a sentence, else at the last white
+    space, else at the end of the range. Only a text that is short as a whole gives a shorter passage.
+    """
+    place = 0
+    while (left := len(text) - place) > passage_chars:
+        high = max(min(passage_chars, left - passage_chars // 2), 1)
+        window = text[place + high // 2 : place + high]
+        cut = high
+        for boundary in _BOUNDARIES:
+            if ends := [match.end() for match in boundary.finditer(window)]:
+                cut = high // 2 + ends[-1]
+                break
+        if passage := text[place : place + cut].strip():
+            yield passage
+        place += cut
+    if passage := text[place:].strip():
+        yield passage
+
+
+def split_of(ranks: list[int], validation: float, test: float) -> list[str]:
+    """The split of each passage of one document, from its 64-bit rank.
+
+    A document that is long enough to be in every split gives each its share, rounded; in a shorter one every passage
+    takes its chance.
+    """
+    count = len(ranks)
+    shares = [share for share in (validation, test) if share]
+    if shares and count * min(shares) < 0.5:
+        line = [rank / 2**64 for rank in ranks]
+        return ["test" if x < test else "validation" if x < test + validation else "train" for x in line]
+    splits = ["train"] * count
+    in_test, in_validation = round(count * test), round(count * validation)
+    for place, index in enumerate(sorted(range(count), key=ranks.__getitem__)[: in_test + in_validation]):
+        splits[index] = "test" if place < in_test else "validation"
+    return splits
+
+
+def corrupt(text: str, share: float, digest: bytes) -> str:
+    """The text with each character replaced, with probability ``share``, by one of the 95 from space to ~ at random.
+
+    One in 95 replacements leaves an ASCII character as it was. The draws depend on the passage's keyed hash alone.
+    """
+    random = np.random.default_rng(int.from_bytes(digest))
+    codes = np.frombuffer(text.encode("utf-32-le"), "<u4").copy()
+    hit = random.random(len(codes)) < share
+    codes[hit] = random.integers(ord(" "), ord("~") + 1, int(hit.sum()), dtype=np.uint32)
+    return codes.tobytes().decode("utf-32-le")
+
+
+@dataclass(frozen=True)
+class Cutter:
+    """Cuts a batch of documents and appends its passages to this process's bucket files in ``folder``.
+
+    Hashes and splits are those of the clean text, so that a corpus and its corrupted versions are split alike.
+
+    A record is a line with tabs: hash (32 hex digits) and place in the sources (24), split, bytes of text, file and
+    passage as JSON.
+    """
+
+    spec: CorpusSpec
+    folder: Path
+    bucket_bits: int
+
+    def __call__(self, batch: tuple[int, list[tuple[str, str, str]]]) -> tuple[int, int]:
+        """``batch``: its number and its (file, document, text). Returns (characters, bytes of records written)."""
+        number, documents = batch
+        key = f"{self.spec.seed}".encode()
+        buckets: dict[int, list[bytes]] = {}
+        ordinal = written = 0
+        for file, name, text in documents:
+            texts = list(passages(clean(text), self.spec.passage_chars))
+            hashes = [hashlib.blake2b(passage.encode(), key=key, digest_size=16).digest() for passage in texts]
+            ranks = [int.from_bytes(digest[8:]) for digest in hashes]
+            splits = split_of(ranks, self.spec.validation, self.spec.test)
+            for passage, digest, split in zip(texts, hashes, splits, strict=True):
+                if self.spec.corruption:
+                    passage = corrupt(passage, self.spec.corruption, digest)
+                place, size = f"{number:012d}{ordinal:012d}", len(passage.encode())
+                content = _to_json({"text": passage, "document": name})
+                record = f"{digest.hex()}{place}\t{split}\t{size}\t{json.dumps(file)}\t{content}\n".encode()
+                buckets.setdefault(int.from_bytes(digest[:8]) >> (64 - self.bucket_bits), []).append(record)
+                ordinal += 1
+                written += len(record)
+        for bucket, records in buckets.items():
+            with open(self.folder / f"{bucket:06d}.{os.getpid()}", "ab") as stream:
+                stream.writelines(records)
+        return sum(len(text) for _, _, text in documents), written
+
+
+def build(spec: CorpusSpec, out: Path, downloads: Path, workers: int) -> dict[str, Any]:
+    """Makes {train,validation,test}.jsonl.zst and report.json below ``out`` and returns the report.
+
+    The bytes depend on the spec and the sources alone, not on ``workers``. Raises StudyError for sources that cannot be
+    read (see ``sources``) and where a split would be empty.
+    """
+    files = [(file, source) for source in spec.sources for file in resolve(source, downloads)]
+    size = sum(file.size for file, _ in files)
+    folder = out / ".buckets"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        counts: dict[str, int] = Counter()
+        documents = _documents(files, counts)
+        bits = max(1, (size // BUCKET).bit_length())
+        progress = Progress(f"corpus {spec.id}: cut", size)
+        batches = enumerate(batched(documents, lambda item: len(item[2]), BATCH))
+        for characters, _ in map_in_order(Cutter(spec, folder, bits), batches, workers if size >= PARALLEL else 1):
+            progress.add(characters)
+        report = _merge(spec, folder, out)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    report["documents"] = sum(counts.values())
+    for name, entry in report["files"].items():
+        entry["documents"] = counts[name]
+    report["near_duplicates"] = near_duplicates(out, report)
+    write_json(out / "report.json", report)
+    return report
+
+
+def _documents(files: list[Any], counts: dict[str, int]) -> Iterator[tuple[str, str, str]]:
+    """(file, document, text) of every source in turn; ``counts`` gets the documents of each file."""
+    for file, source in files:
+        last = None
+        for name, text in documents_of(file, source):
+            counts[file.name] += name != last
+            last = name
+            yield file.name, name, text
+
+
+def _buckets(folder: Path) -> Iterator[list[bytes]]:
+    names = sorted(folder.iterdir())
+    for _, paths in itertools.groupby(names, key=lambda path: path.name.partition(".")[0]):
+        lines: list[bytes] = []
+        for path in paths:
+            with open(path, "rb") as stream:
+                lines.extend(stream)
+            path.unlink()
+        lines.sort()
+        yield lines
+
+
+def _merge(spec: CorpusSpec, folder: Path, out: Path) -> dict[str, Any]:
+    """Writes the splits from the sorted buckets, one passage of each hash, and counts what goes where."""
+    import zstandard
+
+    files: dict[str, dict[str, Counter[str]]] = {}
+    removed = 0
+    progress = Progress(f"corpus {spec.id}: sort", sum(path.stat().st_size for path in folder.iterdir()))
+    with ExitStack() as stack:
+        streams = {}
+        for split in SPLITS:
+            raw = stack.enter_context(open(out / f".{split}.jsonl.zst.tmp", "wb"))
+            streams[split] = stack.enter_context(zstandard.ZstdCompressor(level=ZSTD_LEVEL).stream_writer(raw))
+        for lines in _buckets(folder):
+            last = b""
+            for line in lines:
+                head, split_name, size, file, record = line.split(b"\t", 4)
+                if head[:32] == last:
+                    removed += 1
+                    continue
+                last, split = head[:32], split_name.decode()
+                streams[split].write(record)
+                entry = files.setdefault(json.loads(file), {"bytes": Counter(), "passages": Counter()})
+                entry["bytes"][split] += int(size)
+                entry["passages"][split] += 1
+            progress.add(sum(map(len, lines)))
+    totals = {what: _total(files, what) for what in ("bytes", "passages")}
+    _refuse_empty(spec, totals["passages"])
+    for split in SPLITS:
+        os.replace(out / f".{split}.jsonl.zst.tmp", out / f"{split}.jsonl.zst")
+    return {"corpus": spec.id, **totals, "duplicates_removed": removed, "files": files}
+
+
+def _total(files: dict[str, dict[str, Counter[str]]], what: str) -> dict[str, int]:
+    return {split: sum(entry[what][split] for entry in files.values()) for split in SPLITS}
+
+
+def _refuse_empty(spec: CorpusSpec, passages_in: dict[str, int]) -> None:
+    wanted = {"train": 1.0 - spec.validation - spec.test, "validation": spec.validation, "test": spec.test}
+    for split, count in passages_in.items():
+        if wanted[split] > 0 and not count:
+            raise StudyError(
+                f"corpus {spec.id}: none of its {sum(passages_in.values())} passages fell into the {split} split: "
+                f"raise its share, lower `passage_chars` ({spec.passage_chars}), or add text"
+            )
+
+
+def read_split(folder: Path, split: str) -> Iterator[tuple[str, str]]:
+    """(text, document) of each passage of a split, in the shuffled order, streamed.
+
+    Raises StudyError where the file is missing or damaged.
+    """
+    import zstandard
+
+    path = folder / f"{split}.jsonl.zst"
+    try:
+        with open(path, "rb") as raw:
+            stream = zstandard.ZstdDecompressor().stream_reader(raw)
+            for line in io.BufferedReader(cast(Any, stream), 1 << 20):
+                record = json.loads(line.decode())
+                yield record["text"], record["document"]
+    except FileNotFoundError:
+        raise StudyError(f"{path} does not exist: run the corpus stage, or snakemake, which does") from None
+    except (zstandard.ZstdError, ValueError, KeyError) as error:
+        raise StudyError(f"{path} is damaged ({error}): delete {folder} and run snakemake again") from None
+
+
+def near_duplicates(folder: Path, report: dict[str, Any]) -> dict[str, Any]:
+    """How much of the validation and test passages (SAMPLE of each at most) shares a 13-gram of words with training."""
+    texts = partial(_texts, folder)
+    overlap = Overlap({split: itertools.islice(texts(split), SAMPLE) for split in ("validation", "test")})
+    progress = Progress(f"corpus {report['corpus']}: near-duplicates", report["bytes"]["train"])
+    for batch in batched(texts("train"), len, BATCH):
+        overlap.add(batch)
+        progress.add(sum(map(len, batch)))
+    return {"ngram_words": NGRAM_WORDS, **overlap.report()}
+
+
+def _texts(folder: Path, split: str) -> Iterable[str]:
+    return (text for text, _ in read_split(folder, split))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the stage."""
+    parser.add_argument("--spec", type=Path, required=True, help="spec.json of the corpus")
+    parser.add_argument("--out", type=Path, required=True, help="folder that gets the splits and report.json")
+    parser.add_argument("--downloads", type=Path, required=True, help="folder that keeps downloaded wheels")
+    parser.add_argument("--workers", type=int, default=1, help="processes, for a large corpus")
+
+
+def main(args: argparse.Namespace) -> None:
+    """Runs the stage; raises StudyError for the user's mistakes."""
+    build(read_spec(args.spec, "corpus"), args.out, args.downloads, args.workers)

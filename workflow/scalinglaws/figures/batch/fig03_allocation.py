@@ -1,0 +1,60 @@
+"""Figure 3: how a growing compute budget divides into model size, batch size and steps."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from scalinglaws.figures.registry import FIGURES
+from scalinglaws.figures.shared import batches, fitted, style
+from scalinglaws.figures.shared.compute_efficient import PUBLISHED_TRENDS, trends
+
+REQUIRES = FIGURES["fig03_allocation"].requires
+AHEAD = 1e3  # how far beyond the curves, in compute
+# From the lowest area up.
+PARTS = (("N_opt", "model size N", "#35608d"), ("B", "batch size B", "#7fb8a4"), ("S_min", r"steps $S_{min}$", "#e9c46a"))
+
+
+def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Figure:
+    """Stacked areas of the three factors whose product is C_min over that of the least compute of the fitted curves."""
+    figure, (axis,) = style.panels(style.COLUMN, 3.9)
+    critical = batches.critical_batch(fits.get("critical-batch"))
+    points = fitted.points(fits.get("kaplan-ns")).drop_nulls("steps_min")
+    shares = trends(fits).values
+    notes = batches.doubts(fits, REQUIRES["fits"])
+    empty = critical is None or points.is_empty() or shares["N_opt"]["estimate"] is None
+    axis.set_xlabel(r"$C_{min}$ (FLOP)")
+    axis.set_ylabel("Factor over the least compute")
+    if critical is not None and not empty:
+        seen = batches.compute_of(points, critical)
+        _areas(axis, shares, float(seen.min()), float(seen.max()))
+        notes.append(f"the curves end at the upright line, {batches.quantity(seen.max())} FLOP")
+    batches.say(axis, notes, empty, "the fits of L(N, S_min) and B_crit(L) have no parameters", width=52)
+    return figure
+
+
+def _areas(axis: Axes, shares: dict[str, dict[str, float | None]], least: float, most: float) -> None:
+    """Each factor is C^share: on the logarithmic axis the areas are wedges."""
+    x = np.geomspace(least, most * AHEAD, 100)
+    below = published = 0.0
+    for name, label, colour in PARTS:
+        found, (_, table6) = shares[name], PUBLISHED_TRENDS[name]
+        above = below + (found["estimate"] or 0.0)
+        low, high = found["ci_low"], found["ci_high"]
+        words = "" if low is None or high is None else f" [{low:.3f}, {high:.3f}]"
+        text = f"{label} ∝ $C_{{min}}^{{{found['estimate']:.3f}}}${words}; published {table6:g}"
+        for start, end, alpha, key in ((least, most, 0.9, text), (most, most * AHEAD, 0.45, None)):
+            part = np.geomspace(start, end, 50)
+            sides = (part / least) ** below, (part / least) ** above
+            axis.fill_between(part, *sides, color=colour, alpha=alpha, linewidth=0, label=key, zorder=2)
+        below, published = above, published + table6
+        if published < 0.99:
+            axis.plot(x, (x / least) ** published, color=style.GUIDE, linewidth=0.7, zorder=3)
+    axis.plot([], [], color=style.GUIDE, linewidth=0.7, label="areas with the published exponents")
+    axis.axvline(most, color="0.2", linewidth=0.7, zorder=4)
+    style.log_axis(axis, x, r"$C_{min}$ (FLOP)", counts=False)
+    style.upright_log_axis(axis, [1.0, x[-1] / x[0]], "Factor over the least compute", counts=False)
+    axis.set_xlim(x[0], x[-1])
+    axis.set_ylim(1, x[-1] / x[0])

@@ -1,0 +1,105 @@
+"""Figure 12: excess compute and excess steps of a model that is not of the best size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import polars
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+from scalinglaws.figures.registry import FIGURES
+from scalinglaws.figures.shared import batches, fitted, style
+from scalinglaws.laws.allocation import LossNS, excess_compute, excess_steps
+from scalinglaws.laws.forms import Array
+
+REQUIRES = FIGURES["fig12_wrong_size"].requires
+LOSSES = 5
+ABOVE = 1.1  # how far above the loss at which the smallest model is the best one points are taken
+RANGE = (0.1, 10.0)  # of N/N_eff at least
+HIGHEST = 10.0  # of the excess at least: models too small never reach the loss
+
+Excess = Callable[[ArrayLike, ArrayLike, ArrayLike], Array]
+
+
+def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Figure:
+    """B.16 and B.17 with the fitted and the published exponents, and the sizes that reach each of several losses."""
+    figure, (compute, steps) = style.panels(style.PAGE, 3.5, 2)
+    law = batches.loss_ns(fits.get("kaplan-ns"))
+    points = fitted.points(fits.get("kaplan-ns")).drop_nulls("steps_min")
+    found = measured(points, law) if law else measured(points.clear(), None)
+    scale = style.LossScale(found["loss"].to_list())
+    ratio = np.geomspace(min([RANGE[0], *found["ratio"]]), max([RANGE[1], *found["ratio"]]) * 1.2, 400)
+    notes = batches.doubts(fits, ("kaplan-ns",))
+    panels: tuple[tuple[Axes, Excess, str, str], ...] = (
+        (compute, excess_compute, "compute", r"Excess compute $C(N)/C(N_{eff})$"),
+        (steps, excess_steps, "steps", r"Excess steps $S(N)/S(N_{eff})$"),
+    )
+    for axis, excess, column, label in panels:
+        axis.set_xlabel(r"$N/N_{eff}$")
+        axis.set_ylabel(label)
+        if law is not None:
+            _lines(axis, fits, law, excess, ratio)
+            _points(axis, found, column, scale)
+            shown = [min([0.9, *found[f"{column}_low"]]), max([HIGHEST, *found[f"{column}_high"]])]
+            style.positive_axis(axis, shown)
+            style.log_axis(axis, ratio, r"$N/N_{eff}$", counts=False)
+            style.plain_ticks(axis)
+        batches.say(axis, notes if axis is compute else [], law is None, _missing(fits), width=66)
+    scale.bar(figure, [compute, steps])
+    return figure
+
+
+def _missing(fits: dict[str, fitted.Fit]) -> str:
+    return "the fit of L(N, S_min) has no parameters" if fits.get("kaplan-ns") else "this study has no fit of kaplan-ns"
+
+
+def measured(points: polars.DataFrame, law: LossNS | None) -> polars.DataFrame:
+    """Of each size and loss: ratio N/N_eff, and compute, steps with _low and _high over what ``law`` expects of N_eff."""
+    names = ("loss", "ratio", "steps", "steps_low", "steps_high", "compute", "compute_low", "compute_high")
+    if law is None or points.is_empty():
+        return polars.DataFrame(schema=dict.fromkeys(names, polars.Float64))
+    smallest = law.loss(points["n_params"].min(), np.inf)  # type: ignore[arg-type]
+    highest = float(smallest * (1 + law.alpha_n / law.alpha_s))  # where it is the best size (B.5)
+    found = batches.reached(points, batches.shared_losses(points, LOSSES, ABOVE * highest))
+    best, least = law.efficient(found["loss"].to_numpy())
+    found = found.with_columns(ratio=found["n_params"].to_numpy() / best, least=least)
+    sides = {"steps": "steps_min", "steps_low": "low", "steps_high": "high"}
+    found = found.with_columns(**{name: polars.col(side) / polars.col("least") for name, side in sides.items()})
+    compute = {name.replace("steps", "compute"): polars.col(name) * polars.col("ratio") for name in sides}
+    return found.with_columns(**compute).select(names)
+
+
+def _lines(axis: Axes, fits: dict[str, fitted.Fit], law: LossNS, excess: Excess, ratio: Array) -> None:
+    fit = fits["kaplan-ns"]
+    best = excess(ratio, law.alpha_n, law.alpha_s)
+    ahead = np.isfinite(best) & (best < 50)
+    draws = batches.resamples({"kaplan-ns": fit}, ["kaplan-ns"])
+    x, count = ratio[ahead], batches.trunks({"kaplan-ns": fit}, ["kaplan-ns"])
+    batches.band(axis, x, best[ahead], draws, lambda draw: excess(x, draw["alpha_N"], draw["alpha_S"]), count, style.FIT)
+    exponents = [rf"$\alpha_{name[-1]}$ = {fitted.with_interval(fit, name)}" for name in ("alpha_N", "alpha_S")]
+    number = "B.16" if excess is excess_compute else "B.17"
+    axis.plot(x, best[ahead], "--", color=style.FIT, label=f"({number}) with {exponents[0]},\n{exponents[1]}", zorder=4)
+    alphas = batches.PUBLISHED["alpha_N"], batches.PUBLISHED["alpha_S"]
+    published = excess(ratio, *alphas)
+    kept = np.isfinite(published)
+    label = rf"with the published $\alpha_N$ = {alphas[0]:g}, $\alpha_S$ = {alphas[1]:g}"
+    axis.plot(ratio[kept], published[kept], color=style.GUIDE, linewidth=0.7, label=label, zorder=1.8)
+    axis.axvline(1, color="0.7", linewidth=0.6, zorder=1)
+
+
+def _points(axis: Axes, found: polars.DataFrame, column: str, scale: style.LossScale) -> None:
+    options: dict[str, Any] = {"fmt": "o", "markersize": 3.4, "elinewidth": 0.6, "capsize": 0, "zorder": 5}
+    for row in found.iter_rows(named=True):
+        value, low, high = row[column], row[f"{column}_low"], row[f"{column}_high"]
+        axis.errorbar(
+            row["ratio"], value, yerr=[[max(value - low, 0)], [max(high - value, 0)]], color=scale(row["loss"]), **options
+        )
+    if found.is_empty():
+        axis.plot([], [], linestyle="none", label="no loss is reached by two sizes: no points")
+    else:
+        count = found["loss"].n_unique()
+        axis.plot([], [], "o", color="0.3", markersize=3.4, label=f"measured at {count} losses; bars: range over batch sizes")

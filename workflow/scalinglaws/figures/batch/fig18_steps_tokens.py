@@ -1,0 +1,59 @@
+"""Figure 18: steps against tokens processed to reach each of many losses, for two sizes, with the hyperbola (5.1)."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from scalinglaws.figures.registry import FIGURES
+from scalinglaws.figures.shared import batches, fitted, style
+from scalinglaws.study.questions import FEWEST_BATCHES
+from scalinglaws.study.spec import short
+
+REQUIRES = FIGURES["fig18_steps_tokens"].requires
+
+
+def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Figure:
+    """A panel for the smallest and for the largest size of the fit of B_crit(L); a colour a loss."""
+    figure, axes = style.panels(style.PAGE, 3.6, 2)
+    levels = batches.levels(fits.get("critical-batch")).filter(polars.col("steps").list.len() >= FEWEST_BATCHES)
+    sizes = levels["n_params"].unique().sort().to_list()
+    scale = style.LossScale(levels.filter(polars.col("n_params").is_in(sizes[:1] + sizes[1:][-1:]))["loss"].to_list())
+    notes = batches.doubts(fits, REQUIRES["fits"])
+    for axis, n_params in zip(axes, [*sizes[:1], *sizes[1:][-1:], None, None], strict=False):
+        rows = levels.filter(polars.col("n_params") == n_params) if n_params else levels.clear()
+        _panel(axis, rows, scale)
+        more = [*notes, f"not drawn: {len(sizes) - 2} sizes between these"] if len(sizes) > 2 else notes
+        own = more if axis is axes[0] else []
+        second = "one size only was trained at three batch sizes" if sizes else "no size was trained at three batch sizes"
+        batches.say(axis, own if axis is axes[0] or n_params else notes * (not sizes), rows.is_empty(), second, width=66)
+    scale.bar(figure, axes)
+    return figure
+
+
+def _panel(axis: Axes, rows: polars.DataFrame, scale: style.LossScale) -> None:
+    axis.set_xlabel("Tokens processed E = BS")
+    axis.set_ylabel("Steps S")
+    if rows.is_empty():
+        return
+    tokens, steps = [], []
+    for row in rows.iter_rows(named=True):
+        s, b = np.array(row["steps"]), np.array(row["batch_tokens"])
+        tokens += (s * b).tolist()
+        steps += s.tolist()
+        axis.plot(s * b, s, "o", color=scale(row["loss"]), markersize=2.8, markeredgewidth=0, zorder=5)
+        if row["b_crit"] is not None:
+            batch = np.geomspace(b.min(), b.max(), 80)
+            curve = row["steps_min"] + row["tokens_min"] / batch
+            axis.plot(batch * curve, curve, color=scale(row["loss"]), linewidth=0.8, zorder=3)
+    style.log_axis(axis, tokens, "Tokens processed E = BS")
+    style.upright_log_axis(axis, steps, "Steps S")
+    drawn = int(rows["b_crit"].is_not_null().sum())
+    size, batch_sizes = short(round(rows["n_params"][0])), {batch for row in rows["batch_tokens"] for batch in row}
+    label = f"N = {size}: {len(rows)} losses, {len(batch_sizes)} batch sizes"
+    axis.plot([], [], "o", color="0.3", markersize=2.8, label=label)
+    axis.plot([], [], color="0.3", linewidth=0.8, label=f"$(S/S_{{min}}-1)(E/E_{{min}}-1)=1$, {drawn} losses")
+    if drawn < len(rows):
+        axis.plot([], [], linestyle="none", label=f"not resolved at {len(rows) - drawn} losses: no line")

@@ -1,0 +1,96 @@
+"""Figure 5: loss change at fixed N against d_ff/d_model, d_model/n_layer and d_attn/n_heads."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars
+from matplotlib.figure import Figure
+
+from scalinglaws.figures.registry import FIGURES
+from scalinglaws.figures.shared import comparing, fitted, style
+from scalinglaws.figures.shared.groups import one_rate, same_size
+
+REQUIRES = FIGURES["fig05_shape"].requires
+
+SERIES = 3  # most sizes a panel
+WIDTH = 40  # characters of a line below a panel
+# Of each panel: the ratio, its axis, and what its models must agree in.
+RATIOS = (
+    ("feed_forward", "Feed-forward ratio d_ff / d_model", ("n_layer", "attention")),
+    ("aspect", "Aspect ratio d_model / n_layer", ("attention",)),
+    ("head_width", "Head width d_attn / n_heads", ("n_layer", "d_model", "d_ff", "d_attn")),
+)
+
+
+def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Figure:
+    """Each panel: of the sizes with the longest series the models in which that ratio varies and most others do not, in
+    percent above the best of their series; the band is what two runs of a model differ by.
+    """
+    figure, axes = style.panels(style.PAGE, 3.4, 3)
+    every = [series(tables["runs"], ratio, fixed) for ratio, _, fixed in RATIOS]
+    scale = style.Scale([int(one["n_params"][0]) for panel in every for one in panel], "N (non-embedding parameters)")
+    for axis, panel, (ratio, label, _) in zip(axes, every, RATIOS, strict=True):
+        comparing.log2_axis(axis, np.concatenate([one[ratio].to_numpy() for one in panel]) if panel else np.array([]), label)
+        if not panel:
+            style.sentence(axis, "not resolved: no size (N within 2 %) has three models that differ in this ratio alone")
+            continue
+        bands = [band(tables["runs"], one) for one in panel]
+        half, source = max(bands)
+        axis.axhspan(-half, half, color="0.5", alpha=0.15, linewidth=0)
+        for one, (own, _) in zip(panel, bands, strict=True):
+            told = verdict(one[ratio].to_numpy(), one["change"].to_numpy(), own)
+            axis.plot(one[ratio], one["change"], "o-", color=scale(int(one["n_params"][0])), linewidth=0.8)
+            axis.plot([], [], "o-", color=scale(int(one["n_params"][0])), label=style.plain(f"{_name(one)}: {told}", WIDTH))
+        style.legend_below(axis, [source], width=WIDTH)
+    axes[0].set_ylabel("Loss above the best of the series (%)")
+    limits = [axis.get_ylim() for axis, panel in zip(axes, every, strict=True) if panel]
+    for axis in axes if limits else []:
+        axis.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
+    return figure
+
+
+def _name(one: polars.DataFrame) -> str:
+    return f"N {comparing.span(one, 'n_params')}, {comparing.span(one, 'tokens')} tokens"
+
+
+def series(runs: polars.DataFrame, ratio: str, fixed: tuple[str, ...]) -> list[polars.DataFrame]:
+    """For each size the longest series of models that differ in ``ratio``, averaged over seeds, with ``change`` in percent.
+
+    Where N fixed lets the head width differ it is kept as near as possible to the usual one.
+    """
+    best: dict[float, polars.DataFrame] = {}
+    for group in same_size(one_rate(runs).filter(comparing.all_data()), 3, ("seed",)):
+        table = comparing.proportions(comparing.over_seeds(group))
+        parts = comparing.aspects(table) if ratio == "aspect" else table.partition_by(fixed, maintain_order=True)
+        for part in parts:
+            one = comparing.usual_heads(part, [ratio]) if ratio == "feed_forward" else part
+            one = one.unique(ratio, keep="first", maintain_order=True).sort(ratio)
+            size = float(group["n_params"].min())  # type: ignore[arg-type]
+            known = best.get(size)
+            if len(one) > 2 and (known is None or _rank(one) > _rank(known)):
+                best[size] = one
+    change = 100 * (polars.col("loss") / polars.col("loss").min() - 1)
+    longest = sorted(best, key=lambda size: _rank(best[size]), reverse=True)[:SERIES]
+    return [best[size].with_columns(change=change) for size in sorted(longest)]
+
+
+def _rank(one: polars.DataFrame) -> tuple[int, int, int]:
+    return len(one), int(one["tokens"][0]), int(one["seeds"].sum())
+
+
+def band(runs: polars.DataFrame, one: polars.DataFrame) -> tuple[float, str]:
+    """(half-width in percent of the difference that two models of a series show by chance, where it is from)."""
+    known = comparing.noise(runs, float(one["n_params"].median()))  # type: ignore[arg-type]
+    if known is None:
+        stderr = float((one["loss_stderr"] / one["loss"]).mean() or 0.0)  # type: ignore[arg-type]
+        return 100 * style.Z95 * stderr, "band: ±1.96 standard errors of the test loss (no second seeds)"
+    half = 100 * style.Z95 * known[0] * float(np.sqrt(2 / float(one["seeds"].mean())))  # type: ignore[arg-type]
+    return half, "band: 95 % of differences between seeds"
+
+
+def verdict(ratio: np.ndarray, change: np.ndarray, half: float) -> str:
+    """What a series says: where its best model lies and what the worst loses, or that it tells nothing."""
+    where = f"from {ratio.min():.3g} to {ratio.max():.3g}"
+    if change.max() <= half:
+        return f"not resolved: {change.max():.1f} % {where}, within the band"
+    return f"best at {ratio[change.argmin()]:.3g}; {change.max():.1f} % lost at most {where}"

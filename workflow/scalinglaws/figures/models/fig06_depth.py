@@ -1,0 +1,67 @@
+"""Figure 6: loss against parameters with (left) and without (right) embeddings, a line a depth."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars
+from matplotlib.figure import Figure
+
+from scalinglaws.figures.registry import FIGURES
+from scalinglaws.figures.shared import comparing, fitted, style
+from scalinglaws.figures.shared.groups import alike, one_rate
+from scalinglaws.study.questions import SHAPE
+
+REQUIRES = FIGURES["fig06_depth"].requires
+PANELS = (("n_params_total", "Parameters with embeddings"), ("n_params", "N (parameters without embeddings)"))
+
+
+def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Figure:
+    """Transformers of the usual proportions in several depths and sizes, trained alike; how far they scatter about one curve."""
+    figure, axes = style.panels(style.PAGE, 3.3, 2)
+    data = depths(tables["runs"])
+    scale = style.Scale([*data["n_layer"]], "n_layer", "plasma")
+    for axis, (column, label) in zip(axes, PANELS, strict=True):
+        for (n_layer,), line in data.group_by("n_layer", maintain_order=True):
+            depth = f"{n_layer} layer{'s' * (n_layer > 1)}" if column == "n_params_total" else None
+            comparing.loss_points(axis, line, column, scale(float(n_layer)), "o", depth)
+        style.loss_axis(axis, fitted.reach(data))
+        style.log_axis(axis, data[column].to_numpy(), label)
+        if data.is_empty():
+            style.sentence(axis, "not resolved: no two depths have two sizes each, trained alike")
+        else:
+            more = [comparing.averaged(data), comparing.smallest(tables["runs"], data), *comparing.diverged(tables["runs"])]
+            style.legend_below(axis, [scatter_note(data, column), *(more if column == "n_params" else [])], width=62)
+    axes[1].set_ylabel("")
+    return figure
+
+
+def depths(runs: polars.DataFrame) -> polars.DataFrame:
+    """The largest group of Transformers that differ in depth and width, of depths with two sizes at least, over seeds."""
+    table = one_rate(runs).filter(comparing.all_data() & (polars.col("architecture") == "transformer"))
+    found = []
+    for group in alike(table, "d_model", (*SHAPE, "learning_rate", "seed")):
+        models = comparing.usual_shares(comparing.over_seeds(group))
+        models = models.filter(polars.col("n_params").n_unique().over("n_layer") > 1)
+        if models["n_layer"].n_unique() > 1:
+            found.append(models)
+    best = comparing.biggest(found)
+    return comparing.over_seeds(runs.clear()) if best is None else best.sort("n_layer", "n_params")
+
+
+def scatter(data: polars.DataFrame, column: str) -> float | None:
+    """Percent by which models of two layers and more scatter about one parabola in logarithms; None for under 5 of them."""
+    deep = data.filter(polars.col("n_layer") > 1)
+    if len(deep) < 5:
+        return None
+    x, y = np.log(deep[column].to_numpy()), np.log(deep["loss"].to_numpy())
+    x = x - x.mean()
+    left = y - np.polyval(np.polyfit(x, y, 2), x)
+    return float(100 * np.sqrt((left**2).sum() / (len(left) - 3)))
+
+
+def scatter_note(data: polars.DataFrame, column: str) -> str:
+    """How well one curve holds all depths but the first."""
+    found = scatter(data, column)
+    if found is None:
+        return "not resolved: under 5 models of two layers and more"
+    return f"models of 2 layers and more scatter by {found:.2g} % about one parabola in logarithms"

@@ -1,0 +1,104 @@
+"""Figure 8: loss on other text by N, and against the loss on the text that was trained on."""
+
+from __future__ import annotations
+
+import polars
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from scipy.special import stdtrit
+from scipy.stats import linregress
+
+from scalinglaws.figures.registry import FIGURES
+from scalinglaws.figures.shared import comparing, fitted, style
+from scalinglaws.figures.shared.groups import alike, one_rate
+from scalinglaws.figures.shared.texts import beside_own, in_unit, measured, texts_over_seeds
+
+REQUIRES = FIGURES["fig08_transfer"].requires
+UNITS = (("loss", "nats per token"), ("nats_per_byte", "nats per byte"))
+BYTE = 0.05  # where nats per byte differ by less than this share they are not drawn again
+NOTHING = "not resolved: no run that ended at a budget was measured on other text"
+
+
+def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Figure:
+    """Left: the budget with most sizes. Right: final losses of all budgets, and those during training where there are any.
+
+    A second row shows nats per byte where a token is not about a byte.
+    """
+    points = transferred(tables["runs"], tables["evals"])
+    units = UNITS if longer_tokens(points) else UNITS[:1]
+    figure, axes = style.panels(style.PAGE, 3.7 * len(units), 2, len(units))
+    styles = comparing.corpus_styles([*points["tested"]], points["own"][0] if len(points) else None)
+    for (unit, words), left, right in zip(units, axes[::2], axes[1::2], strict=True):
+        _by_size(left, in_unit(points, unit), styles, f"Test loss ({words})")
+        _beside(right, beside_own(points, unit), styles, words)
+        if points.is_empty():
+            continue
+        notes = [comparing.averaged(by_size(points))]
+        notes += ["a token is a byte, to 5 %: nats per byte look the same"] if len(units) == 1 else []
+        style.legend_below(left, [*notes, *comparing.diverged(tables["runs"])] if unit == "loss" else [], width=62)
+        style.legend_below(right, ["dotted: the same loss on both texts"] if unit == "loss" else [], width=62)
+    return figure
+
+
+def transferred(runs: polars.DataFrame, evals: polars.DataFrame) -> polars.DataFrame:
+    """Rows of ``measured`` for the largest group of runs that differ in size, budget and seed alone."""
+    known = measured(runs, evals)["run"].unique().to_list()
+    table = one_rate(runs).filter(comparing.all_data() & polars.col("run").is_in(known))
+    group = comparing.biggest([comparing.usual(group) for group in alike(table, "d_model", (*comparing.SIZES, "tokens"), 1)])
+    return measured(runs.clear() if group is None else group, evals)
+
+
+def longer_tokens(points: polars.DataFrame) -> bool:
+    """Whether nats per byte are known and are not the nats per token."""
+    ratio = (points["nats_per_byte"] / points["loss"]).drop_nulls()
+    return bool(len(ratio)) and bool(((ratio - 1).abs() > BYTE).any())
+
+
+def by_size(points: polars.DataFrame) -> polars.DataFrame:
+    """Final losses at the budget that most sizes have, averaged over seeds."""
+    data = texts_over_seeds(points)
+    count = polars.col("n_params").n_unique().over("tokens")
+    most = data.filter(count == count.max())
+    return most.filter(polars.col("tokens") == polars.col("tokens").max())
+
+
+def _by_size(axis: Axes, points: polars.DataFrame, styles: dict[str, tuple[str, str]], label: str) -> None:
+    data = by_size(points)
+    for corpus, (colour, marker) in styles.items():
+        mine = data.filter(polars.col("tested") == corpus)
+        found = comparing.draw_power(axis, mine, "n_params", colour)
+        own = " (trained on)" if corpus in data["own"] else ""
+        text = f"{corpus}{own}: {comparing.exponent(found)}"
+        fitted.error_bars(axis, mine, "n_params", colour, style.plain(text, 60), fmt=marker)
+    style.loss_axis(axis, fitted.reach(data), label)
+    style.log_axis(axis, data["n_params"].to_numpy(), "N (non-embedding parameters)")
+    if data.is_empty():
+        style.sentence(axis, NOTHING)
+
+
+def _beside(axis: Axes, paired: polars.DataFrame, styles: dict[str, tuple[str, str]], words: str) -> None:
+    axis.set_xlabel(f"Loss on the text trained on ({words})")
+    axis.set_ylabel(f"Loss on other text ({words})")
+    if paired.is_empty():
+        return style.sentence(axis, NOTHING)
+    for corpus, (colour, marker) in styles.items():
+        mine = paired.filter(polars.col("tested") == corpus)
+        for path in mine.filter(~polars.col("final")).partition_by("run", maintain_order=True):
+            whole = mine.filter(polars.col("run") == path["run"][0]).sort("step")
+            axis.plot(whole["inside"], whole["loss"], color=colour, linewidth=0.5, alpha=0.6, zorder=2)
+        ends = mine.filter(polars.col("final"))
+        if len(ends):
+            axis.plot(ends["inside"], ends["loss"], marker, color=colour, label=f"{corpus}: {tie(ends)}", zorder=5)
+    low, high = float(paired["inside"].min()), float(paired["inside"].max())  # type: ignore[arg-type]
+    axis.plot([low, high], [low, high], ":", color=style.GUIDE, linewidth=0.9, zorder=1.8)
+    return None
+
+
+def tie(ends: polars.DataFrame) -> str:
+    """How far the loss on other text lies above that on the own on average, and its slope over it with a 95 % interval."""
+    above = float((ends["loss"] - ends["inside"]).mean())  # type: ignore[arg-type]
+    if ends["inside"].n_unique() < 3:
+        return comparing.minus(f"{above:+.2f} nats, slope not resolved (under 3 losses)")
+    found = linregress(ends["inside"].to_numpy(), ends["loss"].to_numpy())
+    half = stdtrit(len(ends) - 2, 0.975) * found.stderr
+    return comparing.minus(f"{above:+.2f} nats, slope {found.slope:.2f} [{found.slope - half:.2f}, {found.slope + half:.2f}]")

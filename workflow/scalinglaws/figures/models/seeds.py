@@ -1,0 +1,69 @@
+"""Noise between seeds: the spread of the final loss of one model trained with several seeds, by size."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from scalinglaws.figures.registry import FIGURES
+from scalinglaws.figures.shared import comparing, fitted, style
+from scalinglaws.figures.shared.groups import comparison
+
+REQUIRES = FIGURES["seeds"].requires
+PUBLISHED = 0.02  # nats, Kaplan et al. 2020, section 4.4
+NATS = "Standard deviation (nats)"
+NOTHING = "not resolved: no model was trained with two seeds"
+
+
+def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Figure:
+    """Left: each run's distance from its group's mean. Right: standard deviations by size beside the test text's error."""
+    figure, (left, right) = style.panels(style.PAGE, 3.3, 2)
+    groups, spread = comparison(tables["runs"], "seed"), comparing.seed_spread(tables["runs"])
+    scale = style.Scale([*spread["tokens"]], "tokens processed", "plasma")
+    for group in groups:
+        away = (group["loss"] - group["loss"].mean()).to_numpy()
+        left.plot(group["n_params"], away, "o", color=scale(group["tokens"][0]), alpha=0.7, markeredgewidth=0)
+    left.axhline(0, color="0.5", linewidth=0.6)
+    left.set_ylabel("Final loss less the mean of its seeds (nats)")
+    _spread(right, spread, scale)
+    for axis in (left, right):
+        style.log_axis(axis, spread["n_params"].to_numpy(), "N (non-embedding parameters)")
+        if spread.is_empty():
+            style.sentence(axis, NOTHING)
+    if len(spread):
+        runs = f"{int(spread['runs'].sum())} runs in {int(spread['groups'].sum())} groups that differ in the seed alone"
+        style.legend_below(left, [runs, *comparing.diverged(tables["runs"])], width=62)
+        style.legend_below(right, [summary(spread)], width=62)
+    scale.bar(figure, [left, right])
+    return figure
+
+
+def _spread(axis: Axes, spread: polars.DataFrame, scale: style.Scale) -> None:
+    if spread.is_empty():
+        axis.set_ylabel(NATS)
+        return
+    for row in spread.iter_rows(named=True):
+        sides = [[row["sd"] - row["low"]], [row["high"] - row["sd"]]]
+        colour = scale(row["tokens"])
+        axis.errorbar([row["n_params"]], [row["sd"]], yerr=sides, fmt="o", color=colour, elinewidth=0.8, markersize=4, zorder=5)
+    known = spread.drop_nulls("loss_stderr")
+    axis.errorbar([], [], yerr=[], fmt="o", color="0.3", elinewidth=0.8, label="between seeds, with its 95 % interval")
+    axis.plot(known["n_params"], known["loss_stderr"], "_", color="0.3", markersize=9, label="standard error of the test loss")
+    axis.axhline(PUBLISHED, color=style.GUIDE, linewidth=0.7, label="between seeds, published in 2020: about 0.02")
+    style.loss_axis(axis, [*spread["low"], *spread["high"], *known["loss_stderr"], PUBLISHED], NATS)
+
+
+def summary(spread: polars.DataFrame) -> str:
+    """The noise of all groups together, as a share of the loss, and what two runs must differ by to tell anything."""
+    found = comparing.pooled(spread)
+    if found is None:
+        return NOTHING
+    share, freedom = found
+    low, high = comparing.sd_interval(share, freedom)
+    differ = 100 * style.Z95 * np.sqrt(2) * share
+    return (
+        f"together {100 * share:.2g} % of the loss [{100 * low:.2g}, {100 * high:.2g}]: single runs that differ by under "
+        f"{differ:.2g} % are not told apart"
+    )

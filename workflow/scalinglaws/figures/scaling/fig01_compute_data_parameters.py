@@ -1,0 +1,89 @@
+"""Figure 1: test loss against training compute, against the size of the dataset and against the number of parameters."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from scalinglaws.figures.registry import FIGURES
+from scalinglaws.figures.shared import fitted, style
+from scalinglaws.figures.shared.groups import main_family
+from scalinglaws.figures.shared.learning import Segment, segments
+
+REQUIRES = FIGURES["fig01_compute_data_parameters"].requires
+
+
+def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Figure:
+    """Left: all learning curves against C = 6NBS in FLOP, their lower envelope, and the two fits of L(C). Middle: early-stopped
+    runs of the largest model against D, law L(D). Right: L(N). Only the points that entered a fit are drawn as points.
+    """
+    figure, (compute, data, size) = style.panels(style.PAGE, 3.3, 3)
+    runs = tables["runs"]
+    pieces = segments(tables["curves"], main_family(runs))
+    chosen = {law: fitted.points(fits.get(law), runs) for law in REQUIRES["fits"]}
+    sizes = [piece.n_params for piece in pieces]
+    for frame in chosen.values():
+        sizes += [int(value) for value in frame["n_params"].drop_nulls()]
+    scale = style.Scale(sizes, "N (non-embedding parameters)")
+    _compute(compute, fits, chosen, pieces, scale)
+    _against(data, fits, "power-d", chosen["power-d"], scale, "D (tokens in the training set)")
+    _against(size, fits, "power-n", chosen["power-n"], scale, "N (non-embedding parameters)")
+    for axis in (data, size):
+        axis.set_ylabel("")
+    scale.bar(figure, [compute, data, size])
+    return figure
+
+
+def _compute(
+    axis: Axes, fits: dict[str, fitted.Fit], chosen: dict[str, polars.DataFrame], pieces: list[Segment], scale: style.Scale
+) -> None:
+    for piece in pieces:
+        colour = scale(piece.n_params)
+        axis.plot(
+            piece.rows["flops_6nd"], piece.rows["loss_test"], color=colour, linewidth=0.6, alpha=0.5 if piece.branch else 0.9
+        )
+    finals, envelope = chosen["power-c"].drop_nulls("flops"), chosen["envelope"].drop_nulls("flops").sort("flops")
+    if not envelope.is_empty():
+        axis.plot(envelope["flops"], envelope["loss"], color="black", linewidth=0.9, label="envelope of the curves", zorder=3)
+    for n_params, group in finals.group_by("n_params", maintain_order=True):
+        fitted.error_bars(axis, group, "flops", scale(float(n_params[0])), zorder=6)
+    fitted.draw_power_law(axis, fits.get("power-c"), "power-c", style.FIT, "decayed runs")
+    fitted.draw_power_law(axis, fits.get("envelope"), "envelope", style.SECOND, "envelope", linestyle=":", guide=False)
+    shown = _settled(pieces, finals)
+    style.loss_axis(axis, shown[:, 1])
+    style.log_axis(axis, shown[:, 0], "C = 6NBS (FLOP)", counts=False)
+    _words(axis, fits, ("power-c", "envelope"), empty=not len(shown))
+
+
+def _settled(pieces: list[Segment], finals: polars.DataFrame) -> np.ndarray:
+    """(flops, loss) rows that the axes of the left panel must show: curves from 1.3 times the worst end of a curve down.
+
+    The steep fall from ln n_vocab would press the laws into a strip.
+    """
+    rows = [row for piece in pieces for row in piece.rows.select("flops_6nd", "loss_test").iter_rows()]
+    ends = [piece.rows["loss_test"][-1] for piece in pieces] + finals["loss"].to_list()
+    top = 1.3 * max(ends, default=0.0)
+    return np.array([row for row in [*rows, *finals.select("flops", "loss").iter_rows()] if row[1] <= top]).reshape(-1, 2)
+
+
+def _against(axis: Axes, fits: dict[str, fitted.Fit], law: str, data: polars.DataFrame, scale: style.Scale, label: str) -> None:
+    form = fitted.POWER_LAWS[law]
+    data = data.drop_nulls(form.x)
+    for n_params, group in data.group_by("n_params", maintain_order=True):
+        fitted.error_bars(axis, group, form.x, scale(float(n_params[0] or 1)))
+    fitted.draw_power_law(axis, fits.get(law), law, style.FIT, f"L({form.symbol})")
+    style.loss_axis(axis, fitted.reach(data))
+    style.log_axis(axis, data[form.x].to_numpy(), label)
+    _words(axis, fits, (law,), empty=data.is_empty())
+
+
+def _words(axis: Axes, fits: dict[str, fitted.Fit], laws: tuple[str, ...], empty: bool) -> None:
+    """What is not resolved: in the middle of a panel without data, under one with data."""
+    doubts = [fitted.unresolved(fits.get(law), law, (fitted.POWER_LAWS[law].exponent,)) for law in laws]
+    notes = [f"{law}: {doubt}" if len(laws) > 1 else doubt for law, doubt in zip(laws, doubts, strict=False) if doubt]
+    if empty:
+        style.sentence(axis, notes[0] if notes else "not resolved: there are no runs to draw")
+        notes = []
+    style.legend_below(axis, notes, width=38)

@@ -1,0 +1,46 @@
+"""Figure 2: learning curves of all sizes, against the tokens processed and against compute."""
+
+from __future__ import annotations
+
+import polars
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from scalinglaws.figures.registry import FIGURES
+from scalinglaws.figures.shared import fitted, style
+from scalinglaws.figures.shared.groups import main_family
+from scalinglaws.figures.shared.learning import segments
+
+REQUIRES = FIGURES["fig02_learning_curves"].requires
+
+
+def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Figure:
+    """Test loss during training of the models that most laws tell of. Under wsd a line is the phase that all budgets of a size
+    share; each budget's decay leaves it and ends in a point: the run's final test loss, measured on more text than the curve.
+    """
+    figure, axes = style.panels(style.PAGE, 3.1, 2)
+    runs = main_family(tables["runs"])
+    pieces = segments(tables["curves"], runs)
+    scale = style.Scale([*runs["n_params"]], "N (non-embedding parameters)")
+    columns = (("tokens", "Tokens processed", True), ("flops_6nd", "C = 6NBS (FLOP)", False))
+    for axis, (column, label, counts) in zip(axes, columns, strict=False):
+        for piece in pieces:
+            axis.plot(
+                piece.rows[column], piece.rows["loss_test"], color=scale(piece.n_params), linewidth=0.6 if piece.branch else 1.0
+            )
+        for row in runs.iter_rows(named=True):
+            axis.plot(row[column], row["loss"], "o", color=scale(row["n_params"]), markersize=3, markeredgewidth=0)
+        style.loss_axis(axis, [*(loss for piece in pieces for loss in piece.rows["loss_test"]), *runs["loss"]])
+        style.log_axis(axis, [*(x for piece in pieces for x in piece.rows[column]), *runs[column]], label, counts)
+        if not pieces:
+            style.sentence(axis, "not resolved: no run of this study has a learning curve")
+    axes[1].set_ylabel("")
+    if pieces:
+        keys = [
+            Line2D([], [], color="0.3", linewidth=1.0, label="during training"),
+            Line2D([], [], color="0.3", linewidth=0, marker="o", markersize=3, label="end of a run (whole test sample)"),
+        ]
+        with style.style():
+            axes[0].legend(handles=keys, loc="upper right")
+    scale.bar(figure, axes)
+    return figure

@@ -1,0 +1,58 @@
+"""Losses by position in the context, for figures. Positions are counted from 1, the first token predicted."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import polars
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+PER_OCTAVE = 2  # bins of positions
+SHOWN = 5  # lines of a panel
+
+
+def final(evals: polars.DataFrame, runs: polars.DataFrame) -> polars.DataFrame:
+    """run, n_params, n_ctx, seed, position (from 1), loss, stderr: losses of ``runs`` on test text of their own corpus by
+    position.
+    """
+    own = runs.select("corpus", "n_params", "n_ctx", "seed", "run")
+    rows = evals.filter(polars.col("position").is_not_null() & polars.col("loss").is_not_null())
+    rows = rows.join(own, on=["run", "corpus"], how="inner", maintain_order="left")
+    rows = rows.with_columns(position=polars.col("position") + 1, stderr=polars.col("stderr").cast(polars.Float64))
+    return rows.select("run", "n_params", "n_ctx", "seed", "position", "loss", "stderr").sort("n_params", "run", "position")
+
+
+def bin_edges(n_ctx: int) -> NDArray[np.int64]:
+    """First positions of bins that grow as powers of √2, and n_ctx + 1."""
+    starts = np.unique(np.round(2.0 ** (np.arange(0, PER_OCTAVE * 40) / PER_OCTAVE)).astype(np.int64))
+    return np.append(starts[starts <= n_ctx], n_ctx + 1)
+
+
+def binned(rows: polars.DataFrame) -> tuple[Array, Array, Array]:
+    """(position, loss, stderr) of one run in bins: geometric mean position, mean loss, and the mean of the positions' standard
+    errors, an upper bound: positions of one text are not independent.
+    """
+    position, loss = rows["position"].to_numpy(), rows["loss"].to_numpy()
+    stderr = rows["stderr"].fill_null(np.nan).to_numpy()
+    inside = [(position >= low) & (position < high) for low, high in pairwise(bin_edges(int(position.max(initial=1))))]
+    inside = [mask for mask in inside if mask.any()]
+    centres = np.array([np.exp(np.log(position[mask]).mean()) for mask in inside])
+    return centres, np.array([loss[mask].mean() for mask in inside]), np.array([stderr[mask].mean() for mask in inside])
+
+
+def octaves(count: int, n_ctx: int) -> Array:
+    """Geometric mean position of each of the ``count`` bins [1], [2, 3], [4..7], … of the curves table; the last ends at
+    n_ctx.
+    """
+    starts = 2 ** np.arange(count)
+    ends = np.minimum(2 * starts - 1, n_ctx)
+    return np.array([np.exp(np.log(np.arange(low, high + 1)).mean()) for low, high in zip(starts, ends, strict=True)])
+
+
+def spread(values: list[int], count: int = SHOWN) -> list[int]:
+    """At most ``count`` of the sorted distinct values, evenly in rank, the ends included."""
+    values = sorted(set(values))
+    places = {round(k) for k in np.linspace(0, len(values) - 1, min(count, len(values)))}
+    return [values[k] for k in sorted(places)]

@@ -1,0 +1,168 @@
+"""Groups of runs that differ in one thing, for figures that compare them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import polars
+
+from scalinglaws.figures.shared.learning import budget_runs, finished
+from scalinglaws.study.questions import COMPARISONS, SAME_SIZE, SHAPE
+from scalinglaws.study.spec import RunSpec, short
+
+FIELDS = tuple(field.name for field in dataclasses.fields(RunSpec) if field.name != "dataset_tokens")
+
+
+def alike(runs: polars.DataFrame, key: str, follow: tuple[str, ...] = (), fewest: int = 2) -> list[polars.DataFrame]:
+    """Finished runs in groups that agree in every field of their specs but ``key`` and those that ``follow`` it.
+
+    Groups with fewer than ``fewest`` different values of ``key`` are left out; each is sorted by it. tokens are those
+    processed; dataset_tokens must agree where the dataset was limited.
+    """
+    fixed = [name for name in FIELDS if name not in (key, *follow)]
+    limited = polars.when(polars.col("dataset_limited")).then(polars.col("dataset_tokens"))
+    table = finished(runs).with_columns(limited=limited)
+    groups = table.partition_by([*fixed, "limited"], maintain_order=True)
+    return [group.sort(key, "run").drop("limited") for group in groups if group[key].n_unique() >= fewest]
+
+
+def comparison(runs: polars.DataFrame, kind: str) -> list[polars.DataFrame]:
+    """The groups of a kind of ``kinds.COMPARISONS`` among runs that ended at a budget."""
+    key, follow, fewest = COMPARISONS[kind]
+    return alike(runs.filter(polars.col("stop").fill_null("budget") == "budget"), key, follow, fewest)
+
+
+def sized(data: polars.DataFrame) -> polars.DataFrame:
+    """Sorted by N, with the column ``size``: it begins where N grows by more than 2 % over the first of the last one."""
+    data = data.sort("n_params", "run")
+    starts, label = 0.0, []
+    for value in data["n_params"]:
+        starts = float(value) if value > SAME_SIZE * starts else starts
+        label.append(starts)
+    return data.with_columns(size=polars.Series(label, dtype=polars.Float64))
+
+
+def one_rate(runs: polars.DataFrame) -> polars.DataFrame:
+    """Finished runs, of those that differ in their learning rate alone the one at the rate that the model mostly has.
+
+    So the points of a sweep of rates stay out of comparisons of models. Of rates as common the one of the lowest loss.
+    Column ``times``: how many finished runs the table has of a run's model.
+    """
+    model = ["architecture", *SHAPE, "n_repeats", "sharing", "optimizer"]
+    limited = polars.when(polars.col("dataset_limited")).then(polars.col("dataset_tokens"))
+    table = finished(runs).with_columns(
+        limited=limited, times=polars.len().over(model), at_rate=polars.len().over([*model, "learning_rate"])
+    )
+    same = [name for name in FIELDS if name != "learning_rate"]
+    table = table.sort("at_rate", "loss", "run", descending=[True, False, False]).unique(
+        [*same, "limited"], keep="first", maintain_order=True
+    )
+    return table.drop("limited", "at_rate").sort("n_params", "tokens", "run")
+
+
+def same_size(runs: polars.DataFrame, fewest: int = 3, follow: tuple[str, ...] = ()) -> list[polars.DataFrame]:
+    """Transformers of one N (within 2 %) that differ in shape alone, at least ``fewest`` in a group, sorted by n_layer.
+
+    ``follow``: what else may differ, the seed say.
+    """
+    table = runs.filter((polars.col("stop") == "budget") & (polars.col("architecture") == "transformer"))
+    out = []
+    for group in alike(table, "d_model", (*SHAPE, "learning_rate", *follow), 1):
+        sizes = sized(group).partition_by("size", maintain_order=True)
+        out += [size.drop("size").sort("n_layer", "d_model", "d_ff", "n_heads") for size in sizes if len(size) >= fewest]
+    return out
+
+
+def family(runs: polars.DataFrame, key: str, follow: tuple[str, ...] = (), fewest: int = 2) -> polars.DataFrame:
+    """The largest set of finished budgets that agree in all but ``key``, what follows it (``follow``), shape and seed.
+
+    Only shapes with at least ``fewest`` values of ``key`` are in it. No rows where there is no such set.
+    """
+    table = runs.filter(polars.col("stop").fill_null("budget") == "budget")
+    sets = []
+    for group in alike(table, key, (*follow, *SHAPE, "seed"), fewest):
+        counts = group.group_by(SHAPE).agg(values=polars.col(key).n_unique()).filter(polars.col("values") >= fewest)
+        sets.append(group.join(counts, on=SHAPE, how="semi", nulls_equal=True, maintain_order="left"))
+    sets = [chosen for chosen in sets if not chosen.is_empty()]
+    return max(sets, key=len) if sets else finished(runs).clear()
+
+
+def main_family(runs: polars.DataFrame) -> polars.DataFrame:
+    """Finished budgets of the Transformers that most of the study's laws tell of: the family with the most sizes.
+
+    They agree in all but shape, rate, budget and seed, are of experiments that laws are fitted to, and have more than one layer;
+    of a size the shape that most runs have.
+    """
+    free = ("tokens", "decay", "learning_rate", "seed", "noise_every")
+    fixed = [name for name in FIELDS if name not in (*free, *SHAPE)]
+    chosen = (polars.col("architecture") == "transformer") & polars.col("fitted").fill_null(True) & (polars.col("n_layer") > 1)
+    families = budget_runs(runs).filter(chosen).partition_by(fixed, maintain_order=True)
+    if not families:
+        return budget_runs(runs).clear()
+    family = max(families, key=lambda group: (group["n_params"].n_unique(), len(group)))
+    shapes = (
+        family.group_by("n_params", *SHAPE)
+        .agg(runs=polars.len())
+        .sort("n_params", "runs", *SHAPE, descending=[False, True, *[False] * len(SHAPE)])
+    )
+    return family.join(
+        shapes.unique("n_params", keep="first", maintain_order=True),
+        on=SHAPE,
+        how="semi",
+        nulls_equal=True,
+        maintain_order="left",
+    )
+
+
+def overfitting(data: polars.DataFrame, runs: polars.DataFrame) -> polars.DataFrame:
+    """Points with a companion on the whole split, and columns whole_tokens, delta and delta_stderr.
+
+    delta = loss/loss_whole − 1; its standard error takes the two losses as independent. They share the test text, so
+    this overstates it. Points of sizes that have no companion are left out.
+    """
+    whole = finished(runs).filter((polars.col("stop") == "early") & ~polars.col("dataset_limited"))
+    names = whole["run"].to_list()
+    companions = (
+        data.filter(polars.col("run").is_in(names))
+        .group_by("n_params", maintain_order=True)
+        .agg(
+            loss_whole=polars.col("loss").min(),
+            stderr_whole=polars.col("loss_stderr").min(),
+            whole_tokens=polars.col("dataset_tokens").max(),
+        )
+    )
+    part = data.filter(~polars.col("run").is_in(names)).join(companions, on="n_params", how="inner", maintain_order="left")
+    relative = (
+        (polars.col("loss_stderr") / polars.col("loss")) ** 2 + (polars.col("stderr_whole") / polars.col("loss_whole")) ** 2
+    ).sqrt()
+    ratio = polars.col("loss") / polars.col("loss_whole")
+    return part.with_columns(delta=ratio - 1, delta_stderr=ratio * relative)
+
+
+def lost(runs: polars.DataFrame, chosen: polars.DataFrame, free: tuple[str, ...]) -> list[str]:
+    """A note of the runs that diverged and agree with ``chosen`` in every field but those ``free`` to vary, shape and seed."""
+    fixed = [name for name in FIELDS if name not in (*free, *SHAPE, "seed")]
+    same = runs.join(chosen.select(fixed).unique(), on=fixed, how="semi", nulls_equal=True, maintain_order="left")
+    count = len(same.filter(polars.col("status") != "ok"))
+    return [f"{count} diverged run{'s' if count > 1 else ''} left out"] if count else []
+
+
+def scatter(runs: polars.DataFrame, cell: Sequence[str]) -> float | None:
+    """Standard deviation of losses of runs that agree in ``cell``, seeds that is, of all cells together; None of one run each."""
+    away = runs.select(polars.col("loss") - polars.col("loss").mean().over(cell))["loss"].to_numpy()
+    freedom = len(runs) - len(runs.unique(cell))
+    return float(np.sqrt(np.square(away).sum() / freedom)) if freedom else None
+
+
+def described(chosen: polars.DataFrame) -> str:
+    """ "N 1.5k to 55k, 2.0M tokens, batches of 2.0k tokens, n_ctx 128, 3 seeds": what a set of runs has in common."""
+    parts = []
+    for column, form in (("n_params", "N {}"), ("tokens", "{} tokens"), ("batch_tokens", "batches of {} tokens")):
+        low, high = (int(value) for value in (chosen[column].min(), chosen[column].max()))  # type: ignore[arg-type]
+        parts.append(form.format(short(low) if low == high else f"{short(low)} to {short(high)}"))
+    if chosen["n_ctx"].n_unique() == 1:
+        parts.append(f"n_ctx {chosen['n_ctx'][0]}")
+    seeds = chosen["seed"].n_unique()
+    return ", ".join([*parts, f"{seeds} seeds" if seeds > 1 else "one seed"])

@@ -1,0 +1,117 @@
+"""Figure 11: loss against model size at fixed compute (left) and at a fixed number of steps (right)."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from scalinglaws.figures.registry import FIGURES
+from scalinglaws.figures.shared import batches, by_steps, fitted, style
+from scalinglaws.figures.shared.lines import Minimum, interpolate, minimum
+from scalinglaws.study.spec import short
+
+REQUIRES = FIGURES["fig11_fixed_resources"].requires
+LEVELS, FEWEST = 6, 3  # levels of a panel; sizes that a level needs
+
+
+def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Figure:
+    """Learning curves of all sizes read off at six values of compute and of steps, with L(N, S) of the fit (dashed)."""
+    figure, axes = style.panels(style.PAGE, 3.5, 2)
+    curves = by_steps.sized_curves(tables["curves"], tables["runs"])
+    runs = tables["runs"].filter(polars.col("trunk").is_in(curves["trunk"].unique().to_list()))
+    batch = float(runs["batch_tokens"][0]) if len(runs) else np.nan
+    doubt = fitted.unresolved(fits.get("kaplan-ns"), "kaplan-ns", by_steps.STEPS)
+    law, b_crit = batches.loss_ns(fits.get("kaplan-ns")), batches.critical_batch(fits.get("critical-batch"))
+    if law and not b_crit:
+        doubt = "not resolved: L(N, S) is not drawn, since this study has no B_crit(L) to turn S into S_min"
+    panels = (("flops_6nd", "C = 6NBS (FLOP)", "plasma"), ("step", "S (steps)", "cividis"))
+    for axis, (column, label, palette) in zip(axes, panels, strict=True):
+        points = at_levels(curves, column)
+        scale = style.Scale([round(value) for value in points["level"]], label, palette)
+        for (level,), group in points.group_by("level", maintain_order=True):
+            n, colour = group["n_params"].to_numpy(), scale(float(level))
+            axis.plot(n, group["loss"], "o-", color=colour, markersize=3, linewidth=0.8, zorder=4)
+            if law and b_crit:
+                x = np.geomspace(n.min(), n.max(), 60)
+                steps = float(level) / (6 * x * batch) if column == "flops_6nd" else np.full(60, float(level))
+                axis.plot(x, by_steps.loss_at(law, b_crit, x, steps, batch), "--", color=colour, linewidth=0.8, zorder=3)
+        style.loss_axis(axis, points["loss"].to_numpy())
+        style.log_axis(axis, points["n_params"].to_numpy(), "N (non-embedding parameters)")
+        if points.is_empty():
+            style.sentence(axis, f"not resolved: fewer than {FEWEST} sizes have learning curves that share a value of {label}")
+            continue
+        axis.plot(
+            [],
+            [],
+            "o-",
+            color="0.3",
+            markersize=3,
+            linewidth=0.8,
+            label=f"learning curves, batches of {short(int(batch))} tokens",
+        )
+        if law and b_crit:
+            axis.plot([], [], "--", color="0.3", linewidth=0.8, label=r"fit: $(N_c/N)^{\alpha_N} + (S_c/S_{min})^{\alpha_S}$")
+        notes = _minima(axis, points) if column == "flops_6nd" else []
+        style.legend_below(axis, [*notes, *(fitted.brief(doubt) if column == "flops_6nd" else [])], width=58)
+        scale.bar(figure, [axis], counts=column == "step")
+    return figure
+
+
+def at_levels(curves: polars.DataFrame, column: str) -> polars.DataFrame:
+    """level, n_params, loss: every size's loss (mean over its trunks) at up to six values of ``column``, read off its
+    curve between the points' logarithms. Levels lie evenly in log where at least three sizes have been.
+    """
+    trunks = [rows for rows in curves.partition_by("trunk", maintain_order=True) if len(rows) > 1]
+    reach = [(int(rows["n_params"][0]), float(rows[column].min()), float(rows[column].max())) for rows in trunks]  # type: ignore[arg-type]
+    grid = np.geomspace(min(low for _, low, _ in reach), max(high for *_, high in reach), 400) if reach else np.array([])
+    sizes = np.array([len({n for n, low, high in reach if low <= value <= high}) for value in grid])
+    inside = grid[sizes >= FEWEST]
+    schema = {"level": polars.Float64, "n_params": polars.Int64, "loss": polars.Float64}
+    if not len(inside):
+        return polars.DataFrame(schema=schema)
+    levels = inside[np.linspace(0, len(inside) - 1, LEVELS).round().astype(int)] * np.linspace(1 + 1e-9, 1 - 1e-9, LEVELS)
+    rows = [
+        {"level": float(level), "n_params": int(piece["n_params"][0]), "loss": float(loss)}
+        for piece in trunks
+        for level, loss in zip(levels, interpolate(piece[column], piece["loss_test"], levels), strict=True)
+        if np.isfinite(loss)
+    ]
+    means = polars.DataFrame(rows, schema=schema).group_by("level", "n_params").agg(polars.col("loss").log().mean().exp())
+    enough = polars.col("n_params").len().over("level") >= FEWEST
+    return means.filter(enough).sort("level", "n_params")
+
+
+def minima(points: polars.DataFrame) -> list[tuple[float, Minimum]]:
+    """Of each level the lowest point of a parabola in log N through the least log loss and its neighbours."""
+    found = []
+    for (level,), group in points.group_by("level", maintain_order=True):
+        least = minimum(group["n_params"].to_numpy(), np.log(group["loss"].to_numpy()), width=1)
+        if least:
+            found.append((float(level), least))
+    return found
+
+
+def _minima(axis: Axes, points: polars.DataFrame) -> list[str]:
+    """Mark the minima; those at the smallest or largest size are hollow. The words that belong below."""
+    found = minima(points)
+    for _, least in found:
+        fill = "white" if least.edge else "black"
+        axis.plot(least.x, np.exp(least.y), "D", color="black", markersize=4, markerfacecolor=fill, zorder=6)
+    inside, edge = [least for _, least in found if not least.edge], [least for _, least in found if least.edge]
+    if inside:
+        axis.plot([], [], "D", color="black", markersize=4, label="minimum (parabola through three sizes)")
+    if edge:
+        axis.plot(
+            [],
+            [],
+            "D",
+            color="black",
+            markersize=4,
+            markerfacecolor="white",
+            label="least loss at the edge of the sizes that reached it",
+        )
+    if not inside:
+        return ["not resolved: at every compute the least loss is at the edge of the sizes"]
+    return []

@@ -1,0 +1,142 @@
+"""Figure 16: the step of early stopping against its lower bound (left); curves of one size on growing datasets (right)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import polars
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from scalinglaws.figures.registry import FIGURES
+from scalinglaws.figures.shared import batches, by_steps, fitted, groups, style
+from scalinglaws.figures.shared.learning import finished
+from scalinglaws.laws.allocation import LossNS, earliest_stop
+from scalinglaws.study.spec import short
+
+REQUIRES = FIGURES["fig16_early_stopping"].requires
+
+
+def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Figure:
+    """Left: best step of early-stopped runs against (5.7), with L(N, ∞) of the same size stopped early on the whole split.
+    Right: train and test curves of the size with most datasets.
+    """
+    figure, (left, right) = style.panels(style.PAGE, 3.6, 2)
+    runs = finished(tables["runs"]).filter(polars.col("stop") == "early")
+    scale = style.Scale([int(d) for d in runs["dataset_tokens"].drop_nulls()], "D (tokens in the training set)", "plasma")
+    _bound(left, bounds(tables["runs"], fits.get("kaplan-ns")), fits.get("kaplan-ns"), scale)
+    _curves(right, tables["curves"], runs, scale)
+    scale.bar(figure, [left, right])
+    return figure
+
+
+def bounds(runs: polars.DataFrame, fit: fitted.Fit | None) -> polars.DataFrame:
+    """Early-stopped runs on part of the data, with excess = L(N, D) − L(N, ∞) in nats, excess_stderr and the ``bound`` (5.7)
+    in steps, null where the excess is not positive.
+
+    Without a fit of L(N, S) the bound has the published α_S and S_c = 1: it is then known up to a factor.
+    ``ended``: the best step is the last, so the run was ended by its budget and would have gone on.
+    """
+    early = finished(runs).filter((polars.col("stop") == "early") & polars.col("best_step").is_not_null())
+    data = early.select("run", **{name: polars.col(name) for name in ("n_params", "dataset_tokens", "loss", "loss_stderr")})
+    part = groups.overfitting(data, runs).join(
+        early.select("best_step", "steps", "run"), on="run", how="left", maintain_order="left"
+    )
+    law = batches.loss_ns(fit)
+    s_c, alpha_s = (law.s_c, law.alpha_s) if law else (1.0, batches.PUBLISHED["alpha_S"])
+    found = earliest_stop(part["loss"].to_numpy(), part["loss_whole"].to_numpy(), s_c, alpha_s)
+    stderr = (polars.col("loss_stderr") ** 2 + polars.col("stderr_whole") ** 2).sqrt()
+    return part.with_columns(
+        excess=polars.col("loss") - polars.col("loss_whole"),
+        excess_stderr=stderr,
+        bound=polars.Series(np.where(np.isfinite(found), found, np.nan), dtype=polars.Float64).fill_nan(None),
+        ended=polars.col("best_step") >= polars.col("steps"),
+    )
+
+
+def _bound(axis: Axes, data: polars.DataFrame, fit: fitted.Fit | None, scale: style.Scale) -> None:
+    law = batches.loss_ns(fit)
+    label = r"$S_c\,[L(N,D) - L(N,\infty)]^{-1/\alpha_S}$ (steps)" if law else r"$[L(N,D) - L(N,\infty)]^{-1/\alpha_S}$"
+    shown = data.drop_nulls("bound")
+    doubt = fitted.unresolved(fit, "kaplan-ns", by_steps.STEPS)
+    axis.set_yscale("log")
+    axis.set_ylabel("Step of the least validation loss")
+    if shown.is_empty():
+        missing = "no size was stopped early both on part of the data and, at a lower loss, on all of it"
+        style.log_axis(axis, [], label, counts=False)
+        return style.sentence(axis, f"not resolved: {missing}. {' '.join(fitted.brief(doubt, 1))}")
+    _markers(axis, data, shown, scale)
+    x, y = shown["bound"].to_numpy(), shown["best_step"].to_numpy().astype(float)
+    stopped = ~shown["ended"].to_numpy()
+    factor = 1.0 if law else float((y / x)[stopped if stopped.any() else slice(None)].min())
+    line = np.geomspace(x.min() / 1.5, x.max() * 1.5, 50)
+    axis.fill_between(line, line * factor * 1e-30, line * factor, color="0.5", alpha=0.12, linewidth=0, zorder=1)
+    axis.plot(line, line * factor, "--", color=style.FIT if law else style.GUIDE, zorder=3, label=_label(fit, law))
+    style.log_axis(axis, x, label, counts=law is not None)
+    style.positive_axis(axis, np.concatenate([y, x * factor]) if law else y, counts=True)
+    notes = [f"{int((y < x)[stopped].sum())} of {int(stopped.sum())} runs that stopped lie below the bound"] if law else []
+    return style.legend_below(axis, [*notes, *fitted.brief(doubt)], width=56)
+
+
+def _label(fit: fitted.Fit | None, law: LossNS | None) -> str:
+    if law:
+        return rf"bound (5.7): $\alpha_S$ = {fitted.with_interval(fit, 'alpha_S')}, $S_c$ = {law.s_c:.3g}"
+    slope = rf"slope of the bound (5.7), published $\alpha_S$ = {batches.PUBLISHED['alpha_S']};"
+    return slope + "\nlevel set to touch the lowest run: $S_c$ has other units"
+
+
+def _markers(axis: Axes, data: polars.DataFrame, shown: polars.DataFrame, scale: style.Scale) -> None:
+    """The runs, hollow where their excess is not told from 0, with legend entries for what occurs and what is left out."""
+    told = (shown["excess"] > style.Z95 * shown["excess_stderr"].fill_null(0.0)).to_list()
+    for row, sure in zip(shown.iter_rows(named=True), told, strict=True):
+        colour, marker = scale(row["dataset_tokens"]), "^" if row["ended"] else "o"
+        fill = colour if sure else "white"
+        axis.plot(row["bound"], row["best_step"], marker, color=colour, markerfacecolor=fill, markersize=4.2, zorder=5)
+    plain: dict[str, Any] = {"color": "0.3", "markersize": 4.2, "linestyle": "none"}
+    axis.plot([], [], marker="o", label=f"{len(shown)} runs on part of the data", **plain)
+    if not all(told):
+        axis.plot([], [], marker="o", markerfacecolor="white", label="excess within 1.96 standard errors of 0", **plain)
+    if shown["ended"].any():
+        axis.plot([], [], marker="^", label="ended by its budget: would stop later", **plain)
+    if len(shown) < len(data):
+        axis.plot([], [], " ", label=f"{len(data) - len(shown)} runs without excess over the whole split left out")
+
+
+def _curves(axis: Axes, curves: polars.DataFrame, runs: polars.DataFrame, scale: style.Scale) -> None:
+    """Train (dashed) and test (solid) loss of the size with most datasets, the largest such; a point where each stopped."""
+    sizes = (
+        runs.group_by("n_params").agg(count=polars.col("dataset_tokens").n_unique()).sort("count", "n_params", descending=True)
+    )
+    n_params = sizes["n_params"][0] if len(sizes) else 0
+    chosen = runs.filter(polars.col("n_params") == n_params).unique("dataset_tokens", keep="first", maintain_order=True)
+    losses: list[float] = []
+    ends: list[float] = []
+    for run in chosen.sort("dataset_tokens").iter_rows(named=True):
+        rows = curves.filter((polars.col("run") == run["run"]) & (polars.col("step") >= 8)).sort("step")
+        if rows.is_empty():
+            continue
+        colour = scale(run["dataset_tokens"])
+        axis.plot(rows["step"], rows["loss_test"], color=colour, linewidth=1.0, zorder=4)
+        axis.plot(rows["step"], rows["loss_train"], color=colour, linewidth=0.8, linestyle=(0, (3, 1.5)), zorder=3)
+        best = rows.filter(polars.col("step") == run["best_step"])
+        axis.plot(best["step"], best["loss_test"], "o", color=colour, markersize=3.8, zorder=6)
+        shown = [*rows["loss_test"].drop_nulls(), *rows["loss_train"].drop_nulls()]
+        losses += [value for value in shown if value > 0]
+        ends += rows["step"].to_list()
+    style.loss_axis(axis, losses, "Loss (nats per token)")
+    style.log_axis(axis, ends, "S (steps)")
+    if not ends:
+        return style.sentence(axis, "not resolved: no early-stopped run has a learning curve")
+    keys = [
+        Line2D([], [], color="0.3", linewidth=1.0, label="test"),
+        Line2D([], [], color="0.3", linewidth=0.8, linestyle=(0, (3, 1.5)), label="train"),
+        Line2D([], [], color="0.3", linewidth=0, marker="o", markersize=3.8, label="least validation loss"),
+    ]
+    title = f"N = {short(n_params)}"
+    with style.style():
+        axis.legend(
+            handles=keys, title=title, title_fontsize=6.5, loc="upper center", bbox_to_anchor=(0.5, -0.2), borderaxespad=0
+        )
+    return None

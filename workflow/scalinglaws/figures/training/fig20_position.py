@@ -1,0 +1,113 @@
+"""Figure 20: loss by position in the context, by model size (left) and during training (right)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import polars
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from scalinglaws.figures.registry import FIGURES
+from scalinglaws.figures.shared import by_position, groups, style
+from scalinglaws.figures.shared.learning import budget_runs
+from scalinglaws.figures.shared.lines import BENT, Line, power_law
+from scalinglaws.study.questions import SHAPE
+from scalinglaws.study.spec import short
+
+REQUIRES = FIGURES["fig20_position"].requires
+LABEL = "Position in the context (tokens, from 1)"
+
+
+def draw(tables: dict[str, polars.DataFrame], fits: dict[str, object]) -> Figure:
+    """Left: final losses of the largest budget of up to five sizes. Right: the largest model's at up to five steps. Dashed: power
+    laws in the position, by least squares in logarithms over all of it.
+    """
+    figure, (left, right) = style.panels(style.PAGE, 3.9, 2)
+    runs = chosen_runs(tables["runs"])
+    _by_size(figure, left, by_position.final(tables["evals"], runs), runs)
+    _by_step(figure, right, tables["curves"], runs)
+    return figure
+
+
+def chosen_runs(runs: polars.DataFrame) -> polars.DataFrame:
+    """A run a size: transformers that agree in all but shape, rate and seed, at the largest budget that most sizes have."""
+    table = budget_runs(runs).filter((polars.col("architecture") == "transformer") & polars.col("fitted").fill_null(True))
+    fixed = [name for name in groups.FIELDS if name not in (*SHAPE, "learning_rate", "seed")]
+    sets = table.partition_by(fixed, maintain_order=True)
+    if not sets:
+        return table
+    best = max(sets, key=lambda group: (group["n_params"].n_unique(), group["tokens"][0]))
+    return best.sort("n_params", "loss", "run").unique("n_params", keep="first", maintain_order=True)
+
+
+def _by_size(figure: Figure, axis: Axes, data: polars.DataFrame, runs: polars.DataFrame) -> None:
+    scale = style.Scale([int(n) for n in data["n_params"]], "N (non-embedding parameters)")
+    shown: list[float] = []
+    bent = 0
+    for n_params in by_position.spread(data["n_params"].to_list()):
+        rows = data.filter(polars.col("n_params") == n_params)
+        position, loss, stderr = by_position.binned(rows)
+        colour = scale(n_params)
+        axis.plot(rows["position"], rows["loss"], color=colour, linewidth=0.4, alpha=0.35, zorder=2)
+        known = np.nan_to_num(stderr)
+        axis.errorbar(position, loss, style.Z95 * known, fmt="o", color=colour, markersize=2.8, elinewidth=0.6, zorder=5)
+        line = power_law(position, loss)
+        bent += _fit(axis, line, position, colour, f"N = {short(n_params)}")
+        shown += [*(loss - style.Z95 * known), *(loss + style.Z95 * known)]
+    _finish(axis, shown, [1, data["position"].max() or 2])  # type: ignore[list-item]
+    if not shown:
+        style.sentence(axis, "not resolved: no run has losses by position on text of its own corpus (table evals)")
+        return
+    notes = [f"not a power law: {bent} of {len(by_position.spread(data['n_params'].to_list()))} lines bend"] if bent else []
+    style.legend_below(axis, [*notes, f"Transformers, {groups.described(runs)}"], width=56)
+    scale.bar(figure, [axis])
+
+
+def _by_step(figure: Figure, axis: Axes, curves: polars.DataFrame, runs: polars.DataFrame) -> None:
+    rows, run = training(curves, runs)
+    scale = style.Scale([int(step) for step in rows["step"]], "S (steps)", "plasma")
+    shown: list[float] = []
+    bent = 0
+    for row in rows.iter_rows(named=True):
+        loss = np.array(row["loss_by_position"], np.float64)
+        position = by_position.octaves(len(loss), int(run["n_ctx"]))
+        axis.plot(position, loss, "o", color=scale(row["step"]), markersize=2.8, zorder=5)
+        bent += _fit(axis, power_law(position, loss), position, scale(row["step"]), f"S = {short(row['step'])}")
+        shown += [*loss]
+    _finish(axis, shown, [1, run.get("n_ctx") or 2])
+    if not shown:
+        style.sentence(axis, "not resolved: no learning curve of these runs has losses by position")
+        return
+    notes = [f"not a power law: {bent} of {len(rows)} lines bend"] if bent else []
+    style.legend_below(axis, [*notes, f"N = {short(run['n_params'])}, {short(run['tokens'])} tokens in the end"], width=56)
+    scale.bar(figure, [axis])
+
+
+def training(curves: polars.DataFrame, runs: polars.DataFrame) -> tuple[polars.DataFrame, dict]:
+    """Up to five points of the curve of the largest run that has losses by position, evenly in log steps, and that run."""
+    seen = curves.filter(polars.col("loss_by_position").list.len() > 1)
+    for run in runs.sort("n_params", descending=True).iter_rows(named=True):
+        shared = polars.col("run").is_null() & (polars.col("trunk") == run["trunk"]) & (polars.col("step") <= run["steps"])
+        rows = seen.filter(shared | (polars.col("run") == run["run"])).unique("step", keep="first").sort("step")
+        if not rows.is_empty():
+            wanted = np.geomspace(rows["step"][0], rows["step"][-1], by_position.SHOWN)
+            steps = {min(rows["step"].to_list(), key=lambda step: abs(np.log(step / value))) for value in wanted}
+            return rows.filter(polars.col("step").is_in(sorted(steps))), run
+    return seen.clear(), {}
+
+
+def _fit(axis: Axes, line: Line | None, position: NDArray[np.float64], colour: Any, name: str) -> bool:
+    """Draw a power law with its exponent in the legend; whether the points bend away from it."""
+    if line is None:
+        return False
+    label = f"{name}: exponent {line.words(-1.0)}"
+    axis.plot(position, line(position), "--", color=colour, linewidth=0.9, zorder=4, label=label)
+    return abs(line.bend) > BENT
+
+
+def _finish(axis: Axes, losses: list[float], positions: list[float]) -> None:
+    style.loss_axis(axis, losses)
+    style.log_axis(axis, positions, LABEL)

@@ -1,0 +1,70 @@
+"""Figure 21: loss at chosen positions of the context against model size, with models of a shorter context dashed."""
+
+from __future__ import annotations
+
+import polars
+from matplotlib.figure import Figure
+
+from scalinglaws.figures.registry import FIGURES
+from scalinglaws.figures.shared import by_position, groups, style
+from scalinglaws.figures.shared.lines import power_law
+
+REQUIRES = FIGURES["fig21_position_by_size"].requires
+FOLLOW = ("learning_rate", "micro_batch_tokens")
+STYLES = ("-", (0, (4, 1.5)), ":")
+
+
+def draw(tables: dict[str, polars.DataFrame], fits: dict[str, object]) -> Figure:
+    """Final losses on own text at positions 1, 2, 4, … against N: the longest context solid, the shortest dashed."""
+    figure, (axis,) = style.panels(style.COLUMN * 1.3, 4.2)
+    runs = groups.family(tables["runs"], "n_ctx", FOLLOW)
+    data = by_position.final(tables["evals"], runs)
+    lengths = sorted(data["n_ctx"].unique().to_list(), reverse=True)
+    lengths = [*lengths[:1], *lengths[-1:]] if len(lengths) > 1 else lengths
+    positions = chosen_positions(lengths)
+    data = data.filter(polars.col("n_ctx").is_in(lengths) & polars.col("position").is_in(positions))
+    scale = style.Scale(positions, "Position in the context (from 1)", "plasma")
+    for n_ctx, linestyle in zip(lengths, STYLES, strict=False):
+        for position in positions:
+            rows = means(data.filter((polars.col("n_ctx") == n_ctx) & (polars.col("position") == position)))
+            if rows.is_empty():
+                continue
+            half = style.Z95 * rows["stderr"].fill_null(0.0).to_numpy()
+            axis.errorbar(
+                rows["n_params"], rows["loss"], half, color=scale(position), linestyle=linestyle, marker="o", markersize=2.8,
+                markerfacecolor=scale(position) if n_ctx == lengths[0] else "white", linewidth=0.9, elinewidth=0.6,
+            )  # fmt: skip
+            if n_ctx == lengths[0] and position in (positions[0], positions[-1]):
+                line = power_law(rows["n_params"], rows["loss"])
+                words = f"exponent {line.words(-1.0)}" if line else "one size"
+                axis.plot([], [], color=scale(position), label=f"position {position}: {words}")
+    style.loss_axis(
+        axis,
+        [
+            *(data["loss"] + style.Z95 * data["stderr"].fill_null(0.0)),
+            *(data["loss"] - style.Z95 * data["stderr"].fill_null(0.0)),
+        ],
+    )
+    style.log_axis(axis, data["n_params"].to_numpy(), "N (non-embedding parameters)")
+    if len(lengths) < 2:
+        style.sentence(axis, "not resolved: no sizes were trained at two lengths of context and measured by position")
+        return figure
+    for n_ctx, linestyle in zip(lengths, STYLES, strict=False):
+        axis.plot([], [], color="0.3", linestyle=linestyle, label=f"n_ctx = {n_ctx}")
+    notes = [groups.described(runs), *groups.lost(tables["runs"], runs, ("n_ctx", *FOLLOW))]
+    style.legend_below(axis, notes, offset=-0.2, width=60)
+    scale.bar(figure, [axis])
+    return figure
+
+
+def chosen_positions(lengths: list[int]) -> list[int]:
+    """Powers of two up to the longest context, at most seven, with the last position of the shortest one."""
+    if not lengths:
+        return []
+    powers = [2**k for k in range(40) if 2**k <= lengths[0]]
+    return sorted({*by_position.spread(powers, 7), lengths[-1]})
+
+
+def means(rows: polars.DataFrame) -> polars.DataFrame:
+    """n_params, loss and stderr of each size, seeds averaged; their test text is the same, so is the standard error."""
+    return rows.group_by("n_params").agg(polars.col("loss").mean(), polars.col("stderr").mean()).sort("n_params")

@@ -1,0 +1,149 @@
+"""Loss against the learning rate by model size, and the best rate against size."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from scalinglaws.figures.registry import FIGURES
+from scalinglaws.figures.shared import groups, style
+from scalinglaws.figures.shared.lines import Line, Minimum, minimum, power_law
+from scalinglaws.optim import schedule
+from scalinglaws.study.questions import COMPARISONS, SHAPE
+
+REQUIRES = FIGURES["learning_rate"].requires
+KEY, _, FEWEST = COMPARISONS["rate"]
+EXACT = 1e-3  # relative: how well rates of a rule lie on it, after rounding and the rounding of N in a label
+OWN = "rule of the other runs: "
+
+
+def draw(tables: dict[str, polars.DataFrame], fits: dict[str, object]) -> Figure:
+    """Left: final losses of the largest sweep, a line a size, with a parabola in the log rate. Right: the rates of least loss
+    with their power law, the rule that other runs of the study keep to, and LR(N) of the paper.
+    """
+    figure, (left, right) = style.panels(style.PAGE, 3.6, 2)
+    runs = groups.family(tables["runs"], KEY, (), FEWEST)
+    scale = style.Scale([int(n) for n in runs["n_params"]], "N (non-embedding parameters)")
+    best = optima(runs)
+    _sweep(left, runs, best, scale)
+    _optimum(right, best, rule(tables["runs"], runs), scale)
+    if runs.is_empty():
+        style.sentence(left, f"not resolved: no model was trained at {FEWEST} rates that differ in nothing else")
+    else:
+        notes = [groups.described(runs), *groups.lost(tables["runs"], runs, (KEY,))]
+        style.legend_below(left, notes, width=56)
+        scale.bar(figure, [left, right])
+    return figure
+
+
+def optima(runs: polars.DataFrame) -> list[tuple[int, Minimum]]:
+    """(N, least point) of each shape of a sweep, by a parabola through up to five points; seeds give the scatter where there
+    are several.
+    """
+    scatter = groups.scatter(runs, (*SHAPE, KEY))
+    found = []
+    for group in runs.partition_by(SHAPE, maintain_order=True):
+        least = minimum(group[KEY].to_numpy(), group["loss"].to_numpy(), scatter=scatter)
+        if least:
+            found.append((int(group["n_params"][0]), least))
+    return sorted(found, key=lambda item: item[0])
+
+
+def rule(runs: polars.DataFrame, sweep: polars.DataFrame) -> Line | None:
+    """The power law in N on which all rates of some experiment outside the ``sweep`` lie, below its largest rate; None if
+    there is none.
+
+    Of several the one with most runs. Rates cut off at a largest rate do not count.
+    """
+    swept = set(sweep["run"].to_list())
+    rows = runs.explode("experiments").drop_nulls(["experiments", KEY, "n_params"])
+    candidates: list[tuple[int, Line]] = []
+    for group in rows.sort("experiments", "run").partition_by("experiments", maintain_order=True):
+        rates = group.select("n_params", KEY).unique().sort("n_params")
+        if swept & set(group["run"].to_list()) or rates["n_params"].is_duplicated().any():
+            continue
+        for free in (rates, rates.filter(polars.col(KEY) < polars.col(KEY).max())):
+            line = power_law(free["n_params"], free[KEY]) if len(free) > 2 else None
+            if line is not None and np.allclose(line(free["n_params"]), free[KEY].to_numpy(), rtol=EXACT):
+                candidates.append((len(group), line))
+                break
+    return max(candidates, key=lambda item: item[0])[1] if candidates else None
+
+
+def _sweep(axis: Axes, runs: polars.DataFrame, best: list[tuple[int, Minimum]], scale: style.Scale) -> None:
+    for group in runs.partition_by(SHAPE, maintain_order=True):
+        colour = scale(int(group["n_params"][0]))
+        means = group.group_by(KEY).agg(polars.col("loss").mean()).sort(KEY)
+        axis.plot(group[KEY], group["loss"], "o", color=colour, markersize=3.2, zorder=5)
+        axis.plot(means[KEY], means["loss"], color=colour, linewidth=0.6, alpha=0.5, zorder=3)
+    for n_params, least in best:
+        colour = scale(n_params)
+        if least.edge:
+            axis.plot(least.x, least.y, "o", color=colour, markersize=8, markerfacecolor="none", zorder=6)
+            continue
+        x = np.geomspace(*least.span, 60)
+        axis.plot(x, np.polyval(least.parabola, np.log(x) - least.centre), "--", color=colour, linewidth=1.0, zorder=4)
+        axis.plot(least.x, least.y, "D", color=colour, markersize=4.5, markeredgecolor="black", markeredgewidth=0.6, zorder=7)
+    style.loss_axis(axis, runs["loss"].to_numpy())
+    style.log_axis(axis, runs[KEY].to_numpy(), "Learning rate", counts=False)
+    style.plain_ticks(axis)
+    if any(not least.edge for _, least in best):
+        axis.plot([], [], "--", color="0.3", linewidth=1.0, label="parabola in the log rate about the least loss")
+        axis.plot([], [], "D", color="0.3", markersize=4.5, label="its lowest point")
+    if any(least.edge for _, least in best):
+        axis.plot([], [], "o", color="0.3", markersize=8, markerfacecolor="none", label="least loss at the edge of the rates")
+
+
+def _optimum(axis: Axes, best: list[tuple[int, Minimum]], own: Line | None, scale: style.Scale) -> None:
+    inside = [(n, least) for n, least in best if not least.edge]
+    axis.set_yscale("log")
+    axis.set_ylabel("Learning rate of least loss")
+    style.log_axis(axis, [n for n, _ in best], "N (non-embedding parameters)")
+    if not best:
+        return style.sentence(axis, "not resolved: no sweep of the learning rate has three rates of one size")
+    values: list[float] = []
+    for n, least in best:
+        colour = scale(n)
+        if least.edge:
+            axis.plot(n, least.x, "^" if least.edge > 0 else "v", color=colour, markerfacecolor="white", markersize=5, zorder=6)
+        else:
+            axis.errorbar(
+                n,
+                least.x,
+                [[least.x - least.low], [least.high - least.x]],
+                fmt="D",
+                color=colour,
+                markersize=4,
+                elinewidth=0.8,
+                zorder=6,
+            )
+        values += [value for value in (least.x, least.low, least.high) if np.isfinite(value)]
+    sizes = [n for n, _ in best]
+    x = np.geomspace(min(sizes) / 1.2, max(sizes) * 1.2, 60)
+    line = power_law([n for n, _ in inside], [least.x for _, least in inside]) if inside else None
+    if line is not None:
+        axis.plot(x, line(x), "--", color=style.FIT, zorder=4, label=f"power law, exponent {line.words()}")
+    if own is not None:
+        axis.plot(x, own(x), color=style.SECOND, linewidth=1.0, zorder=3, label=f"{OWN}{own(1.0):.3g}·N^{own.slope:.3f}")
+        values += [*own(np.array([min(sizes), max(sizes)]))]
+    axis.plot(
+        x,
+        [schedule.kaplan_rate(n) for n in x],
+        color=style.GUIDE,
+        linewidth=0.8,
+        zorder=2,
+        label="LR(N) of 2020 (BPE, batches of 2¹⁹ tokens)",
+    )
+    style.positive_axis(axis, [*values, *map(schedule.kaplan_rate, sizes)])
+    if any(least.edge for _, least in best):
+        axis.plot(
+            [], [], "^", color="0.3", markerfacecolor="white", label="at the edge of the rates: the best lies beyond; not fitted"
+        )
+    notes = []
+    if line is None or np.isnan(line.low):
+        notes.append(f"not resolved: how the best rate depends on N; sizes with a minimum inside the sweep: {len(inside)}")
+    elif not line.resolved:
+        notes.append("not resolved: the 95 % interval of the exponent includes 0")
+    return style.legend_below(axis, notes, width=56)

@@ -1,0 +1,144 @@
+"""Optimizers, each at its best learning rate: final loss by size, and the tokens that each needs for one loss."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from scalinglaws.figures.registry import FIGURES
+from scalinglaws.figures.shared import groups, style
+from scalinglaws.figures.shared.lines import interpolate
+from scalinglaws.study.questions import COMPARISONS, SHAPE
+
+REQUIRES = FIGURES["optimizers"].requires
+KEY, FOLLOW, FEWEST = COMPARISONS["optimizer"]
+LOOKS = {"adamw": ("#4477aa", "o"), "adafactor": ("#228833", "s"), "muon": ("#cc6677", "D"), "sgd": ("#aa7733", "^")}
+REFERENCE = "adamw"
+
+
+def draw(tables: dict[str, polars.DataFrame], fits: dict[str, object]) -> Figure:
+    """Left: losses at the best rate of each optimizer and size. Right: tokens to the loss that all of them reach, over
+    AdamW's.
+    """
+    figure, (left, right) = style.panels(style.PAGE, 3.5, 2)
+    family = groups.family(tables["runs"], KEY, FOLLOW, FEWEST)
+    if family.is_empty():
+        for axis in (left, right):
+            style.sentence(axis, "not resolved: no model was trained with two optimizers and nothing else that differs")
+        return figure
+    best = best_rates(family)
+    for name, group in _by_name(best):
+        colour, marker = _look(name)
+        means = (
+            group.group_by("n_params")
+            .agg(polars.col("loss").mean(), polars.col("loss_stderr").mean(), polars.col("edge").any())
+            .sort("n_params")
+        )
+        half = style.Z95 * means["loss_stderr"].fill_null(0.0).to_numpy()
+        left.errorbar(means["n_params"], means["loss"], half, color=colour, linewidth=0.9, elinewidth=0.7, zorder=4)
+        left.plot([], [], marker=marker, color=colour, markersize=4.5, linewidth=0.9, label=name)
+        for row in means.iter_rows(named=True):
+            fill = "white" if row["edge"] else colour
+            left.plot(row["n_params"], row["loss"], marker, color=colour, markerfacecolor=fill, markersize=4.5, zorder=5)
+    style.loss_axis(left, best["loss"].to_numpy())
+    style.log_axis(left, best["n_params"].to_numpy(), "N (non-embedding parameters)")
+    notes = [
+        f"Each at its best of the rates tried; {groups.described(best)}",
+        *groups.lost(tables["runs"], family, (KEY, *FOLLOW)),
+    ]
+    if best["edge"].any():
+        left.plot(
+            [],
+            [],
+            "o",
+            color="0.3",
+            markerfacecolor="white",
+            markersize=4.5,
+            label="best rate at the edge of those tried, or only one tried",
+        )
+    style.legend_below(left, notes, width=56)
+    _ratios(right, tokens_needed(best, tables["curves"]), best)
+    return figure
+
+
+def best_rates(family: polars.DataFrame) -> polars.DataFrame:
+    """Of each optimizer and shape the runs (all seeds) of the settings with the least mean loss.
+
+    ``edge``: whether their rate is the least or the largest of those tried there, so that a better one may lie beyond.
+    """
+    cell, setting = (KEY, *SHAPE), ("learning_rate", "beta1", "beta2", "weight_decay")
+    table = family.with_columns(mean=polars.col("loss").mean().over((*cell, *setting)))
+    at_end = (polars.col("learning_rate") == polars.col("learning_rate").min().over(cell)) | (
+        polars.col("learning_rate") == polars.col("learning_rate").max().over(cell)
+    )
+    table = table.with_columns(edge=at_end).filter(polars.col("mean") == polars.col("mean").min().over(cell))
+    return table.drop("mean").sort(KEY, "n_params", "run")
+
+
+def tokens_needed(best: polars.DataFrame, curves: polars.DataFrame) -> polars.DataFrame:
+    """n_params, optimizer, target, tokens: tokens processed until the test loss of the curve last came down to ``target``,
+    the highest that the optimizers of a size end at, so that each reaches it. Mean of log tokens over seeds.
+    """
+    rows = []
+    for group in best.partition_by(SHAPE, maintain_order=True):
+        paths = {run["run"]: path(run, curves) for run in group.iter_rows(named=True)}
+        if any(rows.is_empty() for rows in paths.values()) or group[KEY].n_unique() < FEWEST:
+            continue
+        target = max(rows["loss_test"][-1] for rows in paths.values())
+        for run in group.iter_rows(named=True):
+            tokens = reached(paths[run["run"]], target)
+            rows.append({"n_params": run["n_params"], KEY: run[KEY], "target": target, "tokens": tokens})
+    schema = {"n_params": polars.Int64, KEY: polars.String, "target": polars.Float64, "tokens": polars.Float64}
+    means = polars.DataFrame(rows, schema=schema).group_by("n_params", KEY, "target").agg(polars.col("tokens").log().mean().exp())
+    return means.sort("n_params", KEY)
+
+
+def path(run: dict, curves: polars.DataFrame) -> polars.DataFrame:
+    """The learning curve of a run: what it shares with its trunk up to where it left, then its own."""
+    own = curves.filter((polars.col("run") == run["run"]) & polars.col("loss_test").is_not_null())
+    first = own["step"].min() if len(own) else run["steps"] + 1
+    mine = (polars.col("trunk") == run["trunk"]) & polars.col("run").is_null() & (polars.col("step") < first)
+    shared = curves.filter(mine & polars.col("loss_test").is_not_null())
+    return polars.concat([shared, own]).filter(polars.col("tokens") > 0).sort("step")
+
+
+def reached(rows: polars.DataFrame, target: float) -> float:
+    """Tokens where a curve, linear between the logarithms of its points, came down to ``target`` for good."""
+    above = np.flatnonzero(rows["loss_test"].to_numpy() > target)
+    if not len(above):
+        return float(rows["tokens"][0])
+    if above[-1] == len(rows) - 1:
+        return float("nan")
+    piece = rows[int(above[-1]) : int(above[-1]) + 2]
+    return float(interpolate(piece["loss_test"], piece["tokens"], [target])[0])
+
+
+def _ratios(axis: Axes, needed: polars.DataFrame, best: polars.DataFrame) -> None:
+    names = best[KEY].unique().sort().to_list()
+    reference = REFERENCE if REFERENCE in names else names[0]
+    base = needed.filter(polars.col(KEY) == reference).select("n_params", base="tokens")
+    table = needed.join(base, on="n_params", how="inner", maintain_order="left").with_columns(
+        ratio=polars.col("tokens") / polars.col("base")
+    )
+    style.log_axis(axis, table["n_params"].to_numpy(), "N (non-embedding parameters)")
+    if table.is_empty():
+        return style.sentence(axis, "not resolved: no size has learning curves of two optimizers")
+    axis.axhline(1, color="0.6", linewidth=0.7)
+    for name, group in _by_name(table):
+        colour, marker = _look(name)
+        axis.plot(group["n_params"], group["ratio"], marker=marker, color=colour, markersize=4.5, linewidth=0.9, label=name)
+    style.positive_axis(axis, [*table["ratio"], 1.0])
+    axis.set_ylabel(f"Tokens to a loss, relative to {reference}")
+    targets = table["target"].to_numpy()
+    level = f"loss: the worst end of its size, {targets.min():.3g} to {targets.max():.3g} nats"
+    return style.legend_below(axis, [f"{level}; steps and 6NBS FLOP have the same ratio"], width=56)
+
+
+def _by_name(table: polars.DataFrame) -> list[tuple[str, polars.DataFrame]]:
+    return [(str(group[KEY][0]), group) for group in table.sort(KEY, "n_params").partition_by(KEY, maintain_order=True)]
+
+
+def _look(name: str) -> tuple[str, str]:
+    return LOOKS.get(name, ("0.4", "v"))

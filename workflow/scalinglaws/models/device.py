@@ -1,0 +1,52 @@
+"""The processor or GPU that a process computes on, set up so that the same computation gives the same bits."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+from pathlib import Path
+
+import torch
+
+from scalinglaws.common.errors import StudyError
+
+
+def keep_memory() -> None:
+    """Let glibc keep freed memory: given back, it is faulted in again in each step, a fifth of a small model's time."""
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):  # another C library
+        return
+    trim_threshold, mmap_threshold = -1, -3
+    mallopt(trim_threshold, 2**31 - 1)
+    # Some versions refuse what is above 32 MiB.
+    if not mallopt(mmap_threshold, 2**30):
+        mallopt(mmap_threshold, 2**25)
+
+
+def prepare(threads: int, device: str) -> str:
+    """Set threads and determinism for a process; returns cpu or cuda. Raises StudyError for cuda where there is none."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise StudyError("--device cuda, but PyTorch finds no GPU: use --device auto or cpu")
+    device = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    torch.set_num_threads(threads)
+    if torch.get_num_interop_threads() != 1:
+        torch.set_num_interop_threads(1)
+    torch.set_flush_denormal(True)
+    keep_memory()
+    if device == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        # Deterministic mode would also fill every new tensor with NaN.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    return device
+
+
+def device_name(device: str) -> str:
+    """The accelerator's or the processor's name."""
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    cpu = Path("/proc/cpuinfo")
+    names = [line for line in cpu.read_text().splitlines() if line.startswith("model name")] if cpu.exists() else []
+    return names[0].partition(":")[2].strip() if names else platform.processor() or platform.machine()

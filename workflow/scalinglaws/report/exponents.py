@@ -1,0 +1,135 @@
+"""The table of fitted against published exponents, as Parquet and as Markdown.
+
+Only exponents are compared: N_c, D_c and C_c carry the units of a vocabulary and of a text, and ours are not the paper's.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import polars
+import pyarrow.parquet
+
+from scalinglaws.common.files import write_bytes
+from scalinglaws.figures.shared.fitted import Fit, parameter, published, unresolved
+
+EXPONENTS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("power-n", "power-n-offset"), ("alpha_N",)),
+    **dict.fromkeys(("power-d", "power-d-offset"), ("alpha_D",)),
+    **dict.fromkeys(("power-c", "power-c-offset", "power-cmin", "power-cmin-offset", "envelope-offset"), ("alpha_C",)),
+    "envelope": ("alpha_C", "a", "b"),
+    "kaplan-nd": ("alpha_N", "alpha_D"),
+    "kaplan-ns": ("alpha_N", "alpha_S"),
+    "chinchilla": ("alpha", "beta", "a", "b"),
+    "overtraining": ("eta",),
+    "repetition": ("alpha", "beta"),
+    "isoflop": ("a", "b"),
+    "critical-batch": ("alpha_B",),
+}
+SCHEMA: dict[str, Any] = {
+    "law": polars.String,
+    "parameter": polars.String,
+    "estimate": polars.Float64,
+    "ci_low": polars.Float64,
+    "ci_high": polars.Float64,
+    "published": polars.Float64,
+    "n_points": polars.Int64,
+    "n_trunks": polars.Int64,
+    "flags": polars.String,
+    "verdict": polars.String,
+}
+NOTE = (
+    "Intervals are 95 % (bootstrap over trunks). Only exponents are compared with the published ones: the constants N_c, D_c and "
+    "C_c depend on the vocabulary and the text, so that those of a byte-level model have other units than the paper's."
+)
+
+
+def exponents(fits: dict[str, Fit]) -> polars.DataFrame:
+    """A row for each exponent of each fit, in the order of the laws given; ``verdict`` is a sentence made from the numbers.
+
+    An exponent that a law has but its fit lacks keeps its row, with a null estimate.
+    a and b (N_opt ∝ C^a, D_opt ∝ C^b) appear where they were derived.
+    """
+    rows = []
+    for law, fit in fits.items():
+        for name in EXPONENTS[law]:
+            found = parameter(fit, name)
+            if found["estimate"] is None and name in ("a", "b"):
+                continue
+            row = {"law": law, "parameter": name, **found, "published": published(fit, name)}
+            row |= {"n_points": fit.get("n_points"), "n_trunks": fit.get("n_trunks"), "flags": "; ".join(fit.get("flags") or [])}
+            rows.append(row | {"verdict": verdict(fit, law, name)})
+    return polars.DataFrame(rows, schema=SCHEMA)
+
+
+def fit_rows(fits: dict[str, Fit]) -> list[dict[str, Any]]:
+    """Rows of the table ``fits``: one a parameter or derived exponent; a law without any has one row that says so."""
+    rows = []
+    for law, fit in fits.items():
+        common = {"law": law, "n_points": fit["n_points"], "n_trunks": fit["n_trunks"], "r2": fit["r2"]}
+        common |= {"objective": fit["objective"]["value"], "held_out_error": fit["held_out"]["error"]}
+        common |= {"flags": "; ".join(fit["flags"])}
+        nothing = {"estimate": None, "stderr": None, "ci_low": None, "ci_high": None, "unit": None}
+        found = {**fit["parameters"], **fit.get("exponents", {})} or {None: nothing}
+        for name, value in found.items():
+            rows.append({**common, "parameter": name, "published": fit["published"].get(name)} | nothing | value)
+    return rows
+
+
+def verdict(fit: Fit | None, law: str, name: str) -> str:
+    """Whether an exponent agrees with the published one, in a sentence."""
+    doubt = unresolved(fit, law, (name,))
+    return full(doubt) if doubt else agreement(parameter(fit, name), published(fit, name))
+
+
+def agreement(found: dict[str, float | None], value: float | None, measure: str = "as steep") -> str:
+    """Whether the published ``value`` lies in the interval of ``found`` (``fitted.parameter``), and if not, how far it is."""
+    if value is None:
+        return "There is no published value to compare with."
+    estimate, low, high = (float(found[key] or 0.0) for key in ("estimate", "ci_low", "ci_high"))
+    if low <= value <= high:
+        return f"Agrees: the published {value:.4g} lies inside the interval."
+    where = "below" if value < low else "above"
+    return f"Disagrees: the published {value:.4g} lies {where} the interval; ours is {estimate / value:.2f} times {measure}."
+
+
+def full(sentence: str) -> str:
+    """A sentence with its capital and its full stop."""
+    return sentence[:1].upper() + sentence[1:] + ("" if sentence.endswith(".") else ".")
+
+
+def differences(fits: dict[str, Fit]) -> list[str]:
+    """Of each law of compute a line: its exponents under each convention of FLOP, and how they differ."""
+    found = {law: (fit.get("conventions") or {}).get("difference") for law, fit in fits.items()}
+    return [f"{law}: {sentence}" for law, sentence in found.items() if sentence]
+
+
+def markdown(table: polars.DataFrame, conventions: list[str]) -> str:
+    """The table for people: one line an exponent, the verdict last; ``conventions`` and flags as lists below."""
+    lines = ["# Fitted and published exponents", "", NOTE, ""]
+    if table.is_empty():
+        return "\n".join([*lines, "This study fits no law.", ""])
+    lines += ["| law | exponent | fitted | 95 % interval | published | points | trunks | |", "|---|---|---|---|---|---|---|---|"]
+    for row in table.iter_rows(named=True):
+        interval = "–" if row["ci_low"] is None or row["ci_high"] is None else f"{row['ci_low']:.3f} to {row['ci_high']:.3f}"
+        cells = [row["law"], row["parameter"], _cell(row["estimate"], ".4f"), interval, _cell(row["published"], "g")]
+        cells += [_cell(row["n_points"], "d"), _cell(row["n_trunks"], "d"), row["verdict"]]
+        lines.append("| " + " | ".join(str(cell).replace("|", r"\|") for cell in cells) + " |")
+    if conventions:
+        lines += ["", "What is counted as compute moves its exponents:", "", *(f"- {line}" for line in conventions)]
+    flagged = table.filter(polars.col("flags") != "").unique("law", keep="first", maintain_order=True)
+    if not flagged.is_empty():
+        lines += ["", "Flags raised by the fits:", ""]
+        lines += [f"- {row['law']}: {row['flags']}" for row in flagged.iter_rows(named=True)]
+    return "\n".join([*lines, ""])
+
+
+def _cell(value: float | None, form: str) -> str:
+    return "–" if value is None else format(value, form)
+
+
+def write(table: polars.DataFrame, conventions: list[str], parquet: str | Path, md: str | Path) -> None:
+    """Both files; the same table gives the same bytes."""
+    pyarrow.parquet.write_table(table.to_arrow(), str(parquet), compression="zstd")
+    write_bytes(Path(md), markdown(table, conventions).encode())

@@ -1,0 +1,133 @@
+"""The study on one page: what was run, Tables 1 to 6 of Kaplan et al. 2020 with its numbers, flags, figures."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+import polars
+
+from scalinglaws.figures.listed import Figure
+from scalinglaws.figures.registry import FIGURES
+from scalinglaws.figures.shared.fitted import Fit
+from scalinglaws.figures.shared.texts import own_name
+from scalinglaws.laws.names import LAW_KINDS
+from scalinglaws.report import tables_of_paper
+from scalinglaws.report.markdown import count, listed, table
+from scalinglaws.study.questions import WORDS
+from scalinglaws.study.spec import short
+
+NOTE = (
+    "Losses are in nats per token, N counts parameters without embeddings, C is 6ND in FLOP unless PF-days are named (1 PF-day = "
+    "8.64e19 FLOP). Intervals are 95 %, from a bootstrap over trunks (the budgets of one model share most of their training and "
+    "count once). A sentence in the last column compares the published value with the interval. Only exponents are compared: "
+    "scales such as N_c carry the units of a vocabulary and of a text, and those of this study are not the paper's."
+)
+SHOWN = 4  # of a list of values, before it is told by its range
+FIGURES_OF_PAPER = 24
+
+
+def report(runs: polars.DataFrame, fits: dict[str, Fit], kinds: Iterable[str], drawn: Iterable[str], folder: str) -> str:
+    """The page as Markdown; the same input gives the same text.
+
+    ``runs``: the table of runs; ``fits``: law -> fit.json of the laws that the study fits; ``kinds`` of its runs (kinds.py);
+    ``drawn``: names of its figures, which lie in ``folder`` as seen from the page.
+    """
+    fits = {law: fits[law] for law in LAW_KINDS if law in fits}
+    sections = {
+        "What was run": what_was_run(runs),
+        "Table 1: parameters and forward FLOP of a Transformer": tables_of_paper.operations(runs),
+        "Table 2: fit of L(N, D)": tables_of_paper.one_law(fits, "kaplan-nd"),
+        "Table 3: fit of L(N, S_min)": tables_of_paper.one_law(fits, "kaplan-ns"),
+        "Table 4: the laws": tables_of_paper.equations(fits),
+        "Table 5: exponents and scales": tables_of_paper.basic(fits),
+        "Table 6: compute-efficient training": tables_of_paper.compute_efficient_trends(fits),
+        "Where the laws contradict each other (section 6.3)": tables_of_paper.contradiction(fits),
+        "After 2020": tables_of_paper.later(fits),
+        "Flags raised by the fits": flags(fits),
+        "Figures": figures(set(kinds), set(fits), [name for name in FIGURES if name in set(drawn)], folder),
+    }
+    lines = ["# Report of the study", "", NOTE]
+    for title, body in sections.items():
+        lines += ["", f"## {title}", "", *body]
+    return "\n".join([*lines, ""])
+
+
+def what_was_run(runs: polars.DataFrame) -> list[str]:
+    """A row an experiment: runs, sizes, tokens, corpora, seeds; then the runs that diverged."""
+    if runs.is_empty():
+        return ["No run is there yet."]
+    each = runs.with_columns(own=own_name()).explode("experiments")
+    rows = []
+    for name in each["experiments"].drop_nulls().unique().sort():
+        group = each.filter(polars.col("experiments") == name)
+        limited = group.filter(polars.col("dataset_limited").fill_null(False))
+        columns = [_sizes(group["n_params"]), _sizes(group["tokens"]), _sizes(limited["dataset_tokens"], "all")]
+        diverged = count(int((group["status"] != "ok").sum()))
+        rows.append([name, count(len(group)), *columns, _words(group["seed"]), diverged, _words(group["own"])])
+    head = ("experiment", "runs", "N", "tokens processed", "dataset", "seeds", "diverged", "corpora")
+    lost = runs.filter(polars.col("status") != "ok")["run"].sort().to_list()
+    ended = f"{len(lost)} diverged and are in no fit: {', '.join(lost)}." if lost else "None diverged."
+    total = f"{len(runs)} runs of {runs['trunk'].n_unique()} trunks; a run that several experiments ask for is trained once."
+    return [f"{total} {ended}", "", *table(head, rows)]
+
+
+def _sizes(values: polars.Series, none: str = "not said") -> str:
+    """ "1.5k, 3.1k", or "1.5k to 55.3k (5)" for many."""
+    found = [int(value) for value in values.drop_nulls().unique().sort()]
+    if len(found) > SHOWN:
+        return f"{short(found[0])} to {short(found[-1])} ({len(found)})"
+    return ", ".join(short(value) for value in found) or none
+
+
+def _words(values: polars.Series) -> str:
+    return ", ".join(map(str, values.drop_nulls().unique().sort())) or "not said"
+
+
+def flags(fits: dict[str, Fit]) -> list[str]:
+    """What is not to be believed, by law."""
+    if not fits:
+        return ["This study fits no law."]
+    lines = [f"- **{law}**: {' '.join(map(_stopped, fit['flags']))}" for law, fit in fits.items() if fit.get("flags")]
+    calm = [law for law, fit in fits.items() if not fit.get("flags")]
+    if not calm:
+        return lines
+    return [*lines, *([""] if lines else []), f"None of {listed(calm, 'or')}."]
+
+
+def _stopped(flag: str) -> str:
+    return flag if flag.endswith(".") else f"{flag}."
+
+
+def figures(kinds: set[str], laws: set[str], drawn: Sequence[str], folder: str) -> list[str]:
+    """Links to the figures that are drawn, then the others with what they take that the study lacks."""
+    lines = [f"- [{_title(FIGURES[name])}]({folder}/{name}.svg)" for name in drawn]
+    others = [figure for name, figure in FIGURES.items() if name not in drawn]
+    if others:
+        lines += [
+            *([""] if lines else []),
+            "Not drawn:",
+            "",
+            *(f"- {_title(figure)}: {_lack(figure, kinds, laws)}" for figure in others),
+        ]
+    absent = sorted(set(range(1, FIGURES_OF_PAPER + 1)) - {_number(figure) for figure in FIGURES.values()})
+    if absent:
+        lines += ["", f"This version cannot draw the paper's figures {listed([count(number) for number in absent])}."]
+    return lines
+
+
+def _number(figure: Figure) -> int:
+    """Of the paper; 0 for a figure of our own."""
+    found = re.match(r"fig(\d+)_", figure.name)
+    return int(found[1]) if found else 0
+
+
+def _title(figure: Figure) -> str:
+    return f"Figure {_number(figure)}: {figure.title}" if _number(figure) else figure.title
+
+
+def _lack(figure: Figure, kinds: set[str], laws: set[str]) -> str:
+    missing = [WORDS[kind] for kind in figure.needs if kind not in kinds]
+    if figure.laws and not laws & set(figure.laws):
+        missing.append(f"a fit of {listed(figure.laws, 'or')}")
+    return f"it takes {listed(missing)}." if missing else "left out by the study's list of figures."

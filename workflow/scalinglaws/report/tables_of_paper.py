@@ -1,0 +1,222 @@
+"""Tables 1 to 6 of Kaplan et al. 2020 for a study, the crossing of its section 6.3, and what came after, as Markdown.
+
+Only exponents are compared with the published ones: scales carry the units of a vocabulary and of a text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import polars
+
+from scalinglaws.figures.shared import compute_efficient
+from scalinglaws.figures.shared.compute_efficient import PUBLISHED_TRENDS, Derived
+from scalinglaws.figures.shared.fitted import Fit, parameter, unresolved
+from scalinglaws.laws.catalogue import LAWS, PF_DAY
+from scalinglaws.laws.methods import METHODS
+from scalinglaws.laws.names import LAW_KINDS
+from scalinglaws.models.count import Shape, n_params, table1
+from scalinglaws.report.exponents import agreement, differences, full, verdict
+from scalinglaws.report.markdown import as_printed, between, count, listed, number, table
+from scalinglaws.study.questions import WORDS
+
+Fits = dict[str, Fit]
+HEAD = ("parameter", "this study", "95 % interval", "published", "finding")
+OTHER_UNITS, SEE_BELOW = "Not compared: other units.", "Not resolved: see below."
+# Table 1: operation, parameters, forward FLOP per token
+OPERATIONS = {
+    "embed": ("Embed", "(n_vocab + n_ctx) d_model", "4 d_model"),
+    "attention_qkv": ("Attention: QKV", "n_layer d_model 3 d_attn", "2 n_layer d_model 3 d_attn"),
+    "attention_mask": ("Attention: mask", "0", "2 n_layer n_ctx d_attn"),
+    "attention_project": ("Attention: project", "n_layer d_attn d_model", "2 n_layer d_attn d_model"),
+    "feed_forward": ("Feed-forward", "n_layer 2 d_model d_ff", "2 n_layer 2 d_model d_ff"),
+    "de_embed": ("De-embed", "0, shared with embed", "2 d_model n_vocab"),
+}
+# Table 5: law, exponent, scale and its unit
+BASIC = (
+    ("power-n", "alpha_N", "N_c", "parameters"),
+    ("power-d", "alpha_D", "D_c", "tokens"),
+    ("power-c", "alpha_C", "C_c", "PF-days"),
+    ("power-cmin", "alpha_C", "C_c", "PF-days"),
+    ("critical-batch", "alpha_B", "B_star", "tokens"),
+    ("kaplan-ns", "alpha_S", "S_c", "steps"),
+)
+LATER = (
+    ("envelope", "Hoffmann et al. 2022, approach 1", ("a", "b")),
+    ("isoflop", "Hoffmann et al. 2022, approach 2", ("a", "b")),
+    ("chinchilla", "Hoffmann et al. 2022, approach 3", ("a", "b")),
+    ("repetition", "Muennighoff et al. 2023", ("R_D*",)),
+    ("overtraining", "Gadre et al. 2024", ("eta",)),
+)
+# (6.4) and section 6.3.
+PUBLISHED_ALPHA_C_MIN = 0.054
+PUBLISHED_CROSSING = {"C*": 1e4, "N*": 1e12, "D*": 1e12, "L*": 1.7}
+UNITS = {"C*": "PF-days", "N*": "parameters", "D*": "tokens", "L*": "nats per token"}
+
+
+def not_fitted(laws: Sequence[str]) -> str:
+    """That a study has no fit of ``laws``, and the runs that they take."""
+    taken = listed([WORDS[kind] for kind in dict.fromkeys(LAW_KINDS[law] for law in laws)])
+    return f"This study has no fit of {listed(laws, 'or')} (taken: {taken})."
+
+
+def operations(runs: polars.DataFrame) -> list[str]:
+    """Table 1 for the largest Transformer of ``runs``, beside 2N + 2 n_layer n_ctx d_attn."""
+    needed = ["n_layer", "d_model", "d_ff", "d_attn", "n_ctx", "n_vocab"]
+    known = runs.filter(polars.col("architecture") == "transformer").drop_nulls(needed)
+    if known.is_empty():
+        return ["No run of this study is a Transformer whose shape is known."]
+    run = known.sort("n_params", "run", descending=[True, False]).row(0, named=True)
+    shape = Shape(*(run[name] for name in needed))
+    rows, n, mask = table1(shape), n_params(shape), 2 * shape.n_layer * shape.n_ctx * shape.d_attn
+    inner = [flops for name, (_, flops) in rows.items() if name not in ("embed", "de_embed")]
+    cells = [
+        [title, formula, count(rows[name][0]), cost, count(rows[name][1])] for name, (title, formula, cost) in OPERATIONS.items()
+    ]
+    total = ["All without embeddings", "N = 2 d_model n_layer (2 d_attn + d_ff)", count(n)]
+    cells.append([*total, "C_forward = 2N + 2 n_layer n_ctx d_attn", count(sum(inner))])
+    last = rows["de_embed"][1]
+    return [
+        f"The largest Transformer of this study, {shape.n_layer} layers of width {shape.d_model}: d_ff = {shape.d_ff}, d_attn = "
+        f"{shape.d_attn}, n_ctx = {shape.n_ctx}, n_vocab = {shape.n_vocab}.",
+        "",
+        *table(("operation", "parameters", "here", "forward FLOP per token", "here"), cells),
+        "",
+        f"2N is {count(2 * n)} FLOP per token and 2 n_layer n_ctx d_attn is {count(mask)}: C = 6ND leaves out the mask, "
+        f"{100 * mask / sum(inner):.1f} % of the forward cost. The last layer, which it leaves out too, would add "
+        f"{100 * last / sum(inner):.1f} %.",
+    ]
+
+
+def one_law(fits: Fits, law: str) -> list[str]:
+    """Tables 2 and 3: a row for each parameter of a fit."""
+    if law not in fits:
+        return [not_fitted([law])]
+    rows = [_row(fits, law, item.name, item.name, item.unit, item.log) for item in LAWS[law].parameters]
+    return table(HEAD, rows)
+
+
+def equations(fits: Fits) -> list[str]:
+    """Table 4: each law with its fitted numbers, then those that the study does not fit."""
+    rows = []
+    for law, fit in fits.items():
+        held = (fit.get("held_out") or {}).get("error")
+        share = "none" if held is None else f"{100 * held:.1f} %"
+        cells = [law, count(fit.get("n_points")), count(fit.get("n_trunks")), number(fit.get("r2")), share]
+        rows.append([*cells, f"`{equation(fit, law)}`" if fit.get("parameters") else full(_reason(fit))])
+    lines = table(("law", "points", "trunks", "R²", "held-out error", "fitted"), rows) if rows else []
+    for kind in dict.fromkeys(LAW_KINDS.values()):
+        if left := [law for law in LAW_KINDS if LAW_KINDS[law] == kind and law not in fits]:
+            lines += ["", not_fitted(left)]
+    return [*lines, "", "N in parameters, D and B in tokens, C in FLOP, S in updates."]
+
+
+def _reason(fit: Fit) -> str:
+    return " ".join(fit.get("flags") or ["Not fitted."])
+
+
+def equation(fit: Fit, law: str) -> str:
+    """The law's formula with the fitted numbers in place of its parameters; those that it does not name follow."""
+    text = LAWS[law].formula if law in LAWS else METHODS[law].formula
+    names = [*(fit.get("parameters") or {}), *((fit.get("exponents") or {}) if law == "isoflop" else {})]
+    left = []
+    for name in sorted(names, key=len, reverse=True):
+        value = number(parameter(fit, name)["estimate"])
+        text, times = re.subn(rf"(?<![\w.]){re.escape(name)}(?![\w'*])", value, text)
+        left += [] if times else [f"{name} = {value}"]
+    return ", ".join([text, *sorted(left)])
+
+
+def basic(fits: Fits) -> list[str]:
+    """Table 5: exponent and scale of each law of one variable."""
+    rows = []
+    for law, exponent, scale, unit in BASIC:
+        suffix = "_min" if law == "power-cmin" else ""
+        rows.append(_row(fits, law, exponent, exponent + suffix, "", False))
+        rows.append(_row(fits, law, scale, scale + suffix, unit, True))
+    return table(HEAD, rows)
+
+
+def _row(fits: Fits, law: str, name: str, label: str, unit: str, scale: bool) -> list[str]:
+    """Cells of a parameter: its value, interval and published value in ``unit``, and a sentence."""
+    known = (LAWS[law].published if law in LAWS else METHODS[law].published).get(name)
+    size, label = PF_DAY if unit == "PF-days" else 1.0, f"{label} ({unit})" if unit else label
+    published = as_printed(known / size if known is not None else None)
+    if law not in fits:
+        return [label, "not fitted", "none", published, "Not fitted." if scale else not_fitted([law])]
+    found = {key: value / size if value is not None else None for key, value in parameter(fits[law], name).items()}
+    sentence = OTHER_UNITS if scale else verdict(fits[law], law, name)
+    return [label, number(found["estimate"]), between(found["ci_low"], found["ci_high"]), published, sentence]
+
+
+def compute_efficient_trends(fits: Fits) -> list[str]:
+    """Table 6: exponents and scales of N_opt, B, S_min and D_opt against C_min, and alpha_C_min as the fits predict it."""
+    if missing := [law for law in compute_efficient.TRENDS if law not in fits]:
+        words = [f"{name} = {as_printed(scale)}·C_min^{power:g}" for name, (scale, power) in PUBLISHED_TRENDS.items()]
+        return [not_fitted(missing), "", f"Published: {listed(words)}, C_min in PF-days."]
+    found = compute_efficient.trends(fits)
+    rows = [_derived_row("alpha_C_min (6.4)", found, "alpha_C_min", PUBLISHED_ALPHA_C_MIN)]
+    for name, (scale, exponent) in PUBLISHED_TRENDS.items():
+        rows.append(_derived_row(f"{name}: exponent", found, name, exponent))
+        ends = found.values.get(f"{name}: scale", {})
+        reach = between(ends.get("ci_low"), ends.get("ci_high"))
+        rows.append([f"{name}: scale", number(found.coefficients.get(name)), reach, as_printed(scale), OTHER_UNITS])
+    return [*table(HEAD, rows), "", *_below(found), "Scales are at C_min = 1 PF-day. " + _measured()]
+
+
+def _measured() -> str:
+    known = LAWS["kaplan-ns"].published
+    theory = compute_efficient.trend_exponents(known["alpha_N"], known["alpha_S"], METHODS["critical-batch"].published["alpha_B"])
+    words = [f"{theory[name]:.2f} ({name})" for name in PUBLISHED_TRENDS]
+    return (
+        "The published exponents of N_opt, B, S_min and D_opt were measured. By the equations used here the published "
+        f"alpha_N, alpha_S and alpha_B of L(N, S_min) and B_crit give {listed(words)}."
+    )
+
+
+def _below(found: Derived) -> list[str]:
+    """What is said once for a table: its doubt, and how its intervals were made."""
+    doubt = [full(found.doubt), ""] if found.doubt else []
+    return [*doubt, *([f"Intervals are {found.how}.", ""] if found.how else [])]
+
+
+def _derived_row(label: str, found: Derived, name: str, published: float) -> list[str]:
+    value = found.values[name]
+    sentence = SEE_BELOW if found.doubt or value["ci_low"] is None else agreement(value, published)
+    return [label, number(value["estimate"]), between(value["ci_low"], value["ci_high"]), as_printed(published), sentence]
+
+
+def contradiction(fits: Fits) -> list[str]:
+    """Section 6.3: where the extrapolated L(D(C_min)) meets L(C_min)."""
+    if missing := [law for law in compute_efficient.CROSSING if law not in fits]:
+        words = [f"{key} {as_printed(value)} {UNITS[key]}" for key, value in PUBLISHED_CROSSING.items()]
+        return [not_fitted(missing), "", f"Published, roughly: {listed(words)}."]
+    found, rows = compute_efficient.crossing(fits), []
+    for name, published in PUBLISHED_CROSSING.items():
+        size = PF_DAY if name == "C*" else 1.0
+        value = {key: None if at is None else at / size for key, at in found.values[name].items()}
+        cells = [f"{name} ({UNITS[name]})", number(value["estimate"]), between(value["ci_low"], value["ci_high"])]
+        rows.append([*cells, as_printed(published), SEE_BELOW if found.doubt else OTHER_UNITS])
+    side = "beyond" if found.coefficients.get("gap", 0.0) > 0 else "below"
+    finding = [] if found.doubt else [f"The two laws contradict each other {side} C*."]
+    return [*table(HEAD, rows), "", *_below(found), *finding]
+
+
+def later(fits: Fits) -> list[str]:
+    """Chinchilla's exponents by its three approaches, repetition and over-training, and what the count of FLOP changes."""
+    rows = []
+    for law, source, names in LATER:
+        for name in names:
+            row = _row(fits, law, name, name, "", False)
+            if name == "R_D*" and law in fits:
+                doubt = unresolved(fits[law], law, (name,))
+                known: Any = LAWS[law].published[name]
+                row[-1] = full(doubt) if doubt else agreement(parameter(fits[law], name), known, "as large")
+            rows.append([f"{name}: {law}", source, *row[1:]])
+    counted = differences(fits)
+    lines = table(("parameter", "by", *HEAD[1:]), rows)
+    if not counted:
+        return [*lines, "", "No law of compute was fitted under several conventions of FLOP."]
+    return [*lines, "", "What is counted as compute moves its exponents:", "", *(f"- {line}" for line in counted)]

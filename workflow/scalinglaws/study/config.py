@@ -1,0 +1,317 @@
+"""The typed model of config.yaml: every key, its type and its bounds. Unknown keys and impossible values are refused by path.
+
+``load(path)`` returns a ``Config``; ``python -m scalinglaws schema`` exports its JSON schema for editors.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model, model_validator
+
+from scalinglaws.common.errors import StudyError
+
+UNITS = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9, "B": 10**9, "T": 10**12}
+
+
+def parse_count(value: Any) -> Any:
+    """A whole number written as 8000000, 8M, 1e9 or 2^19. Other types are returned for pydantic to judge."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, str):
+        text = value.strip().replace("_", "")
+        if power := re.fullmatch(r"(\d+)\^(\d{1,2})", text):
+            return int(power[1]) ** int(power[2])
+        number = re.fullmatch(r"(\d+(?:\.\d+)?(?:[eE]\+?\d{1,2})?)([kKMGBT]?)", text)
+        exact = Fraction(number[1]) * UNITS[number[2]] if number else Fraction(1, 2)
+        if exact.denominator != 1:
+            raise ValueError("a whole number is expected, such as 8000000, 8M, 1e9 or 2^19")
+        return int(exact)
+    return value
+
+
+def parse_rate(value: Any) -> Any:
+    """YAML 1.1 reads 1e-3 as a string: numbers written so are made floats."""
+    if isinstance(value, str) and re.fullmatch(r"\d+(\.\d*)?[eE][+-]?\d+", value.strip()):
+        return float(value)
+    return value
+
+
+def parse_model(value: Any) -> Any:
+    """ "2x32" means n_layer 2, d_model 32."""
+    if isinstance(value, str):
+        if not (match := re.fullmatch(r"(\d+)x(\d+)", value.strip())):
+            raise ValueError("n_layer x d_model is expected, such as 2x32, or a mapping with both")
+        return {"n_layer": int(match[1]), "d_model": int(match[2])}
+    return value
+
+
+Count = Annotated[
+    int,
+    BeforeValidator(parse_count, json_schema_input_type=int | float | str),
+    Field(gt=0, description="8000000, 8M, 1e9 or 2^19"),
+]
+Rate = Annotated[float, BeforeValidator(parse_rate, json_schema_input_type=float | str)]
+Fraction01 = Annotated[Rate, Field(ge=0, lt=1)]
+
+
+class Strict(BaseModel):
+    """Unknown keys are refused everywhere."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelShape(Strict):
+    """A model's shape. "2x32" is short for {n_layer: 2, d_model: 32}; d_attn = d_model and d_ff = 4 d_model by default.
+
+    A recurrent model uses each of its layers n_repeats times, A and B as ABAB (sharing: cycle) or AABB (sequence).
+    """
+
+    n_layer: Annotated[int, Field(gt=0)]
+    d_model: Annotated[int, Field(gt=0)]
+    n_heads: Annotated[int, Field(gt=0)] | None = None
+    d_ff: Annotated[int, Field(gt=0)] | None = None
+    d_attn: Annotated[int, Field(gt=0)] | None = None
+    n_repeats: Annotated[int, Field(gt=1)] | None = None
+    sharing: Literal["cycle", "sequence"] | None = None
+
+
+Model = Annotated[ModelShape, BeforeValidator(parse_model, json_schema_input_type=ModelShape | str)]
+
+
+class PowerRate(Strict):
+    """Learning rate coefficient · N^exponent · tokens^tokens_exponent, at most ``max``."""
+
+    coefficient: Annotated[Rate, Field(gt=0)]
+    exponent: Rate
+    tokens_exponent: Rate = 0.0
+    max: Annotated[Rate, Field(gt=0)] | None = None
+
+
+class SourceConfig(Strict):
+    """Text of one kind and encoding."""
+
+    kind: Literal["wheel", "files", "huggingface"]
+    files: Annotated[list[str], Field(min_length=1)]
+    exclude: list[str] = []
+    encoding: str = "utf-8"
+    text: str | None = None
+    package: str | None = None
+    version: str | None = None
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+    repository: str | None = None
+    revision: str | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> SourceConfig:
+        needs = {"wheel": ("package", "version", "sha256"), "files": (), "huggingface": ("repository", "revision")}
+        takes = {*needs[self.kind], "kind", "files", "exclude", "encoding", "text", "sha256"}
+        if missing := [key for key in needs[self.kind] if getattr(self, key) is None]:
+            raise ValueError(f"a source of kind {self.kind} needs {', '.join(missing)}: a corpus is pinned")
+        if foreign := sorted(self.model_fields_set - takes):
+            raise ValueError(f"a source of kind {self.kind} has no {', '.join(foreign)}")
+        return self
+
+
+class CorpusConfig(Strict):
+    """Sources, cut into passages that are shuffled by ``seed`` and split; then ``corruption`` of the characters are replaced."""
+
+    sources: Annotated[list[SourceConfig], Field(min_length=1)]
+    bytes: Count | None = None
+    passage_chars: Annotated[int, Field(ge=50)] = 2000
+    validation: Annotated[Rate, Field(gt=0, lt=1)] = 0.03
+    test: Annotated[Rate, Field(gt=0, lt=1)] = 0.03
+    seed: Annotated[int, Field(ge=0)] = 0
+    corruption: Fraction01 = 0.0
+
+    @model_validator(mode="after")
+    def _some_training(self) -> CorpusConfig:
+        if self.validation + self.test >= 1:
+            raise ValueError(f"validation {self.validation} and test {self.test} leave nothing to train on")
+        return self
+
+
+class TokenizerConfig(Strict):
+    """bytes (256 tokens), bpe (n_vocab trained on ``corpus``'s training split) or file (a tokenizer.json)."""
+
+    kind: Literal["bytes", "bpe", "file"] = "bytes"
+    n_vocab: Annotated[int, Field(gt=256)] | None = None
+    corpus: str | None = None
+    path: str | None = None
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> TokenizerConfig:
+        needs = {"bytes": set(), "bpe": {"n_vocab"}, "file": {"path", "sha256"}}[self.kind]
+        takes = needs | {"kind"} | ({"corpus"} if self.kind == "bpe" else set())
+        given = {key for key in self.model_fields_set if getattr(self, key) is not None}
+        if missing := sorted(needs - given):
+            raise ValueError(f"a tokenizer of kind {self.kind} needs {', '.join(missing)}")
+        if foreign := sorted(given - takes):
+            raise ValueError(f"a tokenizer of kind {self.kind} has no {', '.join(foreign)}")
+        return self
+
+
+class Settings(Strict):
+    """Everything that a run needs; ``defaults``, an experiment, a grid axis and a point may each set any of these keys."""
+
+    model: Model
+    architecture: Literal["transformer", "lstm", "recurrent"] = "transformer"
+    corpus: str
+    n_ctx: Count
+    batch_tokens: Count
+    learning_rate: Annotated[Rate, Field(gt=0)] | Literal["kaplan"] | PowerRate
+    tokens: Count | None = None
+    max_tokens: Count | None = None
+    dataset_tokens: Count | Literal["all"] = "all"
+    stop: Literal["budget", "early"] = "budget"
+    patience: Annotated[int, Field(gt=0)] = 4
+    schedule: Literal["wsd", "cosine", "linear", "constant"] = "wsd"
+    decay: Annotated[Rate, Field(gt=0, lt=1)] = 0.2
+    warmup_tokens: Annotated[Count, Field(ge=0)] = 100_000
+    optimizer: Literal["adamw", "sgd", "adafactor", "muon"] = "adamw"
+    beta1: Fraction01 = 0.9
+    beta2: Fraction01 = 0.95
+    weight_decay: Annotated[Rate, Field(ge=0)] = 0.0
+    grad_clip: Annotated[Rate, Field(ge=0)] = 1.0
+    dropout: Fraction01 = 0.0
+    micro_batch_tokens: Count | None = None
+    precision: Literal["float32", "bfloat16"] = "float32"
+    threads: Annotated[int, Field(gt=0)] = 1
+    seed: Annotated[int, Field(ge=0)] = 0
+    eval_tokens: Count = 2**18
+    curve_tokens: Count = 2**15
+    noise_every: Annotated[int, Field(ge=0)] = 0
+
+
+def _values(kind: Any) -> Any:
+    """The type of a list of at least one ``kind``."""
+    return Annotated[list[kind], Field(min_length=1)]
+
+
+def _partial(name: str, doc: str, wrap: Any, **more: Any) -> Any:
+    """The keys of Settings, each optional, its type wrapped (an override: the value; a grid axis: a list of values)."""
+    fields: dict[str, Any] = {}
+    for key, info in Settings.model_fields.items():
+        annotation: Any = info.annotation
+        for constraint in info.metadata:
+            annotation = Annotated[annotation, constraint]
+        fields[key] = (wrap(annotation), Field(default=None, description=info.description))
+    return create_model(name, __base__=Strict, __doc__=doc, **fields, **more)
+
+
+Overrides: Any = _partial("Overrides", "Any of the settings.", lambda kind: kind | None)
+Grid: Any = _partial("Grid", "Lists of values; their product is run.", lambda kind: _values(kind) | None)
+Experiment: Any = _partial(
+    "Experiment",
+    "One question: a grid (a product), points (a list) or both, and settings that differ from the defaults. fit: whether "
+    "the laws are fitted to its runs.",
+    lambda kind: kind | None,
+    grid=(Grid | None, None),
+    points=(list[Overrides], []),
+    evaluate=(list[str], []),
+    fit=(bool, True),
+)
+
+
+class Ladder(Strict):
+    """Rungs lie at base · ratio^k tokens of a trunk. Part of no run's identity."""
+
+    base: Count = 400_000
+    ratio: Annotated[Rate, Field(gt=1)] = 2.0
+
+
+class FitsConfig(Strict):
+    """How the laws are fitted. ``laws``: by name, or all that the study's experiments can feed."""
+
+    laws: Literal["all"] | list[str] = "all"
+    objective: Literal["huber", "squared", "absolute"] = "huber"
+    delta: Annotated[Rate, Field(gt=0)] = 1e-3
+    bootstrap: Annotated[int, Field(ge=0)] = 1000
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
+class ExternalRuns(Strict):
+    """A table of runs made elsewhere (.csv, .parquet, .jsonl): ``columns`` maps our names to its own."""
+
+    path: str
+    columns: dict[str, str] = {}
+
+
+class Config(Strict):
+    """A study: the whole of config.yaml."""
+
+    study: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
+    corpora: Annotated[dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")], CorpusConfig], Field(min_length=1)]
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    defaults: Overrides
+    experiments: Annotated[dict[str, Experiment], Field(min_length=1)]
+    ladder: Ladder = Ladder()
+    fits: FitsConfig = FitsConfig()
+    figures: Literal["all"] | list[str] = "all"
+    external_runs: list[ExternalRuns] = []
+
+
+def path_of(loc: tuple[Any, ...], prefix: str = "") -> str:
+    """("experiments", "size", "grid", 0) -> experiments.size.grid[0]; the tags that pydantic adds for unions are left out."""
+    out = prefix
+    for part in loc:
+        if isinstance(part, int):
+            out += f"[{part}]"
+        elif re.fullmatch(r"[A-Za-z0-9_.-]+", part) and part not in (
+            "int",
+            "str",
+            "float",
+            "PowerRate",
+            "ModelShape",
+            "Grid",
+        ):
+            out += f".{part}" if out else part
+    return out
+
+
+def explain(error: ValidationError, prefix: str = "") -> str:
+    """One line a wrong key: its path, what was expected and what was found."""
+    lines: dict[str, list[str]] = {}
+    for item in error.errors(include_url=False):
+        where = path_of(item["loc"], prefix)
+        if item["type"] == "extra_forbidden":
+            key = str(item["loc"][-1])
+            close = difflib.get_close_matches(
+                key, [*Experiment.model_fields, *Config.model_fields, *SourceConfig.model_fields], 1
+            )
+            what = "unknown key" + (f": did you mean {close[0]}?" if close and close[0] != key else "")
+        elif item["type"] == "missing":
+            what = "is missing"
+        else:
+            found = item["input"]
+            shown = "" if isinstance(found, (dict, list)) and len(str(found)) > 60 else f", found {found!r}"
+            what = item["msg"].removeprefix("Value error, ") + shown
+        lines.setdefault(where, []).append(what)
+    return "\n".join(f"  {where}: {'; or '.join(dict.fromkeys(whats))}" for where, whats in lines.items())
+
+
+def parse(data: Any, name: str = "config.yaml") -> Config:
+    """Check the parsed YAML. Raises StudyError with a line for each wrong key."""
+    if not isinstance(data, dict):
+        raise StudyError(f"{name}: a mapping with the keys study, corpora, defaults and experiments is expected")
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        raise StudyError(f"{name} is not a valid study:\n{explain(error)}") from None
+
+
+def load(path: str | Path) -> Config:
+    """Read and check a config file. Raises StudyError where it is missing, is not YAML or is not valid."""
+    try:
+        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise StudyError(f"{path}: {error.strerror}: name a study with --configfile") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise StudyError(f"{path} is not YAML: {error}") from None
+    return parse(data, str(path))

@@ -1,0 +1,91 @@
+"""What questions a study's runs can answer: kinds of groups of runs that differ in one thing. Standard library only.
+
+Laws (laws/names.py) and figures (figures/registry.py) name the kinds that they need.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+
+from scalinglaws.study.spec import RunSpec
+
+# Of one question, what may differ: the key and what is set to suit it (a rate is tuned for an optimizer).
+SHAPE = ("n_layer", "d_model", "n_heads", "d_ff", "d_attn")
+COMPARISONS: dict[str, tuple[str, tuple[str, ...], int]] = {
+    # kind: (the field compared, fields that follow it, the fewest different values)
+    "schedule": ("schedule", ("decay", "warmup_tokens", "learning_rate"), 3),
+    "optimizer": ("optimizer", ("learning_rate", "beta1", "beta2", "weight_decay"), 2),
+    "seed": ("seed", (), 2),
+    "quality": ("corpus", (), 2),
+    "rate": ("learning_rate", (), 3),
+    "context": ("n_ctx", (), 2),
+}
+# What each kind takes, for people.
+WORDS = {
+    "size": "budgets on all the data",
+    "data": "early-stopped runs",
+    "transfer": "runs evaluated on other text",
+    "lstm": "LSTMs",
+    "recurrent": "recurrent Transformers",
+    "noise": "a measured gradient noise scale",
+    "repetition": "budgets of more than one epoch",
+    "batch": "three batch sizes of one model",
+    "schedule": "three schedules of one run",
+    "optimizer": "two optimizers",
+    "seed": "two seeds of one run",
+    "quality": "the same run on two corpora",
+    "rate": "three learning rates of one run",
+    "context": "two context lengths",
+    "shape": "three shapes of one size",
+    "depth": "two depths of two sizes each",
+}
+FEWEST_BATCHES = 3  # batch sizes of one model that a critical batch can be fitted to
+SAME_SIZE = 1.02  # N of two shapes that count as the same size
+
+
+def kinds(runs: Iterable[RunSpec], transfer: bool) -> set[str]:
+    """The kinds of questions that ``runs`` can answer; ``transfer``: whether any is evaluated on other text."""
+    runs = list(runs)
+    budgets = [spec for spec in runs if spec.stop == "budget"]
+    whole = [spec for spec in budgets if spec.dataset_tokens is None]
+    has = {
+        "size": bool(budgets),
+        "data": len(budgets) < len(runs),
+        "transfer": transfer,
+        "noise": any(spec.noise_every for spec in budgets),
+        "repetition": any(spec.dataset_tokens is not None and spec.tokens > spec.dataset_tokens for spec in budgets),
+        "batch": any(len(sizes) >= FEWEST_BATCHES for sizes in _values(whole, "batch_tokens", "n_params")),
+    }
+    has |= {name: any(spec.architecture == name for spec in budgets) for name in ("lstm", "recurrent")}
+    for kind, (field, follow, fewest) in COMPARISONS.items():
+        groups = alike(budgets, (field, *follow))
+        has[kind] = any(len({getattr(spec, field) for spec in group}) >= fewest for group in groups)
+    sizes = alike([spec for spec in whole if spec.architecture == "transformer"], (*SHAPE, "learning_rate"))
+    return {kind for kind, there in has.items() if there} | {kind for group in sizes for kind in _of_shapes(group)}
+
+
+def _of_shapes(group: list[RunSpec]) -> list[str]:
+    """shape: three models of one size. depth: two depths with two sizes each."""
+    shapes = sorted({(spec.n_params, *(getattr(spec, name) for name in SHAPE)) for spec in group})
+    close = any(last[0] <= SAME_SIZE * first[0] for first, last in zip(shapes, shapes[2:], strict=False))
+    depths = [sizes for sizes in _values(group, "n_params", "n_layer") if len(sizes) > 1]
+    return ["shape"] * close + ["depth"] * (len(depths) > 1)
+
+
+def _values(runs: list[RunSpec], field: str, by: str) -> list[set]:
+    """The values of a field at each value of another."""
+    out: dict[int, set] = {}
+    for spec in runs:
+        out.setdefault(getattr(spec, by), set()).add(getattr(spec, field))
+    return list(out.values())
+
+
+def alike(runs: list[RunSpec], varied: tuple[str, ...]) -> list[list[RunSpec]]:
+    """The runs in groups that agree in every field of their specs but those named."""
+    fixed = [field.name for field in dataclasses.fields(RunSpec) if field.name not in varied]
+    out: dict[tuple, list[RunSpec]] = {}
+    for spec in runs:
+        values = (getattr(spec, name) for name in fixed)
+        out.setdefault(tuple(getattr(value, "id", value) for value in values), []).append(spec)
+    return list(out.values())

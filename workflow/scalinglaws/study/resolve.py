@@ -1,0 +1,146 @@
+"""The settings of one point as the spec of a run: what cannot be is refused with the key that is wrong. Pure."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from scalinglaws.common.errors import StudyError
+from scalinglaws.models.count import Shape, n_params
+from scalinglaws.optim.schedule import kaplan_rate
+from scalinglaws.study.config import PowerRate, Settings
+from scalinglaws.study.spec import CorpusSpec, RunSpec, TokenizerSpec, round_float, short
+
+COPIED = (
+    *("n_ctx", "batch_tokens", "micro_batch_tokens", "warmup_tokens", "eval_tokens", "curve_tokens"),
+    *("schedule", "stop", "optimizer", "precision", "threads", "seed", "architecture", "noise_every"),
+)
+ROUNDED = ("beta1", "beta2", "weight_decay", "grad_clip", "dropout")
+HEAD_WIDTH = 16  # n_heads where none is given: as many heads of at least this width as divide d_attn
+
+
+def resolve_rate(s: Settings, n: int, tokens: int, where: str) -> float:
+    """The learning rate of a run: a number, Kaplan et al. 2020 equation D.1, or a power law in N (and tokens)."""
+    rule = s.learning_rate
+    if isinstance(rule, PowerRate):
+        if rule.tokens_exponent and s.schedule == "wsd":
+            raise StudyError(
+                f"{where}: learning_rate.tokens_exponent: under schedule wsd all budgets share one stable phase, so the "
+                "rate cannot depend on the budget: set it to 0 or use schedule cosine, linear or constant"
+            )
+        rate = rule.coefficient * n**rule.exponent * tokens**rule.tokens_exponent
+        rate = min(rate, rule.max) if rule.max else rate
+    elif rule == "kaplan":
+        rate = kaplan_rate(n)
+        if rate <= 0:
+            raise StudyError(f"{where}: learning_rate: kaplan gives {rate:.2g} at N = {n}: the rule ends near 1e10 parameters")
+    else:
+        rate = float(rule)
+    return round_float(rate)
+
+
+def heads(s: Settings, d_attn: int, where: str) -> int:
+    if s.model.n_heads is None:
+        return max(h for h in range(1, max(1, d_attn // HEAD_WIDTH) + 1) if d_attn % h == 0)
+    if d_attn % s.model.n_heads:
+        raise StudyError(f"{where}: model.n_heads: {s.model.n_heads} heads do not divide d_attn {d_attn} (d_model by default)")
+    return s.model.n_heads
+
+
+def resolve_shape(s: Settings, where: str) -> dict[str, Any]:
+    """The fields of a spec that make up a model's shape. Refuses keys of ``model`` that its architecture does not have."""
+    m, attends, repeats = s.model, s.architecture != "lstm", s.architecture == "recurrent"
+    has = {"n_heads": attends, "d_ff": attends, "d_attn": attends, "n_repeats": repeats, "sharing": repeats}
+    if foreign := [key for key, there in has.items() if not there and getattr(m, key) is not None]:
+        raise StudyError(f"{where}: model.{foreign[0]}: an architecture {s.architecture} has none")
+    if repeats and m.n_repeats is None:
+        raise StudyError(f"{where}: model.n_repeats: architecture recurrent needs it: how often each of its layers is used")
+    d_attn = (m.d_attn or m.d_model) if attends else 0
+    shape = {"n_layer": m.n_layer, "d_model": m.d_model, "d_attn": d_attn, "d_ff": (m.d_ff or 4 * m.d_model) if attends else 0}
+    shape["n_heads"] = heads(s, d_attn, where) if attends else 0
+    return shape | {"n_repeats": m.n_repeats or 1, "sharing": m.sharing or "cycle"}
+
+
+def _check_budget(s: Settings, where: str) -> int:
+    """The tokens to process; refuses combinations of budget, stop and schedule that mean nothing."""
+    if s.stop == "early":
+        if s.max_tokens is None or s.tokens is not None:
+            raise StudyError(f"{where}: stop: early needs max_tokens (and no tokens): the budget at which a run is ended at last")
+        if s.schedule == "wsd":
+            raise StudyError(
+                f"{where}: schedule: wsd decays at a known budget, which stop: early has not: use constant or cosine"
+            )
+    elif s.tokens is None or s.max_tokens is not None:
+        raise StudyError(f"{where}: tokens: a budget is needed (max_tokens goes with stop: early)")
+    key, tokens = ("max_tokens", s.max_tokens) if s.stop == "early" else ("tokens", s.tokens)
+    assert tokens is not None
+    if tokens < s.batch_tokens:
+        raise StudyError(f"{where}: {key}: {short(tokens)} is less than one step of batch_tokens {short(s.batch_tokens)}")
+    if s.batch_tokens % s.n_ctx:
+        raise StudyError(f"{where}: batch_tokens: {s.batch_tokens} is not a multiple of n_ctx {s.n_ctx}")
+    micro = s.micro_batch_tokens
+    if micro and (s.batch_tokens % micro or micro % s.n_ctx):
+        raise StudyError(f"{where}: micro_batch_tokens: {micro} must divide batch_tokens and be a multiple of n_ctx")
+    if s.noise_every and s.batch_tokens < 2 * s.n_ctx:
+        raise StudyError(
+            f"{where}: noise_every: the noise scale compares a batch with a part of it, so batch_tokens {s.batch_tokens} must "
+            f"hold two contexts of n_ctx {s.n_ctx}: raise it, or set noise_every to 0"
+        )
+    return tokens
+
+
+def _check_data(s: Settings, spec: RunSpec, limit: int | None, where: str) -> None:
+    if spec.dataset_tokens is None:
+        return
+    if spec.dataset_tokens <= s.n_ctx:
+        raise StudyError(
+            f"{where}: dataset_tokens: {spec.dataset_tokens} does not fill one context of n_ctx {s.n_ctx} and a target"
+        )
+    if limit is not None and spec.dataset_tokens > limit:
+        raise StudyError(
+            f"{where}: dataset_tokens: {short(spec.dataset_tokens)} is larger than the training split of corpus {s.corpus}, "
+            f"{short(limit)} tokens at most: write all, or name a larger corpus"
+        )
+
+
+def resolve(s: Settings, corpus: CorpusSpec, tokenizer: TokenizerSpec, limit: int | None, where: str) -> RunSpec:
+    """Settings as a spec. Raises StudyError naming the key that cannot be. ``limit``: most tokens the corpus can have."""
+    tokens = _check_budget(s, where)
+    shape = resolve_shape(s, where)
+    early, wsd = s.stop == "early", s.schedule == "wsd"
+    counted = Shape(shape["n_layer"], shape["d_model"], shape["d_ff"], shape["d_attn"], s.n_ctx, 0, s.architecture)
+    n = n_params(counted)
+    rate = resolve_rate(s, n, tokens, where)
+    given: dict[str, Any] = {key: getattr(s, key) for key in COPIED}
+    given |= {key: round_float(getattr(s, key)) for key in ROUNDED}
+    spec = RunSpec(
+        corpus=corpus,
+        tokenizer=tokenizer,
+        learning_rate=rate,
+        tokens=tokens,
+        decay=round_float(s.decay) if wsd else 0.0,
+        dataset_tokens=None if s.dataset_tokens == "all" else s.dataset_tokens,
+        patience=s.patience if early else 0,
+        **shape,
+        **given,
+    )
+    if wsd and spec.warmup_steps > spec.stable_steps:
+        raise StudyError(
+            f"{where}: warmup_tokens: {short(s.warmup_tokens)} does not end before the decay of budget {short(tokens)} starts "
+            f"at {short(spec.stable_steps * s.batch_tokens)}"
+        )
+    _check_data(s, spec, limit, where)
+    return spec
+
+
+def training_tokens(corpus: CorpusSpec, tokenizer: TokenizerSpec, declared: int | None, tokens_root: Path) -> int | None:
+    """Tokens of the training split: exact once it is tokenized, else at most what the declared bytes give, else None."""
+    meta = tokens_root / corpus.id / tokenizer.id / "meta.json"
+    if meta.exists():
+        try:
+            return int(json.loads(meta.read_text())["splits"]["train"]["tokens"])
+        except (ValueError, KeyError):
+            raise StudyError(f"{meta} is damaged: delete its folder and run again") from None
+    # A token stands for at least a byte; passages end with one more token, and a split by hash strays by a little.
+    return int(declared * (1 - corpus.validation - corpus.test) * 1.01) if declared else None

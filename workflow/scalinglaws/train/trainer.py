@@ -1,0 +1,195 @@
+"""A training state and the one way to move it on. The weights depend on the spec alone: data, rates, dropout and evaluation
+follow from the absolute step.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scalinglaws.common.errors import StudyError
+from scalinglaws.data.batches import Batches, Split
+from scalinglaws.data.tokens import load_tokens
+from scalinglaws.evaluate.evaluate import finite, mean_loss, octave_means, token_losses
+from scalinglaws.models.build import build
+from scalinglaws.optim.optimizers import build_optimizer
+from scalinglaws.optim.schedule import is_eval_step, is_validation_step, learning_rate, phase
+from scalinglaws.study.spec import RunSpec
+from scalinglaws.train import checkpoint
+from scalinglaws.train.distributed import ALONE, Processes
+from scalinglaws.train.noise_scale import NoiseScale
+
+# Steps between looks at the loss, which make a GPU wait for the queue to drain.
+CHECK_EVERY = 8
+# A loss this many times that of a uniform guess, after the warm-up, does not come back.
+BLOW_UP = 1.5
+
+
+class Trainer:
+    """A training state (weights, optimizer, curve, early stopping) and the one way to move it on: ``update``."""
+
+    def __init__(self, spec: RunSpec, tokens: Path, device: str = "cpu", processes: Processes = ALONE):
+        stream, meta = load_tokens(tokens, "train")
+        self.spec, self.device, self.n_vocab = spec, device, int(meta["n_vocab"])
+        self.processes = processes
+        self.batches = Batches(stream, spec)
+        self.curve = Split(tokens, "test", spec.n_ctx, spec.curve_tokens)
+        early = spec.stop == "early"
+        self.validation = Split(tokens, "validation", spec.n_ctx, spec.eval_tokens) if early else None
+        self.model = build(spec, self.n_vocab, device)
+        if device == "cuda":
+            self.model.compile()
+        self.optimizer = build_optimizer(self.model, spec, self.processes)
+        micro = spec.micro_batch_tokens or spec.batch_tokens
+        if spec.batch_tokens % micro or micro % spec.n_ctx:
+            raise StudyError(
+                f"micro_batch_tokens = {micro} of run {spec.id} must divide batch_tokens = {spec.batch_tokens} "
+                f"and be a multiple of n_ctx = {spec.n_ctx}"
+            )
+        if self.processes.count > spec.batch_tokens // spec.n_ctx:
+            raise StudyError(
+                f"{self.processes.count} processes cannot share a batch of {spec.batch_tokens // spec.n_ctx} contexts"
+            )
+        self.per_micro = micro // spec.n_ctx
+        self.noise = NoiseScale(spec, device) if spec.noise_every else None
+        self.step, self.diverged = 0, False
+        self.rows: list[dict[str, Any]] = []
+        self.loss_sum, self.loss_count = torch.zeros((), dtype=torch.float64, device=device), 0
+        self.last_loss: float | None = None
+        self.norm = torch.zeros(())
+        self.best: dict[str, Any] = {"step": None, "loss": None, "waited": 0}
+        self.best_flat = self.model.flat.clone() if early else None
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to train whatever the budget: diverged, or out of patience."""
+        return self.diverged or (self.spec.stop == "early" and self.best["waited"] >= self.spec.patience)
+
+    def update(self) -> None:
+        """Train one step; on evaluation steps, add a row to the curve."""
+        spec, step = self.spec, self.step
+        if spec.dropout:
+            words = [spec.seed, step, *([self.processes.rank] if self.processes.rank else [])]
+            torch.manual_seed(int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> 1))
+        batch = torch.from_numpy(self.batches.batch(step)).to(self.device, non_blocking=True)
+        losses = self.gradient(batch)
+        for loss in losses:
+            self.loss_sum += loss
+        small = self.noise.small_norm(self.model, self.gradient, batch) if self.noise and self.noise.due(step) else None
+        self.norm = self.optimizer.update(learning_rate(spec, step), step)
+        if self.noise and small is not None:
+            self.noise.add(small, self.norm)
+        self.step += 1
+        self.loss_count += 1
+        if self.step % CHECK_EVERY == 0 or is_eval_step(self.step):
+            self.check(float(torch.stack(losses).sum()))
+        if not self.diverged and is_eval_step(self.step):
+            self.add_row()
+
+    def gradient(self, batch: Tensor) -> list[Tensor]:
+        """Set model.grad to the gradient of the mean loss of ``batch`` (windows, n_ctx + 1), over all processes.
+
+        Returns losses, 0-d, that add up to it in nats per token. Where a GPU's memory is too small for a micro-batch, halves of
+        it are tried from here on. Raises StudyError where one window is too much.
+        """
+        mine = batch[self.processes.share(len(batch))]
+        while True:
+            self.model.grad.zero_()
+            try:
+                parts = mine.split(self.per_micro) if len(mine) else ()
+                losses = [self.model.backward(p[:, :-1], p[:, 1:], weight=len(p) / len(batch)) for p in parts]
+                break
+            except torch.OutOfMemoryError:
+                tried = min(self.per_micro, len(mine))
+            if tried == 1:
+                raise StudyError(f"one context of run {self.spec.id} is too much for this GPU's memory: it needs a larger one")
+            self.per_micro = tried // 2
+            torch.cuda.empty_cache()
+            print(
+                f"{self.spec.id}: out of memory at micro-batches of {tried} contexts, going on with {self.per_micro}",
+                file=sys.stderr,
+            )
+        if self.processes.count == 1:
+            return losses
+        self.processes.add(self.model.grad)
+        return [self.processes.add(sum(losses, start=self.model.flat.new_zeros(())))]
+
+    def check(self, loss: float) -> None:
+        """Notice divergence from the batch's loss in nats per token and the gradient's norm."""
+        self.last_loss = finite(loss)
+        blown = self.step > self.spec.warmup_steps and loss > BLOW_UP * math.log(self.n_vocab)
+        self.diverged = blown or not math.isfinite(loss) or not math.isfinite(float(self.norm))
+
+    def add_row(self, final: bool = False) -> None:
+        """Measure the losses after ``step`` updates and add them to the curve."""
+        validates = self.validation is not None and (final or is_validation_step(self.spec, self.step))
+        row = self.processes.from_first(self._measured(validates) if self.processes.first else {})
+        if validates:
+            self._note_validation(row["loss_validation"])
+        self.rows.append(row)
+        self.loss_sum.zero_()
+        self.loss_count = 0
+
+    def _measured(self, validates: bool) -> dict[str, Any]:
+        spec, step = self.spec, self.step
+        losses = token_losses(self.model, self.curve)
+        square, trace = self.noise.smoothed() if self.noise else (None, None)
+        return {
+            "step": step,
+            "tokens": step * spec.batch_tokens,
+            "phase": phase(spec, step - 1),
+            "learning_rate": learning_rate(spec, step - 1),
+            "loss_train": finite(float(self.loss_sum) / self.loss_count),
+            "loss_test": finite(float(losses.mean(dtype=np.float64))),
+            "loss_validation": finite(mean_loss(self.model, self.validation)) if validates and self.validation else None,
+            "grad_norm": finite(float(self.norm)),
+            "loss_by_position": octave_means(losses),
+            "noise_square": square,
+            "noise_trace": trace,
+        }
+
+    def _note_validation(self, loss: float | None) -> None:
+        better = loss is not None and (self.best["loss"] is None or loss < self.best["loss"])
+        if better and self.best_flat is not None:
+            self.best = {"step": self.step, "loss": loss, "waited": 0}
+            self.best_flat.copy_(self.model.flat)
+        else:
+            self.best["waited"] += 1
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Everything that ``restore`` needs, as flat tensors and JSON values (floats survive JSON exactly).
+
+        Of several processes all must call it; the first has it whole.
+        """
+        tensors = {"params": self.model.flat, **self.optimizer.tensors}
+        if self.optimizer.by_element:
+            whole = len(self.model.flat)
+            tensors |= {name: self.processes.collect(own, whole) for name, own in self.optimizer.tensors.items()}
+        if self.best_flat is not None:
+            tensors["best"] = self.best_flat
+        loss_sum = float(self.loss_sum)
+        values = {"id": self.spec.id, "step": self.step, "rows": self.rows, "best": self.best}
+        values |= {"loss_sum": finite(loss_sum), "loss_count": self.loss_count, "diverged": self.diverged}
+        if self.noise:
+            values["noise"] = self.noise.state()
+        return tensors, values
+
+    def restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
+        """Continue from a state of this spec, or of its trunk."""
+        kept = {"params": self.model.flat} | ({"best": self.best_flat} if self.best_flat is not None else {})
+        for name, own in kept.items():
+            checkpoint.to_device(tensors[name], own)
+        share = self.processes.share(len(self.model.flat)) if self.optimizer.by_element else slice(None)
+        for name, own in self.optimizer.tensors.items():
+            checkpoint.to_device(tensors[name][share], own)
+        self.step, self.rows, self.best = values["step"], values["rows"], values["best"]
+        self.loss_sum.fill_(math.nan if values["loss_sum"] is None else values["loss_sum"])
+        self.loss_count, self.diverged = values["loss_count"], values["diverged"]
+        if self.noise and "noise" in values:
+            self.noise.restore(values["noise"])
