@@ -48,7 +48,7 @@ class Cluster(Workflow):
         data["config"] = [f"device={{{DEVICE}, small_minutes: 0{', ' if device else ''}{device}}}", f"local=[{local}]"]
         if minutes:
             for rule in data["set-resources"]:
-                data["set-resources"][rule] |= {"runtime": minutes, "mem_mb": 1500 if rule != "pack" else 4000}
+                data["set-resources"][rule] |= {"runtime": minutes, "mem_mb": 1500 if rule != "bundle" else 4000}
         data["set-resources"]["train"] |= train or {}
         data |= {"latency-wait": 10, "slurm-init-seconds-before-status-checks": 1, "jobs": 8} | changes
         path = self.folder / "profiles/slurm/profile.yaml"

@@ -100,29 +100,29 @@ def test_the_smoke_study_is_that_of_a_local_run(cluster: Cluster, tmp_path: Path
     assert cluster.bytes_of(*BYTES).items() >= {name: ours[name] for name in ours if name.startswith(("runs", "trunks"))}.items()
 
 
-def pack_small(cluster: Cluster, minutes: float) -> None:
+def bundle_small(cluster: Cluster, minutes: float) -> None:
     """Jobs of so many minutes on a device so fast that the starts of its kernels are what takes time; two runs at once."""
-    device = f"float32: 1e12, small_minutes: 60, pack_minutes: {minutes}, at_once: 2"
+    device = f"float32: 1e12, small_minutes: 60, bundle_minutes: {minutes}, at_once: 2"
     cluster.profile(device, "aggregate, exponents, fit, report_md")
 
 
 def test_small_runs_share_an_allocation(cluster: Cluster, tmp_path: Path) -> None:
     write_seeds(cluster, 8, 20_000)
-    pack_small(cluster, 2.2)  # four of half a minute each, after a minute of starts
+    bundle_small(cluster, 2.2)  # four of half a minute each, after a minute of starts
     cluster.submit(study=SEEDS)
     jobs = cluster.slurm_jobs()
-    assert [row["rule"].split("_wildcards")[0] for row in jobs] == ["rule_pack"] * 2
+    assert [row["rule"].split("_wildcards")[0] for row in jobs] == ["rule_bundle"] * 2
     assert {row["gres"] for row in jobs} == {"gres:gpu:1"}
     same_bytes(cluster, local_run(cluster, tmp_path / "local", SEEDS), *BYTES, *CHEAP)
     assert {timing["at_once"] for timing in timings(cluster).values()} == {2}
-    # All is there: nothing to do, also without the cluster. A seed more is a pack of one.
+    # All is there: nothing to do, also without the cluster. A seed more is a bundle of one.
     for dry in (cluster.submit("--dry-run", study=SEEDS), cluster.run("--cores", "1", "--dry-run", study=SEEDS)):
         assert "Nothing to be done" in dry.stdout + dry.stderr
     write_seeds(cluster, 9, 20_000)
     before = times(cluster)
     cluster.submit(study=SEEDS)
     (job,) = cluster.slurm_jobs()[len(jobs) :]
-    assert job["rule"].startswith("rule_pack") and len(runs_of(cluster)) == 9
+    assert job["rule"].startswith("rule_bundle") and len(runs_of(cluster)) == 9
     assert times(cluster).items() >= before.items()
 
 
@@ -138,7 +138,7 @@ def test_the_rungs_of_a_large_trunk_are_one_job(cluster: Cluster, tmp_path: Path
     cluster.profile("small_minutes: 0.001")
     cluster.submit("runs", study=SEEDS)
     jobs = cluster.slurm_jobs()
-    assert [row["rule"].split("_wildcards")[0] for row in jobs] == ["rule_pack", "rule_train", "rule_train"]
+    assert [row["rule"].split("_wildcards")[0] for row in jobs] == ["rule_bundle", "rule_train", "rule_train"]
     local = local_run(cluster, tmp_path / "local", SEEDS, "--until", "train")
     ours = same_bytes(cluster, local, *BYTES)
     assert len([name for name in ours if name.startswith("trunks")]) == 3
@@ -146,15 +146,15 @@ def test_the_rungs_of_a_large_trunk_are_one_job(cluster: Cluster, tmp_path: Path
     before = times(cluster)
     cluster.submit("runs", study=SEEDS)
     added = cluster.slurm_jobs()[len(jobs) :]
-    assert [row["rule"].split("_wildcards")[0] for row in added] == ["rule_pack", "rule_train"]
+    assert [row["rule"].split("_wildcards")[0] for row in added] == ["rule_bundle", "rule_train"]
     assert times(cluster).items() >= before.items() and len(times(cluster)) == 3
 
 
 def test_a_fault_in_a_shared_allocation_costs_that_run_alone(cluster: Cluster, speed: float, tmp_path: Path) -> None:
     """Of four runs in a job one is killed: the job is tried again and trains that one on; then an urgent job takes the node."""
     write_seeds(cluster, 4, round(20 * speed))
-    pack_small(cluster, 60)
-    process = cluster.start("--until", "pack", study=SEEDS)
+    bundle_small(cluster, 60)
+    process = cluster.start("--until", "bundle", study=SEEDS)
     try:
         wait_for(lambda: len(training(cluster)) == 2 and min(training(cluster).values()) > 0, 600)
         killed = min(training(cluster))

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-PACKAGE = os.path.relpath(os.path.join(workflow.basedir, "workflow", "scalinglaws"))
-sys.path.insert(0, os.path.dirname(os.path.abspath(PACKAGE)))
+BUNDLEAGE = os.path.relpath(os.path.join(workflow.basedir, "workflow", "scalinglaws"))
+sys.path.insert(0, os.path.dirname(os.path.abspath(BUNDLEAGE)))
 
 from scalinglaws.dag import environment
 from scalinglaws.common import files
@@ -17,8 +17,8 @@ from scalinglaws.cluster import gpus
 from scalinglaws.study import ladder
 from scalinglaws.dag import launch
 from scalinglaws.study import paths as layout
-from scalinglaws.cluster import packing
-from scalinglaws.cluster import resources
+from scalinglaws.cluster import bundles
+from scalinglaws.cluster import needs as resources
 from scalinglaws.study import spec
 from scalinglaws.common.errors import StudyError
 from scalinglaws.figures import registry
@@ -80,12 +80,12 @@ DEVICE = read_device()
 STUDY, SPEEDS = study_of_job() if workflow.remote_exec else read_study()
 LAWS = law_names.laws_of(STUDY)
 # Small runs that are not there share jobs, where the profile's device says so.
-PACKS = packing.plan(STUDY, Path("results"), DEVICE, SPEEDS) if DEVICE and not workflow.remote_exec else {}
-for name, pack in PACKS.items():
-    files.keep(layout.pack_path(Path("results"), name), pack.canonical)
-PACKED = {run: name for name, pack in PACKS.items() for run in pack.runs}
-EVALUATED = {pair: name for name, pack in PACKS.items() for pair in pack.evaluations}
-RUNGS = {rung: name for name, pack in PACKS.items() for rung in pack.rungs}
+BUNDLES = bundles.plan(STUDY, Path("results"), DEVICE, SPEEDS) if DEVICE and not workflow.remote_exec else {}
+for name, bundle in BUNDLES.items():
+    files.keep(layout.bundle_path(Path("results"), name), bundle.canonical)
+BUNDLED = {run: name for name, bundle in BUNDLES.items() for run in bundle.runs}
+EVALUATED = {pair: name for name, bundle in BUNDLES.items() for pair in bundle.evaluations}
+RUNGS = {rung: name for name, bundle in BUNDLES.items() for rung in bundle.rungs}
 if DEVICE and DEVICE.runs_per_gpu:
     os.environ[gpus.PLACES] = f"{DEVICE.gpus_per_node}x{DEVICE.runs_per_gpu}"
 # The list of runs, in a file named by it. It is too long for a command line, and is copied from where it is kept.
@@ -111,7 +111,7 @@ wildcard_constraints:
     run=r"[^/]+",
     trunk=r"[^/]+",
     step=r"\d+",
-    pack=r"[^/]+",
+    bundle=r"[^/]+",
 
 
 @lru_cache(maxsize=None)
@@ -153,12 +153,12 @@ def rung_below(wildcards):
 
 
 def start_of_run(wildcards):
-    """The last rung below a run's decay, or the pack that makes it, while the run is not trained."""
+    """The last rung below a run's decay, or the bundle that makes it, while the run is not trained."""
     if workflow.remote_exec or os.path.exists(f"results/runs/{wildcards.run}/metrics.json"):
         return []
     step, trunk = STUDY.starts.get(wildcards.run), STUDY.trunk_ids.get(wildcards.run)
     if (trunk, step) in RUNGS:
-        return ancient(f"results/packs/{RUNGS[trunk, step]}.done")
+        return ancient(f"results/bundles/{RUNGS[trunk, step]}.done")
     return ancient(f"results/trunks/{trunk}/step{step}.safetensors") if step else []
 
 
@@ -178,30 +178,30 @@ def needs_of_rung(wildcards, attempt=1):
 
 
 @lru_cache(maxsize=None)
-def pack_of(name):
-    """A pack that is to be made, else the one in its file."""
-    return PACKS.get(name) or packing.read(layout.pack_path(Path("results"), name))
+def bundle_of(name):
+    """A bundle that is to be made, else the one in its file."""
+    return BUNDLES.get(name) or bundles.read(layout.bundle_path(Path("results"), name))
 
 
-def needs_of_pack(wildcards, attempt=1):
-    return pack_of(wildcards.pack).needs(DEVICE, attempt)
+def needs_of_bundle(wildcards, attempt=1):
+    return bundle_of(wildcards.bundle).needs(DEVICE, attempt)
 
 
-def specs_of_pack(wildcards):
-    pack = pack_of(wildcards.pack)
-    runs = sorted({*pack.runs, *(run for run, _ in pack.evaluations)})
-    trunks = sorted({trunk for trunk, _ in pack.rungs})
+def specs_of_bundle(wildcards):
+    bundle = bundle_of(wildcards.bundle)
+    runs = sorted({*bundle.runs, *(run for run, _ in bundle.evaluations)})
+    trunks = sorted({trunk for trunk, _ in bundle.rungs})
     return [f"results/runs/{run}/spec.json" for run in runs] + [f"results/trunks/{trunk}/spec.json" for trunk in trunks]
 
 
-def sets_of_pack(wildcards):
-    return [f"results/evals/sets/{name}.txt" for name in sorted({name for _, name in pack_of(wildcards.pack).evaluations})]
+def sets_of_bundle(wildcards):
+    return [f"results/evals/sets/{name}.txt" for name in sorted({name for _, name in bundle_of(wildcards.bundle).evaluations})]
 
 
-def tokens_of_pack(wildcards):
-    pack = pack_of(wildcards.pack)
-    folders = {run_spec(run).tokens_id for run in pack.runs} | {trunk_spec(trunk).tokens_id for trunk, _ in pack.rungs}
-    folders |= {folder for _, name in pack.evaluations for folder in evaluation_set(name)}
+def tokens_of_bundle(wildcards):
+    bundle = bundle_of(wildcards.bundle)
+    folders = {run_spec(run).tokens_id for run in bundle.runs} | {trunk_spec(trunk).tokens_id for trunk, _ in bundle.rungs}
+    folders |= {folder for _, name in bundle.evaluations for folder in evaluation_set(name)}
     return [f"results/tokens/{folder}/meta.json" for folder in sorted(folders)]
 
 
@@ -219,9 +219,9 @@ def threads_of_trunk(wildcards):
     return trunk_spec(wildcards.trunk).threads * processes_on_node(needs_of_rung(wildcards))
 
 
-def threads_of_pack(wildcards):
-    pack = pack_of(wildcards.pack)
-    return pack.at_once * pack.threads
+def threads_of_bundle(wildcards):
+    bundle = bundle_of(wildcards.bundle)
+    return bundle.at_once * bundle.threads
 
 
 def processes_on_node(needs):
@@ -270,10 +270,10 @@ def priority_of_run(wildcards):
     return STUDY.priority_of_run(wildcards.run)
 
 
-def priority_of_pack(wildcards):
+def priority_of_bundle(wildcards):
     """Of the longest path in it."""
-    pack = pack_of(wildcards.pack)
-    paths = [STUDY.priority_of_run(run) for run in pack.runs] + [STUDY.priority_of_rung(*rung) for rung in pack.rungs]
+    bundle = bundle_of(wildcards.bundle)
+    paths = [STUDY.priority_of_run(run) for run in bundle.runs] + [STUDY.priority_of_rung(*rung) for rung in bundle.rungs]
     return max(paths, default=0)
 
 
@@ -292,13 +292,13 @@ def tokens_of_set(wildcards):
 
 
 def runs_of_study():
-    """What says that each run is there: its metrics, or the pack in which it is trained."""
-    alone = [f"results/runs/{run}/metrics.json" for run in STUDY.runs if run not in PACKED]
-    return alone + [f"results/packs/{name}.done" for name in PACKS]
+    """What says that each run is there: its metrics, or the bundle in which it is trained."""
+    alone = [f"results/runs/{run}/metrics.json" for run in STUDY.runs if run not in BUNDLED]
+    return alone + [f"results/bundles/{name}.done" for name in BUNDLES]
 
 
 def evaluations_of_study():
-    """Those that no pack makes."""
+    """Those that no bundle makes."""
     return [f"results/evals/{run}/{name}.json" for run, name in STUDY.evaluations.items() if (run, name) not in EVALUATED]
 
 
@@ -343,5 +343,5 @@ def modules_of_report():
 
 def modules(*names):
     """Source files of the package as inputs of a cheap rule: editing one makes that rule's outputs again, and nothing else."""
-    found = [sorted(Path(PACKAGE).glob(name)) for name in names]
+    found = [sorted(Path(BUNDLEAGE).glob(name)) for name in names]
     return [str(path) for paths in found for path in paths]

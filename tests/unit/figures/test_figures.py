@@ -90,9 +90,7 @@ def test_a_figure_is_drawn_again_where_what_draws_it_was_edited(name: str) -> No
     assert all(list(package.glob(pattern)) for pattern in modules(name))
     needed = imported(package / "figures" / FIGURES[name].group / f"{name}.py", package) - captions
     unused = set(package.glob("common/*.py"))
-    assert needed - inputs <= unused | {
-        package / "study" / name for name in ("study.py", "config.py", "resolve.py", "ladder.py")
-    }
+    assert needed - inputs <= unused | {package / "study" / name for name in ("study.py", "config.py", "resolve.py", "ladder.py")}
 
 
 def test_the_registry_needs_nothing_heavy() -> None:

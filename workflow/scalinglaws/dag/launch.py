@@ -27,7 +27,7 @@ from scalinglaws.train import progress
 
 SECONDS = 10.0
 LOCKS = Path(".snakemake/locks")
-STAGES = {"train", "rung", "pack", "family"}  # what trains
+STAGES = {"train", "rung", "bundle", "member"}  # what trains
 # Who took the lock last: a folder that several machines share is locked by a process that only one of them sees.
 OWNER = Path("results/logs/owner.json")
 
@@ -72,10 +72,10 @@ def clear_stale() -> None:
     Raises StudyError where a live Snakemake works in this directory, or one of another machine holds its lock.
     """
     me = psutil.Process()
-    family = {me.pid, *(parent.pid for parent in me.parents())}
-    if owners := [process for process in processes_here(("snakemake",)) if process.pid not in family]:
+    member = {me.pid, *(parent.pid for parent in me.parents())}
+    if owners := [process for process in processes_here(("snakemake",)) if process.pid not in member]:
         raise StudyError(f"process {owners[0].pid} runs snakemake in this directory: wait for it, or stop it, then run again")
-    orphans = [p for p in processes_here(("scalinglaws",)) if STAGES & set(p.cmdline()) and p.pid not in family]
+    orphans = [p for p in processes_here(("scalinglaws",)) if STAGES & set(p.cmdline()) and p.pid not in member]
     for process in orphans:
         print(
             f"stopping process {process.pid}, a training whose workflow was killed: it saves and is continued",

@@ -7,7 +7,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from scalinglaws.cluster import packing, resources
+from scalinglaws.cluster import bundles
+from scalinglaws.cluster import needs as resources
 from scalinglaws.common.errors import StudyError
 from scalinglaws.decide.load import load
 from scalinglaws.decide.schema import config_schema
@@ -158,7 +159,7 @@ def main_plan(args: argparse.Namespace) -> None:
         if device is None:
             raise StudyError(f"{args.profile} describes no device: give one under config, as profiles/slurm does")
         speeds = resources.measured(study, RESULTS, device)
-        print("\n".join(["", *packing.table(study, RESULTS, device, speeds)]))
+        print("\n".join(["", *bundles.table(study, RESULTS, device, speeds)]))
 
 
 def add_prune_arguments(parser: argparse.ArgumentParser) -> None:

@@ -28,14 +28,14 @@ def evaluation_set_path(results: Path, name: str) -> Path:
     return results / "evals" / "sets" / f"{name}.txt"
 
 
-def pack_path(results: Path, name: str) -> Path:
-    """The list of what a pack makes."""
-    return results / "packs" / f"{name}.json"
+def bundle_path(results: Path, name: str) -> Path:
+    """The list of what a bundle makes."""
+    return results / "bundles" / f"{name}.json"
 
 
-def pack_marker(results: Path, name: str) -> Path:
-    """The file that says that all of a pack is there."""
-    return results / "packs" / f"{name}.done"
+def bundle_marker(results: Path, name: str) -> Path:
+    """The file that says that all of a bundle is there."""
+    return results / "bundles" / f"{name}.done"
 
 
 def log_path(results: Path, stage: str, name: str) -> Path:

@@ -1,4 +1,4 @@
-"""The families of a pack train beside each other, and what one run alone would make; a fault of one costs the others nothing."""
+"""The members of a bundle train beside each other, and what one run alone would make; a fault of one costs the others nothing."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from fixtures.small_runs import same_run, small_spec, write_tokens
-from scalinglaws.cluster.packing import Family, Pack
+from scalinglaws.cluster.bundles import Bundle, Member
 from scalinglaws.evaluate.evaluate import evaluate
-from scalinglaws.study.paths import evaluation_path, pack_marker, pack_path
+from scalinglaws.study.paths import bundle_marker, bundle_path, evaluation_path
 from scalinglaws.study.spec import RunSpec
 from scalinglaws.train.run import train, train_rung
 
@@ -34,15 +34,15 @@ def specs(results: Path, seed: int, tokens: tuple[int, ...] = (1280, 2560)) -> l
     return found
 
 
-def family(found: list[RunSpec], seconds: int = 10) -> Family:
+def member(found: list[RunSpec], seconds: int = 10) -> Member:
     runs = tuple(spec.id for spec in found)
-    return Family(found[0].trunk.id, RUNGS, runs, tuple((run, SET) for run in runs), seconds)
+    return Member(found[0].trunk.id, RUNGS, runs, tuple((run, SET) for run in runs), seconds)
 
 
-def write(results: Path, families: list[Family], at_once: int = 2) -> Path:
-    path = pack_path(results, "p")
+def write(results: Path, members: list[Member], at_once: int = 2) -> Path:
+    path = bundle_path(results, "p")
     path.parent.mkdir(exist_ok=True)
-    path.write_text(Pack(tuple(families), at_once, 1, 100).canonical)
+    path.write_text(Bundle(tuple(members), at_once, 1, 100).canonical)
     return path
 
 
@@ -56,9 +56,9 @@ def prepare(results: Path) -> Path:
 
 
 def command(results: Path, path: Path, *more: str) -> list[str]:
-    out = pack_marker(results, "p")
+    out = bundle_marker(results, "p")
     given = ["--list", str(path), "--results", str(results), "--out", str(out)]
-    return [sys.executable, "-m", "scalinglaws", "pack", *given, *more]
+    return [sys.executable, "-m", "scalinglaws", "bundle", *given, *more]
 
 
 def call(results: Path, path: Path, *more: str) -> subprocess.CompletedProcess:
@@ -102,13 +102,13 @@ def wait_for_training(runs: list[Path], count: int) -> list[int]:
     raise AssertionError(f"{count} of {runs} are not trained at once")
 
 
-def test_a_pack_makes_what_its_runs_make_alone(tmp_path: Path) -> None:
+def test_a_bundle_makes_what_its_runs_make_alone(tmp_path: Path) -> None:
     results = tmp_path / "results"
     tokens = prepare(results)
     every = [specs(results, seed) for seed in (1, 2, 3)]
-    done = call(results, write(results, [family(found) for found in every]))
+    done = call(results, write(results, [member(found) for found in every]))
     assert done.returncode == 0, done.stderr
-    assert pack_marker(results, "p").exists()
+    assert bundle_marker(results, "p").exists()
     for found in every:
         alone(tmp_path / "alone", found, tokens)
         same(results, tmp_path / "alone", found)
@@ -118,23 +118,23 @@ def test_a_pack_makes_what_its_runs_make_alone(tmp_path: Path) -> None:
             assert f"{spec.id}: ok" in (results / "logs" / "train" / f"{spec.id}.log").read_text()
     # A second one finds all of it.
     before = files_of(results, every[0])
-    assert call(results, pack_path(results, "p")).returncode == 0
+    assert call(results, bundle_path(results, "p")).returncode == 0
     assert files_of(results, every[0]) == before
 
 
-def test_a_killed_family_costs_the_others_nothing(tmp_path: Path) -> None:
+def test_a_killed_member_costs_the_others_nothing(tmp_path: Path) -> None:
     results = tmp_path / "results"
     tokens = prepare(results)
     long = specs(results, 9, (1280, 64 * 8_000))
     short = [specs(results, seed) for seed in (1, 2)]
-    path = write(results, [family(long, seconds=100), *(family(found) for found in short)])
+    path = write(results, [member(long, seconds=100), *(member(found) for found in short)])
     process = subprocess.Popen(command(results, path), env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
     (pid,) = wait_for_training([results / "runs" / long[1].id], 1)
     os.kill(pid, signal.SIGKILL)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 1
-    assert f"1 of 3 families failed: {long[0].trunk.id}" in errors
-    assert not pack_marker(results, "p").exists()
+    assert f"1 of 3 members failed: {long[0].trunk.id}" in errors
+    assert not bundle_marker(results, "p").exists()
     before = {path: time for found in short for path, time in files_of(results, found).items()}
     assert all((results / "runs" / spec.id / "metrics.json").exists() for found in short for spec in found)
     first = (results / "runs" / long[0].id / "metrics.json").stat().st_mtime_ns
@@ -145,11 +145,11 @@ def test_a_killed_family_costs_the_others_nothing(tmp_path: Path) -> None:
     same(results, tmp_path / "alone", long)
 
 
-def test_a_stopped_pack_saves_and_goes_on(tmp_path: Path) -> None:
+def test_a_stopped_bundle_saves_and_goes_on(tmp_path: Path) -> None:
     results = tmp_path / "results"
     tokens = prepare(results)
     every = [specs(results, seed, (1280, 64 * 8_000)) for seed in (1, 2, 3)]
-    path = write(results, [family(found) for found in every])
+    path = write(results, [member(found) for found in every])
     process = subprocess.Popen(command(results, path), env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
     runs = [results / "runs" / found[1].id for found in every]
     wait_for_training(runs, 2)
@@ -175,10 +175,10 @@ def test_a_run_that_cannot_be_trained_is_told_and_left_out(tmp_path: Path) -> No
     for spec in (good, bad):
         (results / "runs" / spec.id).mkdir(parents=True)
         (results / "runs" / spec.id / "spec.json").write_text(spec.canonical)
-    families = [Family(spec.id, (), (spec.id,), ((spec.id, SET),), 10) for spec in (good, bad)]
-    done = call(results, write(results, families), "--at-once", "1")
+    members = [Member(spec.id, (), (spec.id,), ((spec.id, SET),), 10) for spec in (good, bad)]
+    done = call(results, write(results, members), "--at-once", "1")
     assert done.returncode == 1
-    assert "micro_batch_tokens = 48" in done.stderr and f"1 of 2 families failed: {bad.id}" in done.stderr
+    assert "micro_batch_tokens = 48" in done.stderr and f"1 of 2 members failed: {bad.id}" in done.stderr
     assert "Traceback" not in done.stderr
     assert evaluation_path(results, good.id, SET).exists() and not evaluation_path(results, bad.id, SET).exists()
 

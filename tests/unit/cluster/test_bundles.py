@@ -1,4 +1,4 @@
-"""Small runs share jobs: each is in one pack, packs take about the time that is asked for, what is there is in none."""
+"""Small runs share jobs: each is in one bundle, bundles take about the time that is asked for, what is there is in none."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
-from scalinglaws.cluster import packing, resources
+from scalinglaws.cluster import bundles
+from scalinglaws.cluster import needs as resources
 from scalinglaws.common.errors import StudyError
 from scalinglaws.study import config, study
-from scalinglaws.study.paths import evaluation_path, pack_marker, pack_path, rung_path
+from scalinglaws.study.paths import bundle_marker, bundle_path, evaluation_path, rung_path
 
 ROOT = Path(__file__).parents[3]
 H100 = {"name": "H100", "bfloat16": "989e12", "float32": 67e12, "utilisation": 0.4, "memory_gib": 80}
@@ -41,25 +42,25 @@ def done(results: Path, run: str) -> None:
     (results / "runs" / run / "metrics.json").touch()
 
 
-def test_each_run_is_in_one_pack_and_packs_take_the_time_asked_for(tmp_path: Path) -> None:
-    made, on = seeds(), device(pack_minutes=5)
-    packs = packing.plan(made, tmp_path, on)
-    runs = [run for pack in packs.values() for run in pack.runs]
+def test_each_run_is_in_one_bundle_and_bundles_take_the_time_asked_for(tmp_path: Path) -> None:
+    made, on = seeds(), device(bundle_minutes=5)
+    found = bundles.plan(made, tmp_path, on)
+    runs = [run for bundle in found.values() for run in bundle.runs]
     assert sorted(runs) == sorted(made.runs)
-    pairs = [pair for pack in packs.values() for pair in pack.evaluations]
+    pairs = [pair for bundle in found.values() for pair in bundle.evaluations]
     assert sorted(pairs) == sorted(made.evaluations.items())
     # Of each seed: rungs at 0.8M, 1.6M and 3.2M tokens to the decay of 4M, the rest of both budgets, the evaluations.
     spec = next(iter(made.runs.values()))
     steps = 3_200_000 // 512 + (1_000_000 - 800_000) // 512 + (4_000_000 - 3_200_000) // 512
     steps += 2 * -(-spec.eval_tokens // 512)
-    family = math.ceil(packing.FAMILY_SECONDS + steps * resources.step_seconds(spec, on))
-    for pack in packs.values():
-        assert {member.seconds for member in pack.families} == {family}
-        assert pack.seconds == pytest.approx(60 + max(1, len(pack.families) / pack.at_once) * family)
-        assert pack.seconds <= 300 and pack.needs(on).minutes == -(-pack.seconds * 1.5 // 60)
+    member = math.ceil(bundles.MEMBER_SECONDS + steps * resources.step_seconds(spec, on))
+    for bundle in found.values():
+        assert {member.seconds for member in bundle.members} == {member}
+        assert bundle.seconds == pytest.approx(60 + max(1, len(bundle.members) / bundle.at_once) * member)
+        assert bundle.seconds <= 300 and bundle.needs(on).minutes == -(-bundle.seconds * 1.5 // 60)
     # As few as can be: all but the last are full.
-    assert all(pack.seconds + family / pack.at_once > 300 for pack in list(packs.values())[:-1])
-    assert len(packs) > 2 and len(packing.plan(made, tmp_path, device(pack_minutes=60))) == 1
+    assert all(bundle.seconds + member / bundle.at_once > 300 for bundle in list(found.values())[:-1])
+    assert len(found) > 2 and len(bundles.plan(made, tmp_path, device(bundle_minutes=60))) == 1
 
 
 def test_processes_leave_room_for_each_other(tmp_path: Path) -> None:
@@ -67,123 +68,123 @@ def test_processes_leave_room_for_each_other(tmp_path: Path) -> None:
     made, on = seeds(10), device()
     spec = next(iter(made.runs.values()))
     third = resources.compute_seconds(spec, on) / resources.launch_seconds(spec) * 3
-    (pack,) = packing.plan(made, tmp_path, device(float32=67e12 * third)).values()
-    assert pack.at_once == 3
-    (pack,) = packing.plan(made, tmp_path, device(at_once=4)).values()
-    assert pack.at_once == 4 and pack.processes() == 4 and pack.processes(attempt=3) == 1
+    (bundle,) = bundles.plan(made, tmp_path, device(float32=67e12 * third)).values()
+    assert bundle.at_once == 3
+    (bundle,) = bundles.plan(made, tmp_path, device(at_once=4)).values()
+    assert bundle.at_once == 4 and bundle.processes() == 4 and bundle.processes(attempt=3) == 1
     # Two fit its memory with their micro-batches, whole batches here; with smaller ones more.
     small = 2.5 * resources.gpu_bytes(spec, tokens=spec.batch_tokens) / 2**30
-    (pack,) = packing.plan(made, tmp_path, device(memory_gib=small)).values()
-    assert pack.at_once == 2
-    (many,) = packing.plan(seeds(10, micro_batch_tokens=64), tmp_path, device(memory_gib=small)).values()
+    (bundle,) = bundles.plan(made, tmp_path, device(memory_gib=small)).values()
+    assert bundle.at_once == 2
+    (many,) = bundles.plan(seeds(10, micro_batch_tokens=64), tmp_path, device(memory_gib=small)).values()
     assert many.at_once > 4
-    (one,) = packing.plan(made, tmp_path, device(memory_gib=small / 5)).values()
+    (one,) = bundles.plan(made, tmp_path, device(memory_gib=small / 5)).values()
     assert one.at_once == 1
     with pytest.raises(StudyError, match="GiB on each of 1 GPUs"):
-        packing.plan(made, tmp_path, device(memory_gib=resources.gpu_bytes(spec) / 2**31))
-    assert pack.needs(on).gpus == 1 and pack.needs(on).mem_mb >= 2 * (resources.PROCESS_MB + resources.CUDA_MB)
+        bundles.plan(made, tmp_path, device(memory_gib=resources.gpu_bytes(spec) / 2**31))
+    assert bundle.needs(on).gpus == 1 and bundle.needs(on).mem_mb >= 2 * (resources.PROCESS_MB + resources.CUDA_MB)
     for most in (5, 7):
-        (pack,) = packing.plan(made, tmp_path, device(gpus_per_node=0, at_once=most, float32=1e12)).values()
-        assert pack.at_once == most
-    assert pack.threads == 1 and pack.needs(device(gpus_per_node=0)).gpus == 0
+        (bundle,) = bundles.plan(made, tmp_path, device(gpus_per_node=0, at_once=most, float32=1e12)).values()
+        assert bundle.at_once == most
+    assert bundle.threads == 1 and bundle.needs(device(gpus_per_node=0)).gpus == 0
     # On CPUs a process takes its threads, beside a GPU one core.
     wide = seeds(4, threads=6)
     on_cpus, on_gpu = device(gpus_per_node=0, float32=1e12), device()
-    assert [pack.threads for made in (on_cpus, on_gpu) for pack in packing.plan(wide, tmp_path, made).values()] == [6, 1]
+    assert [bundle.threads for made in (on_cpus, on_gpu) for bundle in bundles.plan(wide, tmp_path, made).values()] == [6, 1]
 
 
 def test_the_table_tells_what_is_left(tmp_path: Path) -> None:
     made, on = seeds(3, ["2x16", "12x768"], ("1M", "40M")), device(max_minutes=10**6)
     large = {trunk: spec for trunk, spec in made.trunks.items() if spec.d_model == 768}
-    lines = packing.table(made, tmp_path, on)
-    assert lines[-1] == "jobs left: 16 (1 packs of 6 small runs; alone: 3 trunks, 6 runs, 0 rungs, 6 evaluations)"
-    (pack,) = [pack for pack in packing.plan(made, tmp_path, on).values() if pack.runs]
-    shared = sum(family.seconds for family in pack.families) / pack.at_once
+    lines = bundles.table(made, tmp_path, on)
+    assert lines[-1] == "jobs left: 16 (1 bundles of 6 small runs; alone: 3 trunks, 6 runs, 0 rungs, 6 evaluations)"
+    (bundle,) = [bundle for bundle in bundles.plan(made, tmp_path, on).values() if bundle.runs]
+    shared = sum(member.seconds for member in bundle.members) / bundle.at_once
     spec = next(iter(large.values()))
     steps = sum(made.rungs[trunk][-1] for trunk in large) + 6 * -(-spec.eval_tokens // 512)
     steps += sum(spec.steps - made.starts[run] for run, spec in made.runs.items() if spec.d_model == 768)
-    starts = 12 * resources.START_SECONDS + 3 * packing.FAMILY_SECONDS
+    starts = 12 * resources.START_SECONDS + 3 * bundles.MEMBER_SECONDS
     alone = steps * resources.step_seconds(spec, on) + starts
     assert [line.split()[1:3] for line in lines[1:3]] == [["6", "1/3"], ["6", "1"]]
     hours = [float(line.split()[-1]) for line in lines[1:4]]
     assert hours == pytest.approx([shared / 3600, alone / 3600, (shared + alone) / 3600], abs=0.051)
     for run in made.runs:
         done(tmp_path, run)
-    assert packing.table(made, tmp_path, on)[-1].startswith("jobs left: 1 (1 packs of 0 small runs")  # evaluations
+    assert bundles.table(made, tmp_path, on)[-1].startswith("jobs left: 1 (1 bundles of 0 small runs")  # evaluations
 
 
-def test_large_families_have_jobs_of_their_own(tmp_path: Path) -> None:
+def test_large_members_have_jobs_of_their_own(tmp_path: Path) -> None:
     made = seeds(3, ["2x16", "12x768"], ("1M", "40M"))
-    packed = {run for pack in packing.plan(made, tmp_path, device()).values() for run in pack.runs}
-    assert packed == {run for run, spec in made.runs.items() if spec.d_model == 16}
-    assert packing.plan(made, tmp_path, device(small_minutes=0)) == {}
+    bundled = {run for bundle in bundles.plan(made, tmp_path, device()).values() for run in bundle.runs}
+    assert bundled == {run for run, spec in made.runs.items() if spec.d_model == 16}
+    assert bundles.plan(made, tmp_path, device(small_minutes=0)) == {}
 
 
 def test_the_rungs_of_a_large_trunk_are_one_job(tmp_path: Path) -> None:
     made = seeds(1, "12x768", ("1M", "40M"), threads=6)
     ((trunk, steps),) = made.rungs.items()
-    (pack,) = packing.plan(made, tmp_path, device()).values()
-    assert pack.rungs == [(trunk, step) for step in steps] and not pack.runs and not pack.evaluations
-    assert (pack.at_once, pack.threads, pack.needs(device()).gpus) == (1, 6, 1)
+    (bundle,) = bundles.plan(made, tmp_path, device()).values()
+    assert bundle.rungs == [(trunk, step) for step in steps] and not bundle.runs and not bundle.evaluations
+    assert (bundle.at_once, bundle.threads, bundle.needs(device()).gpus) == (1, 6, 1)
     alone = steps[-1] * resources.step_seconds(made.trunks[trunk], device())
-    assert pack.seconds == pytest.approx(resources.START_SECONDS + packing.FAMILY_SECONDS + alone, abs=1)
+    assert bundle.seconds == pytest.approx(resources.START_SECONDS + bundles.MEMBER_SECONDS + alone, abs=1)
     # What is there is not made again; one rung is the job of a rung.
     for step in steps[:-2]:
         rung_path(tmp_path, trunk, step).parent.mkdir(parents=True, exist_ok=True)
         rung_path(tmp_path, trunk, step).touch()
-    (pack,) = packing.plan(made, tmp_path, device()).values()
-    assert pack.rungs == [(trunk, step) for step in steps[-2:]]
+    (bundle,) = bundles.plan(made, tmp_path, device()).values()
+    assert bundle.rungs == [(trunk, step) for step in steps[-2:]]
     rung_path(tmp_path, trunk, steps[-2]).touch()
-    assert packing.plan(made, tmp_path, device()) == {}
+    assert bundles.plan(made, tmp_path, device()) == {}
     # Several GPUs, or longer than a job may take: a job for each rung.
     again = tmp_path / "nothing"
-    assert packing.plan(made, again, device(most_gpus=8, hours=0.01)) == {}
-    assert packing.plan(made, again, device(max_minutes=int(1.4 * alone / 60))) == {}
-    assert len(packing.plan(made, again, device(max_minutes=int(1.6 * alone / 60) + 5))) == 1
+    assert bundles.plan(made, again, device(most_gpus=8, hours=0.01)) == {}
+    assert bundles.plan(made, again, device(max_minutes=int(1.4 * alone / 60))) == {}
+    assert len(bundles.plan(made, again, device(max_minutes=int(1.6 * alone / 60) + 5))) == 1
 
 
-def test_what_is_there_is_in_no_pack(tmp_path: Path) -> None:
+def test_what_is_there_is_in_no_bundle(tmp_path: Path) -> None:
     made = seeds(2)
     runs = {(spec.seed, spec.tokens): run for run, spec in made.runs.items()}
     trunk = made.trunk_ids[runs[0, 1_000_000]]
     first, second, third = made.rungs[trunk]
 
-    def family(seed: int) -> packing.Family:
-        found = {f.name: f for pack in packing.plan(made, tmp_path, device()).values() for f in pack.families}
+    def member(seed: int) -> bundles.Member:
+        found = {f.name: f for bundle in bundles.plan(made, tmp_path, device()).values() for f in bundle.members}
         return found[made.trunk_ids[runs[seed, 1_000_000]]]
 
-    assert family(0).rungs == (first, second, third)
-    untouched = family(1)
+    assert member(0).rungs == (first, second, third)
+    untouched = member(1)
     rung_path(tmp_path, trunk, second).parent.mkdir(parents=True)
     rung_path(tmp_path, trunk, second).touch()
-    assert family(0).rungs == (first, third)  # the budget of 1M starts from the first
+    assert member(0).rungs == (first, third)  # the budget of 1M starts from the first
     done(tmp_path, runs[0, 1_000_000])
-    assert (family(0).rungs, family(0).runs) == ((third,), (runs[0, 4_000_000],))
-    assert len(family(0).evaluations) == 2
+    assert (member(0).rungs, member(0).runs) == ((third,), (runs[0, 4_000_000],))
+    assert len(member(0).evaluations) == 2
     done(tmp_path, runs[0, 4_000_000])
     run = runs[0, 4_000_000]
     made_evaluation = evaluation_path(tmp_path, run, made.evaluations[run])
     made_evaluation.parent.mkdir(parents=True)
     made_evaluation.touch()
-    left = family(0)
+    left = member(0)
     assert (left.rungs, left.runs, left.evaluations) == ((), (), ((runs[0, 1_000_000], made.evaluations[run]),))
-    assert family(1) == untouched
+    assert member(1) == untouched
 
 
-def test_a_pack_is_named_by_its_content_and_made_again_where_its_results_were_deleted(tmp_path: Path) -> None:
+def test_a_bundle_is_named_by_its_content_and_made_again_where_its_results_were_deleted(tmp_path: Path) -> None:
     made = seeds(2)
-    ((name, pack),) = packing.plan(made, tmp_path, device()).items()
-    assert packing.plan(made, tmp_path, device()) == {name: pack}
-    path = pack_path(tmp_path, name)
+    ((name, bundle),) = bundles.plan(made, tmp_path, device()).items()
+    assert bundles.plan(made, tmp_path, device()) == {name: bundle}
+    path = bundle_path(tmp_path, name)
     path.parent.mkdir()
-    path.write_text(pack.canonical)
-    assert packing.read(path) == pack
-    pack_marker(tmp_path, name).touch()
-    ((again, same),) = packing.plan(made, tmp_path, device()).items()
-    assert again != name and same == pack
-    path.write_text(json.dumps({"families": []}))
+    path.write_text(bundle.canonical)
+    assert bundles.read(path) == bundle
+    bundle_marker(tmp_path, name).touch()
+    ((again, same),) = bundles.plan(made, tmp_path, device()).items()
+    assert again != name and same == bundle
+    path.write_text(json.dumps({"members": []}))
     with pytest.raises(StudyError, match="is not a list of runs to train together"):
-        packing.read(path)
+        bundles.read(path)
 
 
 def test_speeds_of_shared_gpus_are_their_own() -> None:
@@ -197,9 +198,9 @@ def test_speeds_of_shared_gpus_are_their_own() -> None:
     assert resources.step_seconds(spec, on, 1, {(10**9, "float32", False): 3.0}, shared=True) == pytest.approx(3 * alone)
 
 
-def test_the_profile_packs(tmp_path: Path) -> None:
+def test_the_profile_bundles(tmp_path: Path) -> None:
     found = resources.of_profile(ROOT / "profiles" / "slurm")
-    assert found is not None and found.pack_minutes <= found.max_minutes
-    assert len(packing.plan(seeds(250), tmp_path, found)) < 40
+    assert found is not None and found.bundle_minutes <= found.max_minutes
+    assert len(bundles.plan(seeds(250), tmp_path, found)) < 40
     rules = yaml.safe_load((ROOT / "profiles/slurm/profile.yaml").read_text())["set-resources"]
-    assert {"pack", "rung", "train", "evaluate"} == rules.keys()
+    assert {"bundle", "rung", "train", "evaluate"} == rules.keys()

@@ -1,7 +1,8 @@
-"""Train a family of a pack (packing.py) in this process: its rungs, its runs, their evaluations; each has the log that it has as
-a job of its own.
+"""Train a member of a bundle (bundles.py) in this process: its rungs, its runs and their evaluations.
 
-    python -m scalinglaws family --list results/packs/ID.json --name TRUNK
+Each of them has the log that it has as a job of its own.
+
+    python -m scalinglaws member --list results/bundles/ID.json --name TRUNK
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from scalinglaws.cluster import packing
-from scalinglaws.cluster.packing import Family
+from scalinglaws.cluster import bundles
+from scalinglaws.cluster.bundles import Member
 from scalinglaws.common.errors import StudyError
 from scalinglaws.evaluate.evaluate import evaluate
 from scalinglaws.models.device import prepare
@@ -25,7 +26,7 @@ from scalinglaws.train.run import train, train_rung
 
 
 class Stages:
-    """The stages that make a family, with the files and logs that the rules give them; what is there is not made again."""
+    """The stages that make a member, with the files and logs that the rules give them; what is there is not made again."""
 
     def __init__(self, root: Path, at_once: int = 1, device: str = "auto", **training: Any):
         self.root, self.at_once, self.device = root, at_once, device
@@ -63,20 +64,20 @@ class Stages:
                 evaluate(made, [self.root / "tokens" / folder for folder in folders], out, device)
 
 
-def train_family(family: Family, stages: Stages) -> None:
-    """Make what is not there of a family. A run that cannot be trained leaves the others of its family alone.
+def train_member(member: Member, stages: Stages) -> None:
+    """Make what is not there of a member. A run that cannot be trained leaves the others of its member alone.
 
     Raises StudyError with every reason at the end.
     """
     reasons: list[str] = []
-    for step in family.rungs:
-        stages.rung(family.name, step)
-    for run in family.runs:
+    for step in member.rungs:
+        stages.rung(member.name, step)
+    for run in member.runs:
         try:
             stages.run(run)
         except StudyError as error:
             reasons.append(str(error))
-    for run, name in family.evaluations:
+    for run, name in member.evaluations:
         if has_run(stages.root, run):
             stages.evaluation(run, name)
     if reasons:
@@ -84,9 +85,9 @@ def train_family(family: Family, stages: Stages) -> None:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the stage ``family``."""
-    parser.add_argument("--list", type=Path, required=True, help="the pack: results/packs/ID.json")
-    parser.add_argument("--name", required=True, help="the family in it: a trunk, or a run without one")
+    """Arguments of the stage ``member``."""
+    parser.add_argument("--list", type=Path, required=True, help="the bundle: results/bundles/ID.json")
+    parser.add_argument("--name", required=True, help="the member in it: a trunk, or a run without one")
     parser.add_argument("--results", type=Path, default=Path("results"))
     parser.add_argument("--at-once", type=int, default=1, help="processes that share this GPU, as timing.json tells")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU if there is one")
@@ -97,10 +98,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
-    """Run the stage ``family``. Raises StudyError where the pack has no such family."""
-    found = [family for family in packing.read(args.list).families if family.name == args.name]
+    """Run the stage ``member``. Raises StudyError where the bundle has no such member."""
+    found = [member for member in bundles.read(args.list).members if member.name == args.name]
     if not found:
-        raise StudyError(f"{args.list} has no family {args.name}")
+        raise StudyError(f"{args.list} has no member {args.name}")
     stages = Stages(args.results, args.at_once, args.device, end=args.end, checkpoint_seconds=args.checkpoint_seconds)
-    train_family(found[0], stages)
+    train_member(found[0], stages)
     print(f"{args.name}: done", file=sys.stderr)

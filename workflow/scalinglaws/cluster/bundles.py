@@ -1,6 +1,6 @@
 """Which small runs share an allocation, several at a time on its GPU: 500 small points are not 500 waits in a queue. Pure.
 
-A family is a trunk with the runs that start from it, or a run that has no trunk: one process trains it. A pack is the families
+A member is a trunk with the runs that start from it, or a run that has no trunk: one process trains it. A bundle is the members
 of one job; the rungs of a large trunk are one alone. It lies in a file named by its content, which the job reads whatever
 config.yaml says by then.
 """
@@ -19,19 +19,19 @@ from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 
-from scalinglaws.cluster import resources
-from scalinglaws.cluster.resources import Device, Needs, Speeds
+from scalinglaws.cluster import needs as resources
+from scalinglaws.cluster.needs import Device, Needs, Speeds
 from scalinglaws.common.errors import StudyError
 from scalinglaws.study.ladder import below
-from scalinglaws.study.paths import evaluation_path, has_run, pack_marker, rung_path
+from scalinglaws.study.paths import bundle_marker, evaluation_path, has_run, rung_path
 from scalinglaws.study.spec import RunSpec
 from scalinglaws.study.study import Study
 
-FAMILY_SECONDS = 30.0  # until a process of a pack trains: torch, tokens, compilation
+MEMBER_SECONDS = 30.0  # until a process of a bundle trains: torch, tokens, compilation
 
 
 @dataclass(frozen=True)
-class Family:
+class Member:
     """What is to be made: rungs of the trunk ``name`` (by step), runs, and evaluations as (run, set); and what that takes."""
 
     name: str
@@ -42,10 +42,10 @@ class Family:
 
 
 @dataclass(frozen=True)
-class Pack:
-    """Families of one job, ``at_once`` of which train beside each other; threads and memory (MB, of the node) of one."""
+class Bundle:
+    """Members of one job, ``at_once`` of which train beside each other; threads and memory (MB, of the node) of one."""
 
-    families: tuple[Family, ...]
+    members: tuple[Member, ...]
     at_once: int
     threads: int
     mem_mb: int
@@ -57,23 +57,23 @@ class Pack:
 
     @property
     def seconds(self) -> float:
-        """Expected: the longest family, or all of them shared by the processes."""
-        times = [family.seconds for family in self.families]
+        """Expected: the longest member, or all of them shared by the processes."""
+        times = [member.seconds for member in self.members]
         return resources.START_SECONDS + max(max(times), sum(times) / self.at_once)
 
     @property
     def runs(self) -> list[str]:
         """Those to train."""
-        return [run for family in self.families for run in family.runs]
+        return [run for member in self.members for run in member.runs]
 
     @property
     def evaluations(self) -> list[tuple[str, str]]:
-        return [pair for family in self.families for pair in family.evaluations]
+        return [pair for member in self.members for pair in member.evaluations]
 
     @property
     def rungs(self) -> list[tuple[str, int]]:
         """As (trunk, step)."""
-        return [(family.name, step) for family in self.families for step in family.rungs]
+        return [(member.name, step) for member in self.members for step in member.rungs]
 
     def processes(self, attempt: int = 1) -> int:
         """At once, in the attempt of this number: fewer after a failure, which may have been one of memory."""
@@ -85,69 +85,69 @@ class Pack:
         return Needs(min(1, device.gpus_per_node), 1, self.at_once * self.mem_mb, minutes, self.seconds)
 
 
-def read(path: Path) -> Pack:
-    """The pack in a file. Raises StudyError where it is none."""
+def read(path: Path) -> Bundle:
+    """The bundle in a file. Raises StudyError where it is none."""
     try:
         data = json.loads(path.read_text())
-        families = [
-            Family(f["name"], tuple(f["rungs"]), tuple(f["runs"]), tuple((run, of) for run, of in f["evaluations"]), f["seconds"])
-            for f in data["families"]
+        members = [
+            Member(f["name"], tuple(f["rungs"]), tuple(f["runs"]), tuple((run, of) for run, of in f["evaluations"]), f["seconds"])
+            for f in data["members"]
         ]
-        return Pack(tuple(families), data["at_once"], data["threads"], data["mem_mb"])
+        return Bundle(tuple(members), data["at_once"], data["threads"], data["mem_mb"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise StudyError(f"{path} is not a list of runs to train together ({error}): run snakemake, which writes it") from None
 
 
-def plan(study: Study, results: Path, device: Device, speeds: Speeds | None = None) -> dict[str, Pack]:
-    """Packs by id: of all that is to be made in families expected to take at most device.small_minutes; of the rungs of others.
+def plan(study: Study, results: Path, device: Device, speeds: Speeds | None = None) -> dict[str, Bundle]:
+    """Bundles by id: of all that is to be made in members expected to take at most device.small_minutes; of the rungs of others.
 
-    Families of like size come together, until their pack is expected to take device.pack_minutes. Raises StudyError where a
+    Members of like size come together, until their bundle is expected to take device.bundle_minutes. Raises StudyError where a
     rung cannot fit the device.
     """
     if not device.small_minutes:
         return {}
-    small: list[tuple[Family, RunSpec]] = []
-    packs: list[Pack] = []
-    for family, spec in families(study, results, device, speeds):
-        if family.seconds <= 60 * device.small_minutes and share(spec, device) <= 1:
-            small.append((family, spec))
-        elif found := trunk_pack(study, family, device, speeds):
-            packs.append(found)
+    small: list[tuple[Member, RunSpec]] = []
+    bundles: list[Bundle] = []
+    for member, spec in missing_members(study, results, device, speeds):
+        if member.seconds <= 60 * device.small_minutes and share(spec, device) <= 1:
+            small.append((member, spec))
+        elif found := trunk_bundle(study, member, device, speeds):
+            bundles.append(found)
     small.sort(key=lambda pair: (pair[1].n_params, pair[0].seconds, pair[0].name))
-    members: list[tuple[Family, RunSpec]] = []
+    members: list[tuple[Member, RunSpec]] = []
     for pair in small:
-        if members and pack([*members, pair], device).seconds > 60 * device.pack_minutes:
-            packs.append(pack(members, device))
+        if members and bundle([*members, pair], device).seconds > 60 * device.bundle_minutes:
+            bundles.append(bundle(members, device))
             members = []
         members.append(pair)
     if members:
-        packs.append(pack(members, device))
-    return {_id(results, found): found for found in packs}
+        bundles.append(bundle(members, device))
+    return {_id(results, found): found for found in bundles}
 
 
-def pack(members: list[tuple[Family, RunSpec]], device: Device) -> Pack:
-    """Of families and their specs: as many at once as the largest leaves room for."""
+def bundle(members: list[tuple[Member, RunSpec]], device: Device) -> Bundle:
+    """Of members and their specs: as many at once as the largest leaves room for."""
     specs = [spec for _, spec in members]
     at_once = min(len(members), math.floor(1 / max(share(spec, device) for spec in specs) + 1e-9))
     mem_mb = math.ceil(max(resources.host_mb(spec, device) for spec in specs))
     # With a GPU a process keeps a core busy, which starts kernels, whatever its threads are.
     threads = 1 if device.gpus_per_node else max(spec.threads for spec in specs)
-    return Pack(tuple(family for family, _ in members), at_once, threads, mem_mb)
+    return Bundle(tuple(member for member, _ in members), at_once, threads, mem_mb)
 
 
-def trunk_pack(study: Study, family: Family, device: Device, speeds: Speeds | None = None) -> Pack | None:
+def trunk_bundle(study: Study, member: Member, device: Device, speeds: Speeds | None = None) -> Bundle | None:
     """The rungs of a large trunk: one job, not a wait in a queue for each. Its runs, which start when it has ended, end no later.
 
     None where there are not several, where they have several GPUs, or where they take longer than a job may.
     """
-    if len(family.rungs) < 2:
+    if len(member.rungs) < 2:
         return None
-    trunk = study.trunks[family.name]
-    steps = sum(step - below(step, trunk.batch_tokens, study.ladder) for step in family.rungs)
-    seconds = FAMILY_SECONDS + steps * resources.step_seconds(trunk, device, 1, speeds)
-    rungs = Family(family.name, family.rungs, (), (), math.ceil(seconds))
-    found = Pack((rungs,), 1, trunk.threads, math.ceil(resources.host_mb(trunk, device)))
-    gpus = resources.needs_of_rung(study, trunk, family.rungs[-1], device, 1, speeds).gpus
+    trunk = study.trunks[member.name]
+    steps = sum(step - below(step, trunk.batch_tokens, study.ladder) for step in member.rungs)
+    seconds = MEMBER_SECONDS + steps * resources.step_seconds(trunk, device, 1, speeds)
+    rungs = Member(member.name, member.rungs, (), (), math.ceil(seconds))
+    found = Bundle((rungs,), 1, trunk.threads, math.ceil(resources.host_mb(trunk, device)))
+    gpus = resources.needs_of_rung(study, trunk, member.rungs[-1], device, 1, speeds).gpus
     return found if gpus <= 1 and resources.MARGIN * found.seconds <= 60 * device.max_minutes else None
 
 
@@ -166,8 +166,10 @@ def share(spec: RunSpec, device: Device) -> float:
     return max(busy, memory, resources.gpu_bytes(spec) / room, 1 / device.at_once)
 
 
-def families(study: Study, results: Path, device: Device, speeds: Speeds | None = None) -> Iterator[tuple[Family, RunSpec]]:
-    """Each family of which something is not there, with the spec of one of its runs."""
+def missing_members(
+    study: Study, results: Path, device: Device, speeds: Speeds | None = None
+) -> Iterator[tuple[Member, RunSpec]]:
+    """Each member of which something is not there, with the spec of one of its runs."""
     members: dict[str, list[str]] = {}
     for run in study.runs:
         members.setdefault(study.trunk_ids.get(run, run), []).append(run)
@@ -183,9 +185,9 @@ def families(study: Study, results: Path, device: Device, speeds: Speeds | None 
         steps = sum(step - below(step, spec.batch_tokens, study.ladder) for step in rungs)
         steps += sum(study.runs[run].steps - study.starts[run] for run in train)
         steps += sum(resources.evaluation_steps(study.runs[run], len(study.evaluate[run])) for run, _ in evaluate)
-        seconds = FAMILY_SECONDS + steps * resources.step_seconds(spec, device, 1, speeds, shared=True)
+        seconds = MEMBER_SECONDS + steps * resources.step_seconds(spec, device, 1, speeds, shared=True)
         if train or evaluate:
-            yield Family(name, rungs, train, evaluate, math.ceil(seconds)), spec
+            yield Member(name, rungs, train, evaluate, math.ceil(seconds)), spec
 
 
 def missing_rungs(study: Study, results: Path, trunk: str, runs: tuple[str, ...]) -> tuple[int, ...]:
@@ -198,18 +200,18 @@ def missing_rungs(study: Study, results: Path, trunk: str, runs: tuple[str, ...]
     return tuple(sorted(found))
 
 
-def _id(results: Path, found: Pack) -> str:
+def _id(results: Path, found: Bundle) -> str:
     """By its content; and by how often that was made, where it was and its results were deleted since."""
     names = (hashlib.sha256(f"{found.canonical}{times or ''}".encode()).hexdigest()[:10] for times in itertools.count())
-    return next(name for name in names if not pack_marker(results, name).exists())
+    return next(name for name in names if not bundle_marker(results, name).exists())
 
 
 @dataclass(frozen=True)
 class Work:
-    """Of a job that is left, what is done for one size: on so many GPUs (of a pack each process has a part of one), for so many
+    """Of a job that is left, what is done for one size: on so many GPUs (of a bundle each process has a part of one), for so many
     seconds; and how long the whole job takes."""
 
-    kind: str  # pack, trunk, run, rung or evaluation
+    kind: str  # bundle, trunk, run, rung or evaluation
     n_params: int
     gpus: Fraction
     seconds: float
@@ -219,19 +221,19 @@ class Work:
 
 def work_left(study: Study, results: Path, device: Device, speeds: Speeds | None = None) -> Iterator[Work]:
     """Of everything that is not there. Raises StudyError where a run cannot fit the device or its time limit."""
-    packs = plan(study, results, device, speeds).values()
-    for found in packs:
-        for family in found.families:
-            made = [*family.runs, *(run for run, _ in family.evaluations)]
-            n_params = (study.runs[made[0]] if made else study.trunks[family.name]).n_params
-            part, kind = Fraction(1, found.at_once), "pack" if made else "trunk"
-            yield Work(kind, n_params, part, family.seconds, found.seconds, len(family.runs))
-    packed = {run for found in packs for run in found.runs}
-    evaluated = {pair for found in packs for pair in found.evaluations}
-    rungs = {rung for found in packs for rung in found.rungs}
+    bundles = plan(study, results, device, speeds).values()
+    for found in bundles:
+        for member in found.members:
+            made = [*member.runs, *(run for run, _ in member.evaluations)]
+            n_params = (study.runs[made[0]] if made else study.trunks[member.name]).n_params
+            part, kind = Fraction(1, found.at_once), "bundle" if made else "trunk"
+            yield Work(kind, n_params, part, member.seconds, found.seconds, len(member.runs))
+    bundled = {run for found in bundles for run in found.runs}
+    evaluated = {pair for found in bundles for pair in found.evaluations}
+    rungs = {rung for found in bundles for rung in found.rungs}
     alone: dict[str, list[str]] = {}
     for run, spec in study.runs.items():
-        if run not in packed and not has_run(results, run):
+        if run not in bundled and not has_run(results, run):
             needs = resources.needs(spec, spec.steps - study.starts[run], device, 1, speeds)
             yield _of_job("run", spec, needs, runs=1)
             alone.setdefault(study.trunk_ids.get(run, ""), []).append(run)
@@ -261,11 +263,11 @@ def table(study: Study, results: Path, device: Device, speeds: Speeds | None = N
         longest, runs = max(work.job_seconds for work in rows) / 3600, sum(work.runs for work in rows)
         lines.append(f"{n:>14,}{runs:>11}{gpus!s:>12}{longest:>16.2f}{gpu_hours(rows):>12,.1f}")
     lines.append(f"{'all':>14}{sum(work.runs for work in left):>11}{'':>28}{gpu_hours(left):>12,.1f}")
-    kinds = Counter(work.kind for work in left if work.kind != "pack")
-    packs = len(plan(study, results, device, speeds)) - kinds["trunk"]
-    small = sum(work.runs for work in left if work.kind == "pack")
+    kinds = Counter(work.kind for work in left if work.kind != "bundle")
+    bundles = len(plan(study, results, device, speeds)) - kinds["trunk"]
+    small = sum(work.runs for work in left if work.kind == "bundle")
     alone = ", ".join(f"{kinds[kind]} {kind}s" for kind in ("trunk", "run", "rung", "evaluation"))
-    return [*lines, f"jobs left: {packs + kinds.total()} ({packs} packs of {small} small runs; alone: {alone})"]
+    return [*lines, f"jobs left: {bundles + kinds.total()} ({bundles} bundles of {small} small runs; alone: {alone})"]
 
 
 def gpu_hours(left: list[Work]) -> float:

@@ -1,6 +1,6 @@
-"""What packs save, on a real one-node Slurm (Debian, as root): tiny runs, each a job of its own, and in packs.
+"""What bundles save, on a real one-node Slurm (Debian, as root): tiny runs, each a job of its own, and in bundles.
 
-PYTHONPATH=workflow:tests python tests/cluster/packing.py [--runs 200]
+PYTHONPATH=workflow:tests python tests/cluster/bundles.py [--runs 200]
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from cluster import conftest, studies
 from workflow.conftest import copy_workflow
 
 # Kernels' starts are what takes time: half a minute a run, so 100 of them two at a time in half an hour.
-DEVICE = "float32: 1e12, at_once: 2, pack_minutes: 27"
-WAYS = {"in packs": ("small_minutes: 20", "pack"), "a job each": ("small_minutes: 0", "train")}
+DEVICE = "float32: 1e12, at_once: 2, bundle_minutes: 27"
+WAYS = {"in bundles": ("small_minutes: 20", "bundle"), "a job each": ("small_minutes: 0", "train")}
 
 
 def measure(prepared: Path, folder: Path, runs: int, device: str, until: str) -> tuple[int, float]:

@@ -11,7 +11,7 @@ import torch
 import yaml
 
 from fixtures.small_runs import small_spec
-from scalinglaws.cluster import resources
+from scalinglaws.cluster import needs as resources
 from scalinglaws.common.errors import StudyError
 from scalinglaws.models.build import build
 from scalinglaws.models.count import n_params_total

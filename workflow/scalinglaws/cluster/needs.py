@@ -53,7 +53,7 @@ class Device(BaseModel):
     small_minutes: float = Field(
         0.0, ge=0, description="trunks that take less, all runs, share an allocation; 0: each rung and run has its own"
     )
-    pack_minutes: PositiveFloat = Field(60.0, description="expected time of such an allocation")
+    bundle_minutes: PositiveFloat = Field(60.0, description="expected time of such an allocation")
     at_once: PositiveInt = Field(8, description="at most so many of its processes share its GPU")
 
     def peak(self, precision: str) -> float:

@@ -1,8 +1,8 @@
-"""Train the families of a pack, several at a time, in one allocation: a process each, which imports torch once.
+"""Train the members of a bundle, several at a time, in one allocation: a process each, which imports torch once.
 
-    python -m scalinglaws pack --list results/packs/ID.json --out results/packs/ID.done
+    python -m scalinglaws bundle --list results/bundles/ID.json --out results/bundles/ID.done
 
-What is there is not made again; a family that fails leaves the others alone, and is told at the end.
+What is there is not made again; a member that fails leaves the others alone, and is told at the end.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from scalinglaws.cluster import gpus, packing
-from scalinglaws.cluster.packing import Family
+from scalinglaws.cluster import bundles, gpus
+from scalinglaws.cluster.bundles import Member
 from scalinglaws.cluster.slurm import stop_time
 from scalinglaws.common import files
 from scalinglaws.common.errors import StudyError
@@ -29,14 +29,14 @@ TELL_SECONDS = 10.0
 
 
 class Processes:
-    """Families that wait, that run and that have ended; a signal is passed on to those that run, and none is started after."""
+    """Members that wait, that run and that have ended; a signal is passed on to those that run, and none is started after."""
 
-    def __init__(self, families: list[Family], at_once: int, command: list[str], end: float = math.inf):
-        self.waiting = sorted(families, key=lambda family: family.seconds)  # the longest is taken first, from the end
-        self.all, self.at_once, self.command, self.end = len(families), at_once, command, end
-        self.running: dict[subprocess.Popen, Family] = {}
-        self.done: list[Family] = []
-        self.failed: list[Family] = []
+    def __init__(self, members: list[Member], at_once: int, command: list[str], end: float = math.inf):
+        self.waiting = sorted(members, key=lambda member: member.seconds)  # the longest is taken first, from the end
+        self.all, self.at_once, self.command, self.end = len(members), at_once, command, end
+        self.running: dict[subprocess.Popen, Member] = {}
+        self.done: list[Member] = []
+        self.failed: list[Member] = []
         self.stopping = False
         self.began = self.told = time.monotonic()
 
@@ -53,61 +53,61 @@ class Processes:
                 self.start(self.waiting.pop())
             time.sleep(POLL_SECONDS)
             for process in [process for process in self.running if process.poll() is not None]:
-                family = self.running.pop(process)
+                member = self.running.pop(process)
                 self.stopping |= process.returncode == STOPPED
-                (self.failed if process.returncode else self.done).append(family)
+                (self.failed if process.returncode else self.done).append(member)
             self.tell()
 
-    def start(self, family: Family) -> None:
-        process = subprocess.Popen([*self.command, "--name", family.name])
-        self.running[process] = family
+    def start(self, member: Member) -> None:
+        process = subprocess.Popen([*self.command, "--name", member.name])
+        self.running[process] = member
         if self.stopping:  # since it was started
             process.terminate()
 
     def tell(self) -> None:
-        """A line every few seconds: how far it is, and the time left by what is expected of each family."""
+        """A line every few seconds: how far it is, and the time left by what is expected of each member."""
         now = time.monotonic()
         if now - self.told < TELL_SECONDS:
             return
         self.told = now
         ended, left = (sum(f.seconds for f in fs) for fs in (self.done + self.failed, [*self.waiting, *self.running.values()]))
         eta = f"{(now - self.began) * left / ended:.0f} s left" if ended else "time left not known yet"
-        counts = f"{len(self.done)} of {self.all} families done, {len(self.running)} train, {len(self.failed)} failed"
-        print(f"pack: {counts}, {eta}", file=sys.stderr, flush=True)
+        counts = f"{len(self.done)} of {self.all} members done, {len(self.running)} train, {len(self.failed)} failed"
+        print(f"bundle: {counts}, {eta}", file=sys.stderr, flush=True)
 
 
 def train_all(path: Path, at_once: int, results: Path) -> None:
-    """Make everything in a pack's file. Raises StudyError naming families that failed, SystemExit(143) when stopped."""
-    families = list(packing.read(path).families)
+    """Make everything in a bundle's file. Raises StudyError naming members that failed, SystemExit(143) when stopped."""
+    members = list(bundles.read(path).members)
     end = stop_time()
-    command = [sys.executable, "-m", "scalinglaws", "family", "--list", str(path), "--results", str(results)]
-    command += ["--at-once", str(min(at_once, len(families))), "--end", str(end)]
-    found = Processes(families, at_once, command, end)
+    command = [sys.executable, "-m", "scalinglaws", "member", "--list", str(path), "--results", str(results)]
+    command += ["--at-once", str(min(at_once, len(members))), "--end", str(end)]
+    found = Processes(members, at_once, command, end)
     for number in (signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, found.on_signal)
     found.run()
     if found.stopping and len(found.done) < found.all:
         raise SystemExit(STOPPED)
     if found.failed:
-        names = ", ".join(sorted(family.name for family in found.failed))
+        names = ", ".join(sorted(member.name for member in found.failed))
         raise StudyError(
-            f"{len(found.failed)} of {found.all} families failed: {names}. Why is said above and in {results}/logs/train and "
+            f"{len(found.failed)} of {found.all} members failed: {names}. Why is said above and in {results}/logs/train and "
             f"{results}/logs/rung; what is done is kept"
         )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the stage ``pack``."""
-    parser.add_argument("--list", type=Path, required=True, help="the pack: results/packs/ID.json")
-    parser.add_argument("--at-once", type=int, help="families that train beside each other; without it as the pack says")
+    """Arguments of the stage ``bundle``."""
+    parser.add_argument("--list", type=Path, required=True, help="the bundle: results/bundles/ID.json")
+    parser.add_argument("--at-once", type=int, help="members that train beside each other; without it as the bundle says")
     parser.add_argument("--results", type=Path, default=Path("results"))
     parser.add_argument("--out", type=Path, required=True, help="file that says that all is there")
 
 
 def main(args: argparse.Namespace) -> None:
-    """Run the stage ``pack``; where a machine's GPUs are shared out, this process holds one for all."""
+    """Run the stage ``bundle``; where a machine's GPUs are shared out, this process holds one for all."""
     gpus.take(1)
     # Else each process would start as many compilers as the job has cores.
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
-    train_all(args.list, args.at_once or packing.read(args.list).at_once, args.results)
+    train_all(args.list, args.at_once or bundles.read(args.list).at_once, args.results)
     files.write_bytes(args.out, b"")
