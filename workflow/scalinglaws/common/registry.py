@@ -1,0 +1,85 @@
+"""Named entries that can be added to: architectures, optimizers, learning-rate rules, laws, figures, sources of text.
+
+An entry comes with the package, or from a user's plug-in file while ``of_plugin`` is active; the registry remembers which, since
+the hash of a plug-in is part of the identity of the runs that use its entries.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+from collections.abc import Iterable, Iterator
+from contextvars import ContextVar
+from typing import Generic, Protocol, TypeVar
+
+from scalinglaws.common.errors import StudyError
+
+
+class Named(Protocol):
+    """Anything with a name by which a config can ask for it."""
+
+    @property
+    def name(self) -> str: ...
+
+
+Entry = TypeVar("Entry", bound=Named)
+
+_plugin: ContextVar[str] = ContextVar("plugin", default="")
+
+
+@contextlib.contextmanager
+def of_plugin(sha256: str) -> Iterator[None]:
+    """While this is active, entries are registered as those of the plug-in file with this hash."""
+    token = _plugin.set(sha256)
+    try:
+        yield
+    finally:
+        _plugin.reset(token)
+
+
+class Registry(Generic[Entry]):
+    """Entries by name, in the order in which they were registered. ``key``: the config key that names one, for errors."""
+
+    def __init__(self, key: str, entries: Iterable[Entry] = ()):
+        self.key = key
+        self._entries: dict[str, Entry] = {}
+        self._plugins: dict[str, str] = {}
+        for entry in entries:
+            self.register(entry)
+
+    def register(self, entry: Entry) -> Entry:
+        """Add an entry and return it.
+
+        Raises StudyError where another of that name is there; a plug-in that is loaded again may replace its own entries.
+        """
+        here = _plugin.get()
+        if entry.name in self._entries and not (here and self._plugins.get(entry.name) == here):
+            raise StudyError(f"{self.key}: {entry.name} is registered already: give the plug-in's entry another name")
+        self._entries[entry.name] = entry
+        self._plugins[entry.name] = here
+        return entry
+
+    def find(self, name: str) -> Entry:
+        """The entry of a name. Raises StudyError that lists those that there are."""
+        if name in self._entries:
+            return self._entries[name]
+        close = difflib.get_close_matches(name, self._entries, 1)
+        hint = f"did you mean {close[0]}? There are" if close else "use one of"
+        raise StudyError(f"{self.key}: {name!r} is unknown: {hint} {', '.join(self._entries)}")
+
+    def plugin_of(self, name: str) -> str:
+        """The sha256 of the plug-in file that registered an entry; empty for one of the package."""
+        return self._plugins.get(name, "")
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def values(self) -> list[Entry]:
+        """Every entry, in the order in which they were registered."""
+        return list(self._entries.values())
