@@ -254,3 +254,11 @@ def test_laws_follow_the_kinds_of_runs() -> None:
     assert {"critical-batch", "power-cmin", "kaplan-ns"} <= set(laws_of(build(data)))
     data["experiments"]["repeat"] = {"grid": {"model": ["2x16"], "tokens": ["1M", "2M"], "dataset_tokens": ["500k"]}}
     assert build(data).kinds == {"size", "batch", "repetition"} and "repetition" in laws_of(build(data))
+
+
+def test_options_of_plugins_are_part_of_identity_and_survive_a_file(tmp_path):
+    plain = next(iter(build(STUDY).runs.values()))
+    chosen = dataclasses.replace(plain, options=(("kernel", 3), ("wide", True)), plugins=("ab" * 32,))
+    assert chosen.id != plain.id and '"options":{"kernel":3,"wide":true}' in chosen.canonical and "options" not in plain.canonical
+    (tmp_path / "spec.json").write_text(chosen.canonical)
+    assert spec.read_spec(tmp_path / "spec.json") == chosen

@@ -22,6 +22,10 @@ from scalinglaws.models.count import Shape, n_params
 RECIPE = 1
 DATA_RECIPE = 1
 
+# Settings that only a plug-in knows, as (name, value) pairs sorted by name; an object in JSON. Values are plain JSON values.
+Options = tuple[tuple[str, Any], ...]
+OPTIONS = ("options", "optimizer_options")
+
 
 class Spec:
     """What the parts of a run share: their JSON, made once however many runs share a part."""
@@ -39,6 +43,8 @@ class Spec:
                 value = round_float(value)
             elif isinstance(value, Spec):
                 value = value.plain
+            elif field.name in OPTIONS:
+                value = dict(value)
             elif isinstance(value, tuple):
                 value = [item.plain if isinstance(item, Spec) else item for item in value]
             out[field.name] = value
@@ -147,6 +153,9 @@ class RunSpec(Spec):
     n_repeats: int = 1
     sharing: str = "cycle"  # of recurrent layers A and B: ABAB, or sequence: AABB
     noise_every: int = 0  # steps between measurements of the gradient noise scale; 0: none
+    options: Options = ()  # of an architecture that is not one of the package's, as (name, value), sorted by name
+    optimizer_options: Options = ()  # of an optimizer that is not one of the package's
+    plugins: tuple[str, ...] = ()  # sha256 of each plug-in file that the run uses, sorted
     recipe: int = RECIPE
 
     @property
@@ -199,7 +208,7 @@ NEUTRAL: dict[type, dict[str, Any]] = {
     TokenizerSpec: {"n_vocab": None, "corpus": None, "path": None, "sha256": None},
     RunSpec: {"tokens": 0, "decay": 0.0, "dataset_tokens": None, "stop": "budget", "patience": 0}
     | {"optimizer": "adamw", "dropout": 0.0, "micro_batch_tokens": None, "architecture": "transformer"}
-    | {"n_repeats": 1, "sharing": "cycle", "noise_every": 0},
+    | {"n_repeats": 1, "sharing": "cycle", "noise_every": 0, "options": (), "optimizer_options": (), "plugins": ()},
 }
 
 
@@ -237,7 +246,8 @@ def tokenizer_from_dict(data: dict[str, Any]) -> TokenizerSpec:
 
 def run_from_dict(data: dict[str, Any]) -> RunSpec:
     nested = {"corpus": corpus_from_dict(data["corpus"]), "tokenizer": tokenizer_from_dict(data["tokenizer"])}
-    return _build(RunSpec, {**data, **nested})
+    given = {name: tuple(sorted(data[name].items())) for name in OPTIONS if name in data}
+    return _build(RunSpec, {**data, **nested, **given, "plugins": tuple(data.get("plugins", ()))})
 
 
 _PARSERS = {"run": run_from_dict, "corpus": corpus_from_dict, "tokenizer": tokenizer_from_dict}

@@ -19,7 +19,7 @@ from scalinglaws.common.errors import StudyError
 from scalinglaws.common.files import look
 from scalinglaws.models.count import flops_6nd
 from scalinglaws.study.ladder import has_ladder
-from scalinglaws.study.spec import RunSpec, read_spec
+from scalinglaws.study.spec import OPTIONS, RunSpec, read_spec
 from scalinglaws.tables import schema as tables
 
 Row = dict[str, Any]
@@ -57,6 +57,7 @@ def checked_spec(folder: Path) -> RunSpec:
 def run_row(spec: RunSpec, metrics: Row, experiments: list[str], fitted: bool) -> Row:
     """A row of ``runs``: the spec, then what the run measured; tokens and dataset_tokens are those really used."""
     row: Row = {field.name: getattr(spec, field.name) for field in dataclasses.fields(spec)}
+    row |= {name: json.dumps(spec.plain[name], sort_keys=True) if name in spec.plain else None for name in (*OPTIONS, "plugins")}
     row |= {
         "corpus": spec.corpus.id,
         "tokenizer": spec.tokenizer.id,

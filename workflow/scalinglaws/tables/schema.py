@@ -18,8 +18,12 @@ INT, FLOAT, TEXT, BOOL = pa.int64(), pa.float64(), pa.string(), pa.bool_()
 
 
 def _spec_columns() -> list[tuple[str, pa.DataType]]:
-    """A column for each field of a run's spec; its corpus and tokenizer by id; tokens and dataset_tokens are what was used."""
+    """A column for each field of a run's spec; its corpus and tokenizer by id; tokens and dataset_tokens are what was used.
+
+    Options and plug-ins are JSON text, null where a run has none.
+    """
     kinds = {"int": INT, "int | None": INT, "float": FLOAT, "str": TEXT, "CorpusSpec": TEXT, "TokenizerSpec": TEXT}
+    kinds |= {"Options": TEXT, "tuple[str, ...]": TEXT}
     return [(field.name, kinds[str(field.type)]) for field in dataclasses.fields(RunSpec)]
 
 
