@@ -57,7 +57,6 @@ def build(data, tokens_root=Path("nowhere")):
             changed(corpora__books__sources=[{"kind": "wheel", "files": ["a"], "package": "x", "version": "1"}]),
             ["sha256"],
         ),
-        (changed(figures=["fig99"]), ["figures", "fig99"]),
         (changed(experiments={}), ["experiments"]),
         (["not a mapping"], ["mapping"]),
     ],
