@@ -52,15 +52,16 @@ test: $(VENV)/installed-dev ## every test, with a run of the real workflow on re
 test-cluster: $(VENV)/installed-slurm $(VENV)/installed-dev ## the workflow on a real one-node Slurm, which is installed, started and stopped: Debian, as root; TESTS=… chooses
 	$(BIN)/python -m pytest tests/cluster $(if $(TESTS),-k "$(TESTS)")
 
-lint: $(VENV)/installed-dev ## ruff, mypy, snakefmt, snakemake --lint
+lint: $(VENV)/installed-dev $(VENV)/installed-slurm ## ruff, mypy with the tests, snakefmt, snakemake --lint
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
-	$(BIN)/mypy workflow/scalinglaws
+	$(BIN)/mypy workflow/scalinglaws tests
 	$(BIN)/snakefmt --check Snakefile workflow/rules
 	# Its only complaint is that rules name no conda environment: the workflow runs in the one that Snakemake runs in.
 	! $(BIN)/snakemake --lint 2>&1 | grep '^    \* ' | grep -v 'Specify a conda environment'
 
-benchmark: $(VENV)/installed-dev ## speed of a training step, of the fits and of the DAG
-	for file in tests/benchmarks/*.py; do PYTHONPATH=workflow:tests $(BIN)/python $$file || exit 1; done
+benchmark: $(VENV)/installed-dev ## speed of a training step, of the fits and of the DAG; SMOKE=1: each at its smallest, in seconds
+	for file in tests/benchmarks/*.py; do \
+	  echo "$$file"; PYTHONPATH=workflow:tests $(BIN)/python $$file $(if $(SMOKE),--smoke) || exit 1; done
 
 clean: ## delete .venv; results/ is yours to delete
 	rm -rf $(VENV)
