@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scalinglaws.common.errors import StudyError
-from scalinglaws.data.tokens import load_starts, load_tokens
+from scalinglaws.data.token_files import load_starts, load_tokens
 
 if TYPE_CHECKING:
     from scalinglaws.study.spec import RunSpec

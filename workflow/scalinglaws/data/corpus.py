@@ -31,7 +31,7 @@ from scalinglaws.common.errors import StudyError
 from scalinglaws.common.files import write_json
 from scalinglaws.data.duplicates import NGRAM_WORDS, SAMPLE, Overlap
 from scalinglaws.data.sources import documents_of, resolve
-from scalinglaws.data.streams import Progress, batched, map_in_order
+from scalinglaws.data.work import TextProgress, batched, map_in_order
 from scalinglaws.study.spec import CorpusSpec, read_spec
 
 SPLITS = ("train", "validation", "test")
@@ -162,7 +162,7 @@ def build(spec: CorpusSpec, out: Path, downloads: Path, workers: int) -> dict[st
         counts: dict[str, int] = Counter()
         documents = _documents(files, counts)
         bits = max(1, (size // BUCKET).bit_length())
-        progress = Progress(f"corpus {spec.id}: cut", size)
+        progress = TextProgress(f"corpus {spec.id}: cut", size)
         batches = enumerate(batched(documents, lambda item: len(item[2]), BATCH))
         for characters, _ in map_in_order(Cutter(spec, folder, bits), batches, workers if size >= PARALLEL else 1):
             progress.add(characters)
@@ -205,7 +205,7 @@ def _merge(spec: CorpusSpec, folder: Path, out: Path) -> dict[str, Any]:
 
     files: dict[str, dict[str, Counter[str]]] = {}
     removed = 0
-    progress = Progress(f"corpus {spec.id}: sort", sum(path.stat().st_size for path in folder.iterdir()))
+    progress = TextProgress(f"corpus {spec.id}: sort", sum(path.stat().st_size for path in folder.iterdir()))
     with ExitStack() as stack:
         streams = {}
         for split in SPLITS:
@@ -269,7 +269,7 @@ def near_duplicates(folder: Path, report: dict[str, Any]) -> dict[str, Any]:
     """How much of the validation and test passages (SAMPLE of each at most) shares a 13-gram of words with training."""
     texts = partial(_texts, folder)
     overlap = Overlap({split: itertools.islice(texts(split), SAMPLE) for split in ("validation", "test")})
-    progress = Progress(f"corpus {report['corpus']}: near-duplicates", report["bytes"]["train"])
+    progress = TextProgress(f"corpus {report['corpus']}: near-duplicates", report["bytes"]["train"])
     for batch in batched(texts("train"), len, BATCH):
         overlap.add(batch)
         progress.add(sum(map(len, batch)))

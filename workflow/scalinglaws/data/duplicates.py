@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from scalinglaws.data.streams import batched
+from scalinglaws.data.work import batched
 
 NGRAM_WORDS = 13
 SAMPLE = 20_000  # held-out passages of a split that are looked at: about 8 million n-grams

@@ -23,6 +23,7 @@ from scalinglaws.study.ladder import below, flops_per_step, has_ladder, rungs, s
 from scalinglaws.study.questions import kinds
 from scalinglaws.study.resolve import resolve, training_tokens
 from scalinglaws.study.spec import CorpusSpec, RunSpec, Source, TokenizerSpec, round_float
+from scalinglaws.study.text_sources import TEXT_SOURCES
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,10 @@ def evalset_id(folders: tuple[str, ...]) -> str | None:
 def corpus_spec(config: CorpusConfig) -> CorpusSpec:
     """The identity of a corpus; its name and declared size are no part of it."""
     sources = tuple(
-        Source(**{**source.model_dump(), "files": tuple(sorted(source.files)), "exclude": tuple(sorted(source.exclude))})
+        Source(
+            **{**source.model_dump(), "files": tuple(sorted(source.files)), "exclude": tuple(sorted(source.exclude))}
+            | {"options": tuple(sorted(source.options.items())), "plugin": TEXT_SOURCES.plugin_of(source.kind)}
+        )
         for source in config.sources
     )
     validation, test, corruption = (round_float(share) for share in (config.validation, config.test, config.corruption))

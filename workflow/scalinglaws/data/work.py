@@ -1,4 +1,4 @@
-"""Streams of work: batches of bounded size, mapped in order over processes, with a progress line on stderr."""
+"""Work on text in batches of bounded size, mapped in order over processes, with a progress line on stderr."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def map_in_order(function: Callable[[Item], Result], items: Iterable[Item], work
             pool.shutdown(cancel_futures=True)
 
 
-class Progress:
-    """A line on stderr every few seconds, none for work that is over before the first: bytes done, rate, time left."""
+class TextProgress:
+    """A line on stderr every few seconds with the bytes done, the rate and the time left; none for work that ends sooner."""
 
     EVERY = 5.0  # seconds
 
@@ -67,7 +67,7 @@ class Progress:
         self.start = self.printed = time.monotonic()
 
     def add(self, count: int) -> None:
-        """``count`` more bytes are done."""
+        """Count ``count`` more bytes as done."""
         self.done += count
         now = time.monotonic()
         if now - self.printed < self.EVERY:
