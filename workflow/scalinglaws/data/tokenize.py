@@ -30,7 +30,7 @@ def _encoder(path: Path, modified: int) -> Encoder:
 
 @dataclass(frozen=True)
 class _Encode:
-    """Encodes a batch in whichever process it is called; each loads the tokenizer once."""
+    """A callable that encodes a batch in whichever process it is called; each process loads the tokenizer once."""
 
     path: Path
     modified: int
@@ -41,7 +41,7 @@ class _Encode:
 
 
 def tokenize(corpus: Path, tokenizer: Path, out: Path, workers: int) -> dict[str, Any]:
-    """Writes {train,validation,test}.bin, {validation,test}.starts.npy and, last, meta.json below ``out``.
+    """Write {train,validation,test}.bin, {validation,test}.starts.npy and, last, meta.json below ``out``.
 
     The bytes do not depend on ``workers``. Returns the meta. Raises StudyError where the corpus is not whole.
     """

@@ -22,7 +22,7 @@ TRAIN_BYTES = 10**9  # most bytes of the training split that a BPE is trained on
 
 
 def build_tokenizer(spec: TokenizerSpec, corpus: Path | None, out: Path) -> None:
-    """Writes the tokenizer.json of a spec. ``corpus`` is the folder of its corpus, for kind bpe.
+    """Write the tokenizer.json of a spec. ``corpus`` is the folder of the corpus that a bpe is trained on.
 
     Raises StudyError where n_vocab is out of reach, or a given file is missing, has another hash or no end of text.
     """
@@ -43,7 +43,7 @@ def build_tokenizer(spec: TokenizerSpec, corpus: Path | None, out: Path) -> None
 
 
 def train_bpe(n_vocab: int, corpus: Path) -> str:
-    """JSON of a byte-level BPE of n_vocab tokens, trained on the training split; token 0 is the end of text.
+    """The JSON of a byte-level BPE of n_vocab tokens, trained on the training split; its token 0 is the end of text.
 
     The same text gives the same bytes. Raises StudyError where n_vocab is below 257 or above what the text gives.
     """
@@ -90,7 +90,7 @@ def _given(spec: TokenizerSpec) -> str:
 
 
 class Encoder:
-    """Text to token ids by a tokenizer.json: a Hugging Face one, or {"kind": "bytes"} (256 tokens, end of text 0)."""
+    """Turns text into token ids by a tokenizer.json of Hugging Face, or by {"kind": "bytes"}: 256 tokens, end of text 0."""
 
     def __init__(self, path: Path) -> None:
         """Raises StudyError where the file cannot be read, or names no end of text."""
@@ -126,7 +126,7 @@ class Encoder:
         self.eot = vocabulary[named[0]]
 
     def encode(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
-        """(ids of all texts, each followed by the end of text; number of ids of each, with it)."""
+        """The ids of all texts, each followed by the end of text, and the number of ids of each text with its end."""
         if self.bytes:
             parts = [np.frombuffer(text.encode() + b"\0", np.uint8) for text in texts]
         else:
@@ -136,7 +136,7 @@ class Encoder:
         return np.concatenate(parts).astype(self.dtype), lengths
 
     def decode(self, ids: np.ndarray) -> str:
-        """The text of the ids of one passage, without its end of text."""
+        """The text that the ids of one passage stand for; the ids do not include the end of text."""
         if self.bytes:
             return bytes(ids.tolist()).decode()
         return self.tokenizer.decode(ids.tolist(), skip_special_tokens=False)

@@ -18,7 +18,7 @@ Result = TypeVar("Result")
 
 
 def batched(items: Iterable[Item], size: Callable[[Item], int], limit: int) -> Iterator[list[Item]]:
-    """Lists of consecutive items; a list ends with the item that brings the sum of ``size`` to ``limit`` or above."""
+    """Yield lists of consecutive items; a list ends with the item that brings the sum of ``size`` to ``limit`` or above."""
     batch: list[Item] = []
     total = 0
     for item in items:
@@ -32,7 +32,7 @@ def batched(items: Iterable[Item], size: Callable[[Item], int], limit: int) -> I
 
 
 def map_in_order(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
-    """``map`` over ``workers`` processes. Results come in the order of the items; few items are in flight at once.
+    """Map a function over items in ``workers`` processes, in the order of the items, with few items in flight at once.
 
     Raises StudyError where a process is killed, and whatever ``function`` raises.
     """
