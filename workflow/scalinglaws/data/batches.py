@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scalinglaws.common.errors import StudyError
-from scalinglaws.data.tokens import load_starts, load_tokens
+from scalinglaws.data.token_files import load_starts, load_tokens
 
 if TYPE_CHECKING:
     from scalinglaws.study.spec import RunSpec
@@ -45,7 +45,7 @@ class Batches:
         return self.orders[epoch]
 
     def batch(self, step: int) -> np.ndarray:
-        """(batch_tokens / n_ctx, n_ctx + 1) int64: inputs are the first n_ctx columns, targets the last n_ctx."""
+        """The batch of a step, (batch_tokens / n_ctx, n_ctx + 1) int64; inputs are its first n_ctx columns, targets its last."""
         rows = np.empty(self.per_batch, dtype=np.int64)
         filled, position = 0, step * self.per_batch
         while filled < self.per_batch:
@@ -57,9 +57,9 @@ class Batches:
 
 
 def windows(tokens: np.ndarray, n_ctx: int) -> np.ndarray:
-    """(windows, n_ctx + 1) view: non-overlapping inputs of n_ctx tokens, each with the token after them.
+    """A view (windows, n_ctx + 1) of all whole windows: non-overlapping inputs of n_ctx tokens, each with the token after them.
 
-    As many whole windows as there are. The first token of the stream is never a target.
+    The first token of the stream is never a target.
     """
     count = max(0, (len(tokens) - 1) // n_ctx)
     item = tokens.itemsize
@@ -67,9 +67,9 @@ def windows(tokens: np.ndarray, n_ctx: int) -> np.ndarray:
 
 
 class Split:
-    """About ``limit`` tokens of a split as windows, and the passage (a number) of each target.
+    """About ``limit`` tokens of a split as windows, with the number of the passage that each target belongs to.
 
-    The windows lie evenly over the whole split: as many tokens in a row would be few passages, and their mean loss far off.
+    The windows lie evenly over the whole split, since as many tokens in a row would be few passages with an untypical mean loss.
     """
 
     def __init__(self, folder: Path, split: str, n_ctx: int, limit: int):
@@ -86,7 +86,7 @@ class Split:
         self.starts = load_starts(folder, split)
 
     def passages(self) -> np.ndarray:
-        """(n_targets,) the index of the passage that each target belongs to, in stream order."""
+        """The index of the passage that each target belongs to, (n_targets,), in the order of the stream."""
         n_ctx = self.windows.shape[1] - 1
         targets = self.rows[:, None] * n_ctx + np.arange(1, n_ctx + 1)
         return np.searchsorted(self.starts, targets.reshape(-1), side="right") - 1

@@ -2,9 +2,10 @@
 
     python -m scalinglaws corpus --spec SPEC.json --out results/corpora/ID --downloads results/downloads --workers 2
 
-Every passage has a keyed hash of its text. It gives the passage's place in the shuffled order and its rank for the
-splits, so equal texts fall together (one is kept, splits are disjoint) and nothing depends on the order of work.
-Passages go through bucket files by hash prefix, each sorted in memory: memory is bounded whatever the corpus size.
+Every passage has a keyed hash of its text. The hash gives the passage's place in the shuffled order and its rank for the
+splits, so equal texts fall together (one is kept, and splits are disjoint) and nothing depends on the order of work.
+Passages go through bucket files by the prefix of their hash, each of which is sorted in memory, so memory is bounded whatever
+the size of the corpus.
 """
 
 from __future__ import annotations
@@ -31,13 +32,13 @@ from scalinglaws.common.errors import StudyError
 from scalinglaws.common.files import write_json
 from scalinglaws.data.duplicates import NGRAM_WORDS, SAMPLE, Overlap
 from scalinglaws.data.sources import documents_of, resolve
-from scalinglaws.data.streams import Progress, batched, map_in_order
+from scalinglaws.data.work import TextProgress, batched, map_in_order
 from scalinglaws.study.spec import CorpusSpec, read_spec
 
 SPLITS = ("train", "validation", "test")
 ZSTD_LEVEL = 3
 BATCH = 1 << 22  # characters of documents that are cut at once
-BUCKET = 1 << 25  # bytes of source text a bucket
+BUCKET = 1 << 25  # bytes of source text that go into one bucket
 PARALLEL = 1 << 26  # bytes of source text from which several processes pay
 _to_json = json.JSONEncoder(ensure_ascii=False).encode
 
@@ -46,7 +47,7 @@ _BOUNDARIES = (re.compile(r"\n[ \t]*\n"), re.compile(r"[.!?…。！？][\"'”�
 
 
 def clean(text: str) -> str:
-    """The text with \\n for \\r\\n and \\r, without NUL, and with U+FFFD for half surrogate pairs."""
+    """The text with \\n in place of \\r\\n and \\r, without NUL, and with U+FFFD in place of half surrogate pairs."""
     text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "")
     try:
         text.encode()
@@ -56,7 +57,7 @@ def clean(text: str) -> str:
 
 
 def passages(text: str, passage_chars: int) -> Iterator[str]:
-    """Cuts a text into passages of a quarter to the whole of ``passage_chars`` characters, white space at the ends off.
+    """Cut a text into passages of a quarter to the whole of ``passage_chars`` characters, stripped of white space at both ends.
 
     A cut is put at the last blank line of the allowed range, else at the last end of a sentence, else at the last white
     space, else at the end of the range. Only a text that is short as a whole gives a shorter passage.
@@ -78,10 +79,10 @@ def passages(text: str, passage_chars: int) -> Iterator[str]:
 
 
 def split_of(ranks: list[int], validation: float, test: float) -> list[str]:
-    """The split of each passage of one document, from its 64-bit rank.
+    """The split of each passage of one document, from the passages' 64-bit ranks.
 
-    A document that is long enough to be in every split gives each its share, rounded; in a shorter one every passage
-    takes its chance.
+    A document that is long enough to be in every split gives each split its rounded share; a passage of a shorter document falls
+    into a split with the probability of that split's share.
     """
     count = len(ranks)
     shares = [share for share in (validation, test) if share]
@@ -109,7 +110,7 @@ def corrupt(text: str, share: float, digest: bytes) -> str:
 
 @dataclass(frozen=True)
 class Cutter:
-    """Cuts a batch of documents and appends its passages to this process's bucket files in ``folder``.
+    """A callable that cuts a batch of documents and appends its passages to this process's bucket files in ``folder``.
 
     Hashes and splits are those of the clean text, so that a corpus and its corrupted versions are split alike.
 
@@ -148,7 +149,7 @@ class Cutter:
 
 
 def build(spec: CorpusSpec, out: Path, downloads: Path, workers: int) -> dict[str, Any]:
-    """Makes {train,validation,test}.jsonl.zst and report.json below ``out`` and returns the report.
+    """Make {train,validation,test}.jsonl.zst and report.json below ``out``, and return the report.
 
     The bytes depend on the spec and the sources alone, not on ``workers``. Raises StudyError for sources that cannot be
     read (see ``sources``) and where a split would be empty.
@@ -162,7 +163,7 @@ def build(spec: CorpusSpec, out: Path, downloads: Path, workers: int) -> dict[st
         counts: dict[str, int] = Counter()
         documents = _documents(files, counts)
         bits = max(1, (size // BUCKET).bit_length())
-        progress = Progress(f"corpus {spec.id}: cut", size)
+        progress = TextProgress(f"corpus {spec.id}: cut", size)
         batches = enumerate(batched(documents, lambda item: len(item[2]), BATCH))
         for characters, _ in map_in_order(Cutter(spec, folder, bits), batches, workers if size >= PARALLEL else 1):
             progress.add(characters)
@@ -178,7 +179,7 @@ def build(spec: CorpusSpec, out: Path, downloads: Path, workers: int) -> dict[st
 
 
 def _documents(files: list[Any], counts: dict[str, int]) -> Iterator[tuple[str, str, str]]:
-    """(file, document, text) of every source in turn; ``counts`` gets the documents of each file."""
+    """Yield (file, document, text) of every source in turn, and count the documents of each file in ``counts``."""
     for file, source in files:
         last = None
         for name, text in documents_of(file, source):
@@ -200,12 +201,12 @@ def _buckets(folder: Path) -> Iterator[list[bytes]]:
 
 
 def _merge(spec: CorpusSpec, folder: Path, out: Path) -> dict[str, Any]:
-    """Writes the splits from the sorted buckets, one passage of each hash, and counts what goes where."""
+    """Write the splits from the sorted buckets, one passage of each hash, and count what goes where."""
     import zstandard
 
     files: dict[str, dict[str, Counter[str]]] = {}
     removed = 0
-    progress = Progress(f"corpus {spec.id}: sort", sum(path.stat().st_size for path in folder.iterdir()))
+    progress = TextProgress(f"corpus {spec.id}: sort", sum(path.stat().st_size for path in folder.iterdir()))
     with ExitStack() as stack:
         streams = {}
         for split in SPLITS:
@@ -246,7 +247,7 @@ def _refuse_empty(spec: CorpusSpec, passages_in: dict[str, int]) -> None:
 
 
 def read_split(folder: Path, split: str) -> Iterator[tuple[str, str]]:
-    """(text, document) of each passage of a split, in the shuffled order, streamed.
+    """Yield (text, document) of each passage of a split in the shuffled order, without loading the file as a whole.
 
     Raises StudyError where the file is missing or damaged.
     """
@@ -269,7 +270,7 @@ def near_duplicates(folder: Path, report: dict[str, Any]) -> dict[str, Any]:
     """How much of the validation and test passages (SAMPLE of each at most) shares a 13-gram of words with training."""
     texts = partial(_texts, folder)
     overlap = Overlap({split: itertools.islice(texts(split), SAMPLE) for split in ("validation", "test")})
-    progress = Progress(f"corpus {report['corpus']}: near-duplicates", report["bytes"]["train"])
+    progress = TextProgress(f"corpus {report['corpus']}: near-duplicates", report["bytes"]["train"])
     for batch in batched(texts("train"), len, BATCH):
         overlap.add(batch)
         progress.add(sum(map(len, batch)))

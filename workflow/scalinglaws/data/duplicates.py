@@ -12,11 +12,11 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from scalinglaws.data.streams import batched
+from scalinglaws.data.work import batched
 
 NGRAM_WORDS = 13
 SAMPLE = 20_000  # held-out passages of a split that are looked at: about 8 million n-grams
-_CHARS = 1 << 18  # hashed at once
+_CHARS = 1 << 18  # characters that are hashed at once
 _BASE = 0x9E3779B97F4A7C15  # odd, so that it has an inverse modulo 2^64
 _FILTER_BITS = 24
 _IS_SPACE = np.zeros(256, bool)
@@ -59,7 +59,7 @@ def ngrams(texts: list[str], words: int = NGRAM_WORDS) -> tuple[np.ndarray, np.n
 
 
 class Overlap:
-    """Held-out passages by split, against which training text is streamed. Memory: about 20 bytes a held-out n-gram."""
+    """Held-out passages by split, with which training text is compared. It holds about 20 bytes for each held-out n-gram."""
 
     def __init__(self, held_out: dict[str, Iterable[str]]) -> None:
         self.hashes: dict[str, np.ndarray] = {}
@@ -79,7 +79,7 @@ class Overlap:
         return hashes >> np.uint64(64 - _FILTER_BITS)
 
     def add(self, texts: Iterable[str]) -> None:
-        """Marks the held-out n-grams that these training passages hold."""
+        """Mark the held-out n-grams that these training passages contain."""
         if not len(self.known):
             return
         for batch in batched(texts, len, _CHARS):
@@ -89,7 +89,7 @@ class Overlap:
             self.seen[places[self.known[places] == hashes]] = True
 
     def report(self) -> dict[str, dict[str, float | int]]:
-        """For each split: passages looked at, and the fractions of passages and of n-grams shared with training."""
+        """Return, for each split, the passages looked at and the fractions of passages and of n-grams shared with training."""
         out: dict[str, dict[str, float | int]] = {}
         for split, hashes in self.hashes.items():
             counts = self.counts[split]

@@ -1,4 +1,4 @@
-"""How a file is read: .txt, .jsonl, .parquet and Orange's .tab, streamed; .gz and .zst around the first two and .tab.
+"""Readers of .txt, .jsonl, .tab (each also with .gz or .zst) and .parquet files, which keep only a part in memory at a time.
 
 Heavy imports (pyarrow, zstandard) are inside the functions that need them.
 """
@@ -25,7 +25,7 @@ SUFFIXES = ".txt, .jsonl, .tab (each also with .gz or .zst) and .parquet"
 
 @dataclass(frozen=True)
 class File:
-    """A file of a source. ``size`` is a guess of its text in bytes: what is compressed counts four times."""
+    """A file of a source. ``size`` is a guess of the bytes of its text, where compressed bytes count four times."""
 
     name: str
     size: int
@@ -33,7 +33,7 @@ class File:
 
 
 def read(file: File, encoding: str, column: str) -> Iterator[tuple[str, str]]:
-    """(name, text) of each document: the whole file for .txt, ``file:row`` (from 1) for the rows of tables.
+    """Yield (name, text) of each document: of a .txt file the whole, of a table each row, named ``file:row`` counted from 1.
 
     Newlines come out as \\n. A .txt file above PIECE characters comes as several items of one name. Raises StudyError
     for an unknown suffix, wrong encoding, a missing column, broken content, and where the file has no text at all.
@@ -76,7 +76,7 @@ def _decompress(raw: IO[bytes], compression: str) -> Any:
 
 
 def decoded(stream: Any, encoding: str, name: str) -> Iterator[str]:
-    """The text of a binary stream in blocks, with \\r\\n and \\r as \\n and without a byte order mark.
+    """Yield the text of a binary stream in blocks, with \\n in place of \\r\\n and \\r and without a byte order mark.
 
     Raises StudyError with the offset of the first byte that is not in the encoding.
     """
@@ -161,7 +161,7 @@ def _jsonl(name: str, stream: Any, encoding: str, column: str) -> Iterator[tuple
 
 
 def _tab(name: str, stream: Any, encoding: str, column: str) -> Iterator[tuple[str, str]]:
-    """Orange's format: names, types and flags in the first three lines, then a row a document, csv quoting."""
+    """Orange's format has names, types and flags in the first three lines, then a row for each document, quoted as in CSV."""
     csv.field_size_limit(sys.maxsize)
     rows = csv.reader(_lines(decoded(stream, encoding, name)), delimiter="\t")
     try:

@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model, model_validator
 
 from scalinglaws.common.errors import StudyError
+from scalinglaws.study.text_sources import TEXT_SOURCES
 
 UNITS = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9, "B": 10**9, "T": 10**12}
 
@@ -94,9 +95,9 @@ class PowerRate(Strict):
 
 
 class SourceConfig(Strict):
-    """Text of one kind and encoding."""
+    """Text of one kind and encoding. Kinds: wheel, files, huggingface, and those of plug-ins, whose keys stand in ``options``."""
 
-    kind: Literal["wheel", "files", "huggingface"]
+    kind: str
     files: Annotated[list[str], Field(min_length=1)]
     exclude: list[str] = []
     encoding: str = "utf-8"
@@ -106,15 +107,21 @@ class SourceConfig(Strict):
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
     repository: str | None = None
     revision: str | None = None
+    options: dict[str, Any] = {}
 
     @model_validator(mode="after")
     def _complete(self) -> SourceConfig:
-        needs = {"wheel": ("package", "version", "sha256"), "files": (), "huggingface": ("repository", "revision")}
-        takes = {*needs[self.kind], "kind", "files", "exclude", "encoding", "text", "sha256"}
-        if missing := [key for key in needs[self.kind] if getattr(self, key) is None]:
+        try:
+            kind = TEXT_SOURCES.find(self.kind)
+        except StudyError as error:
+            raise ValueError(f"{error}") from None
+        takes = {*kind.needs, "kind", "files", "exclude", "encoding", "text", "sha256"} | ({"options"} if kind.options else set())
+        if missing := [key for key in kind.needs if getattr(self, key) is None]:
             raise ValueError(f"a source of kind {self.kind} needs {', '.join(missing)}: a corpus is pinned")
         if foreign := sorted(self.model_fields_set - takes):
             raise ValueError(f"a source of kind {self.kind} has no {', '.join(foreign)}")
+        if kind.options:
+            kind.options.model_validate(self.options)
         return self
 
 

@@ -62,7 +62,7 @@ class Spec:
 
 @dataclass(frozen=True)
 class Source(Spec):
-    """Where text comes from. Which fields are set depends on ``kind``: wheel, files or huggingface."""
+    """Where text comes from. Which fields are set depends on ``kind``: wheel, files, huggingface or a plug-in's."""
 
     kind: str
     files: tuple[str, ...]
@@ -74,6 +74,8 @@ class Source(Spec):
     sha256: str | None = None  # of the wheel; of the sorted files' contents for kind: files
     repository: str | None = None
     revision: str | None = None
+    options: Options = ()  # of a plug-in's kind, as (name, value), sorted by name
+    plugin: str = ""  # sha256 of the plug-in file that brings the kind
 
 
 @dataclass(frozen=True)
@@ -203,7 +205,7 @@ class RunSpec(Spec):
 # Frozen: each field's value "as before it existed". A new field needs an entry here; an entry is never changed.
 NEUTRAL: dict[type, dict[str, Any]] = {
     Source: {"exclude": (), "text": None, "package": None, "version": None, "sha256": None}
-    | {"repository": None, "revision": None, "encoding": "utf-8"},
+    | {"repository": None, "revision": None, "encoding": "utf-8", "options": (), "plugin": ""},
     CorpusSpec: {"corruption": 0.0},
     TokenizerSpec: {"n_vocab": None, "corpus": None, "path": None, "sha256": None},
     RunSpec: {"tokens": 0, "decay": 0.0, "dataset_tokens": None, "stop": "budget", "patience": 0}
@@ -232,9 +234,15 @@ def _build(cls: type, data: dict[str, Any]) -> Any:
     return cls(**{**NEUTRAL[cls], **data})
 
 
+def _options(data: dict[str, Any]) -> dict[str, Options]:
+    """The options in a spec's JSON as sorted pairs."""
+    return {name: tuple(sorted(data[name].items())) for name in OPTIONS if name in data}
+
+
 def corpus_from_dict(data: dict[str, Any]) -> CorpusSpec:
     sources = tuple(
-        _build(Source, {**s, "files": tuple(s["files"]), "exclude": tuple(s.get("exclude", ()))}) for s in data["sources"]
+        _build(Source, {**s, "files": tuple(s["files"]), "exclude": tuple(s.get("exclude", ())), **_options(s)})
+        for s in data["sources"]
     )
     return _build(CorpusSpec, {**data, "sources": sources})
 
@@ -246,8 +254,7 @@ def tokenizer_from_dict(data: dict[str, Any]) -> TokenizerSpec:
 
 def run_from_dict(data: dict[str, Any]) -> RunSpec:
     nested = {"corpus": corpus_from_dict(data["corpus"]), "tokenizer": tokenizer_from_dict(data["tokenizer"])}
-    given = {name: tuple(sorted(data[name].items())) for name in OPTIONS if name in data}
-    return _build(RunSpec, {**data, **nested, **given, "plugins": tuple(data.get("plugins", ()))})
+    return _build(RunSpec, {**data, **nested, **_options(data), "plugins": tuple(data.get("plugins", ()))})
 
 
 _PARSERS = {"run": run_from_dict, "corpus": corpus_from_dict, "tokenizer": tokenizer_from_dict}

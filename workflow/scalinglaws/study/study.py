@@ -1,34 +1,35 @@
-"""From a config to its runs: experiments -> specs -> ids, checkpoint ladder, predicted cost. Pure: no torch, no table library.
+"""From a config to its runs: the specs of all points, their ids and trunks, and what each run starts from.
 
-Everything that is refused here is refused before a job starts, with the key that is wrong.
+It imports neither torch nor a library of tables. What it refuses, it refuses before any job starts, with the key that is wrong.
 """
 
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ValidationError
-
 from scalinglaws.common import files
 from scalinglaws.common.errors import StudyError
-from scalinglaws.study.config import Config, CorpusConfig, ExternalRuns, FitsConfig, Ladder, Settings, explain
+from scalinglaws.study.config import Config, CorpusConfig, ExternalRuns, FitsConfig, Ladder
+from scalinglaws.study.grid import points
 from scalinglaws.study.ladder import below, flops_per_step, has_ladder, rungs, start_of
 from scalinglaws.study.questions import kinds
 from scalinglaws.study.resolve import resolve, training_tokens
 from scalinglaws.study.spec import CorpusSpec, RunSpec, Source, TokenizerSpec, round_float
+from scalinglaws.study.text_sources import TEXT_SOURCES
 
 
 @dataclass(frozen=True)
 class Study:
-    """The runs of a config, keyed by id, in a stable order; ``evaluate`` names the token folders a run is evaluated on,
-    ``fitted`` the runs of experiments that laws are fitted to."""
+    """The runs of a config by their ids, in a stable order.
+
+    ``experiments`` holds the names of the experiments that ask for a run, ``evaluate`` the token folders that a
+    run is evaluated on besides its own, and ``fitted`` the runs of experiments that laws are fitted to.
+    """
 
     name: str
     runs: dict[str, RunSpec]
@@ -41,11 +42,11 @@ class Study:
     fits: FitsConfig
     figures: tuple[str, ...] | Literal["all"]
     external: tuple[ExternalRuns, ...] = ()
-    corpus_names: dict[str, str] = field(default_factory=dict)  # by id: of two names of one text the first
+    corpus_names: dict[str, str] = field(default_factory=dict)  # id -> name; the first of two names of one text
 
     @cached_property
     def trunk_ids(self) -> dict[str, str]:
-        """Run -> its trunk, for runs that have a ladder."""
+        """Run -> the id of its trunk, for runs that have a ladder."""
         return {run: spec.trunk.id for run, spec in self.runs.items() if has_ladder(spec)}
 
     @cached_property
@@ -54,7 +55,7 @@ class Study:
 
     @cached_property
     def starts(self) -> dict[str, int]:
-        """Run -> the step of the rung that it starts from, 0: from nothing."""
+        """Run -> the step of the rung that it starts from; 0 for a run that starts from nothing."""
         return {run: start_of(spec, self.ladder) for run, spec in self.runs.items()}
 
     @cached_property
@@ -80,7 +81,7 @@ class Study:
 
     @cached_property
     def manifest(self) -> list[str]:
-        """A line of JSON a run: what the tables are made of."""
+        """One line of JSON for each run: which runs, of which experiments, the tables are made of."""
         rows = (
             {"run": run, "experiments": self.experiments[run], "fit": run in self.fitted}
             | {"evaluations": self.evaluations.get(run)}
@@ -94,13 +95,13 @@ class Study:
 
     @cached_property
     def fitted_kinds(self) -> set[str]:
-        """What the runs of experiments that laws are fitted to can answer (questions.py)."""
+        """The questions (questions.py) that the runs of fitted experiments can answer."""
         fitted = kinds([spec for run, spec in self.runs.items() if run in self.fitted], transfer=False)
         return fitted | ({"size"} if self.external else set())
 
     @cached_property
     def kinds(self) -> set[str]:
-        """What the runs can answer (questions.py)."""
+        """The questions (questions.py) that all runs can answer."""
         return kinds(self.runs.values(), bool(self.evaluation_sets)) | ({"size"} if self.external else set())
 
     @cached_property
@@ -113,13 +114,13 @@ class Study:
         return ends
 
     def priority_of_run(self, run: str) -> int:
-        """GFLOP of a run from its rung to its end: jobs with the longest remaining path start first."""
+        """GFLOP that a run trains from its rung to its end; jobs with the longest remaining path start first."""
         if run not in self.runs:
             return 0
         return (self.runs[run].steps - self.starts[run]) * flops_per_step(self.runs[run]) // 10**9
 
     def priority_of_rung(self, trunk: str, step: int) -> int:
-        """GFLOP from the rung below ``step`` to the end of the trunk's longest run."""
+        """GFLOP that are trained from the rung below ``step`` to the end of the trunk's longest run."""
         if trunk not in self._trunk_ends:
             return 0
         last, flops = self._trunk_ends[trunk]
@@ -127,14 +128,17 @@ class Study:
 
 
 def evalset_id(folders: tuple[str, ...]) -> str | None:
-    """The name of a set of token folders: adding a corpus to it asks for a new evaluation of the old runs."""
+    """The name of a set of token folders; None for the empty set. A corpus that is added gives the set another name."""
     return hashlib.sha256("\n".join(folders).encode()).hexdigest()[:10] if folders else None
 
 
 def corpus_spec(config: CorpusConfig) -> CorpusSpec:
-    """The identity of a corpus; its name and declared size are no part of it."""
+    """The identity of a corpus, of which its name and its declared size are no part."""
     sources = tuple(
-        Source(**{**source.model_dump(), "files": tuple(sorted(source.files)), "exclude": tuple(sorted(source.exclude))})
+        Source(
+            **{**source.model_dump(), "files": tuple(sorted(source.files)), "exclude": tuple(sorted(source.exclude))}
+            | {"options": tuple(sorted(source.options.items())), "plugin": TEXT_SOURCES.plugin_of(source.kind)}
+        )
         for source in config.sources
     )
     validation, test, corruption = (round_float(share) for share in (config.validation, config.test, config.corruption))
@@ -149,51 +153,6 @@ def tokenizer_spec(config: Config, corpus: CorpusSpec, corpora: dict[str, Corpus
             raise StudyError(f"tokenizer.corpus: {t.corpus} is not one of corpora: {', '.join(corpora)}")
         return TokenizerSpec("bpe", t.n_vocab, corpora[t.corpus] if t.corpus else corpus)
     return TokenizerSpec(t.kind, None, None, t.path, t.sha256)
-
-
-def _given(model: Any) -> dict[str, Any]:
-    """The keys that the user set, as pydantic read them."""
-    return {key: getattr(model, key) for key in model.model_fields_set if getattr(model, key) is not None}
-
-
-def points(config: Config) -> Iterator[tuple[str, str, Settings]]:
-    """(experiment, path of the point, settings): defaults, then the experiment's own, then the grid's product or the point."""
-    for name, experiment in config.experiments.items():
-        own = _given(experiment)
-        grid, listed = own.pop("grid", None), own.pop("points", [])
-        own.pop("evaluate", None)
-        own.pop("fit", None)
-        base = {**_given(config.defaults), **own}
-        where = f"experiments.{name}"
-        if grid is None and not listed:
-            raise StudyError(f"{where}: neither grid nor points: nothing to run")
-        axes = sorted(_given(grid).items()) if grid is not None else []
-        if grid is not None and not axes:
-            raise StudyError(f"{where}.grid: empty")
-        products = (
-            [dict(zip(dict(axes), values, strict=True)) for values in itertools.product(*(v for _, v in axes))] if axes else []
-        )
-        for axis_values in products:
-            shown = ", ".join(f"{key} {shown_value(value)}" for key, value in axis_values.items())
-            yield name, f"{where}.grid ({shown})", _settings({**base, **axis_values}, where)
-        for i, point in enumerate(listed):
-            yield name, f"{where}.points[{i}]", _settings({**base, **_given(point)}, f"{where}.points[{i}]")
-
-
-def shown_value(value: Any) -> str:
-    if hasattr(value, "d_model"):
-        return f"{value.n_layer}x{value.d_model}"
-    return str(value)
-
-
-def _settings(values: dict[str, Any], where: str) -> Settings:
-    plain = {key: value.model_dump() if hasattr(value, "model_dump") else value for key, value in values.items()}
-    try:
-        return Settings.model_validate(plain)
-    except ValidationError as error:
-        raise StudyError(
-            f"incomplete settings (give the key under defaults or in the experiment):\n{explain(error, where)}"
-        ) from None
 
 
 def build(config: Config, tokens_root: Path = Path("results/tokens")) -> Study:

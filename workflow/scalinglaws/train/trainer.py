@@ -15,7 +15,7 @@ from torch import Tensor
 
 from scalinglaws.common.errors import StudyError
 from scalinglaws.data.batches import Batches, Split
-from scalinglaws.data.tokens import load_tokens
+from scalinglaws.data.token_files import load_tokens
 from scalinglaws.evaluate.evaluate import finite, mean_loss, octave_means, token_losses
 from scalinglaws.models.build import build
 from scalinglaws.optim.optimizers import build_optimizer

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 import scalinglaws
 from scalinglaws.common.errors import StudyError
-from scalinglaws.data import tokens
+from scalinglaws.data import token_files, tokenize, tokenizer
 from scalinglaws.data.corpus import SPLITS
 from scalinglaws.study.spec import CorpusSpec, Source, TokenizerSpec
 
@@ -42,8 +42,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "bytes": {split: sum(len(text.encode()) for text in texts) for split, texts in TEXTS.items()},
     }
     (corpus / "report.json").write_text(json.dumps(report))
-    tokens.build_tokenizer(bpe(300), corpus, folder / "bpe.json")
-    tokens.build_tokenizer(TokenizerSpec("bytes"), None, folder / "bytes.json")
+    tokenizer.build_tokenizer(bpe(300), corpus, folder / "bpe.json")
+    tokenizer.build_tokenizer(TokenizerSpec("bytes"), None, folder / "bytes.json")
     return folder
 
 
@@ -54,11 +54,11 @@ def bpe(n_vocab: int) -> TokenizerSpec:
 @pytest.mark.parametrize(("name", "n_vocab"), [("bytes", 256), ("bpe", 300)])
 def test_token_files_give_the_text_back(folder: Path, name: str, n_vocab: int) -> None:
     out = folder / name
-    meta = tokens.tokenize(folder / "corpus", folder / f"{name}.json", out, 1)
-    encoder = tokens.Encoder(folder / f"{name}.json")
+    meta = tokenize.tokenize(folder / "corpus", folder / f"{name}.json", out, 1)
+    encoder = tokenizer.Encoder(folder / f"{name}.json")
     assert (meta["n_vocab"], meta["dtype"], meta["eot"]) == (n_vocab, "uint16", 0)
     for split in SPLITS:
-        ids, loaded = tokens.load_tokens(out, split)
+        ids, loaded = token_files.load_tokens(out, split)
         assert loaded == meta
         counts = meta["splits"][split]
         assert ids.dtype == np.uint16 and ids.shape == (counts["tokens"],) and ids.max() < n_vocab
@@ -69,7 +69,7 @@ def test_token_files_give_the_text_back(folder: Path, name: str, n_vocab: int) -
         starts = np.concatenate([[0], ends + 1])
         assert [encoder.decode(ids[a:b]) for a, b in zip(starts, ends, strict=False)] == TEXTS[split]
         if split != "train":
-            np.testing.assert_array_equal(tokens.load_starts(out, split), starts)
+            np.testing.assert_array_equal(token_files.load_starts(out, split), starts)
     assert sorted(path.name for path in out.iterdir()) == sorted(
         ["meta.json", "train.bin", "validation.bin", "test.bin", "validation.starts.npy", "test.starts.npy"]
     )
@@ -79,38 +79,38 @@ def test_token_files_give_the_text_back(folder: Path, name: str, n_vocab: int) -
 @given(text=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")))
 def test_any_text_comes_back(folder: Path, text: str) -> None:
     for name in ("bytes", "bpe"):
-        encoder = _encoders.setdefault(name, tokens.Encoder(folder / f"{name}.json"))
+        encoder = _encoders.setdefault(name, tokenizer.Encoder(folder / f"{name}.json"))
         ids, lengths = encoder.encode([text])
         assert ids[-1] == encoder.eot not in ids[:-1]
         assert lengths.tolist() == [len(ids)]
         assert encoder.decode(ids[:-1]) == text
 
 
-_encoders: dict[str, tokens.Encoder] = {}
+_encoders: dict[str, tokenizer.Encoder] = {}
 
 
 def test_same_tokenizer_and_tokens_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another process, with another hash seed, trains the same tokenizer; two processes encode as one does."""
-    train = "import sys; from pathlib import Path; from scalinglaws.data import tokens\n"
-    train += f"print(tokens.train_bpe(300, Path({str(folder / 'corpus')!r})), end='')"
+    train = "import sys; from pathlib import Path; from scalinglaws.data import tokenizer\n"
+    train += f"print(tokenizer.train_bpe(300, Path({str(folder / 'corpus')!r})), end='')"
     environment = {"PYTHONPATH": str(Path(scalinglaws.__file__).parents[1]), "PYTHONHASHSEED": "7"}
     again = subprocess.run([sys.executable, "-c", train], capture_output=True, check=True, env=environment)
     assert again.stdout == (folder / "bpe.json").read_bytes()
-    one = tokens.tokenize(folder / "corpus", folder / "bpe.json", folder / "one", 1)
-    monkeypatch.setattr(tokens, "PARALLEL", 10_000)
-    monkeypatch.setattr(tokens, "BATCH", 1000)
-    assert tokens.tokenize(folder / "corpus", folder / "bpe.json", folder / "two", 2) == one
+    one = tokenize.tokenize(folder / "corpus", folder / "bpe.json", folder / "one", 1)
+    monkeypatch.setattr(tokenize, "PARALLEL", 10_000)
+    monkeypatch.setattr(tokenize, "BATCH", 1000)
+    assert tokenize.tokenize(folder / "corpus", folder / "bpe.json", folder / "two", 2) == one
 
 
 def test_vocabulary_sizes(folder: Path) -> None:
     vocabulary = json.loads((folder / "bpe.json").read_text())["model"]["vocab"]
     assert len(vocabulary) == 300 and vocabulary["<|endoftext|>"] == 0
     with pytest.raises(StudyError, match=r"at least 257"):
-        tokens.build_tokenizer(bpe(256), folder / "corpus", folder / "no.json")
+        tokenizer.build_tokenizer(bpe(256), folder / "corpus", folder / "no.json")
     with pytest.raises(StudyError, match=r"gives only [0-9]+ tokens"):
-        tokens.build_tokenizer(bpe(50_000), folder / "corpus", folder / "no.json")
+        tokenizer.build_tokenizer(bpe(50_000), folder / "corpus", folder / "no.json")
     with pytest.raises(StudyError, match="--corpus"):
-        tokens.build_tokenizer(bpe(300), None, folder / "no.json")
+        tokenizer.build_tokenizer(bpe(300), None, folder / "no.json")
     assert not (folder / "no.json").exists()
 
 
@@ -127,10 +127,10 @@ def given_tokenizer(folder: Path, name: str, vocabulary: dict[str, int]) -> Toke
 def test_given_tokenizer(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     wanted = given_tokenizer(folder, "given.json", {"<unk>": 5, "The": 1, "ship": 70_000, "</s>": 3, "of": 2})
-    tokens.build_tokenizer(wanted, None, folder / "copy.json")
-    meta = tokens.tokenize(folder / "corpus", folder / "copy.json", folder / "given", 1)
+    tokenizer.build_tokenizer(wanted, None, folder / "copy.json")
+    meta = tokenize.tokenize(folder / "corpus", folder / "copy.json", folder / "given", 1)
     assert (meta["n_vocab"], meta["dtype"], meta["eot"]) == (70_001, "uint32", 3)
-    ids, _ = tokens.load_tokens(folder / "given", "test")
+    ids, _ = token_files.load_tokens(folder / "given", "test")
     assert ids.dtype == np.uint32
     # The whole text, though the file says to truncate it.
     assert ids[:8].tolist() == [1, 5, 2, 5, 70_000, 5, 3, 5]
@@ -150,25 +150,25 @@ def test_given_tokenizer_mistakes(folder: Path, monkeypatch: pytest.MonkeyPatch)
         (TokenizerSpec("words"), "`kind: words`"),
     ]:
         with pytest.raises(StudyError, match=message):
-            tokens.build_tokenizer(wanted, None, folder / "no.json")
+            tokenizer.build_tokenizer(wanted, None, folder / "no.json")
 
 
 def test_damage_is_noticed(folder: Path) -> None:
     out = folder / "damaged"
-    tokens.tokenize(folder / "corpus", folder / "bytes.json", out, 1)
+    tokenize.tokenize(folder / "corpus", folder / "bytes.json", out, 1)
     (out / "test.bin").write_bytes((out / "test.bin").read_bytes()[:-1])
     with pytest.raises(StudyError, match=r"test.bin has [0-9]+ bytes, not [0-9]+: delete .*damaged"):
-        tokens.load_tokens(out, "test")
+        token_files.load_tokens(out, "test")
     (out / "validation.starts.npy").write_bytes(b"nothing")
     with pytest.raises(StudyError, match=r"validation.starts.npy cannot be read"):
-        tokens.load_starts(out, "validation")
+        token_files.load_starts(out, "validation")
     (out / "train.bin").unlink()
     with pytest.raises(StudyError, match=r"train.bin does not exist"):
-        tokens.load_tokens(out, "train")
+        token_files.load_tokens(out, "train")
     for content, message in [("{", "not one of token files"), ('{"dtype": "uint16", "splits": {"test": {}}}', "lacks")]:
         (out / "meta.json").write_text(content)
         with pytest.raises(StudyError, match=message):
-            tokens.load_tokens(out, "test")
+            token_files.load_tokens(out, "test")
 
 
 def test_short_corpus_is_noticed(folder: Path, tmp_path: Path) -> None:
@@ -177,25 +177,25 @@ def test_short_corpus_is_noticed(folder: Path, tmp_path: Path) -> None:
     whole = (tmp_path / "train.jsonl.zst").read_bytes()
     (tmp_path / "train.jsonl.zst").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(StudyError, match=r"train.jsonl.zst"):
-        tokens.tokenize(tmp_path, folder / "bytes.json", tmp_path / "out", 1)
+        tokenize.tokenize(tmp_path, folder / "bytes.json", tmp_path / "out", 1)
 
 
 def test_stages(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     Path("spec.json").write_text(TokenizerSpec("bytes").canonical)
     parser = argparse.ArgumentParser()
-    tokens.add_tokenizer_arguments(parser)
-    tokens.main_tokenizer(parser.parse_args(["--spec", "spec.json", "--corpora", ".", "--out", "made/tokenizer.json"]))
+    tokenizer.add_tokenizer_arguments(parser)
+    tokenizer.main_tokenizer(parser.parse_args(["--spec", "spec.json", "--corpora", ".", "--out", "made/tokenizer.json"]))
     parser = argparse.ArgumentParser()
-    tokens.add_tokenize_arguments(parser)
+    tokenize.add_tokenize_arguments(parser)
     arguments = ["--corpus", "corpus", "--tokenizer", "made/tokenizer.json", "--out", "staged"]
-    tokens.main_tokenize(parser.parse_args(arguments))
-    assert tokens.load_tokens(Path("staged"), "test")[1]["n_vocab"] == 256
+    tokenize.main_tokenize(parser.parse_args(arguments))
+    assert token_files.load_tokens(Path("staged"), "test")[1]["n_vocab"] == 256
 
 
 def test_training_reads_tokens_without_heavy_imports() -> None:
     heavy = "{'tokenizers', 'zstandard', 'pyarrow', 'huggingface_hub', 'torch'}"
-    code = f"import sys, scalinglaws.data.tokens; print(sorted({heavy} & set(sys.modules)))"
+    code = f"import sys, scalinglaws.data.token_files, scalinglaws.data.batches; print(sorted({heavy} & set(sys.modules)))"
     environment = {"PYTHONPATH": str(Path(scalinglaws.__file__).parents[1])}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert done.stdout == "[]\n"

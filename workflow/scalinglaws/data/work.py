@@ -1,4 +1,4 @@
-"""Streams of work: batches of bounded size, mapped in order over processes, with a progress line on stderr."""
+"""Work on text in batches of bounded size, mapped in order over processes, with a progress line on stderr."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Result = TypeVar("Result")
 
 
 def batched(items: Iterable[Item], size: Callable[[Item], int], limit: int) -> Iterator[list[Item]]:
-    """Lists of consecutive items; a list ends with the item that brings the sum of ``size`` to ``limit`` or above."""
+    """Yield lists of consecutive items; a list ends with the item that brings the sum of ``size`` to ``limit`` or above."""
     batch: list[Item] = []
     total = 0
     for item in items:
@@ -32,7 +32,7 @@ def batched(items: Iterable[Item], size: Callable[[Item], int], limit: int) -> I
 
 
 def map_in_order(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
-    """``map`` over ``workers`` processes. Results come in the order of the items; few items are in flight at once.
+    """Map a function over items in ``workers`` processes, in the order of the items, with few items in flight at once.
 
     Raises StudyError where a process is killed, and whatever ``function`` raises.
     """
@@ -55,8 +55,8 @@ def map_in_order(function: Callable[[Item], Result], items: Iterable[Item], work
             pool.shutdown(cancel_futures=True)
 
 
-class Progress:
-    """A line on stderr every few seconds, none for work that is over before the first: bytes done, rate, time left."""
+class TextProgress:
+    """A line on stderr every few seconds with the bytes done, the rate and the time left; none for work that ends sooner."""
 
     EVERY = 5.0  # seconds
 
@@ -67,7 +67,7 @@ class Progress:
         self.start = self.printed = time.monotonic()
 
     def add(self, count: int) -> None:
-        """``count`` more bytes are done."""
+        """Count ``count`` more bytes as done."""
         self.done += count
         now = time.monotonic()
         if now - self.printed < self.EVERY:

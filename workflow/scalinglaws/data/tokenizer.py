@@ -1,0 +1,155 @@
+"""Tokenizers: bytes, a byte-level BPE that is trained here, or a given tokenizer.json; and the encoder that uses one."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from scalinglaws.common.errors import StudyError
+from scalinglaws.data.corpus import read_split
+from scalinglaws.data.pinned import sha256
+from scalinglaws.study.spec import TokenizerSpec, read_spec
+
+EOT = "<|endoftext|>"
+EOT_NAMES = (EOT, "<|end_of_text|>", "</s>", "<eos>", "<|eos|>")
+TRAIN_BYTES = 10**9  # most bytes of the training split that a BPE is trained on, which bounds its memory
+
+
+def build_tokenizer(spec: TokenizerSpec, corpus: Path | None, out: Path) -> None:
+    """Write the tokenizer.json of a spec. ``corpus`` is the folder of the corpus that a bpe is trained on.
+
+    Raises StudyError where n_vocab is out of reach, or a given file is missing, has another hash or no end of text.
+    """
+    if spec.kind == "bytes":
+        content = json.dumps({"kind": "bytes"}) + "\n"
+    elif spec.kind == "bpe":
+        if corpus is None:
+            raise StudyError("a bpe tokenizer is trained on a corpus: give --corpus")
+        content = train_bpe(spec.n_vocab or 0, corpus)
+    elif spec.kind == "file":
+        content = _given(spec)
+    else:
+        raise StudyError(f"tokenizer has `kind: {spec.kind}`: use bytes, bpe or file")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = out.with_name(f".{out.name}.tmp")
+    partial.write_text(content, encoding="utf-8")
+    os.replace(partial, out)
+
+
+def train_bpe(n_vocab: int, corpus: Path) -> str:
+    """The JSON of a byte-level BPE of n_vocab tokens, trained on the training split; its token 0 is the end of text.
+
+    The same text gives the same bytes. Raises StudyError where n_vocab is below 257 or above what the text gives.
+    """
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    if n_vocab < 257:
+        raise StudyError(f"tokenizer: n_vocab is {n_vocab}, but 256 bytes and the end of text need at least 257")
+    print(f"tokenizer: training a BPE of {n_vocab} tokens on {corpus}", file=sys.stderr, flush=True)
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=n_vocab,
+        special_tokens=[EOT],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(_first_bytes(corpus, TRAIN_BYTES), trainer)
+    if (size := tokenizer.get_vocab_size()) < n_vocab:
+        raise StudyError(f"tokenizer: the training text gives only {size} tokens: set n_vocab to that or less")
+    return tokenizer.to_str(pretty=True) + "\n"
+
+
+def _first_bytes(corpus: Path, limit: int) -> Iterator[str]:
+    total = 0
+    for text, _ in read_split(corpus, "train"):
+        yield text
+        total += len(text.encode())
+        if total >= limit:
+            return
+
+
+def _given(spec: TokenizerSpec) -> str:
+    path = Path(spec.path or "")
+    if not path.is_file():
+        raise StudyError(f"tokenizer: `path: {spec.path}` is no file (it is relative to the working directory)")
+    computed = sha256([path])
+    if spec.sha256 is None:
+        raise StudyError(f"{path} has no hash: add `sha256: {computed}` to that tokenizer in config.yaml")
+    if spec.sha256.lower() != computed:
+        raise StudyError(f"{path} has sha256 {computed}, but the tokenizer says `sha256: {spec.sha256}`")
+    Encoder(path)
+    return path.read_text(encoding="utf-8")
+
+
+class Encoder:
+    """Turns text into token ids by a tokenizer.json of Hugging Face, or by {"kind": "bytes"}: 256 tokens, end of text 0."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises StudyError where the file cannot be read, or names no end of text."""
+        try:
+            content = path.read_text(encoding="utf-8")
+            self.bytes = json.loads(content) == {"kind": "bytes"}
+        except (OSError, ValueError) as error:
+            raise StudyError(f"{path} is not a tokenizer.json ({error})") from None
+        if self.bytes:
+            self.n_vocab, self.eot = 256, 0
+        else:
+            self._load(path, content)
+        self.dtype = np.dtype("<u2" if self.n_vocab <= 1 << 16 else "<u4")
+
+    def _load(self, path: Path, content: str) -> None:
+        # One thread a process: --workers says how many processes there are.
+        os.environ["TOKENIZERS_PARALLELISM"] = "false"
+        from tokenizers import Tokenizer
+
+        try:
+            self.tokenizer = Tokenizer.from_str(content)
+        except Exception as error:  # tokenizers raises nothing narrower
+            raise StudyError(f"{path} is not a tokenizer.json of Hugging Face tokenizers ({error})") from None
+        self.tokenizer.no_truncation()
+        self.tokenizer.no_padding()
+        # Text that spells a special token is text.
+        self.tokenizer.encode_special_tokens = True
+        vocabulary = self.tokenizer.get_vocab(with_added_tokens=True)
+        self.n_vocab = max(vocabulary.values()) + 1
+        named = [name for name in EOT_NAMES if name in vocabulary]
+        if not named:
+            raise StudyError(f"{path} has no end-of-text token: it needs one of {', '.join(EOT_NAMES)}")
+        self.eot = vocabulary[named[0]]
+
+    def encode(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        """The ids of all texts, each followed by the end of text, and the number of ids of each text with its end."""
+        if self.bytes:
+            parts = [np.frombuffer(text.encode() + b"\0", np.uint8) for text in texts]
+        else:
+            encodings = self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+            parts = [np.array([*encoding.ids, self.eot], self.dtype) for encoding in encodings]
+        lengths = np.array([len(part) for part in parts], np.uint64)
+        return np.concatenate(parts).astype(self.dtype), lengths
+
+    def decode(self, ids: np.ndarray) -> str:
+        """The text that the ids of one passage stand for; the ids do not include the end of text."""
+        if self.bytes:
+            return bytes(ids.tolist()).decode()
+        return self.tokenizer.decode(ids.tolist(), skip_special_tokens=False)
+
+
+def add_tokenizer_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the stage ``tokenizer``."""
+    parser.add_argument("--spec", type=Path, required=True, help="spec.json of the tokenizer")
+    parser.add_argument("--corpora", type=Path, required=True, help="folder of corpora: a bpe is trained on one of them")
+    parser.add_argument("--out", type=Path, required=True, help="tokenizer.json to write")
+
+
+def main_tokenizer(args: argparse.Namespace) -> None:
+    """Runs the stage ``tokenizer``."""
+    spec = read_spec(args.spec, "tokenizer")
+    build_tokenizer(spec, args.corpora / spec.corpus.id if spec.corpus else None, args.out)
