@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model, model_validator
 
 from scalinglaws.common.errors import StudyError
+from scalinglaws.models.registry import ARCHITECTURES
 
 UNITS = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9, "B": 10**9, "T": 10**12}
 
@@ -66,19 +67,24 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class ModelShape(Strict):
-    """A model's shape. "2x32" is short for {n_layer: 2, d_model: 32}; d_attn = d_model and d_ff = 4 d_model by default.
+def _complete_model(schema: dict[str, Any]) -> None:
+    """Let editors complete the options of every registered architecture, which ``resolve`` checks for the one that is chosen."""
+    for architecture in ARCHITECTURES.values():
+        for key, value in architecture.options.model_json_schema()["properties"].items() if architecture.options.model_fields else ():
+            schema["properties"].setdefault(key, value)
 
-    A recurrent model uses each of its layers n_repeats times, A and B as ABAB (sharing: cycle) or AABB (sequence).
+
+class ModelShape(BaseModel):
+    """A model's size and the options of its architecture. "2x32" is short for {n_layer: 2, d_model: 32}.
+
+    By default d_attn = d_model and d_ff = 4 d_model. A recurrent model uses each of its layers n_repeats times, A and B as ABAB
+    (sharing: cycle) or AABB (sequence).
     """
+
+    model_config = ConfigDict(extra="allow", frozen=True, json_schema_extra=_complete_model)
 
     n_layer: Annotated[int, Field(gt=0)]
     d_model: Annotated[int, Field(gt=0)]
-    n_heads: Annotated[int, Field(gt=0)] | None = None
-    d_ff: Annotated[int, Field(gt=0)] | None = None
-    d_attn: Annotated[int, Field(gt=0)] | None = None
-    n_repeats: Annotated[int, Field(gt=1)] | None = None
-    sharing: Literal["cycle", "sequence"] | None = None
 
 
 Model = Annotated[ModelShape, BeforeValidator(parse_model, json_schema_input_type=ModelShape | str)]
@@ -161,7 +167,7 @@ class Settings(Strict):
     """Everything that a run needs; ``defaults``, an experiment, a grid axis and a point may each set any of these keys."""
 
     model: Model
-    architecture: Literal["transformer", "lstm", "recurrent"] = "transformer"
+    architecture: Annotated[str, Field(json_schema_extra={"examples": list(ARCHITECTURES)})] = "transformer"
     corpus: str
     n_ctx: Count
     batch_tokens: Count
