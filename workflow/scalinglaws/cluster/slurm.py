@@ -25,3 +25,13 @@ def stop_time() -> float:
     except (OSError, subprocess.SubprocessError, ValueError, IndexError):  # no limit (NONE), or nobody answers
         return math.inf
     return end - min(120.0, max(10.0, (end - time.time()) / 20))
+
+
+def first_address(job: str) -> str:
+    """Where the first node of a Slurm job is reached. Raises StudyError where nobody tells."""
+    try:
+        names = subprocess.check_output(["squeue", "-h", "-j", job, "-o", "%N"], text=True, timeout=60).strip()
+        first = subprocess.check_output(["scontrol", "show", "hostnames", names], text=True, timeout=60).split()[0]
+        return subprocess.check_output(["sinfo", "-h", "-N", "-n", first, "-o", "%o"], text=True, timeout=60).split()[0]
+    except (OSError, subprocess.SubprocessError, IndexError) as error:
+        raise StudyError(f"several nodes are asked for, but no Slurm job tells which they are: {error}") from None

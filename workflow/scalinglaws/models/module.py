@@ -16,6 +16,7 @@ It may have ``compiles = False``, where torch.compile does not serve it, and a t
 
 from __future__ import annotations
 
+import re
 from typing import cast
 
 import torch
@@ -23,17 +24,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def named_parameters(module: nn.Module) -> dict[str, nn.Parameter]:
+def named_parameters(module: nn.Module) -> dict[str, Tensor]:
     """Return the parameters by name in the order of the flat buffer and of files: matrices first, then vectors.
 
     Each of the two groups is in the order of registration. The table of an embedding has the embedding's name, as in
     ``token_embedding``, by which optimizers know it.
     """
-    found = {name.removesuffix(".weight") if name.endswith("embedding.weight") else name: p for name, p in module.named_parameters()}
-    return {name: p for name, p in found.items() if p.dim() > 1} | {name: p for name, p in found.items() if p.dim() <= 1}
+    found: dict[str, Tensor] = {}
+    for name, parameter in module.named_parameters():
+        found[re.sub(r"embedding\.weight$", "embedding", name)] = parameter
+    matrices = {name: parameter for name, parameter in found.items() if parameter.dim() > 1}
+    return matrices | {name: parameter for name, parameter in found.items() if name not in matrices}
 
 
-def token_table(module: nn.Module) -> nn.Parameter:
+def token_table(module: nn.Module) -> Tensor:
     """Return the weights of the token embedding, (n_vocab, C)."""
     return cast(nn.Embedding, module.token_embedding).weight
 

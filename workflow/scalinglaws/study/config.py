@@ -12,9 +12,20 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+    create_model,
+    model_validator,
+)
 
 from scalinglaws.common.errors import StudyError
+from scalinglaws.common.registry import Registry
 from scalinglaws.models.registry import ARCHITECTURES
 
 UNITS = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9, "B": 10**9, "T": 10**12}
@@ -43,6 +54,19 @@ def parse_rate(value: Any) -> Any:
     return value
 
 
+def named(registry: Registry[Any]) -> tuple[AfterValidator, WithJsonSchema]:
+    """Constrain a text to the names in a registry, plug-ins' included; editors propose those of the package."""
+
+    def check(value: str) -> str:
+        try:
+            registry.find(value)
+        except StudyError as error:
+            raise ValueError(str(error).removeprefix(f"{registry.key}: ")) from None
+        return value
+
+    return AfterValidator(check), WithJsonSchema({"anyOf": [{"enum": list(registry)}, {"type": "string"}]})
+
+
 def parse_model(value: Any) -> Any:
     """ "2x32" means n_layer 2, d_model 32."""
     if isinstance(value, str):
@@ -67,11 +91,13 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+ArchitectureName = Annotated[str, *named(ARCHITECTURES)]
+
+
 def _complete_model(schema: dict[str, Any]) -> None:
     """Let editors complete the options of every registered architecture, which ``resolve`` checks for the one that is chosen."""
     for architecture in ARCHITECTURES.values():
-        for key, value in architecture.options.model_json_schema()["properties"].items() if architecture.options.model_fields else ():
-            schema["properties"].setdefault(key, value)
+        schema["properties"] = architecture.options.model_json_schema().get("properties", {}) | schema["properties"]
 
 
 class ModelShape(BaseModel):
@@ -167,7 +193,7 @@ class Settings(Strict):
     """Everything that a run needs; ``defaults``, an experiment, a grid axis and a point may each set any of these keys."""
 
     model: Model
-    architecture: Annotated[str, Field(json_schema_extra={"examples": list(ARCHITECTURES)})] = "transformer"
+    architecture: ArchitectureName = "transformer"
     corpus: str
     n_ctx: Count
     batch_tokens: Count

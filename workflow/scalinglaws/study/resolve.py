@@ -56,7 +56,7 @@ def resolve_shape(s: Settings, where: str) -> dict[str, Any]:
         raise StudyError("\n".join(f"{where}: {line}" for line in _wrong_options(s.architecture, error))) from None
     except StudyError as error:
         raise StudyError(f"{where}: {error}") from None
-    if odd := sorted(name for name, value in options.items() if not isinstance(value, bool | int | float | str)):
+    if odd := sorted(name for name, value in options.items() if not isinstance(value, bool | int | float | str | None)):
         raise StudyError(f"{where}: model.{odd[0]}: an option is a number, a word or true or false, not {options[odd[0]]!r}")
     options = {name: round_float(value) if isinstance(value, float) else value for name, value in options.items()}
     fields = ABSENT | {name: value for name, value in options.items() if name in ABSENT}
@@ -84,6 +84,11 @@ def _wrong_options(name: str, error: ValidationError) -> list[str]:
     return lines
 
 
+def plugins_of(s: Settings) -> tuple[str, ...]:
+    """Return the sha256 of each plug-in file that the settings use, sorted."""
+    return tuple(sorted({ARCHITECTURES.plugin_of(s.architecture)} - {""}))
+
+
 def _check_budget(s: Settings, where: str) -> int:
     """The tokens to process; refuses combinations of budget, stop and schedule that mean nothing."""
     if s.stop == "early":
@@ -107,6 +112,13 @@ def _check_budget(s: Settings, where: str) -> int:
             f"hold two contexts of n_ctx {s.n_ctx}: raise it, or set noise_every to 0"
         )
     return tokens
+
+
+def _check_micro_batches(spec: RunSpec, where: str) -> None:
+    try:
+        assert spec.micro_contexts
+    except StudyError as error:
+        raise StudyError(f"{where}: {error}") from None
 
 
 def _check_data(s: Settings, spec: RunSpec, limit: int | None, where: str) -> None:
@@ -140,14 +152,11 @@ def resolve(s: Settings, corpus: CorpusSpec, tokenizer: TokenizerSpec, limit: in
         decay=round_float(s.decay) if wsd else 0.0,
         dataset_tokens=None if s.dataset_tokens == "all" else s.dataset_tokens,
         patience=s.patience if early else 0,
-        plugins=tuple(sorted({ARCHITECTURES.plugin_of(s.architecture)} - {""})),
+        plugins=plugins_of(s),
         **shape,
         **given,
     )
-    try:
-        spec.micro_contexts
-    except StudyError as error:
-        raise StudyError(f"{where}: {error}") from None
+    _check_micro_batches(spec, where)
     if wsd and spec.warmup_steps > spec.stable_steps:
         raise StudyError(
             f"{where}: warmup_tokens: {short(s.warmup_tokens)} does not end before the decay of budget {short(tokens)} starts "

@@ -201,7 +201,7 @@ class RunSpec(Spec):
         shared = {name: getattr(self, name) for name in MODEL_FIELDS}
         return ModelConfig(n_vocab=n_vocab, options=dict(self.options), **shared)
 
-    @property
+    @cached_property
     def micro_contexts(self) -> int:
         """Contexts of a micro-batch. Raises StudyError where a batch is no whole number of micro-batches of whole contexts."""
         micro = self.micro_batch_tokens or self.batch_tokens
@@ -214,7 +214,7 @@ class RunSpec(Spec):
 
 
 # The fields that a run shares with the config of its model.
-MODEL_FIELDS = sorted({f.name for f in dataclasses.fields(RunSpec)} & {f.name for f in dataclasses.fields(ModelConfig)} - {"options"})
+MODEL_FIELDS = {f.name for f in dataclasses.fields(RunSpec)} & {f.name for f in dataclasses.fields(ModelConfig)} - {"options"}
 
 # Frozen: each field's value "as before it existed". A new field needs an entry here; an entry is never changed.
 NEUTRAL: dict[type, dict[str, Any]] = {

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from scalinglaws.cluster.slurm import first_address
 from scalinglaws.common.errors import StudyError
 
 # The first process measures losses alone, and the others wait for it.
@@ -116,16 +117,6 @@ def leave() -> None:
     if torch.distributed.is_initialized():
         torch.distributed.barrier()
         torch.distributed.destroy_process_group()
-
-
-def first_address(job: str) -> str:
-    """Return the address at which the first node of a Slurm job is reached. Raises StudyError where Slurm does not tell."""
-    try:
-        names = subprocess.check_output(["squeue", "-h", "-j", job, "-o", "%N"], text=True, timeout=60).strip()
-        first = subprocess.check_output(["scontrol", "show", "hostnames", names], text=True, timeout=60).split()[0]
-        return subprocess.check_output(["sinfo", "-h", "-N", "-n", first, "-o", "%o"], text=True, timeout=60).split()[0]
-    except (OSError, subprocess.SubprocessError, IndexError) as error:
-        raise StudyError(f"several nodes are asked for, but no Slurm job tells which they are: {error}") from None
 
 
 def start(processes: int, nodes: int, arguments: list[str]) -> int:
