@@ -10,10 +10,9 @@ import pytest
 import torch
 import yaml
 
-from fixtures.small_runs import small_spec
+from fixtures.small_runs import flat_model, small_spec
 from scalinglaws.cluster import needs as resources
 from scalinglaws.common.errors import StudyError
-from scalinglaws.models.build import build
 from scalinglaws.models.count import n_params_total
 from scalinglaws.optim.optimizers import build_optimizer
 from scalinglaws.study import config, study
@@ -61,7 +60,7 @@ def test_a_tiny_model_is_as_fast_as_its_kernels_start() -> None:
 @pytest.mark.parametrize("kind", ["adamw", "sgd", "adafactor", "muon"])
 def test_memory_holds_what_an_optimizer_keeps(kind: str) -> None:
     spec = small_spec(n_layer=2, d_model=256, d_ff=1024, d_attn=256, n_ctx=16, optimizer=kind)
-    model = build(spec, 256, "cpu")
+    model = flat_model(spec, 256)
     kept = sum(tensor.numel() * tensor.element_size() for tensor in build_optimizer(model, spec).tensors.values())
     have = kept + 2 * model.flat.numel() * 4
     assert have <= resources.gpu_bytes(spec) < 1.3 * have

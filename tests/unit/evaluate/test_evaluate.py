@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from fixtures.small_runs import small_spec, write_tokens
+from fixtures.small_runs import flat_model, small_spec, write_tokens
 from scalinglaws.common.errors import StudyError
 from scalinglaws.common.files import write_json
 from scalinglaws.data.batches import Split, windows
 from scalinglaws.evaluate import evaluate
-from scalinglaws.models.build import build
+from scalinglaws.evaluate.losses import clustered_stderr, octave_means, positions, token_losses
+from scalinglaws.models.module import logits
 from scalinglaws.train.checkpoint import write_tensors
 
 
@@ -26,7 +27,7 @@ def run(tmp_path: Path) -> Path:
     spec, folder = small_spec(), tmp_path / "run"
     folder.mkdir()
     (folder / "spec.json").write_text(spec.canonical)
-    write_tensors(folder / "model.safetensors", build(spec, 32).params)
+    write_tensors(folder / "model.safetensors", flat_model(spec).params)
     write_json(folder / "metrics.json", {"status": "ok", "best_step": 40})
     return folder
 
@@ -61,7 +62,8 @@ def test_losses_by_position_are_those_of_the_model(run: Path, tmp_path: Path) ->
     stream = np.fromfile(tokens / "test.bin", "<u2").astype(np.int64)
     inputs = torch.tensor(np.array([stream[16 * row : 16 * row + 16] for row in ROWS]))
     targets = torch.tensor(np.array([stream[16 * row + 1 : 16 * row + 17] for row in ROWS]))
-    log_p = build(small_spec(), 32).logits(inputs).detach().double().log_softmax(-1)
+    module = flat_model(small_spec(), by_hand=False).module
+    log_p = logits(module, module(inputs)).detach().double().log_softmax(-1)
     losses = -log_p.gather(-1, targets[..., None])[..., 0].numpy()
     assert mean["position"] is None and mean["n_tokens"] == 320 and mean["corpus"] == "corpus"
     assert mean["loss"] == pytest.approx(losses.mean(), rel=1e-6)
@@ -78,17 +80,17 @@ def test_losses_by_position_are_those_of_the_model(run: Path, tmp_path: Path) ->
 def test_octaves_of_positions() -> None:
     by_position = np.arange(1.0, 11.0)
     losses = np.stack([by_position - 0.5, by_position + 0.5])
-    assert evaluate.octave_means(losses) == [1.0, 2.5, 5.5, 9.0]  # 1 | 2 3 | 4..7 | 8 9 10
-    assert evaluate.octave_means(losses[:, :7]) == [1.0, 2.5, 5.5]
-    assert evaluate.octave_means(np.full((2, 4), 1 / 3)) == [0.333333] * 3
-    assert evaluate.octave_means(np.array([[1.0, math.nan]])) == [1.0, None]
+    assert octave_means(losses) == [1.0, 2.5, 5.5, 9.0]  # 1 | 2 3 | 4..7 | 8 9 10
+    assert octave_means(losses[:, :7]) == [1.0, 2.5, 5.5]
+    assert octave_means(np.full((2, 4), 1 / 3)) == [0.333333] * 3
+    assert octave_means(np.array([[1.0, math.nan]])) == [1.0, None]
 
 
 def test_positions_are_the_rows_of_the_positions(run: Path, tmp_path: Path) -> None:
     split = Split(write_tokens(tmp_path / "corpus" / "tokenizer"), "test", 16, 320)
-    model = build(small_spec(), 32)
-    _, *rows = evaluate.corpus_rows(model, split, "corpus")
-    found = evaluate.positions(evaluate.token_losses(model, split), split)
+    module = flat_model(small_spec()).module
+    _, *rows = evaluate.corpus_rows(module, split, "corpus")
+    found = positions(token_losses(module, split), split)
     for name in ("loss", "stderr"):
         assert found[name] == [float(f"{row[name]:.6g}") for row in rows]
 
@@ -98,19 +100,19 @@ def test_clustered_error_is_the_spread_of_means() -> None:
     clusters = np.repeat(np.arange(200), 25)
     draws = [rng.normal(size=200)[clusters] + rng.normal(size=5000) for _ in range(300)]
     spread = np.std([draw.mean() for draw in draws])
-    claimed = np.mean([evaluate.clustered_stderr(draw, clusters) for draw in draws])
+    claimed = np.mean([clustered_stderr(draw, clusters) for draw in draws])
     assert claimed == pytest.approx(spread, rel=0.1)
     assert claimed > 3 * np.mean([draw.std() / math.sqrt(5000) for draw in draws])
-    assert math.isnan(evaluate.clustered_stderr(np.ones(3), np.zeros(3, dtype=int)))
+    assert math.isnan(clustered_stderr(np.ones(3), np.zeros(3, dtype=int)))
 
 
 def test_an_added_corpus_measures_itself_alone(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     measured: list[str] = []
     original = evaluate.corpus_rows
 
-    def spy(model: Any, split: Split, corpus: str) -> list[dict[str, Any]]:
+    def spy(module: Any, split: Split, corpus: str, precision: str) -> list[dict[str, Any]]:
         measured.append(corpus)
-        return original(model, split, corpus)
+        return original(module, split, corpus, precision)
 
     monkeypatch.setattr(evaluate, "corpus_rows", spy)
     one, two = (write_tokens(tmp_path / name / "bytes") for name in ("one", "two"))
@@ -120,7 +122,7 @@ def test_an_added_corpus_measures_itself_alone(run: Path, tmp_path: Path, monkey
     evaluate.evaluate(run, [one, two], out)
     assert measured == ["one", "two"]
     assert json.loads(out.read_text())["rows"][: len(first)] == first
-    weights = {name: value + 0.1 for name, value in build(small_spec(), 32).params.items()}
+    weights = {name: value + 0.1 for name, value in flat_model(small_spec()).params.items()}
     write_tensors(run / "model.safetensors", weights)
     evaluate.evaluate(run, [one], out)
     assert measured == ["one", "two", "one"]

@@ -13,15 +13,16 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from fixtures.small_runs import N_VOCAB, killed_at, same_run, small_spec, write_tokens
+from fixtures.small_runs import N_VOCAB, flat_model, killed_at, same_run, small_spec, write_tokens
 from scalinglaws.common.errors import StudyError
-from scalinglaws.models import kernels
+from scalinglaws.evaluate.losses import batch_losses
 from scalinglaws.models.build import build
-from scalinglaws.models.count import Shape, n_params, n_params_total, table1
-from scalinglaws.models.flat import Model
+from scalinglaws.models.config import ModelConfig
+from scalinglaws.models.count import n_params, n_params_total, table1
 from scalinglaws.models.lstm import LSTM
-from scalinglaws.models.transformer import Transformer
-from scalinglaws.models.universal import layer_order
+from scalinglaws.models.module import logits
+from scalinglaws.models.transformer_cpu import TransformerCPU
+from scalinglaws.train.flat import FlatModel
 from scalinglaws.train.run import train
 
 TOKENS = torch.randint(N_VOCAB, (3, 16), generator=torch.Generator().manual_seed(0))
@@ -34,14 +35,24 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
 }
 
 
-def make(name: str, **changes: Any) -> Model:
+def config_of(name: str) -> ModelConfig:
+    """The config of an architecture's model."""
+    return small_spec(**ARCHITECTURES[name]).shape(N_VOCAB)
+
+
+def all_logits(model: FlatModel, tokens: torch.Tensor) -> torch.Tensor:
+    """(sequences, positions, n_vocab)"""
+    return logits(model.module, model.module(tokens)).detach()
+
+
+def make(name: str, by_hand: bool = True, **changes: Any) -> FlatModel:
     """A model whose biases and norms are not at their initial values."""
-    model = build(small_spec(**ARCHITECTURES[name], **changes), N_VOCAB)
+    model = flat_model(small_spec(**ARCHITECTURES[name], **changes), by_hand=by_hand)
     model.flat.add_(torch.randn(model.flat.shape, generator=torch.Generator().manual_seed(4)), alpha=0.1)
     return model
 
 
-def lstm_logits(model: Model, tokens: np.ndarray) -> np.ndarray:
+def lstm_logits(model: FlatModel, tokens: np.ndarray) -> np.ndarray:
     """The equations of models/lstm.py for one sequence (positions,) in float64, a position at a time: (positions, n_vocab)."""
     w = {name: value.detach().double().numpy() for name, value in model.params.items()}
 
@@ -53,9 +64,9 @@ def lstm_logits(model: Model, tokens: np.ndarray) -> np.ndarray:
         return 1 / (1 + np.exp(-x))
 
     x = w["token_embedding"][tokens]
-    for layer in range(model.shape.n_layer):
+    for layer in range(config_of("lstm").n_layer):
         at = f"layer{layer}."
-        h = c = np.zeros(model.shape.d_model)
+        h = c = np.zeros(config_of("lstm").d_model)
         normed, out = normalise(x, at + "norm"), np.zeros_like(x)
         for t in range(len(tokens)):
             i, f, g, o = np.split(w[at + "input.weight"] @ normed[t] + w[at + "state.weight"] @ h + w[at + "gates.bias"], 4)
@@ -65,32 +76,31 @@ def lstm_logits(model: Model, tokens: np.ndarray) -> np.ndarray:
     return normalise(x, "norm") @ w["token_embedding"].T
 
 
-def unrolled(model: Model, order: list[int]) -> Transformer:
+def unrolled(model: FlatModel, order: list[int]) -> FlatModel:
     """A plain Transformer whose layers are copies of those that a recurrent one uses in turn."""
-    s = model.shape
-    plain = Transformer(Shape(len(order), s.d_model, s.d_ff, s.d_attn, s.n_ctx, s.n_vocab), 2)
-    for name, value in plain.values.items():
+    plain = flat_model(small_spec(n_layer=len(order)))
+    for name, value in plain.params.items():
         layer, _, rest = name.partition(".")
         source = f"layer{order[int(layer[5:])]}.{rest}" if layer.startswith("layer") else name
-        value.copy_(model.values[source])
+        value.detach().copy_(model.params[source].detach())
     return plain
 
 
 def test_lstm_logits_and_losses_are_those_of_its_equations() -> None:
     model = make("lstm")
     theirs = np.stack([lstm_logits(model, row) for row in TOKENS.numpy()])
-    assert np.abs(model.logits(TOKENS).detach().double().numpy() - theirs).max() < 1e-5 * np.abs(theirs).max()
+    assert np.abs(all_logits(model, TOKENS).double().numpy() - theirs).max() < 1e-5 * np.abs(theirs).max()
     theirs -= np.log(np.exp(theirs).sum(-1, keepdims=True))
     wanted = -np.take_along_axis(theirs, TARGETS.numpy()[..., None], -1)[..., 0]
-    assert np.abs(model.token_losses(TOKENS, TARGETS).numpy() - wanted).max() < 1e-5
+    assert np.abs(batch_losses(model.module, TOKENS, TARGETS).numpy() - wanted).max() < 1e-5
 
 
 @pytest.mark.parametrize(("sharing", "order"), [("cycle", [0, 1, 0, 1, 0, 1]), ("sequence", [0, 0, 0, 1, 1, 1])])
 def test_recurrent_is_a_transformer_of_copied_layers(sharing: str, order: list[int]) -> None:
     model = make("cycle", sharing=sharing)
     plain = unrolled(model, order)
-    assert torch.equal(model.logits(TOKENS), plain.logits(TOKENS))
-    assert torch.equal(model.token_losses(TOKENS, TARGETS), plain.token_losses(TOKENS, TARGETS))
+    assert torch.equal(all_logits(model, TOKENS), all_logits(plain, TOKENS))
+    assert torch.equal(batch_losses(model.module, TOKENS, TARGETS), batch_losses(plain.module, TOKENS, TARGETS))
     loss = model.backward(TOKENS, TARGETS)
     assert torch.equal(loss, plain.backward(TOKENS, TARGETS))
     for name, grad in model.grads.items():  # a shared layer's gradient is the sum over its uses
@@ -102,54 +112,50 @@ def test_recurrent_is_a_transformer_of_copied_layers(sharing: str, order: list[i
 
 @pytest.mark.parametrize("sharing", ["cycle", "sequence"])
 def test_layers_used_once_are_the_plain_transformer(sharing: str) -> None:
-    one = build(small_spec(n_layer=3, architecture="recurrent", sharing=sharing), N_VOCAB)
-    plain = build(small_spec(n_layer=3), N_VOCAB)
+    one = flat_model(small_spec(n_layer=3, architecture="recurrent", sharing=sharing))
+    plain = flat_model(small_spec(n_layer=3))
     assert torch.equal(one.flat, plain.flat)
     assert torch.equal(one.backward(TOKENS, TARGETS), plain.backward(TOKENS, TARGETS))
     assert torch.equal(one.grad, plain.grad)
 
 
 def test_initial_residual_products_shrink_with_the_effective_depth() -> None:
-    shape = Shape(2, 64, 256, 64, 16, N_VOCAB, "recurrent", 8)
-    down = Transformer(shape, 4, order=layer_order(shape, "cycle")).values["layer1.down.weight"]
+    config = ModelConfig(2, 64, 256, 64, 16, N_VOCAB, "recurrent", n_heads=4, n_repeats=8)
+    down = build(config).get_parameter("layer1.down.weight").detach()
     assert float(down.std()) == pytest.approx(1 / math.sqrt(256 * 2 * 16), rel=0.02)
 
 
 def test_the_initial_lstm_is_near_a_uniform_guess_and_remembers() -> None:
-    model = build(small_spec(**ARCHITECTURES["lstm"] | {"d_model": 64}), 256)
-    assert isinstance(model, LSTM)
-    loss = model.token_losses(torch.arange(256).view(16, 16), torch.arange(256).flip(0).view(16, 16)).mean()
+    module = build(small_spec(**ARCHITECTURES["lstm"] | {"d_model": 64}).shape(256))
+    assert isinstance(module, LSTM)
+    loss = batch_losses(module, torch.arange(256).view(16, 16), torch.arange(256).flip(0).view(16, 16)).mean()
     # Logits of variance 0.02² · 768 cost half of that over ln n_vocab.
     assert abs(float(loss) - math.log(256) - 0.02**2 * 768 / 2) < 0.1
-    i, f, g, o = model.values["layer1.gates.bias"].chunk(4)
+    i, f, g, o = module.get_parameter("layer1.gates.bias").chunk(4)
     assert bool((f == 1).all()) and not i.any() and not g.any() and not o.any()
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_a_later_token_changes_no_earlier_logit(name: str) -> None:
     model = make(name)
-    before, losses = model.logits(TOKENS).detach(), model.token_losses(TOKENS, TARGETS)
+    before, losses = all_logits(model, TOKENS), batch_losses(model.module, TOKENS, TARGETS)
     for t in (1, 8, 15):
         changed = TOKENS.clone()
         changed[:, t:] = (changed[:, t:] + 7) % N_VOCAB
-        after = model.logits(changed)
+        after = all_logits(model, changed)
         assert torch.equal(after[:, :t], before[:, :t]) and not torch.equal(after[:, t:], before[:, t:])
-        assert torch.equal(model.token_losses(changed, TARGETS)[:, :t], losses[:, :t])
+        assert torch.equal(batch_losses(model.module, changed, TARGETS)[:, :t], losses[:, :t])
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_gradient_is_that_of_float64_autograd(name: str) -> None:
-    model, exact = make(name), make(name)
-    leaves = {key: value.detach().double().requires_grad_(True) for key, value in exact.params.items()}
-    exact.params = leaves
-    wanted = exact.loss(TOKENS, TARGETS)
-    wanted.mul(0.5).backward()
-    assert (isinstance(model, Transformer) and kernels.usable(model)) == (name != "lstm")
+    model, exact = make(name), FlatModel(make(name, by_hand=False).module.double())
+    wanted = exact.backward(TOKENS, TARGETS, weight=0.5)
+    assert isinstance(model.module, TransformerCPU) == (name != "lstm")
     loss = model.backward(TOKENS, TARGETS, weight=0.5)
-    assert math.isclose(float(loss), 0.5 * float(wanted.detach()), rel_tol=1e-5)
-    for key, leaf in leaves.items():
-        assert leaf.grad is not None
-        worst = (model.grads[key].double() - leaf.grad).abs().max() / leaf.grad.abs().max()
+    assert math.isclose(float(loss), float(wanted), rel_tol=1e-5)
+    for key, grad in exact.grads.items():
+        worst = (model.grads[key].double() - grad).abs().max() / grad.abs().max()
         assert worst < 2e-3 if key.endswith("qkv.bias") else worst < 1e-4, (key, float(worst))
     once = model.grad.clone()
     model.backward(TOKENS, TARGETS, weight=0.5)
@@ -157,25 +163,23 @@ def test_gradient_is_that_of_float64_autograd(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["cycle", "sequence"])
-def test_the_fast_step_of_shared_layers_is_the_plain_one(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    fast, plain = make(name), make(name)
-    loss = fast.backward(TOKENS, TARGETS)
-    value = fast.hidden_value(TOKENS)
-    monkeypatch.setattr(kernels, "usable", lambda model: False)
-    assert torch.allclose(loss, plain.backward(TOKENS, TARGETS), rtol=1e-5)
+def test_the_fast_step_of_shared_layers_is_the_plain_one(name: str) -> None:
+    fast, plain = make(name), make(name, by_hand=False)
+    assert torch.allclose(fast.backward(TOKENS, TARGETS), plain.backward(TOKENS, TARGETS), rtol=1e-5)
     assert torch.allclose(fast.grad, plain.grad, rtol=1e-3, atol=1e-5)
-    assert torch.allclose(value, plain.hidden_value(TOKENS), atol=1e-4)
+    with torch.no_grad():
+        assert torch.allclose(fast.module(TOKENS), plain.module(TOKENS), atol=1e-4)
 
 
 @pytest.mark.filterwarnings("ignore:TF32 acceleration")  # of setting mkldnn's flags
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_parameters_and_flops_are_those_counted(name: str) -> None:
-    model = make(name)
-    assert sum(p.numel() for p in model.params.values()) == n_params_total(model.shape) == model.flat.numel()
+    model, config = make(name, by_hand=False), config_of(name)
+    assert sum(p.numel() for p in model.params.values()) == n_params_total(config) == model.flat.numel()
     inner = [p for key, p in model.params.items() if p.dim() == 2 and not key.endswith("embedding")]
-    assert sum(p.numel() for p in inner) == n_params(model.shape)
+    assert sum(p.numel() for p in inner) == n_params(config)
     assert all(p.dim() == (2 if p.storage_offset() < model.n_matrix else 1) for p in model.params.values())
-    rows = table1(model.shape)
+    rows = table1(config)
     assert sum(p.numel() for key, p in model.params.items() if key.endswith("embedding")) == rows["embed"][0]
     # The counter knows products; without the fused kernels the forward pass is made of them.
     with (
@@ -184,7 +188,7 @@ def test_parameters_and_flops_are_those_counted(name: str) -> None:
         sdpa_kernel(SDPBackend.MATH),
         torch.backends.mkldnn.flags(enabled=False),
     ):
-        model.logits(TOKENS)
+        all_logits(model, TOKENS)
     flops = {key: value for key, (_, value) in rows.items() if key != "embed"}
     # The mask's row counts what is visible, half of the two products.
     flops["attention_hidden"] = flops.get("attention_mask", 0)
@@ -192,9 +196,9 @@ def test_parameters_and_flops_are_those_counted(name: str) -> None:
 
 
 def test_an_lstm_has_8_n_layer_d_model_squared_parameters() -> None:
-    shape = Shape(3, 10, 0, 0, 5, 11, "lstm")
+    config = ModelConfig(3, 10, n_ctx=5, n_vocab=11, architecture="lstm")
     reference = torch.nn.LSTM(10, 10, num_layers=3, bias=False)
-    assert n_params(shape) == sum(p.numel() for p in reference.parameters()) == 8 * 3 * 10**2
+    assert n_params(config) == sum(p.numel() for p in reference.parameters()) == 8 * 3 * 10**2
 
 
 def test_dropout_and_bfloat16_of_an_lstm() -> None:
@@ -207,19 +211,20 @@ def test_dropout_and_bfloat16_of_an_lstm() -> None:
         torch.manual_seed(0)
         losses.append(float(dropped.backward(TOKENS, TARGETS)))
     assert losses[0] == losses[1] != float(full.loss(TOKENS, TARGETS).detach())
-    assert torch.equal(dropped.token_losses(TOKENS, TARGETS), full.token_losses(TOKENS, TARGETS))
+    dropped.module.eval()
+    assert torch.equal(*(batch_losses(model.module, TOKENS, TARGETS) for model in (dropped, full)))
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"architecture": "rnn"}, "architecture: 'rnn' of run .* use transformer, lstm or recurrent"),
+        ({"architecture": "rnn"}, "architecture: 'rnn' is unknown: use one of transformer, lstm, recurrent"),
         ({"architecture": "recurrent", "n_repeats": 2, "sharing": "random"}, "sharing: 'random' .* use cycle or sequence"),
     ],
 )
 def test_mistakes_name_the_key(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(StudyError, match=message):
-        build(small_spec(**changes), N_VOCAB)
+        build(small_spec(**changes).shape(N_VOCAB))
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,25 +12,38 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from fixtures.small_runs import write_tokens
+from scalinglaws.data.batches import Split
+from scalinglaws.evaluate.losses import batch_losses, token_losses
 from scalinglaws.models import kernels
-from scalinglaws.models.count import Shape, n_params_total, table1
+from scalinglaws.models.build import build
+from scalinglaws.models.config import ModelConfig
+from scalinglaws.models.count import n_params_total, table1
+from scalinglaws.models.module import logits
 from scalinglaws.models.transformer import Transformer
+from scalinglaws.models.transformer_cpu import TransformerCPU
+from scalinglaws.train.flat import FlatModel
 
-SHAPE = Shape(n_layer=2, d_model=24, d_ff=40, d_attn=16, n_ctx=12, n_vocab=50)
+SMALL = ModelConfig(n_layer=2, d_model=24, d_ff=40, d_attn=16, n_ctx=12, n_vocab=50, n_heads=4)
 
 
-def make(shape: Shape = SHAPE, n_heads: int = 4, noise: float = 0.2, **options: Any) -> Transformer:
+def make(config: ModelConfig = SMALL, noise: float = 0.2, precision: str = "float32", by_hand: bool = True) -> FlatModel:
     """A model whose biases and norms are not at their initial zeros and ones."""
-    model = Transformer(shape, n_heads, seed=3, **options)
+    model = FlatModel(build(config, seed=3, precision=precision, by_hand=by_hand), precision)
     model.flat.add_(torch.randn(model.flat.shape, generator=torch.Generator().manual_seed(4)), alpha=noise)
     return model
+
+
+def all_logits(model: FlatModel, tokens: torch.Tensor) -> torch.Tensor:
+    """(sequences, positions, n_vocab)"""
+    return logits(model.module, model.module(tokens)).detach()
 
 
 def some_tokens(n_seq: int, n_pos: int, n_vocab: int, seed: int = 0) -> torch.Tensor:
     return torch.randint(n_vocab, (n_seq, n_pos), generator=torch.Generator().manual_seed(seed))
 
 
-def gpt2_logits(model: Transformer, tokens: np.ndarray) -> np.ndarray:
+def gpt2_logits(model: FlatModel, tokens: np.ndarray, config: ModelConfig = SMALL) -> np.ndarray:
     """GPT-2's equations for one sequence (positions,) in float64, a position and a head at a time: (positions, n_vocab)."""
     w = {name: value.detach().double().numpy() for name, value in model.params.items()}
 
@@ -41,11 +55,11 @@ def gpt2_logits(model: Transformer, tokens: np.ndarray) -> np.ndarray:
         return x @ w[name + ".weight"].T + w[name + ".bias"]
 
     x = w["token_embedding"][tokens] + w["position_embedding"][: len(tokens)]
-    for i in range(model.shape.n_layer):
+    for i in range(config.n_layer):
         q, k, v = np.split(affine(normalise(x, f"layer{i}.norm1"), f"layer{i}.qkv"), 3, axis=-1)
-        size = model.shape.d_attn // model.n_heads
+        size = config.d_attn // config.n_heads
         mixed = np.zeros_like(q)
-        for head in range(model.n_heads):
+        for head in range(config.n_heads):
             columns = slice(head * size, (head + 1) * size)
             for t in range(len(tokens)):
                 scores = k[: t + 1, columns] @ q[t, columns] / math.sqrt(size)
@@ -60,7 +74,7 @@ def gpt2_logits(model: Transformer, tokens: np.ndarray) -> np.ndarray:
 
 def test_logits_are_those_of_gpt2() -> None:
     model, tokens = make(), some_tokens(3, 12, 50)
-    ours = model.logits(tokens).detach().double().numpy()
+    ours = all_logits(model, tokens).double().numpy()
     theirs = np.stack([gpt2_logits(model, row) for row in tokens.numpy()])
     assert np.abs(ours - theirs).max() < 1e-4 * np.abs(theirs).max()
 
@@ -70,15 +84,15 @@ def test_token_losses_are_those_of_gpt2() -> None:
     theirs = np.stack([gpt2_logits(model, row) for row in tokens.numpy()])
     theirs -= np.log(np.exp(theirs).sum(-1, keepdims=True))
     wanted = -np.take_along_axis(theirs, targets.numpy()[..., None], -1)[..., 0]
-    assert np.abs(model.token_losses(tokens, targets).numpy() - wanted).max() < 1e-4
+    assert np.abs(batch_losses(model.module, tokens, targets).numpy() - wanted).max() < 1e-4
 
 
 def test_parameters_are_those_counted() -> None:
     model = make()
-    assert sum(p.numel() for p in model.params.values()) == n_params_total(SHAPE) == model.flat.numel()
+    assert sum(p.numel() for p in model.params.values()) == n_params_total(SMALL) == model.flat.numel()
     names = ("qkv", "project", "up", "down")
     weights = {name: sum(p.numel() for n, p in model.params.items() if n.endswith(name + ".weight")) for name in names}
-    counted = table1(SHAPE)
+    counted = table1(SMALL)
     assert weights["qkv"] == counted["attention_qkv"][0] and weights["project"] == counted["attention_project"][0]
     assert weights["up"] + weights["down"] == counted["feed_forward"][0]
     assert sum(p.numel() for name, p in model.params.items() if "embedding" in name) == counted["embed"][0]
@@ -86,91 +100,98 @@ def test_parameters_are_those_counted() -> None:
 
 
 def test_forward_flops_are_those_of_table_1() -> None:
-    model, tokens = make(), some_tokens(2, 12, 50)
+    model, tokens = make(by_hand=False), some_tokens(2, 12, 50)
     # In its plain form SDPA is two products that the counter knows; it does not know the fused one of CPUs.
     with FlopCounterMode(display=False) as counter, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
-        model.logits(tokens)
-    rows = {name: flops for name, (_, flops) in table1(SHAPE).items()}
+        all_logits(model, tokens)
+    rows = {name: flops for name, (_, flops) in table1(SMALL).items()}
     # Looking up and adding embeddings is no product. The mask's row counts what is visible, half of the two products.
     rows["attention_hidden"] = rows["attention_mask"]
     assert counter.get_total_flops() == tokens.numel() * (sum(rows.values()) - rows["embed"])
 
 
-def test_a_later_token_changes_no_earlier_logit() -> None:
-    model, tokens = make(), some_tokens(2, 12, 50)
-    before = model.logits(tokens).detach()
-    fast = kernels.hidden(model, tokens)
-    for t in (1, 6, 11):
-        changed = tokens.clone()
-        changed[:, t:] = (changed[:, t:] + 7) % 50
-        assert torch.equal(model.logits(changed)[:, :t], before[:, :t])
-        assert torch.equal(kernels.hidden(model, changed)[:, :t], fast[:, :t])
-        assert not torch.equal(model.logits(changed)[:, t:], before[:, t:])
+@pytest.mark.parametrize("by_hand", [True, False])
+def test_a_later_token_changes_no_earlier_logit(by_hand: bool) -> None:
+    model, tokens = make(by_hand=by_hand), some_tokens(2, 12, 50)
+    with torch.no_grad():
+        before = all_logits(model, tokens)
+        for t in (1, 6, 11):
+            changed = tokens.clone()
+            changed[:, t:] = (changed[:, t:] + 7) % 50
+            after = all_logits(model, changed)
+            assert torch.equal(after[:, :t], before[:, :t])
+            assert not torch.equal(after[:, t:], before[:, t:])
 
 
 @pytest.mark.parametrize("d_model", [8, 64, 256])
 def test_initial_loss_is_near_that_of_a_uniform_guess(d_model: int) -> None:
     """Logits are of variance 0.02² · 768 at every width, and normal logits of variance v cost v / 2 nats over ln n_vocab."""
-    model = Transformer(Shape(2, d_model, 4 * d_model, d_model, 32, 256), 2, seed=0)
-    loss = model.token_losses(some_tokens(8, 32, 256), some_tokens(8, 32, 256, seed=1)).mean()
+    module = build(ModelConfig(2, d_model, 4 * d_model, d_model, 32, 256, n_heads=2))
+    loss = batch_losses(module, some_tokens(8, 32, 256), some_tokens(8, 32, 256, seed=1)).mean()
     assert abs(float(loss) - math.log(256) - 0.02**2 * 768 / 2) < 0.1
 
 
 def test_a_seed_fixes_the_weights() -> None:
-    one, same, other = (Transformer(SHAPE, 4, seed=seed).flat for seed in (0, 0, 1))
+    state = torch.random.get_rng_state()
+    one, same, other = (FlatModel(build(SMALL, seed=seed)).flat for seed in (0, 0, 1))
+    assert torch.equal(torch.random.get_rng_state(), state)
     assert torch.equal(one, same) and not torch.equal(one, other)
 
 
 @pytest.mark.parametrize(
-    ("shape", "n_heads", "n_seq", "work"),
+    ("config", "n_seq", "work"),
     [
-        (SHAPE, 4, 3, 1 << 60),  # BLAS
-        (SHAPE, 4, 3, 0),  # oneDNN
-        (Shape(1, 8, 32, 8, 128, 256), 1, 4, kernels.ONEDNN_WORK),
-        (Shape(2, 32, 128, 32, 100, 256), 2, 3, 0),  # n_ctx is not a multiple of the query block
-        (Shape(1, 64, 96, 32, 70, 40), 2, 3, 0),
+        (SMALL, 3, 1 << 60),  # BLAS
+        (SMALL, 3, 0),  # oneDNN
+        (ModelConfig(1, 8, 32, 8, 128, 256, n_heads=1), 4, kernels.ONEDNN_WORK),
+        (ModelConfig(2, 32, 128, 32, 100, 256, n_heads=2), 3, 0),  # n_ctx is not a multiple of the query block
+        (ModelConfig(1, 64, 96, 32, 70, 40, n_heads=2), 3, 0),
     ],
 )
-def test_fast_step_equals_autograd(monkeypatch: pytest.MonkeyPatch, shape: Shape, n_heads: int, n_seq: int, work: int) -> None:
+def test_fast_step_equals_autograd(monkeypatch: pytest.MonkeyPatch, config: ModelConfig, n_seq: int, work: int) -> None:
     monkeypatch.setattr(kernels, "ONEDNN_WORK", work)
-    model = make(shape, n_heads, noise=0.1)
-    tokens, targets = (some_tokens(n_seq, shape.n_ctx, shape.n_vocab, seed=seed) for seed in (0, 1))
+    model = make(config, noise=0.1)
+    tokens, targets = (some_tokens(n_seq, config.n_ctx, config.n_vocab, seed=seed) for seed in (0, 1))
     # The reference in float64 has only autograd's own rounding left.
-    exact = make(shape, n_heads, noise=0.1)
-    leaves = {name: value.detach().double().requires_grad_(True) for name, value in exact.params.items()}
-    exact.params = leaves
-    loss = torch.nn.functional.cross_entropy(exact.logits(tokens).flatten(0, 1), targets.flatten())
-    loss.mul(0.5).backward()
-    assert kernels.usable(model)
+    exact = FlatModel(make(config, noise=0.1, by_hand=False).module.double())
+    loss = exact.backward(tokens, targets, weight=0.5)
+    assert isinstance(model.module, TransformerCPU) and not isinstance(exact.module, TransformerCPU)
     fast = model.backward(tokens, targets, weight=0.5)
-    assert math.isclose(float(fast), 0.5 * float(loss.detach()), rel_tol=1e-5)
-    for name, leaf in leaves.items():
-        assert leaf.grad is not None
-        worst = (model.grads[name].double() - leaf.grad).abs().max() / leaf.grad.abs().max().clamp(min=1e-12)
+    assert math.isclose(float(fast), float(loss), rel_tol=1e-5)
+    for name, grad in exact.grads.items():
+        worst = (model.grads[name].double() - grad).abs().max() / grad.abs().max().clamp(min=1e-12)
         assert worst < 2e-3 if name.endswith("qkv.bias") else worst < 1e-4, (name, float(worst))
     before = model.grad.clone()
     model.backward(tokens, targets, weight=0.5)
     assert torch.allclose(model.grad, 2 * before, rtol=1e-4, atol=1e-7)
-    assert torch.allclose(kernels.hidden(model, tokens), model.hidden(tokens), atol=1e-4)
+    with torch.no_grad():
+        value = model.module(tokens)
+    assert torch.allclose(value, model.module(tokens), atol=1e-4)
 
 
 def test_certain_mistakes_cost_finite_losses() -> None:
     model = make(noise=0.0)
-    model.values["token_embedding"].mul_(1e5)
+    model.params["token_embedding"].detach().mul_(1e5)
     assert math.isfinite(float(model.backward(some_tokens(2, 12, 50), some_tokens(2, 12, 50, seed=1))))
 
 
-def test_other_precisions_and_dropout_take_the_plain_path() -> None:
-    tokens = some_tokens(2, 12, 50)
-    half, full = make(precision="bfloat16"), make()
-    assert not kernels.usable(half) and not kernels.usable(make(dropout=0.1))
+def test_other_precisions_dropout_and_long_contexts_take_the_plain_path() -> None:
+    tokens, dropping = some_tokens(2, 12, 50), dataclasses.replace(SMALL, dropout=0.1)
+    half, full, dropped = make(precision="bfloat16"), make(), make(dropping)
+    assert type(make(dataclasses.replace(SMALL, n_ctx=513)).module) is Transformer
+    assert type(half.module) is type(dropped.module) is Transformer and type(full.module) is TransformerCPU
     assert abs(float(half.backward(tokens, tokens)) - float(full.backward(tokens, tokens))) < 0.05
     cosine = torch.nn.functional.cosine_similarity(half.grad, full.grad, dim=0)
     assert float(cosine) > 0.99
     torch.manual_seed(0)
-    dropped = make(dropout=0.1)
     first = float(dropped.backward(tokens, tokens))
     assert first != float(full.loss(tokens, tokens).detach())
     torch.manual_seed(0)
     assert first == float(dropped.backward(tokens, tokens))
-    assert torch.equal(dropped.token_losses(tokens, tokens), dropped.token_losses(tokens, tokens))
+
+
+def test_evaluation_drops_nothing_and_training_goes_on_dropping(tmp_path: Path) -> None:
+    split = Split(write_tokens(tmp_path), "test", 12, 240)
+    dropped, plain = (build(dataclasses.replace(SMALL, dropout=rate), by_hand=False) for rate in (0.1, 0.0))
+    assert np.array_equal(token_losses(dropped, split), token_losses(plain, split))
+    assert dropped.training and not torch.equal(dropped(some_tokens(2, 12, 50)), plain(some_tokens(2, 12, 50)))

@@ -11,11 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from fixtures.small_runs import N_VOCAB, killed_at, same_run, small_spec, write_tokens
+from fixtures.small_runs import N_VOCAB, flat_model, killed_at, same_run, small_spec, write_tokens
 from scalinglaws.common.errors import StudyError
-from scalinglaws.models.build import build
-from scalinglaws.models.transformer import Transformer
 from scalinglaws.optim.optimizers import KINDS, build_optimizer
+from scalinglaws.train.flat import FlatModel
 from scalinglaws.train.run import train, train_rung
 from scalinglaws.train.trainer import Trainer
 
@@ -30,7 +29,7 @@ def tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tokens(tmp_path_factory.mktemp("tokens"))
 
 
-def random_grads(model: Transformer, step: int, scale: float = 1.0) -> dict[str, Tensor]:
+def random_grads(model: FlatModel, step: int, scale: float = 1.0) -> dict[str, Tensor]:
     """Gradients of step ``step``, also in model.grads. A row of an embedding has none, like a token that does not occur."""
     generator = torch.Generator().manual_seed(step)
     for name, grad in model.grads.items():
@@ -40,10 +39,10 @@ def random_grads(model: Transformer, step: int, scale: float = 1.0) -> dict[str,
     return {name: grad.clone() for name, grad in model.grads.items()}
 
 
-def ours(kind: str, **changes: Any) -> tuple[Transformer, dict[str, Tensor], list[dict[str, Tensor]]]:
+def ours(kind: str, **changes: Any) -> tuple[FlatModel, dict[str, Tensor], list[dict[str, Tensor]]]:
     """The parameters before and the model after STEPS updates with random gradients, which are the third."""
     spec = small_spec(**({"optimizer": kind, "grad_clip": 0.0} | changes))
-    model = build(spec, N_VOCAB)
+    model = flat_model(spec, N_VOCAB)
     before = {name: value.detach().clone() for name, value in model.params.items()}
     optimizer, grads = build_optimizer(model, spec), []
     for step in range(STEPS):
@@ -66,7 +65,7 @@ def torchs(parts: Any, before: dict[str, Tensor], grads: list[dict[str, Tensor]]
     return params
 
 
-def assert_same(model: Transformer, params: dict[str, Tensor], **tolerance: float) -> None:
+def assert_same(model: FlatModel, params: dict[str, Tensor], **tolerance: float) -> None:
     for name, value in model.params.items():
         torch.testing.assert_close(value, params[name], **tolerance, msg=lambda text, name=name: f"{name}: {text}")
 
@@ -102,7 +101,7 @@ def test_adafactor_is_torchs() -> None:
 def test_adafactor_is_the_papers(scale: float) -> None:
     """Algorithms 4 and 5 in float64, with sums as there; small gradients too, as those of large models are."""
     spec = small_spec(optimizer="adafactor", grad_clip=0.0)
-    model = build(spec, N_VOCAB)
+    model = flat_model(spec, N_VOCAB)
     optimizer = build_optimizer(model, spec)
     x = {name: value.detach().double() for name, value in model.params.items()}
     rows, columns, whole = (dict.fromkeys(x, 0.0) for _ in range(3))
@@ -141,7 +140,7 @@ def test_muon_is_torchs_and_adamw_for_the_rest() -> None:
 def test_muon_moves_matrices_by_near_orthogonal_steps() -> None:
     """Newton-Schulz by hand in float64 agrees, singular values are near 1, and the RMS is AdamW's 0.2."""
     spec = small_spec(optimizer="muon", grad_clip=0.0, d_model=32, d_attn=32, d_ff=128)
-    model = build(spec, N_VOCAB)
+    model = flat_model(spec, N_VOCAB)
     before = {name: value.detach().clone() for name, value in model.params.items()}
     grads = random_grads(model, 0)
     build_optimizer(model, spec).update(RATE, 0)
@@ -166,7 +165,7 @@ def test_clipping(kind: str) -> None:
     flats = []
     for clip in (0.5, 0.0):
         spec = small_spec(optimizer=kind, grad_clip=clip)
-        model = build(spec, N_VOCAB)
+        model = flat_model(spec, N_VOCAB)
         optimizer = build_optimizer(model, spec)
         for step in range(2):
             random_grads(model, step)
@@ -183,7 +182,7 @@ def test_clipping(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_weight_decay_shrinks_matrices_only(kind: str) -> None:
     spec = small_spec(optimizer=kind, weight_decay=0.5)
-    model = build(spec, N_VOCAB)
+    model = flat_model(spec, N_VOCAB)
     before = {name: value.detach().clone() for name, value in model.params.items()}
     build_optimizer(model, spec).update(0.1, 0)  # without gradients
     for name, value in model.params.items():
@@ -195,7 +194,7 @@ def test_state_is_small_where_it_is_meant_to_be() -> None:
     numbers = {}
     for kind in KINDS:
         spec = small_spec(optimizer=kind)
-        model = build(spec, N_VOCAB)
+        model = flat_model(spec, N_VOCAB)
         tensors = build_optimizer(model, spec).tensors
         assert all(t.dim() == 1 and not t.any() for t in tensors.values())
         numbers[kind] = sum(t.numel() for t in tensors.values())
@@ -207,7 +206,7 @@ def test_state_is_small_where_it_is_meant_to_be() -> None:
 def test_an_unknown_name_is_refused() -> None:
     spec = small_spec(optimizer="lion")
     with pytest.raises(StudyError, match=r"optimizer: 'lion' .* adamw, sgd, adafactor, muon"):
-        build_optimizer(build(spec, N_VOCAB), spec)
+        build_optimizer(flat_model(spec, N_VOCAB), spec)
 
 
 @pytest.mark.parametrize("kind", OTHERS)

@@ -1,87 +1,84 @@
-"""Parameters and forward FLOPs of the models, as in Table 1 of Kaplan et al. 2020. No torch."""
+"""Parameters and FLOP of any registered architecture, from its rows of Table 1 of Kaplan et al. 2020. It imports no torch.
+
+The conventions of compute differ in what they leave out: 6ND counts the products with parameters other than embeddings; the
+last layer and the context-dependent part of attention are added by the other two. A backward pass costs twice its forward
+pass, so that each forward FLOP counts three times.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from scalinglaws.models.architecture import Rows
+from scalinglaws.models.config import ModelConfig
+from scalinglaws.models.registry import ARCHITECTURES
+
+EMBEDDINGS = ("embed", "de_embed")  # rows that N and 6ND leave out
 
 
-@dataclass(frozen=True)
-class Shape:
-    """The numbers that Table 1 needs. Dimensions are counts; d_attn is that of all heads together.
+def table1(config: ModelConfig) -> Rows:
+    """Return the rows of Table 1 of a model.
 
-    ``architecture``: transformer; recurrent, whose layers are each used ``n_repeats`` times; or lstm, without d_ff and d_attn.
+    Returns
+    -------
+    dict
+        Operation -> (parameters, forward FLOP per token), without biases and norms.
+
+    Raises
+    ------
+    StudyError
+        If the architecture is not registered.
+
+    References
+    ----------
+    Kaplan et al. 2020, Table 1.
     """
-
-    n_layer: int
-    d_model: int
-    d_ff: int
-    d_attn: int
-    n_ctx: int
-    n_vocab: int
-    architecture: str = "transformer"
-    n_repeats: int = 1
+    return ARCHITECTURES.find(config.architecture).rows(config)
 
 
-def table1(shape: Shape) -> dict[str, tuple[int, int]]:
-    """Each row of Table 1: operation -> (parameters, forward FLOPs per token). Biases and norms are left out.
+def n_params(config: ModelConfig) -> int:
+    """Return N, the parameters without embeddings, biases and norms; a layer that is used several times counts once.
 
-    An LSTM has gates in place of attention and feed-forward: 4 d_model (d_model + d_model) parameters a layer.
+    References
+    ----------
+    Kaplan et al. 2020, equation 2.1: 2 d_model n_layer (2 d_attn + d_ff) for a Transformer.
     """
-    s = shape
-    uses = 2 * s.n_repeats
-    out = {"embed": ((s.n_vocab + _positions(s)) * s.d_model, 4 * s.d_model)}
-    if s.architecture == "lstm":
-        gates = 8 * s.n_layer * s.d_model**2
-        out |= {"gates": (gates, uses * gates)}
-    else:
-        qkv = 3 * s.n_layer * s.d_model * s.d_attn
-        project = s.n_layer * s.d_attn * s.d_model
-        feed_forward = 2 * s.n_layer * s.d_model * s.d_ff
-        out |= {
-            "attention_qkv": (qkv, uses * qkv),
-            "attention_mask": (0, uses * s.n_layer * s.n_ctx * s.d_attn),
-            "attention_project": (project, uses * project),
-            "feed_forward": (feed_forward, uses * feed_forward),
-        }
-    return out | {"de_embed": (0, 2 * s.d_model * s.n_vocab)}
+    return sum(parameters for name, (parameters, _) in table1(config).items() if name not in EMBEDDINGS)
 
 
-def _positions(shape: Shape) -> int:
-    """Rows of the position embedding: an LSTM has none."""
-    return 0 if shape.architecture == "lstm" else shape.n_ctx
+def n_params_total(config: ModelConfig) -> int:
+    """Return the number of trained numbers: N, embeddings, biases and norms."""
+    vectors = ARCHITECTURES.find(config.architecture).vectors(config)
+    return vectors + sum(parameters for parameters, _ in table1(config).values())
 
 
-def n_params(shape: Shape) -> int:
-    """N, parameters without embeddings, biases and norms: 2 d_model n_layer (2 d_attn + d_ff) (2.1).
+def flops_6nd(config: ModelConfig, tokens: int) -> int:
+    """Return the training compute C = 6 N D in FLOP of so many tokens, embeddings and attention's mask left out.
 
-    Of an LSTM 8 n_layer d_model².
+    A parameter counts at each of its uses, so that C is larger than 6 N D where layers are shared.
+
+    References
+    ----------
+    Kaplan et al. 2020, section 2.1.
     """
-    s = shape
-    return 8 * s.n_layer * s.d_model**2 if s.architecture == "lstm" else 2 * s.d_model * s.n_layer * (2 * s.d_attn + s.d_ff)
+    products = [flops for name, (parameters, flops) in table1(config).items() if parameters and name not in EMBEDDINGS]
+    return 3 * sum(products) * tokens
 
 
-def n_params_total(shape: Shape) -> int:
-    """Every trained number: N, the embeddings (the output is tied), biases and layer norms."""
-    s = shape
-    embeddings = (s.n_vocab + _positions(s)) * s.d_model
-    if s.architecture == "lstm":
-        return n_params(s) + embeddings + 4 * s.n_layer * s.d_model + (s.n_layer + 1) * 2 * s.d_model
-    biases = s.n_layer * (3 * s.d_attn + s.d_model + s.d_ff + s.d_model)
-    norms = (2 * s.n_layer + 1) * 2 * s.d_model
-    return n_params(s) + embeddings + biases + norms
+def flops_last_layer(config: ModelConfig, tokens: int) -> int:
+    """Return ``flops_6nd`` and the FLOP of the last layer, which turns hidden states into logits.
+
+    References
+    ----------
+    Porian et al. 2024.
+    """
+    return flops_6nd(config, tokens) + 3 * table1(config)["de_embed"][1] * tokens
 
 
-def flops_6nd(shape: Shape, tokens: int) -> int:
-    """Training compute C = 6 N D in FLOP, embeddings and attention left out (section 2.1); a parameter counts at each use."""
-    return 6 * n_params(shape) * shape.n_repeats * tokens
+def flops_attention(config: ModelConfig, tokens: int) -> int:
+    """Return ``flops_last_layer`` and the FLOP that depend on the context, which are those of rows without parameters.
 
-
-def flops_last_layer(shape: Shape, tokens: int) -> int:
-    """6 N D with the last layer's (de-embedding) product: three times its forward cost is added (Porian et al. 2024)."""
-    return flops_6nd(shape, tokens) + 3 * table1(shape)["de_embed"][1] * tokens
-
-
-def flops_attention(shape: Shape, tokens: int) -> int:
-    """6 N D with the last layer and with the context-dependent attention cost, each three times its forward cost."""
-    mask = table1(shape).get("attention_mask", (0, 0))[1]
-    return flops_last_layer(shape, tokens) + 3 * mask * tokens
+    References
+    ----------
+    Kaplan et al. 2020, equation 2.2 for the forward pass.
+    """
+    context = [flops for name, (parameters, flops) in table1(config).items() if not parameters and name not in EMBEDDINGS]
+    return flops_last_layer(config, tokens) + 3 * sum(context) * tokens

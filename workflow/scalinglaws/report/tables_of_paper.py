@@ -17,7 +17,8 @@ from scalinglaws.figures.shared.fitted import Fit, parameter, unresolved
 from scalinglaws.laws.catalogue import LAWS, PF_DAY
 from scalinglaws.laws.methods import METHODS
 from scalinglaws.laws.names import LAW_KINDS
-from scalinglaws.models.count import Shape, n_params, table1
+from scalinglaws.models.config import ModelConfig
+from scalinglaws.models.count import n_params, table1
 from scalinglaws.report.exponents import agreement, differences, full, verdict
 from scalinglaws.report.markdown import as_printed, between, count, listed, number, table
 from scalinglaws.study.questions import WORDS
@@ -69,7 +70,7 @@ def operations(runs: polars.DataFrame) -> list[str]:
     if known.is_empty():
         return ["No run of this study is a Transformer whose shape is known."]
     run = known.sort("n_params", "run", descending=[True, False]).row(0, named=True)
-    shape = Shape(*(run[name] for name in needed))
+    shape = ModelConfig(**{name: run[name] for name in needed})
     rows, n, mask = table1(shape), n_params(shape), 2 * shape.n_layer * shape.n_ctx * shape.d_attn
     inner = [flops for name, (_, flops) in rows.items() if name not in ("embed", "de_embed")]
     cells = [

@@ -12,9 +12,21 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+    create_model,
+    model_validator,
+)
 
 from scalinglaws.common.errors import StudyError
+from scalinglaws.common.registry import Registry
+from scalinglaws.models.registry import ARCHITECTURES
 from scalinglaws.study.text_sources import TEXT_SOURCES
 
 UNITS = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9, "B": 10**9, "T": 10**12}
@@ -43,6 +55,19 @@ def parse_rate(value: Any) -> Any:
     return value
 
 
+def named(registry: Registry[Any]) -> tuple[AfterValidator, WithJsonSchema]:
+    """Constrain a text to the names in a registry, plug-ins' included; editors propose those of the package."""
+
+    def check(value: str) -> str:
+        try:
+            registry.find(value)
+        except StudyError as error:
+            raise ValueError(str(error).removeprefix(f"{registry.key}: ")) from None
+        return value
+
+    return AfterValidator(check), WithJsonSchema({"anyOf": [{"enum": list(registry)}, {"type": "string"}]})
+
+
 def parse_model(value: Any) -> Any:
     """ "2x32" means n_layer 2, d_model 32."""
     if isinstance(value, str):
@@ -67,19 +92,26 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class ModelShape(Strict):
-    """A model's shape. "2x32" is short for {n_layer: 2, d_model: 32}; d_attn = d_model and d_ff = 4 d_model by default.
+ArchitectureName = Annotated[str, *named(ARCHITECTURES)]
 
-    A recurrent model uses each of its layers n_repeats times, A and B as ABAB (sharing: cycle) or AABB (sequence).
+
+def _complete_model(schema: dict[str, Any]) -> None:
+    """Let editors complete the options of every registered architecture, which ``resolve`` checks for the one that is chosen."""
+    for architecture in ARCHITECTURES.values():
+        schema["properties"] = architecture.options.model_json_schema().get("properties", {}) | schema["properties"]
+
+
+class ModelShape(BaseModel):
+    """A model's size and the options of its architecture. "2x32" is short for {n_layer: 2, d_model: 32}.
+
+    By default d_attn = d_model and d_ff = 4 d_model. A recurrent model uses each of its layers n_repeats times, A and B as ABAB
+    (sharing: cycle) or AABB (sequence).
     """
+
+    model_config = ConfigDict(extra="allow", frozen=True, json_schema_extra=_complete_model)
 
     n_layer: Annotated[int, Field(gt=0)]
     d_model: Annotated[int, Field(gt=0)]
-    n_heads: Annotated[int, Field(gt=0)] | None = None
-    d_ff: Annotated[int, Field(gt=0)] | None = None
-    d_attn: Annotated[int, Field(gt=0)] | None = None
-    n_repeats: Annotated[int, Field(gt=1)] | None = None
-    sharing: Literal["cycle", "sequence"] | None = None
 
 
 Model = Annotated[ModelShape, BeforeValidator(parse_model, json_schema_input_type=ModelShape | str)]
@@ -168,7 +200,7 @@ class Settings(Strict):
     """Everything that a run needs; ``defaults``, an experiment, a grid axis and a point may each set any of these keys."""
 
     model: Model
-    architecture: Literal["transformer", "lstm", "recurrent"] = "transformer"
+    architecture: ArchitectureName = "transformer"
     corpus: str
     n_ctx: Count
     batch_tokens: Count

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from scalinglaws.common.errors import StudyError
-from scalinglaws.models.count import Shape, n_params
+from scalinglaws.models.config import ModelConfig
+from scalinglaws.models.count import n_params
+from scalinglaws.models.registry import ARCHITECTURES
 from scalinglaws.optim.schedule import kaplan_rate
 from scalinglaws.study.config import PowerRate, Settings
 from scalinglaws.study.spec import CorpusSpec, RunSpec, TokenizerSpec, round_float, short
@@ -17,7 +22,8 @@ COPIED = (
     *("schedule", "stop", "optimizer", "precision", "threads", "seed", "architecture", "noise_every"),
 )
 ROUNDED = ("beta1", "beta2", "weight_decay", "grad_clip", "dropout")
-HEAD_WIDTH = 16  # n_heads where none is given: as many heads of at least this width as divide d_attn
+# Fields of a spec that hold options of architectures, and their values where an architecture has none.
+ABSENT: dict[str, Any] = {"n_heads": 0, "d_ff": 0, "d_attn": 0, "n_repeats": 1, "sharing": "cycle"}
 
 
 def resolve_rate(s: Settings, n: int, tokens: int, where: str) -> float:
@@ -40,26 +46,47 @@ def resolve_rate(s: Settings, n: int, tokens: int, where: str) -> float:
     return round_float(rate)
 
 
-def heads(s: Settings, d_attn: int, where: str) -> int:
-    if s.model.n_heads is None:
-        return max(h for h in range(1, max(1, d_attn // HEAD_WIDTH) + 1) if d_attn % h == 0)
-    if d_attn % s.model.n_heads:
-        raise StudyError(f"{where}: model.n_heads: {s.model.n_heads} heads do not divide d_attn {d_attn} (d_model by default)")
-    return s.model.n_heads
-
-
 def resolve_shape(s: Settings, where: str) -> dict[str, Any]:
-    """The fields of a spec that make up a model's shape. Refuses keys of ``model`` that its architecture does not have."""
-    m, attends, repeats = s.model, s.architecture != "lstm", s.architecture == "recurrent"
-    has = {"n_heads": attends, "d_ff": attends, "d_attn": attends, "n_repeats": repeats, "sharing": repeats}
-    if foreign := [key for key, there in has.items() if not there and getattr(m, key) is not None]:
-        raise StudyError(f"{where}: model.{foreign[0]}: an architecture {s.architecture} has none")
-    if repeats and m.n_repeats is None:
-        raise StudyError(f"{where}: model.n_repeats: architecture recurrent needs it: how often each of its layers is used")
-    d_attn = (m.d_attn or m.d_model) if attends else 0
-    shape = {"n_layer": m.n_layer, "d_model": m.d_model, "d_attn": d_attn, "d_ff": (m.d_ff or 4 * m.d_model) if attends else 0}
-    shape["n_heads"] = heads(s, d_attn, where) if attends else 0
-    return shape | {"n_repeats": m.n_repeats or 1, "sharing": m.sharing or "cycle"}
+    """The fields of a spec that make up a model, by the options of its architecture; refuses keys of ``model`` that it lacks."""
+    try:
+        architecture = ARCHITECTURES.find(s.architecture)
+        given = {key: value for key, value in (s.model.model_extra or {}).items() if value is not None}
+        options = architecture.options.model_validate(given).resolved(s.model.n_layer, s.model.d_model)
+    except ValidationError as error:
+        raise StudyError("\n".join(f"{where}: {line}" for line in _wrong_options(s.architecture, error))) from None
+    except StudyError as error:
+        raise StudyError(f"{where}: {error}") from None
+    if odd := sorted(name for name, value in options.items() if not isinstance(value, bool | int | float | str | None)):
+        raise StudyError(f"{where}: model.{odd[0]}: an option is a number, a word or true or false, not {options[odd[0]]!r}")
+    options = {name: round_float(value) if isinstance(value, float) else value for name, value in options.items()}
+    fields = ABSENT | {name: value for name, value in options.items() if name in ABSENT}
+    others = tuple(sorted((name, value) for name, value in options.items() if name not in ABSENT))
+    return {"n_layer": s.model.n_layer, "d_model": s.model.d_model, "options": others, **fields}
+
+
+def _wrong_options(name: str, error: ValidationError) -> list[str]:
+    """A line for each key of ``model`` that an architecture does not take, lacks or cannot have."""
+    own = ARCHITECTURES.find(name).options.model_fields
+    known = {key for architecture in ARCHITECTURES.values() for key in architecture.options.model_fields}
+    lines = []
+    for item in error.errors(include_url=False):
+        key = str(item["loc"][0]) if item["loc"] else ""
+        if item["type"] == "extra_forbidden" and key in known:
+            what = f"an architecture {name} has none"
+        elif item["type"] == "extra_forbidden":
+            close = difflib.get_close_matches(key, ["n_layer", "d_model", *own], 1)
+            what = "unknown key" + (f": did you mean {close[0]}?" if close else f" of an architecture {name}")
+        elif item["type"] == "missing":
+            what = f"architecture {name} needs it" + (f": {own[key].description}" if own[key].description else "")
+        else:
+            what = f"{item['msg'].removeprefix('Value error, ')}, found {item['input']!r}"
+        lines.append(f"model.{key}: {what}")
+    return lines
+
+
+def plugins_of(s: Settings) -> tuple[str, ...]:
+    """Return the sha256 of each plug-in file that the settings use, sorted."""
+    return tuple(sorted({ARCHITECTURES.plugin_of(s.architecture)} - {""}))
 
 
 def _check_budget(s: Settings, where: str) -> int:
@@ -79,15 +106,19 @@ def _check_budget(s: Settings, where: str) -> int:
         raise StudyError(f"{where}: {key}: {short(tokens)} is less than one step of batch_tokens {short(s.batch_tokens)}")
     if s.batch_tokens % s.n_ctx:
         raise StudyError(f"{where}: batch_tokens: {s.batch_tokens} is not a multiple of n_ctx {s.n_ctx}")
-    micro = s.micro_batch_tokens
-    if micro and (s.batch_tokens % micro or micro % s.n_ctx):
-        raise StudyError(f"{where}: micro_batch_tokens: {micro} must divide batch_tokens and be a multiple of n_ctx")
     if s.noise_every and s.batch_tokens < 2 * s.n_ctx:
         raise StudyError(
             f"{where}: noise_every: the noise scale compares a batch with a part of it, so batch_tokens {s.batch_tokens} must "
             f"hold two contexts of n_ctx {s.n_ctx}: raise it, or set noise_every to 0"
         )
     return tokens
+
+
+def _check_micro_batches(spec: RunSpec, where: str) -> None:
+    try:
+        assert spec.micro_contexts
+    except StudyError as error:
+        raise StudyError(f"{where}: {error}") from None
 
 
 def _check_data(s: Settings, spec: RunSpec, limit: int | None, where: str) -> None:
@@ -109,9 +140,8 @@ def resolve(s: Settings, corpus: CorpusSpec, tokenizer: TokenizerSpec, limit: in
     tokens = _check_budget(s, where)
     shape = resolve_shape(s, where)
     early, wsd = s.stop == "early", s.schedule == "wsd"
-    counted = Shape(shape["n_layer"], shape["d_model"], shape["d_ff"], shape["d_attn"], s.n_ctx, 0, s.architecture)
-    n = n_params(counted)
-    rate = resolve_rate(s, n, tokens, where)
+    model = ModelConfig(n_ctx=s.n_ctx, architecture=s.architecture, **shape | {"options": dict(shape["options"])})
+    rate = resolve_rate(s, n_params(model), tokens, where)
     given: dict[str, Any] = {key: getattr(s, key) for key in COPIED}
     given |= {key: round_float(getattr(s, key)) for key in ROUNDED}
     spec = RunSpec(
@@ -122,9 +152,11 @@ def resolve(s: Settings, corpus: CorpusSpec, tokenizer: TokenizerSpec, limit: in
         decay=round_float(s.decay) if wsd else 0.0,
         dataset_tokens=None if s.dataset_tokens == "all" else s.dataset_tokens,
         patience=s.patience if early else 0,
+        plugins=plugins_of(s),
         **shape,
         **given,
     )
+    _check_micro_batches(spec, where)
     if wsd and spec.warmup_steps > spec.stable_steps:
         raise StudyError(
             f"{where}: warmup_tokens: {short(s.warmup_tokens)} does not end before the decay of budget {short(tokens)} starts "

@@ -1,4 +1,4 @@
-"""What a run is: frozen dataclasses of everything that changes its numbers, and the ids made from them. Standard library only.
+"""What a run is: frozen dataclasses of everything that changes its numbers, and the ids made from them. It imports no torch.
 
 A spec's id is a readable slug and ten hex digits of the sha256 of its canonical JSON. Fields at their neutral value
 ("as before the field existed") are left out of that JSON, so a field added later renames nothing.
@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from scalinglaws.common.errors import StudyError
-from scalinglaws.models.count import Shape, n_params
+from scalinglaws.models.config import ModelConfig
+from scalinglaws.models.count import n_params
+from scalinglaws.models.registry import ARCHITECTURES
 
 # Raised by hand when the code changes the numbers that come out of it.
 RECIPE = 1
@@ -118,8 +120,8 @@ class TokenizerSpec(Spec):
 class RunSpec(Spec):
     """One training run. Tokens are counts of tokens, ``warmup_tokens`` too; ``decay`` is a fraction of ``tokens``.
 
-    ``architecture``: transformer, lstm (n_heads, d_ff and d_attn are 0), or recurrent: a Transformer whose n_layer layers are
-    each used n_repeats times. The trunk of a run is the same spec with ``tokens`` and ``decay`` at their neutral zero.
+    ``architecture`` names an entry of models/registry.py; fields of a model that it does not have are at their neutral values
+    or zero. The trunk of a run is the same spec with ``tokens`` and ``decay`` at their neutral zero.
     """
 
     n_layer: int
@@ -155,12 +157,12 @@ class RunSpec(Spec):
     n_repeats: int = 1
     sharing: str = "cycle"  # of recurrent layers A and B: ABAB, or sequence: AABB
     noise_every: int = 0  # steps between measurements of the gradient noise scale; 0: none
-    options: Options = ()  # of an architecture that is not one of the package's, as (name, value), sorted by name
+    options: Options = ()  # of the architecture, those that no field above holds, as (name, value), sorted by name
     optimizer_options: Options = ()  # of an optimizer that is not one of the package's
     plugins: tuple[str, ...] = ()  # sha256 of each plug-in file that the run uses, sorted
     recipe: int = RECIPE
 
-    @property
+    @cached_property
     def n_params(self) -> int:
         """N: parameters without embeddings, biases and norms (equation 2.1 for a Transformer)."""
         return n_params(self.shape(0))
@@ -193,14 +195,28 @@ class RunSpec(Spec):
     def id(self) -> str:
         budget = f"t{short(self.tokens)}" if self.tokens else "trunk"
         data = f"-d{short(self.dataset_tokens)}" if self.dataset_tokens else ""
-        family = "gpt" if self.architecture == "transformer" else self.architecture
-        return f"{family}-n{short(self.n_params)}{data}-{budget}-s{self.seed}-{self.digest}"
+        prefix = ARCHITECTURES.find(self.architecture).id_prefix
+        return f"{prefix}-n{short(self.n_params)}{data}-{budget}-s{self.seed}-{self.digest}"
 
-    def shape(self, n_vocab: int) -> Shape:
-        """The argument of the counting functions; n_vocab is known once the tokenizer is (meta.json)."""
-        shape = (self.n_layer, self.d_model, self.d_ff, self.d_attn, self.n_ctx, n_vocab)
-        return Shape(*shape, self.architecture, self.n_repeats)
+    def shape(self, n_vocab: int) -> ModelConfig:
+        """The config of its model, which counts and modules are made from; n_vocab is known once the tokenizer is."""
+        shared = {name: getattr(self, name) for name in MODEL_FIELDS}
+        return ModelConfig(n_vocab=n_vocab, options=dict(self.options), **shared)
 
+    @cached_property
+    def micro_contexts(self) -> int:
+        """Contexts of a micro-batch. Raises StudyError where a batch is no whole number of micro-batches of whole contexts."""
+        micro = self.micro_batch_tokens or self.batch_tokens
+        if self.batch_tokens % micro or micro % self.n_ctx:
+            raise StudyError(
+                f"micro_batch_tokens = {micro} must divide batch_tokens = {self.batch_tokens} and be a multiple of "
+                f"n_ctx = {self.n_ctx}"
+            )
+        return micro // self.n_ctx
+
+
+# The fields that a run shares with the config of its model.
+MODEL_FIELDS = {f.name for f in dataclasses.fields(RunSpec)} & {f.name for f in dataclasses.fields(ModelConfig)} - {"options"}
 
 # Frozen: each field's value "as before it existed". A new field needs an entry here; an entry is never changed.
 NEUTRAL: dict[type, dict[str, Any]] = {

@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import safetensors.torch
 import torch
@@ -23,12 +23,23 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from scalinglaws.common.files import write_bytes
-
-if TYPE_CHECKING:
-    from scalinglaws.train.trainer import Trainer
+from scalinglaws.study.spec import RunSpec
+from scalinglaws.train.distributed import Processes
 
 KEY = "scalinglaws"
 SAVE, STOP = 1, 2  # what a process wishes after a step
+
+
+class Saveable(Protocol):
+    """What a checkpoint asks of a training."""
+
+    spec: RunSpec
+    step: int
+    processes: Processes
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return everything that the training goes on from: flat tensors and JSON values."""
+        ...
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
@@ -114,7 +125,7 @@ class Checkpoints:
     def on_signal(self, number: int, frame: FrameType | None) -> None:
         self.reason = signal.Signals(number).name
 
-    def tick(self, trainer: Trainer) -> None:
+    def tick(self, trainer: Saveable) -> None:
         """Save if it is time. Raises SystemExit(143) after saving where a signal came to any process or the end is near."""
         if not self.reason and time.time() > self.end:
             self.reason = "the end of its time limit"

@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from scalinglaws.evaluate.evaluate import finite
-
-if TYPE_CHECKING:
-    from scalinglaws.models.flat import Model
-    from scalinglaws.study.spec import RunSpec
+from scalinglaws.evaluate.losses import finite
+from scalinglaws.study.spec import RunSpec
+from scalinglaws.train.flat import FlatModel
 
 # Windows of a batch to one of the part that is measured apart: an eighth of a step's work.
 PARTS = 8
@@ -55,7 +53,7 @@ class NoiseScale:
         """Whether update number ``step`` (from 0) is measured; the first is not: its gradient tells of the initial weights."""
         return step > 0 and step % self.every == 0
 
-    def small_norm(self, model: Model, gradient: Callable[[Tensor], object], batch: Tensor) -> Tensor:
+    def small_norm(self, model: FlatModel, gradient: Callable[[Tensor], object], batch: Tensor) -> Tensor:
         """The norm (0-d) of the mean gradient of the first windows of ``batch`` (windows, n_ctx + 1); ``model.grad`` is kept.
 
         ``gradient`` sets model.grad to that of a batch.

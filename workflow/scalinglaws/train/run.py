@@ -28,7 +28,7 @@ from scalinglaws.cluster.slurm import stop_time
 from scalinglaws.common import files
 from scalinglaws.common.errors import StudyError
 from scalinglaws.data.batches import Split
-from scalinglaws.evaluate.evaluate import clustered_stderr, finite, positions, token_losses
+from scalinglaws.evaluate.losses import clustered_stderr, finite, positions, token_losses
 from scalinglaws.models import count
 from scalinglaws.models.device import device_name, prepare
 from scalinglaws.study.spec import RunSpec, read_spec
@@ -130,7 +130,7 @@ def finish(trainer: Trainer, tokens: Path) -> dict[str, Any]:
         checkpoint.to_device(trainer.best_flat, trainer.model.flat)
     best_step = trainer.best["step"] or trainer.step
     test = Split(tokens, "test", spec.n_ctx, spec.eval_tokens)
-    losses = token_losses(trainer.model, test)
+    losses = token_losses(trainer.model.module, test, spec.precision)
     loss = float(losses.mean(dtype=np.float64))
     ok = math.isfinite(loss) and not trainer.diverged
     train_losses = [row["loss_train"] for row in trainer.rows if row["step"] <= best_step]

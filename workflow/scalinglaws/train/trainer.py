@@ -16,13 +16,14 @@ from torch import Tensor
 from scalinglaws.common.errors import StudyError
 from scalinglaws.data.batches import Batches, Split
 from scalinglaws.data.token_files import load_tokens
-from scalinglaws.evaluate.evaluate import finite, mean_loss, octave_means, token_losses
+from scalinglaws.evaluate.losses import finite, mean_loss, octave_means, token_losses
 from scalinglaws.models.build import build
 from scalinglaws.optim.optimizers import build_optimizer
 from scalinglaws.optim.schedule import is_eval_step, is_validation_step, learning_rate, phase
 from scalinglaws.study.spec import RunSpec
 from scalinglaws.train import checkpoint
 from scalinglaws.train.distributed import ALONE, Processes
+from scalinglaws.train.flat import FlatModel
 from scalinglaws.train.noise_scale import NoiseScale
 
 # Steps between looks at the loss, which make a GPU wait for the queue to drain.
@@ -42,21 +43,16 @@ class Trainer:
         self.curve = Split(tokens, "test", spec.n_ctx, spec.curve_tokens)
         early = spec.stop == "early"
         self.validation = Split(tokens, "validation", spec.n_ctx, spec.eval_tokens) if early else None
-        self.model = build(spec, self.n_vocab, device)
+        module = build(spec.shape(self.n_vocab), seed=spec.seed, device=device, precision=spec.precision)
+        self.model = FlatModel(module, spec.precision)
         if device == "cuda":
             self.model.compile()
         self.optimizer = build_optimizer(self.model, spec, self.processes)
-        micro = spec.micro_batch_tokens or spec.batch_tokens
-        if spec.batch_tokens % micro or micro % spec.n_ctx:
-            raise StudyError(
-                f"micro_batch_tokens = {micro} of run {spec.id} must divide batch_tokens = {spec.batch_tokens} "
-                f"and be a multiple of n_ctx = {spec.n_ctx}"
-            )
         if self.processes.count > spec.batch_tokens // spec.n_ctx:
             raise StudyError(
                 f"{self.processes.count} processes cannot share a batch of {spec.batch_tokens // spec.n_ctx} contexts"
             )
-        self.per_micro = micro // spec.n_ctx
+        self.per_micro = spec.micro_contexts
         self.noise = NoiseScale(spec, device) if spec.noise_every else None
         self.step, self.diverged = 0, False
         self.rows: list[dict[str, Any]] = []
@@ -138,7 +134,7 @@ class Trainer:
 
     def _measured(self, validates: bool) -> dict[str, Any]:
         spec, step = self.spec, self.step
-        losses = token_losses(self.model, self.curve)
+        losses = token_losses(self.model.module, self.curve, spec.precision)
         square, trace = self.noise.smoothed() if self.noise else (None, None)
         return {
             "step": step,
@@ -147,12 +143,17 @@ class Trainer:
             "learning_rate": learning_rate(spec, step - 1),
             "loss_train": finite(float(self.loss_sum) / self.loss_count),
             "loss_test": finite(float(losses.mean(dtype=np.float64))),
-            "loss_validation": finite(mean_loss(self.model, self.validation)) if validates and self.validation else None,
+            "loss_validation": finite(self.validation_loss()) if validates else None,
             "grad_norm": finite(float(self.norm)),
             "loss_by_position": octave_means(losses),
             "noise_square": square,
             "noise_trace": trace,
         }
+
+    def validation_loss(self) -> float:
+        """Return the mean loss on the validation split, in nats per token."""
+        assert self.validation is not None
+        return mean_loss(self.model.module, self.validation, self.spec.precision)
 
     def _note_validation(self, loss: float | None) -> None:
         better = loss is not None and (self.best["loss"] is None or loss < self.best["loss"])

@@ -1,0 +1,25 @@
+"""What a model is made of, in numbers: the argument of every count and of every module. It imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The numbers that fix a model's tensors and its arithmetic; an architecture ignores those that it does not have."""
+
+    n_layer: int  # layers with weights of their own
+    d_model: int  # width of the residual stream
+    d_ff: int = 0  # width of the feed-forward part of a layer
+    d_attn: int = 0  # width of the queries, the keys and the values of all heads together
+    n_ctx: int = 0  # tokens of context
+    n_vocab: int = 0  # different tokens
+    architecture: str = "transformer"  # name of an entry of models/registry.py
+    n_heads: int = 0  # attention heads, which divide d_attn
+    n_repeats: int = 1  # times that each layer is used
+    sharing: str = "cycle"  # order in which repeated layers A and B are used: ABAB, or AABB for "sequence"
+    dropout: float = 0.0  # probability with which an activation is zeroed in training
+    options: Mapping[str, Any] = field(default_factory=dict)  # resolved options that no field above holds, by name

@@ -1,0 +1,20 @@
+"""The recurrent Transformer, which uses each of its layers several times, as an entry of the registry."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from scalinglaws.models.entries.transformer import TRANSFORMER, AttentionOptions
+
+
+class RecurrentOptions(AttentionOptions):
+    """Those of a Transformer, and how its layers are repeated."""
+
+    n_repeats: Annotated[int, Field(gt=1, description="how often each of its layers is used")]
+    sharing: Literal["cycle", "sequence"] = "cycle"
+
+
+RECURRENT = dataclasses.replace(TRANSFORMER, name="recurrent", options=RecurrentOptions, prefix="")

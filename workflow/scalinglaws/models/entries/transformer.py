@@ -1,0 +1,63 @@
+"""The decoder-only Transformer of Kaplan et al. 2020 as an entry of the registry: its options and its counts."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from scalinglaws.common.errors import StudyError
+from scalinglaws.models.architecture import Architecture, Options, Rows
+from scalinglaws.models.config import ModelConfig
+
+HEAD_WIDTH = 16  # where n_heads is not given, heads are at least this wide
+
+
+class AttentionOptions(Options):
+    """Widths of attention and feed-forward; by default d_attn = d_model and d_ff = 4 d_model."""
+
+    n_heads: Annotated[int, Field(gt=0)] | None = None
+    d_ff: Annotated[int, Field(gt=0)] | None = None
+    d_attn: Annotated[int, Field(gt=0)] | None = None
+
+    def resolved(self, n_layer: int, d_model: int) -> dict[str, Any]:
+        """Return every option; where n_heads is not given, as many heads of at least 16 as divide d_attn."""
+        d_attn, n_heads = self.d_attn or d_model, self.n_heads
+        if n_heads is None:
+            n_heads = max(h for h in range(1, max(1, d_attn // HEAD_WIDTH) + 1) if d_attn % h == 0)
+        elif d_attn % n_heads:
+            raise StudyError(f"model.n_heads: {n_heads} heads do not divide d_attn {d_attn} (d_model by default)")
+        return {**self.model_dump(), "n_heads": n_heads, "d_ff": self.d_ff or 4 * d_model, "d_attn": d_attn}
+
+
+def rows(c: ModelConfig) -> Rows:
+    """Return the rows of Table 1; each layer is used ``n_repeats`` times, which is once in a plain Transformer."""
+    uses = 2 * c.n_repeats
+    qkv = 3 * c.n_layer * c.d_model * c.d_attn
+    project = c.n_layer * c.d_attn * c.d_model
+    feed_forward = 2 * c.n_layer * c.d_model * c.d_ff
+    return {
+        "embed": ((c.n_vocab + c.n_ctx) * c.d_model, 4 * c.d_model),
+        "attention_qkv": (qkv, uses * qkv),
+        "attention_mask": (0, uses * c.n_layer * c.n_ctx * c.d_attn),
+        "attention_project": (project, uses * project),
+        "feed_forward": (feed_forward, uses * feed_forward),
+        "de_embed": (0, 2 * c.d_model * c.n_vocab),  # tied: its parameters are those of the token embedding
+    }
+
+
+def vectors(c: ModelConfig) -> int:
+    """Return the number of biases and of weights of layer norms."""
+    biases = c.n_layer * (3 * c.d_attn + c.d_model + c.d_ff + c.d_model)
+    return biases + (2 * c.n_layer + 1) * 2 * c.d_model
+
+
+TRANSFORMER = Architecture(
+    name="transformer",
+    rows=rows,
+    vectors=vectors,
+    module="scalinglaws.models.transformer:Transformer",
+    cpu_module="scalinglaws.models.transformer_cpu:fastest",
+    options=AttentionOptions,
+    prefix="gpt",
+)

@@ -1,0 +1,18 @@
+"""The architectures that a config can name. Adding one is its module, its entry and a line here; it imports no torch."""
+
+from __future__ import annotations
+
+from scalinglaws.common.registry import Registry
+from scalinglaws.models.architecture import Architecture
+from scalinglaws.models.entries.lstm import LSTM
+from scalinglaws.models.entries.recurrent import RECURRENT
+from scalinglaws.models.entries.transformer import TRANSFORMER
+
+ARCHITECTURES: Registry[Architecture] = Registry(
+    "architecture",
+    [
+        TRANSFORMER,
+        LSTM,
+        RECURRENT,
+    ],
+)

@@ -1,0 +1,135 @@
+"""The Transformer on a CPU in float32: its training step written out by hand, equal to autograd's (kernels.py says why).
+
+The step works on rows: x (R, C) is the residual stream of all positions of all sequences, R = B · T.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from scalinglaws.models.config import ModelConfig
+from scalinglaws.models.kernels import (
+    Norm,
+    add_linear_weight,
+    attention,
+    attention_backward,
+    gelu,
+    gelu_backward,
+    gradient,
+    linear,
+    linear_backward,
+    linear_input,
+    norm,
+    norm_backward,
+)
+from scalinglaws.models.transformer import Block, Transformer
+
+# The probabilities of a longer context are too many to keep: PyTorch's attention computes them twice instead.
+LONGEST_CONTEXT = 512
+
+
+class Kept(NamedTuple):
+    """What the gradient of one layer needs from its forward pass."""
+
+    norm1: Norm
+    normed1: Tensor
+    split: Tensor
+    probabilities: list[Tensor]
+    mixed: Tensor
+    norm2: Norm
+    normed2: Tensor
+    up: Tensor
+    square: Tensor
+    sigmoid: Tensor
+    active: Tensor
+
+
+def forward(layer: Block, x: Tensor, n_seq: int) -> tuple[Tensor, Kept]:
+    """Return the residual stream (R, C) after a layer, and what its gradient needs."""
+    normed1, norm1 = norm(layer.norm1, x)
+    qkv = linear(normed1, layer.qkv.weight, layer.qkv.bias)  # (R, 3 A)
+    mixed, split, probabilities = attention(qkv, n_seq, layer.n_heads)  # (R, A)
+    x = linear(mixed, layer.project.weight, layer.project.bias).add_(x)
+    normed2, norm2 = norm(layer.norm2, x)
+    up = linear(normed2, layer.up.weight, layer.up.bias)  # (R, d_ff)
+    active, square, sigmoid = gelu(up)
+    x = linear(active, layer.down.weight, layer.down.bias).add_(x)
+    return x, Kept(norm1, normed1, split, probabilities, mixed, norm2, normed2, up, square, sigmoid, active)
+
+
+def backward(layer: Block, dx: Tensor, kept: Kept, n_seq: int) -> Tensor:
+    """Return the gradient in the input of a layer, given that in its output, both (R, C); add those in its parameters."""
+    dup = gelu_backward(linear_backward(layer.down, dx, kept.active), kept.up, kept.square, kept.sigmoid)
+    dnormed = linear_backward(layer.up, dup, kept.normed2)
+    dx = norm_backward(layer.norm2, dnormed, kept.norm2).add_(dx)
+    dmixed = linear_backward(layer.project, dx, kept.mixed)
+    dqkv = attention_backward(dmixed, n_seq, layer.n_heads, kept.split, kept.probabilities)
+    dnormed = linear_backward(layer.qkv, dqkv, kept.normed1)
+    return norm_backward(layer.norm1, dnormed, kept.norm1).add_(dx)
+
+
+class TransformerCPU(Transformer):
+    """The Transformer without dropout: ``backward`` is its training step, and ``forward`` is fast without gradients."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Return the hidden state (B, T, C) at each of the tokens (B, T)."""
+        if torch.is_grad_enabled():
+            return super().forward(tokens)
+        x = self.embed(tokens)
+        for layer in self.layers:
+            x, _ = forward(layer, x, len(tokens))
+        return norm(self.norm, x)[0].view(*tokens.shape, -1)
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """Return the embeddings (R, C) of tokens (B, T) and of their positions, added."""
+        x = torch.index_select(self.token_embedding.weight, 0, tokens.reshape(-1))
+        x.view(*tokens.shape, -1).add_(self.position_embedding.weight[: tokens.shape[1]])
+        return x
+
+    @torch.no_grad()
+    def backward(self, tokens: Tensor, targets: Tensor, weight: float) -> Tensor:
+        """Add ``weight`` times the gradient of the mean loss to each parameter's ``grad``; return ``weight`` times the loss.
+
+        Parameters
+        ----------
+        tokens, targets
+            Token ids, (B, T) each.
+        weight
+            Share of these tokens in the batch.
+
+        Returns
+        -------
+        Tensor
+            0-d: ``weight`` times the mean cross-entropy in nats per token.
+        """
+        (n_seq, n_pos), index, embedding = tokens.shape, tokens.reshape(-1), self.token_embedding.weight
+        x = self.embed(tokens)
+        layers = []
+        for layer in self.layers:
+            x, kept = forward(layer, x, n_seq)
+            layers.append(kept)
+        out, final = norm(self.norm, x)
+
+        # Softmax and its gradient overwrite the logits (R, n_vocab); weight / R is applied to what is smaller than they are.
+        scale, target = weight / index.numel(), targets.reshape(-1, 1)
+        p = linear(out, embedding)
+        torch.softmax(p, 1, out=p)
+        # Below the smallest float32 a probability is zero, and its loss stands at 87 nats instead of infinity.
+        loss = p.gather(1, target).clamp_(min=torch.finfo(torch.float32).tiny).log_().sum() * -scale
+        p.scatter_add_(1, target, torch.full_like(target, -1.0, dtype=torch.float32))
+        add_linear_weight(gradient(embedding), p, out, scale)
+        dx = norm_backward(self.norm, linear_input(p, embedding).mul_(scale), final)
+
+        for layer in reversed(self.layers):
+            dx = backward(layer, dx, layers.pop(), n_seq)
+        gradient(embedding).index_add_(0, index, dx)
+        gradient(self.position_embedding.weight)[:n_pos].add_(dx.view(n_seq, n_pos, -1).sum(0))
+        return loss
+
+
+def fastest(config: ModelConfig) -> nn.Module:
+    """Return the model with the hand-written step, or the plain one where there is dropout or a long context."""
+    return Transformer(config) if config.dropout or config.n_ctx > LONGEST_CONTEXT else TransformerCPU(config)

@@ -1,0 +1,112 @@
+"""What training does to any model from outside: flat buffers, the loss and its gradient.
+
+Every parameter of a module is made a view of one flat float32 buffer and every gradient a view of another, so that an optimizer
+step, the gradient's norm, a sum over processes and a checkpoint are one call each, however many layers there are.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from scalinglaws.models.module import autocast, logits, named_parameters, wide
+
+Sizes = dict[str, tuple[int, ...]]
+
+
+def views(flat: Tensor, sizes: Sizes) -> dict[str, Tensor]:
+    """Return named views of a flat buffer, in the order of ``sizes``."""
+    out, start = {}, 0
+    for name, size in sizes.items():
+        stop = start + math.prod(size)
+        out[name] = flat[start:stop].view(size)
+        start = stop
+    return out
+
+
+class FlatModel:
+    """A module whose parameters and gradients lie in two flat buffers.
+
+    Parameters
+    ----------
+    module
+        The model, whose parameters are re-pointed to the buffer; their values stay. models/module.py says what it must have.
+    precision
+        float32, or bfloat16 for products by autocast.
+
+    Attributes
+    ----------
+    flat, grad
+        (n_params_total,): all parameters and all gradients. Gradients accumulate: whoever asks for one clears it first.
+    params, grads
+        Name -> the parameter, name -> the view of its gradient, in the order of the buffers.
+    sizes
+        Name -> the size of the parameter.
+    n_matrix
+        The number of entries at the start of the buffers that belong to matrices; biases and norms follow.
+    """
+
+    def __init__(self, module: nn.Module, precision: str = "float32"):
+        self.module, self.precision = module, precision
+        self.params = named_parameters(module)
+        self.sizes: Sizes = {name: tuple(p.shape) for name, p in self.params.items()}
+        self.n_matrix = sum(math.prod(size) for size in self.sizes.values() if len(size) > 1)
+        self.flat = torch.cat([p.detach().reshape(-1) for p in self.params.values()])
+        self.grad = torch.zeros_like(self.flat)
+        self.grads = views(self.grad, self.sizes)
+        for name, value in views(self.flat, self.sizes).items():
+            self.params[name].data = value
+            self.params[name].grad = self.grads[name]
+        self.own_step: Callable[[Tensor, Tensor, float], Tensor] | None = getattr(module, "backward", None)
+        self.compiled_loss: Callable[[Tensor, Tensor], Tensor] | None = None
+
+    def loss(self, tokens: Tensor, targets: Tensor) -> Tensor:
+        """Return the mean cross-entropy in nats per token (0-d, differentiable) of tokens and targets (B, T)."""
+        with autocast(tokens.device, self.precision):
+            predicted = logits(self.module, self.module(tokens))  # (B, T, n_vocab)
+            return F.cross_entropy(wide(predicted.flatten(0, 1)), targets.flatten())
+
+    def compile(self) -> None:
+        """Use torch.compile in ``backward`` where the module does not refuse it; where it fails, warn and go on without it."""
+        if getattr(self.module, "compiles", True):
+            self.compiled_loss = torch.compile(self.loss)
+
+    def backward(self, tokens: Tensor, targets: Tensor, weight: float = 1.0) -> Tensor:
+        """Add ``weight`` times the gradient of the mean loss to ``grad``.
+
+        Parameters
+        ----------
+        tokens, targets
+            Token ids, (B, T) each.
+        weight
+            Share of these tokens in the batch.
+
+        Returns
+        -------
+        Tensor
+            ``weight`` times the mean loss in nats per token, 0-d.
+
+        Raises
+        ------
+        torch.OutOfMemoryError
+            If the GPU's memory is too small for these tokens.
+        """
+        if self.own_step is not None:
+            return self.own_step(tokens, targets, weight)
+        if self.compiled_loss is not None:
+            try:
+                loss = self.compiled_loss(tokens, targets) * weight
+            except torch.OutOfMemoryError:
+                raise
+            except Exception as error:  # the compiler's errors share no class
+                print(f"warning: torch.compile failed, training goes on without it: {error!r:.200}", file=sys.stderr)
+                self.compiled_loss = None
+        if self.compiled_loss is None:
+            loss = self.loss(tokens, targets) * weight
+        loss.backward()
+        return loss.detach()
