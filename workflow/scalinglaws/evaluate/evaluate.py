@@ -23,6 +23,7 @@ from scalinglaws.data.batches import Split
 from scalinglaws.models.build import build
 from scalinglaws.models.device import prepare
 from scalinglaws.models.flat import Model
+from scalinglaws.study.plugins import read_run
 from scalinglaws.study.spec import read_spec, round_float
 
 # Raised when rows of evals change: those of a cache made before are measured again.
@@ -108,7 +109,7 @@ def _rounded(value: float | None) -> float | None:
 
 def load_model(run: Path, n_vocab: int, device: str) -> Model:
     """The trained model of a run folder (spec.json, model.safetensors). Raises StudyError where they do not fit."""
-    model = build(read_spec(run / "spec.json"), n_vocab, device)
+    model = build(read_run(run / "spec.json", run.parent.parent), n_vocab, device)
     weights = safetensors.torch.load_file(run / "model.safetensors")
     if {name: tuple(w.shape) for name, w in weights.items()} != model.sizes:
         raise StudyError(
@@ -126,7 +127,7 @@ def evaluate(run: Path, token_folders: list[Path], out: Path, device: str = "cpu
 
     A corpus measured before with the same weights, tokens and kind of rows is read from cache-{corpus}.json beside ``out``.
     """
-    spec = read_spec(run / "spec.json")
+    spec = read_run(run / "spec.json", run.parent.parent)
     metrics = json.loads((run / "metrics.json").read_text())
     rows: list[dict[str, Any]] = []
     if metrics["status"] == "ok":

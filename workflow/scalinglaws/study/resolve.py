@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ValidationError
+
 from scalinglaws.common.errors import StudyError
 from scalinglaws.models.count import Shape, n_params
-from scalinglaws.optim.schedule import kaplan_rate
-from scalinglaws.study.config import PowerRate, Settings
-from scalinglaws.study.spec import CorpusSpec, RunSpec, TokenizerSpec, round_float, short
+from scalinglaws.optim.rates import rule_of
+from scalinglaws.optim.registry import OPTIMIZERS
+from scalinglaws.study.config import Settings, explain
+from scalinglaws.study.spec import CorpusSpec, Options, RunSpec, TokenizerSpec, round_float, short
 
 COPIED = (
     *("n_ctx", "batch_tokens", "micro_batch_tokens", "warmup_tokens", "eval_tokens", "curve_tokens"),
@@ -21,23 +25,64 @@ HEAD_WIDTH = 16  # n_heads where none is given: as many heads of at least this w
 
 
 def resolve_rate(s: Settings, n: int, tokens: int, where: str) -> float:
-    """The learning rate of a run: a number, Kaplan et al. 2020 equation D.1, or a power law in N (and tokens)."""
-    rule = s.learning_rate
-    if isinstance(rule, PowerRate):
-        if rule.tokens_exponent and s.schedule == "wsd":
-            raise StudyError(
-                f"{where}: learning_rate.tokens_exponent: under schedule wsd all budgets share one stable phase, so the "
-                "rate cannot depend on the budget: set it to 0 or use schedule cosine, linear or constant"
-            )
-        rate = rule.coefficient * n**rule.exponent * tokens**rule.tokens_exponent
-        rate = min(rate, rule.max) if rule.max else rate
-    elif rule == "kaplan":
-        rate = kaplan_rate(n)
-        if rate <= 0:
-            raise StudyError(f"{where}: learning_rate: kaplan gives {rate:.2g} at N = {n}: the rule ends near 1e10 parameters")
-    else:
-        rate = float(rule)
+    """Compute the learning rate of a run of N parameters and a budget of ``tokens`` by the rule that its config gives."""
+    given, rule = s.learning_rate, rule_of(s.learning_rate)
+    if rule.depends_on_budget(given) and s.schedule == "wsd":
+        raise StudyError(
+            f"{where}: learning_rate.{rule.budget_option}: under schedule wsd all budgets share one stable phase, so the "
+            "rate cannot depend on the budget: set it to 0 or use schedule cosine, linear or constant"
+        )
+    rate = rule.rate(given, n, tokens)
+    if rate <= 0:
+        why = rule.valid or "a rate is positive"
+        raise StudyError(f"{where}: learning_rate: {rule.name} gives {rate:.2g} at N = {n}: {why}")
     return round_float(rate)
+
+
+def resolve_options(name: str, model: type[BaseModel] | None, given: dict[str, Any], where: str) -> Options:
+    """Check the options of a registered entry by its pydantic model, before anything runs.
+
+    Parameters
+    ----------
+    name
+        What has the options, for errors: "optimizer lion".
+    model
+        The options that it declares, None where it has none.
+    given
+        The options that the config gives.
+    where
+        The place of ``given`` in the config: the point and the key.
+
+    Returns
+    -------
+    Options
+        Every option with its value, defaults filled in, sorted by name; floats are rounded to the digits that are hashed.
+
+    Raises
+    ------
+    StudyError
+        An option is unknown, missing or impossible, or its value is neither number, text nor truth value.
+    """
+    fields = model.model_fields if model else {}
+    if unknown := sorted(set(given) - set(fields)):
+        close = difflib.get_close_matches(unknown[0], fields, 1)
+        has = f"did you mean {close[0]}? It has" if close else "it has"
+        raise StudyError(f"{where}.{unknown[0]}: {name} has no such option: {has} {', '.join(fields) or 'none'}")
+    if model is None:
+        return ()
+    try:
+        values = model.model_validate(given).model_dump(mode="json")
+    except ValidationError as error:
+        raise StudyError(f"the options of {name} are not valid:\n{explain(error, where)}") from None
+    for option, value in values.items():
+        if not isinstance(value, (int, float, str, bool, type(None))):
+            raise StudyError(f"{where}.{option}: an option is a number, a text, true or false: split it into several")
+    return tuple((key, round_float(value) if isinstance(value, float) else value) for key, value in sorted(values.items()))
+
+
+def plugins_of(s: Settings) -> tuple[str, ...]:
+    """Return the sha256 of each plug-in file that the settings use, sorted."""
+    return tuple(sorted({OPTIMIZERS.plugin_of(s.optimizer)} - {""}))
 
 
 def heads(s: Settings, d_attn: int, where: str) -> int:
@@ -112,6 +157,8 @@ def resolve(s: Settings, corpus: CorpusSpec, tokenizer: TokenizerSpec, limit: in
     counted = Shape(shape["n_layer"], shape["d_model"], shape["d_ff"], shape["d_attn"], s.n_ctx, 0, s.architecture)
     n = n_params(counted)
     rate = resolve_rate(s, n, tokens, where)
+    own = OPTIMIZERS.find(s.optimizer).options
+    optimizer_options = resolve_options(f"optimizer {s.optimizer}", own, s.optimizer_options, f"{where}: optimizer_options")
     given: dict[str, Any] = {key: getattr(s, key) for key in COPIED}
     given |= {key: round_float(getattr(s, key)) for key in ROUNDED}
     spec = RunSpec(
@@ -122,6 +169,8 @@ def resolve(s: Settings, corpus: CorpusSpec, tokenizer: TokenizerSpec, limit: in
         decay=round_float(s.decay) if wsd else 0.0,
         dataset_tokens=None if s.dataset_tokens == "all" else s.dataset_tokens,
         patience=s.patience if early else 0,
+        optimizer_options=optimizer_options,
+        plugins=plugins_of(s),
         **shape,
         **given,
     )
