@@ -17,8 +17,8 @@ from fixtures.small_runs import small_spec, write_tokens
 from scalinglaws.common.files import write_json
 from scalinglaws.evaluate.evaluate import evaluate
 from scalinglaws.models.device import prepare
-from scalinglaws.optim.schedule import is_eval_step
 from scalinglaws.train.checkpoint import write_tensors
+from scalinglaws.train.steps import is_eval_step
 from scalinglaws.train.trainer import Trainer
 
 TOKENS, N_CORPORA, EVAL_TOKENS = 2 * 10**6, 4, 128 * 1024

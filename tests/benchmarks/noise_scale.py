@@ -17,7 +17,7 @@ from pathlib import Path
 
 from fixtures.small_runs import small_spec, write_tokens
 from scalinglaws.models.device import prepare
-from scalinglaws.optim.schedule import is_eval_step
+from scalinglaws.train.steps import is_eval_step
 from scalinglaws.train.trainer import Trainer
 
 CASES = ((2, 16, 2048), (2, 16, 16384), (4, 64, 2048), (4, 64, 16384))

@@ -23,7 +23,7 @@ from fixtures.small_runs import small_spec
 from scalinglaws.models.build import build
 from scalinglaws.models.count import Shape, n_params
 from scalinglaws.models.device import prepare
-from scalinglaws.optim.optimizers import AdamW
+from scalinglaws.optim.optimizers import build_optimizer
 
 SHAPES = ((1, 8, 1), (1, 16, 1), (2, 16, 1), (2, 32, 2), (3, 48, 3), (4, 64, 4), (5, 128, 4))
 N_CTX, BATCH_TOKENS, N_VOCAB, RATE = 128, 2048, 256, 1e-3
@@ -87,7 +87,7 @@ def own_step(n_layer: int, d_model: int, n_heads: int) -> Callable[[Tensor, Tens
     shape = {"n_layer": n_layer, "d_model": d_model, "n_heads": n_heads, "d_ff": 4 * d_model, "d_attn": d_model}
     spec = small_spec(**shape, n_ctx=N_CTX, batch_tokens=BATCH_TOKENS, grad_clip=1.0)
     model = build(spec, N_VOCAB)
-    optimizer = AdamW(model, spec)
+    optimizer = build_optimizer(model, spec)
     count = 0
 
     def step(tokens: Tensor, targets: Tensor) -> float:

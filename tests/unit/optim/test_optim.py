@@ -13,12 +13,14 @@ from torch import Tensor
 
 from fixtures.small_runs import N_VOCAB, flat_model, killed_at, same_run, small_spec, write_tokens
 from scalinglaws.common.errors import StudyError
-from scalinglaws.optim.optimizers import KINDS, build_optimizer
+from scalinglaws.optim.optimizers import build_optimizer
+from scalinglaws.optim.registry import OPTIMIZERS
 from scalinglaws.train.flat import FlatModel
 from scalinglaws.train.run import train, train_rung
 from scalinglaws.train.trainer import Trainer
 
 STEPS, RATE = 5, 0.01
+KINDS = tuple(OPTIMIZERS)
 OTHERS = ("sgd", "adafactor", "muon")
 # Rates at which each learns the noisy cycle of small_runs: Adafactor's is relative to the weights.
 RATES = {"adamw": 0.01, "sgd": 0.3, "adafactor": 0.1, "muon": 0.02}

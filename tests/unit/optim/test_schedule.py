@@ -1,4 +1,4 @@
-"""Learning rates by their formulas; evaluation steps that no budget moves."""
+"""Learning rates over the steps of a run, by their formulas."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from fixtures.small_runs import small_spec
 from scalinglaws.common.errors import StudyError
-from scalinglaws.optim.schedule import is_eval_step, is_validation_step, learning_rate, phase
+from scalinglaws.optim.schedule import learning_rate, phase
 
 
 def rates(schedule: str, **changes: float) -> list[float]:
@@ -45,19 +45,6 @@ def test_a_trunk_has_its_runs_rates_before_the_decay_and_never_falls() -> None:
         assert phase(run, step) == phase(run.trunk, step) == ("warmup" if step < 4 else "stable")
     assert phase(run, run.stable_steps) == "decay"
     assert learning_rate(run.trunk, 10**9) == run.learning_rate
-
-
-def test_evaluation_steps_depend_on_the_step_alone() -> None:
-    assert [step for step in range(200) if is_eval_step(step)] == sorted({round(2 ** (k / 4)) for k in range(12, 31)})
-    big = round(2 ** (97 / 4))
-    assert is_eval_step(big) and not is_eval_step(big + 1)
-
-
-def test_validation_steps_are_curve_points_from_32_on() -> None:
-    spec = small_spec(stop="early")
-    steps = [step for step in range(200) if is_validation_step(spec, step)]
-    assert steps == sorted({round(2 ** (k / 4)) for k in range(20, 31)})
-    assert not any(is_validation_step(small_spec(), step) for step in range(200))
 
 
 def test_an_unknown_schedule_is_named() -> None:

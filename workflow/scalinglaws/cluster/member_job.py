@@ -21,6 +21,7 @@ from scalinglaws.common.errors import StudyError
 from scalinglaws.evaluate.evaluate import evaluate
 from scalinglaws.models.device import prepare
 from scalinglaws.study.paths import evaluation_path, evaluation_set_path, has_run, log_path, run_folder, rung_path
+from scalinglaws.study.plugins import read_run
 from scalinglaws.study.spec import read_spec
 from scalinglaws.train.run import train, train_rung
 
@@ -43,14 +44,14 @@ class Stages:
     def rung(self, trunk: str, step: int) -> None:
         out = rung_path(self.root, trunk, step)
         if not out.exists():
-            spec = read_spec(out.parent / "spec.json")
+            spec = read_run(out.parent / "spec.json", self.root)
             with self.log("rung", f"{trunk}-step{step}"):
                 train_rung(spec, self.root / "tokens" / spec.tokens_id, step, out, **self.training)
 
     def run(self, run: str) -> None:
         if not has_run(self.root, run):
             out = run_folder(self.root, run)
-            spec = read_spec(out / "spec.json")
+            spec = read_run(out / "spec.json", self.root)
             tokens, trunk = self.root / "tokens" / spec.tokens_id, self.root / "trunks" / spec.trunk.id
             with self.log("train", run):
                 train(spec, tokens, out, trunk=trunk, at_once=self.at_once, **self.training)

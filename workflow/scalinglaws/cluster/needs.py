@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, V
 
 from scalinglaws.common.errors import StudyError
 from scalinglaws.models.count import n_params_total
+from scalinglaws.optim.registry import OPTIMIZERS
 from scalinglaws.study.config import explain
 from scalinglaws.study.ladder import below, flops_per_step, n_vocab_guess
 from scalinglaws.study.spec import RunSpec
@@ -25,8 +26,6 @@ from scalinglaws.study.study import Study
 START_SECONDS = 60.0  # of a job: two starts of Snakemake, torch, tokens, compilation
 LAUNCH_SECONDS = 2e-3  # of a layer in a step, whatever its size: some 60 kernels forward and back, and the interpreter
 MARGIN = 1.5  # of time over what is expected
-BYTES = {"adamw": 16, "muon": 13, "sgd": 12, "adafactor": 8.1}  # a parameter: weight, gradient, optimizer state
-SHARED = {"adamw": 8, "sgd": 4}  # of these, what several GPUs share
 PROCESS_MB = 2500  # of host memory of a process that has loaded torch
 CUDA_MB = 3500  # more where it uses a GPU: the driver's and the kernels' libraries, compilation
 
@@ -153,7 +152,8 @@ def gpu_bytes(spec: RunSpec, gpus: int = 1, tokens: int | None = None) -> float:
     shape = spec.shape(n_vocab_guess(spec))
     wide = 2 if spec.precision == "bfloat16" else 4
     token = wide * spec.n_layer * spec.n_repeats * (17 * spec.d_model + 2 * spec.n_heads * spec.n_ctx) + 8 * n_vocab_guess(spec)
-    state = BYTES.get(spec.optimizer, 16) - SHARED.get(spec.optimizer, 0) * (1 - 1 / max(1, gpus))
+    optimizer = OPTIMIZERS.find(spec.optimizer)
+    state = optimizer.bytes_per_param - optimizer.shared_bytes * (1 - 1 / max(1, gpus))
     return state * n_params_total(shape) + token * (tokens or spec.n_ctx)
 
 
@@ -221,7 +221,7 @@ def host_mb(spec: RunSpec, device: Device) -> float:
     return (
         PROCESS_MB
         + (CUDA_MB if device.gpus_per_node else 0)
-        + 3 * BYTES.get(spec.optimizer, 16) * n_params_total(spec.shape(n_vocab_guess(spec))) / 2**20
+        + 3 * OPTIMIZERS.find(spec.optimizer).bytes_per_param * n_params_total(spec.shape(n_vocab_guess(spec))) / 2**20
     )
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import weakref
 from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from scalinglaws.common.errors import StudyError
 
@@ -25,6 +26,7 @@ class Named(Protocol):
 Entry = TypeVar("Entry", bound=Named)
 
 _plugin: ContextVar[str] = ContextVar("plugin", default="")
+_registries: weakref.WeakSet[Registry[Any]] = weakref.WeakSet()
 
 
 @contextlib.contextmanager
@@ -37,6 +39,11 @@ def of_plugin(sha256: str) -> Iterator[None]:
         _plugin.reset(token)
 
 
+def forget(sha256: str) -> list[tuple[Registry[Any], Any]]:
+    """Remove the entries of a plug-in file from every registry; return each of them with the registry that it was in."""
+    return [(registry, registry.remove(name)) for registry in list(_registries) for name in registry.names_of(sha256)]
+
+
 class Registry(Generic[Entry]):
     """Entries by name, in the order in which they were registered. ``key``: the config key that names one, for errors."""
 
@@ -44,6 +51,7 @@ class Registry(Generic[Entry]):
         self.key = key
         self._entries: dict[str, Entry] = {}
         self._plugins: dict[str, str] = {}
+        _registries.add(self)
         for entry in entries:
             self.register(entry)
 
@@ -70,6 +78,15 @@ class Registry(Generic[Entry]):
     def plugin_of(self, name: str) -> str:
         """The sha256 of the plug-in file that registered an entry; empty for one of the package."""
         return self._plugins.get(name, "")
+
+    def names_of(self, sha256: str) -> list[str]:
+        """The names of the entries that a plug-in file registered, in their order."""
+        return [name for name, plugin in self._plugins.items() if plugin == sha256]
+
+    def remove(self, name: str) -> Entry:
+        """Take an entry out, and return it."""
+        del self._plugins[name]
+        return self._entries.pop(name)
 
     def __contains__(self, name: object) -> bool:
         return name in self._entries

@@ -7,6 +7,7 @@ from pathlib import Path
 from scalinglaws.figures import registry
 from scalinglaws.laws import names
 from scalinglaws.study import config as config_model
+from scalinglaws.study import plugins
 from scalinglaws.study import study as study_model
 from scalinglaws.study.config import Config
 from scalinglaws.study.study import Study
@@ -21,4 +22,6 @@ def of_config(config: Config, results: Path = Path("results")) -> Study:
     """The study of a config that is read already. Raises StudyError as ``load`` does."""
     names.asked(config.fits.laws)
     registry.asked(config.figures)
-    return study_model.build(config, results / "tokens")
+    found = study_model.build(config, results / "tokens")
+    plugins.keep(results)
+    return found

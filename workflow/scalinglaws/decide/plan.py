@@ -13,6 +13,7 @@ from scalinglaws.common.errors import StudyError
 from scalinglaws.decide.load import load
 from scalinglaws.decide.schema import config_schema
 from scalinglaws.models.count import n_params_total
+from scalinglaws.optim.registry import OPTIMIZERS
 from scalinglaws.study.ladder import flops_per_step, n_vocab_guess, tokens_to_train
 from scalinglaws.study.paths import evaluation_path, has_run, rung_path
 from scalinglaws.study.spec import RunSpec, short
@@ -99,7 +100,7 @@ def status(study: Study, results: Path) -> Status:
 
 def rung_bytes(spec: RunSpec) -> float:
     """Weights and optimizer state; gradients are not kept."""
-    return (resources.BYTES[spec.optimizer] - 4) * n_params_total(spec.shape(n_vocab_guess(spec)))
+    return (OPTIMIZERS.find(spec.optimizer).bytes_per_param - 4) * n_params_total(spec.shape(n_vocab_guess(spec)))
 
 
 def describe(study: Study, results: Path) -> str:

@@ -23,6 +23,7 @@ from scalinglaws.evaluate.losses import loss_row, position_rows, token_losses
 from scalinglaws.models.build import build
 from scalinglaws.models.device import prepare
 from scalinglaws.models.module import named_parameters
+from scalinglaws.study.plugins import read_run
 from scalinglaws.study.spec import read_spec
 
 # This is raised when rows of evals change: those of a cache of an earlier version are measured again.
@@ -45,7 +46,7 @@ def load_model(run: Path, n_vocab: int, device: str) -> nn.Module:
     StudyError
         If the weights are not those of the spec with so many tokens.
     """
-    spec = read_spec(run / "spec.json")
+    spec = read_run(run / "spec.json", run.parent.parent)
     module = build(spec.shape(n_vocab), device=device, precision=spec.precision)
     weights = safetensors.torch.load_file(run / "model.safetensors")
     parameters = named_parameters(module)
@@ -82,7 +83,7 @@ def evaluate(run: Path, token_folders: list[Path], out: Path, device: str = "cpu
     StudyError
         If a token folder is of another tokenizer than the run's.
     """
-    spec = read_spec(run / "spec.json")
+    spec = read_run(run / "spec.json", run.parent.parent)
     metrics = json.loads((run / "metrics.json").read_text())
     rows: list[dict[str, Any]] = []
     if metrics["status"] == "ok":

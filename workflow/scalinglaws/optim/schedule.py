@@ -1,23 +1,65 @@
-"""Learning rates and evaluation steps: pure functions of a spec and an absolute step. No torch."""
+"""Learning rates over the steps of a run: pure functions of its settings and an absolute step. Imports no torch."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import Protocol
 
 from scalinglaws.common.errors import StudyError
 
-if TYPE_CHECKING:
-    from scalinglaws.study.spec import RunSpec
 
-# The validation loss of the first steps falls fast whatever the data: patience starts to count here.
-FIRST_VALIDATION_STEP = 32
-# A point of the curve takes as long as some steps, and no law looks at the first.
-FIRST_CURVE_STEP = 8
+class Scheduled(Protocol):
+    """The settings of a run that its schedule reads; tokens are 0 for a trunk, which has no budget."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def schedule(self) -> str: ...
+
+    @property
+    def learning_rate(self) -> float: ...
+
+    @property
+    def tokens(self) -> int: ...
+
+    @property
+    def steps(self) -> int: ...
+
+    @property
+    def stable_steps(self) -> int: ...
+
+    @property
+    def warmup_steps(self) -> int: ...
 
 
-def phase(spec: RunSpec, step: int) -> str:
-    """warmup, stable or decay: of the update that takes the model from ``step`` updates to one more."""
+def one_minus_sqrt(done: float) -> float:
+    """The decay of warmup-stable-decay in Hägele et al. 2024, section 3."""
+    return 1 - math.sqrt(done)
+
+
+def half_cosine(done: float) -> float:
+    """The decay of Loshchilov and Hutter 2017, equation 5, without restarts, to zero."""
+    return 0.5 * (1 + math.cos(math.pi * done))
+
+
+def linear(done: float) -> float:
+    """A straight line to zero."""
+    return 1 - done
+
+
+# Schedule -> what is left of the rate when a share ``done``, from 0 to 1, of its decay has passed; None where it never decays.
+DECAYS: dict[str, Callable[[float], float] | None] = {
+    "wsd": one_minus_sqrt,
+    "cosine": half_cosine,
+    "linear": linear,
+    "constant": None,
+}
+
+
+def phase(spec: Scheduled, step: int) -> str:
+    """Name the phase of the update that takes the model from ``step`` updates to one more: warmup, stable or decay."""
     if step < spec.warmup_steps:
         return "warmup"
     if spec.schedule == "constant" or (spec.schedule == "wsd" and (not spec.tokens or step < spec.stable_steps)):
@@ -25,42 +67,24 @@ def phase(spec: RunSpec, step: int) -> str:
     return "decay"
 
 
-def learning_rate(spec: RunSpec, step: int) -> float:
-    """The rate of the update that takes the model from ``step`` updates to one more.
+def learning_rate(spec: Scheduled, step: int) -> float:
+    """Return the rate of the update that takes the model from ``step`` updates to one more.
 
-    Warm-up is linear. Then wsd is constant until ``spec.stable_steps`` and falls as 1 - sqrt to zero at ``spec.steps``
-    (Hägele et al. 2024); cosine and linear fall to zero from the end of the warm-up; a trunk (no tokens) never falls.
-    Raises StudyError for an unknown schedule.
+    The warm-up is linear. Then wsd stays constant until ``spec.stable_steps`` and falls to zero at ``spec.steps``; cosine and
+    linear fall to zero from the end of the warm-up; a trunk (no tokens) never falls.
+
+    Raises
+    ------
+    StudyError
+        The schedule is unknown.
     """
-    if spec.schedule not in ("wsd", "cosine", "linear", "constant"):
-        raise StudyError(f"schedule: {spec.schedule!r} of run {spec.id} is unknown: use wsd, cosine, linear or constant")
-    now = phase(spec, step)
+    if spec.schedule not in DECAYS:
+        raise StudyError(f"schedule: {spec.schedule!r} of run {spec.id} is unknown: use one of {', '.join(DECAYS)}")
+    decay, now = DECAYS[spec.schedule], phase(spec, step)
     if now == "warmup":
         return spec.learning_rate * (step + 1) / spec.warmup_steps
-    if now == "stable":
+    if now == "stable" or decay is None:
         return spec.learning_rate
     start = spec.stable_steps if spec.schedule == "wsd" else spec.warmup_steps
     done = min(1.0, (step - start) / (spec.steps - start))
-    falls = {"wsd": 1 - math.sqrt(done), "cosine": 0.5 * (1 + math.cos(math.pi * done)), "linear": 1 - done}
-    return spec.learning_rate * falls[spec.schedule]
-
-
-def kaplan_rate(n_params: float) -> float:
-    """LR(N) of Kaplan et al. 2020 (D.1), for Adam and batches of 2^19 tokens; negative from N near 1.2e10 on."""
-    return 0.003239 - 0.0001395 * math.log(n_params)
-
-
-def is_eval_step(step: int) -> bool:
-    """Whether the curve has a point after ``step`` updates: round(2^(k/4)) for whole k, from 8 on.
-
-    Depends on the absolute step alone, never on the budget, so a run and its trunk have the same points.
-    """
-    if step < FIRST_CURVE_STEP:
-        return False
-    near = round(4 * math.log2(step))
-    return any(round(2 ** (k / 4)) == step for k in (near - 1, near, near + 1))
-
-
-def is_validation_step(spec: RunSpec, step: int) -> bool:
-    """Whether the point of the curve after ``step`` updates has a validation loss: in runs that stop early, from 32 on."""
-    return spec.stop == "early" and step >= FIRST_VALIDATION_STEP and is_eval_step(step)
+    return spec.learning_rate * decay(done)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 import re
-from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,34 +24,13 @@ from pydantic import (
 )
 
 from scalinglaws.common.errors import StudyError
+from scalinglaws.common.fields import Count, Fraction01, Rate
 from scalinglaws.common.registry import Registry
 from scalinglaws.models.registry import ARCHITECTURES
+from scalinglaws.optim.rates import RATES, LearningRate
+from scalinglaws.optim.registry import OPTIMIZERS
+from scalinglaws.study import plugins
 from scalinglaws.study.text_sources import TEXT_SOURCES
-
-UNITS = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9, "B": 10**9, "T": 10**12}
-
-
-def parse_count(value: Any) -> Any:
-    """A whole number written as 8000000, 8M, 1e9 or 2^19. Other types are returned for pydantic to judge."""
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if isinstance(value, str):
-        text = value.strip().replace("_", "")
-        if power := re.fullmatch(r"(\d+)\^(\d{1,2})", text):
-            return int(power[1]) ** int(power[2])
-        number = re.fullmatch(r"(\d+(?:\.\d+)?(?:[eE]\+?\d{1,2})?)([kKMGBT]?)", text)
-        exact = Fraction(number[1]) * UNITS[number[2]] if number else Fraction(1, 2)
-        if exact.denominator != 1:
-            raise ValueError("a whole number is expected, such as 8000000, 8M, 1e9 or 2^19")
-        return int(exact)
-    return value
-
-
-def parse_rate(value: Any) -> Any:
-    """YAML 1.1 reads 1e-3 as a string: numbers written so are made floats."""
-    if isinstance(value, str) and re.fullmatch(r"\d+(\.\d*)?[eE][+-]?\d+", value.strip()):
-        return float(value)
-    return value
 
 
 def named(registry: Registry[Any]) -> tuple[AfterValidator, WithJsonSchema]:
@@ -77,15 +55,6 @@ def parse_model(value: Any) -> Any:
     return value
 
 
-Count = Annotated[
-    int,
-    BeforeValidator(parse_count, json_schema_input_type=int | float | str),
-    Field(gt=0, description="8000000, 8M, 1e9 or 2^19"),
-]
-Rate = Annotated[float, BeforeValidator(parse_rate, json_schema_input_type=float | str)]
-Fraction01 = Annotated[Rate, Field(ge=0, lt=1)]
-
-
 class Strict(BaseModel):
     """Unknown keys are refused everywhere."""
 
@@ -93,6 +62,7 @@ class Strict(BaseModel):
 
 
 ArchitectureName = Annotated[str, *named(ARCHITECTURES)]
+OptimizerName = Annotated[str, *named(OPTIMIZERS)]
 
 
 def _complete_model(schema: dict[str, Any]) -> None:
@@ -117,19 +87,10 @@ class ModelShape(BaseModel):
 Model = Annotated[ModelShape, BeforeValidator(parse_model, json_schema_input_type=ModelShape | str)]
 
 
-class PowerRate(Strict):
-    """Learning rate coefficient · N^exponent · tokens^tokens_exponent, at most ``max``."""
-
-    coefficient: Annotated[Rate, Field(gt=0)]
-    exponent: Rate
-    tokens_exponent: Rate = 0.0
-    max: Annotated[Rate, Field(gt=0)] | None = None
-
-
 class SourceConfig(Strict):
     """Text of one kind and encoding. Kinds: wheel, files, huggingface, and those of plug-ins, whose keys stand in ``options``."""
 
-    kind: str
+    kind: Annotated[str, *named(TEXT_SOURCES)]
     files: Annotated[list[str], Field(min_length=1)]
     exclude: list[str] = []
     encoding: str = "utf-8"
@@ -143,10 +104,7 @@ class SourceConfig(Strict):
 
     @model_validator(mode="after")
     def _complete(self) -> SourceConfig:
-        try:
-            kind = TEXT_SOURCES.find(self.kind)
-        except StudyError as error:
-            raise ValueError(f"{error}") from None
+        kind = TEXT_SOURCES.find(self.kind)
         takes = {*kind.needs, "kind", "files", "exclude", "encoding", "text", "sha256"} | ({"options"} if kind.options else set())
         if missing := [key for key in kind.needs if getattr(self, key) is None]:
             raise ValueError(f"a source of kind {self.kind} needs {', '.join(missing)}: a corpus is pinned")
@@ -204,7 +162,7 @@ class Settings(Strict):
     corpus: str
     n_ctx: Count
     batch_tokens: Count
-    learning_rate: Annotated[Rate, Field(gt=0)] | Literal["kaplan"] | PowerRate
+    learning_rate: LearningRate
     tokens: Count | None = None
     max_tokens: Count | None = None
     dataset_tokens: Count | Literal["all"] = "all"
@@ -213,7 +171,8 @@ class Settings(Strict):
     schedule: Literal["wsd", "cosine", "linear", "constant"] = "wsd"
     decay: Annotated[Rate, Field(gt=0, lt=1)] = 0.2
     warmup_tokens: Annotated[Count, Field(ge=0)] = 100_000
-    optimizer: Literal["adamw", "sgd", "adafactor", "muon"] = "adamw"
+    optimizer: OptimizerName = "adamw"
+    optimizer_options: dict[str, Any] = {}
     beta1: Fraction01 = 0.9
     beta2: Fraction01 = 0.95
     weight_decay: Annotated[Rate, Field(ge=0)] = 0.0
@@ -294,22 +253,20 @@ class Config(Strict):
     fits: FitsConfig = FitsConfig()
     figures: Literal["all"] | list[str] = "all"
     external_runs: list[ExternalRuns] = []
+    plugins: list[str] = []
+
+
+# Tags that pydantic puts into the place of an error for the members of a union.
+TAGS = {"int", "str", "float", "ModelShape", "Grid", *(rule.options.__name__ for rule in RATES.values() if rule.options)}
 
 
 def path_of(loc: tuple[Any, ...], prefix: str = "") -> str:
-    """("experiments", "size", "grid", 0) -> experiments.size.grid[0]; the tags that pydantic adds for unions are left out."""
+    """Write the place of an error as a path: ("experiments", "size", "grid", 0) is experiments.size.grid[0]."""
     out = prefix
     for part in loc:
         if isinstance(part, int):
             out += f"[{part}]"
-        elif re.fullmatch(r"[A-Za-z0-9_.-]+", part) and part not in (
-            "int",
-            "str",
-            "float",
-            "PowerRate",
-            "ModelShape",
-            "Grid",
-        ):
+        elif re.fullmatch(r"[A-Za-z0-9_.-]+", part) and part not in TAGS:
             out += f".{part}" if out else part
     return out
 
@@ -336,9 +293,14 @@ def explain(error: ValidationError, prefix: str = "") -> str:
 
 
 def parse(data: Any, name: str = "config.yaml") -> Config:
-    """Check the parsed YAML. Raises StudyError with a line for each wrong key."""
+    """Load the plug-ins that the parsed YAML lists, then check it.
+
+    Raises StudyError with a line for each wrong key, or for a plug-in that cannot be loaded.
+    """
     if not isinstance(data, dict):
         raise StudyError(f"{name}: a mapping with the keys study, corpora, defaults and experiments is expected")
+    listed = data.get("plugins")
+    plugins.load(listed if isinstance(listed, list) and all(isinstance(path, str) for path in listed) else [])
     try:
         return Config.model_validate(data)
     except ValidationError as error:

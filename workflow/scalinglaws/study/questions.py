@@ -15,7 +15,7 @@ SHAPE = ("n_layer", "d_model", "n_heads", "d_ff", "d_attn")
 COMPARISONS: dict[str, tuple[str, tuple[str, ...], int]] = {
     # kind: (the field compared, fields that follow it, the fewest different values)
     "schedule": ("schedule", ("decay", "warmup_tokens", "learning_rate"), 3),
-    "optimizer": ("optimizer", ("learning_rate", "beta1", "beta2", "weight_decay"), 2),
+    "optimizer": ("optimizer", ("learning_rate", "beta1", "beta2", "weight_decay", "optimizer_options", "plugins"), 2),
     "seed": ("seed", (), 2),
     "quality": ("corpus", (), 2),
     "rate": ("learning_rate", (), 3),

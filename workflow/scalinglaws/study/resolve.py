@@ -7,15 +7,16 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from scalinglaws.common.errors import StudyError
 from scalinglaws.models.config import ModelConfig
 from scalinglaws.models.count import n_params
 from scalinglaws.models.registry import ARCHITECTURES
-from scalinglaws.optim.schedule import kaplan_rate
-from scalinglaws.study.config import PowerRate, Settings
-from scalinglaws.study.spec import CorpusSpec, RunSpec, TokenizerSpec, round_float, short
+from scalinglaws.optim.rates import rule_of
+from scalinglaws.optim.registry import OPTIMIZERS
+from scalinglaws.study.config import Settings, explain
+from scalinglaws.study.spec import CorpusSpec, Options, RunSpec, TokenizerSpec, round_float, short
 
 COPIED = (
     *("n_ctx", "batch_tokens", "micro_batch_tokens", "warmup_tokens", "eval_tokens", "curve_tokens"),
@@ -27,23 +28,64 @@ ABSENT: dict[str, Any] = {"n_heads": 0, "d_ff": 0, "d_attn": 0, "n_repeats": 1, 
 
 
 def resolve_rate(s: Settings, n: int, tokens: int, where: str) -> float:
-    """The learning rate of a run: a number, Kaplan et al. 2020 equation D.1, or a power law in N (and tokens)."""
-    rule = s.learning_rate
-    if isinstance(rule, PowerRate):
-        if rule.tokens_exponent and s.schedule == "wsd":
-            raise StudyError(
-                f"{where}: learning_rate.tokens_exponent: under schedule wsd all budgets share one stable phase, so the "
-                "rate cannot depend on the budget: set it to 0 or use schedule cosine, linear or constant"
-            )
-        rate = rule.coefficient * n**rule.exponent * tokens**rule.tokens_exponent
-        rate = min(rate, rule.max) if rule.max else rate
-    elif rule == "kaplan":
-        rate = kaplan_rate(n)
-        if rate <= 0:
-            raise StudyError(f"{where}: learning_rate: kaplan gives {rate:.2g} at N = {n}: the rule ends near 1e10 parameters")
-    else:
-        rate = float(rule)
+    """Compute the learning rate of a run of N parameters and a budget of ``tokens`` by the rule that its config gives."""
+    given, rule = s.learning_rate, rule_of(s.learning_rate)
+    if rule.depends_on_budget(given) and s.schedule == "wsd":
+        raise StudyError(
+            f"{where}: learning_rate.{rule.budget_option}: under schedule wsd all budgets share one stable phase, so the "
+            "rate cannot depend on the budget: set it to 0 or use schedule cosine, linear or constant"
+        )
+    rate = rule.rate(given, n, tokens)
+    if rate <= 0:
+        why = rule.valid or "a rate is positive"
+        raise StudyError(f"{where}: learning_rate: {rule.name} gives {rate:.2g} at N = {n}: {why}")
     return round_float(rate)
+
+
+def resolve_options(name: str, model: type[BaseModel] | None, given: dict[str, Any], where: str) -> Options:
+    """Check the options of a registered entry by its pydantic model, before anything runs.
+
+    Parameters
+    ----------
+    name
+        What has the options, for errors: "optimizer lion".
+    model
+        The options that it declares, None where it has none.
+    given
+        The options that the config gives.
+    where
+        The place of ``given`` in the config: the point and the key.
+
+    Returns
+    -------
+    Options
+        Every option with its value, defaults filled in, sorted by name; floats are rounded to the digits that are hashed.
+
+    Raises
+    ------
+    StudyError
+        An option is unknown, missing or impossible, or its value is neither number, text nor truth value.
+    """
+    fields = model.model_fields if model else {}
+    if unknown := sorted(set(given) - set(fields)):
+        close = difflib.get_close_matches(unknown[0], fields, 1)
+        has = f"did you mean {close[0]}? It has" if close else "it has"
+        raise StudyError(f"{where}.{unknown[0]}: {name} has no such option: {has} {', '.join(fields) or 'none'}")
+    if model is None:
+        return ()
+    try:
+        values = model.model_validate(given).model_dump(mode="json")
+    except ValidationError as error:
+        raise StudyError(f"the options of {name} are not valid:\n{explain(error, where)}") from None
+    for option, value in values.items():
+        if not isinstance(value, (int, float, str, bool, type(None))):
+            raise StudyError(f"{where}.{option}: an option is a number, a text, true or false: split it into several")
+    return tuple((key, round_float(value) if isinstance(value, float) else value) for key, value in sorted(values.items()))
+
+
+def plugins_of(s: Settings) -> tuple[str, ...]:
+    """Return the sha256 of each plug-in file that the settings use, sorted."""
+    return tuple(sorted({ARCHITECTURES.plugin_of(s.architecture), OPTIMIZERS.plugin_of(s.optimizer)} - {""}))
 
 
 def resolve_shape(s: Settings, where: str) -> dict[str, Any]:
@@ -82,11 +124,6 @@ def _wrong_options(name: str, error: ValidationError) -> list[str]:
             what = f"{item['msg'].removeprefix('Value error, ')}, found {item['input']!r}"
         lines.append(f"model.{key}: {what}")
     return lines
-
-
-def plugins_of(s: Settings) -> tuple[str, ...]:
-    """Return the sha256 of each plug-in file that the settings use, sorted."""
-    return tuple(sorted({ARCHITECTURES.plugin_of(s.architecture)} - {""}))
 
 
 def _check_budget(s: Settings, where: str) -> int:
@@ -142,6 +179,8 @@ def resolve(s: Settings, corpus: CorpusSpec, tokenizer: TokenizerSpec, limit: in
     early, wsd = s.stop == "early", s.schedule == "wsd"
     model = ModelConfig(n_ctx=s.n_ctx, architecture=s.architecture, **shape | {"options": dict(shape["options"])})
     rate = resolve_rate(s, n_params(model), tokens, where)
+    own = OPTIMIZERS.find(s.optimizer).options
+    optimizer_options = resolve_options(f"optimizer {s.optimizer}", own, s.optimizer_options, f"{where}: optimizer_options")
     given: dict[str, Any] = {key: getattr(s, key) for key in COPIED}
     given |= {key: round_float(getattr(s, key)) for key in ROUNDED}
     spec = RunSpec(
@@ -152,6 +191,7 @@ def resolve(s: Settings, corpus: CorpusSpec, tokenizer: TokenizerSpec, limit: in
         decay=round_float(s.decay) if wsd else 0.0,
         dataset_tokens=None if s.dataset_tokens == "all" else s.dataset_tokens,
         patience=s.patience if early else 0,
+        optimizer_options=optimizer_options,
         plugins=plugins_of(s),
         **shape,
         **given,

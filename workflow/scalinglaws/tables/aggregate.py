@@ -19,7 +19,8 @@ from scalinglaws.common.errors import StudyError
 from scalinglaws.common.files import look
 from scalinglaws.models.count import flops_6nd
 from scalinglaws.study.ladder import has_ladder
-from scalinglaws.study.spec import OPTIONS, RunSpec, read_spec
+from scalinglaws.study.plugins import read_run
+from scalinglaws.study.spec import OPTIONS, RunSpec
 from scalinglaws.tables import schema as tables
 
 Row = dict[str, Any]
@@ -46,7 +47,7 @@ def read_lines(path: Path) -> list[Any]:
 
 def checked_spec(folder: Path) -> RunSpec:
     """The spec of a run's folder. Raises StudyError where it does not hash to the folder's name."""
-    spec: RunSpec = read_spec(folder / "spec.json")
+    spec = read_run(folder / "spec.json", folder.parent.parent)
     if spec.id != folder.name:
         raise StudyError(
             f"{folder}/spec.json hashes to {spec.id}, not to its folder: it was edited by hand; delete the folder and run again"

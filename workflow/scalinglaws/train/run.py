@@ -31,7 +31,8 @@ from scalinglaws.data.batches import Split
 from scalinglaws.evaluate.losses import clustered_stderr, finite, positions, token_losses
 from scalinglaws.models import count
 from scalinglaws.models.device import device_name, prepare
-from scalinglaws.study.spec import RunSpec, read_spec
+from scalinglaws.study.plugins import read_run
+from scalinglaws.study.spec import RunSpec
 from scalinglaws.train import checkpoint
 from scalinglaws.train.distributed import join, leave, start, wanted
 from scalinglaws.train.progress import Progress
@@ -227,7 +228,7 @@ def main_train(args: argparse.Namespace) -> None:
     if _together(args):
         return
     options = {"device": args.device, "checkpoint_seconds": args.checkpoint_seconds, "log": args.log, "end": stop_time()}
-    spec = read_spec(args.spec)
+    spec = read_run(args.spec, args.tokens.parent)
     trunk = args.trunks / spec.trunk.id if args.trunks else None
     train(spec, args.tokens / spec.tokens_id, args.out, trunk=trunk, **options)
 
@@ -243,5 +244,5 @@ def main_rung(args: argparse.Namespace) -> None:
     if _together(args):
         return
     options = {"device": args.device, "checkpoint_seconds": args.checkpoint_seconds, "log": args.log, "end": stop_time()}
-    spec = read_spec(args.spec)
+    spec = read_run(args.spec, args.tokens.parent)
     train_rung(spec, args.tokens / spec.tokens_id, args.step, args.out, **options)

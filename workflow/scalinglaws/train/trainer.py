@@ -19,12 +19,13 @@ from scalinglaws.data.token_files import load_tokens
 from scalinglaws.evaluate.losses import finite, mean_loss, octave_means, token_losses
 from scalinglaws.models.build import build
 from scalinglaws.optim.optimizers import build_optimizer
-from scalinglaws.optim.schedule import is_eval_step, is_validation_step, learning_rate, phase
+from scalinglaws.optim.schedule import learning_rate, phase
 from scalinglaws.study.spec import RunSpec
 from scalinglaws.train import checkpoint
 from scalinglaws.train.distributed import ALONE, Processes
 from scalinglaws.train.flat import FlatModel
 from scalinglaws.train.noise_scale import NoiseScale
+from scalinglaws.train.steps import is_eval_step, is_validation_step
 
 # Steps between looks at the loss, which make a GPU wait for the queue to drain.
 CHECK_EVERY = 8

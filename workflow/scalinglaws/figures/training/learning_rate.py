@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from scalinglaws.figures.registry import FIGURES
 from scalinglaws.figures.shared import groups, style
 from scalinglaws.figures.shared.lines import Line, Minimum, minimum, power_law
-from scalinglaws.optim import schedule
+from scalinglaws.optim.rates import kaplan_rate
 from scalinglaws.study.questions import COMPARISONS, SHAPE
 
 REQUIRES = FIGURES["learning_rate"].requires
@@ -130,13 +130,13 @@ def _optimum(axis: Axes, best: list[tuple[int, Minimum]], own: Line | None, scal
         values += [*own(np.array([min(sizes), max(sizes)]))]
     axis.plot(
         x,
-        [schedule.kaplan_rate(n) for n in x],
+        [kaplan_rate(n) for n in x],
         color=style.GUIDE,
         linewidth=0.8,
         zorder=2,
         label="LR(N) of 2020 (BPE, batches of 2¹⁹ tokens)",
     )
-    style.positive_axis(axis, [*values, *map(schedule.kaplan_rate, sizes)])
+    style.positive_axis(axis, [*values, *map(kaplan_rate, sizes)])
     if any(least.edge for _, least in best):
         axis.plot(
             [], [], "^", color="0.3", markerfacecolor="white", label="at the edge of the rates: the best lies beyond; not fitted"

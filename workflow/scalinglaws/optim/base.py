@@ -1,0 +1,131 @@
+"""What an optimizer needs and gives, and what several of them share. torch is imported only when a gradient is clipped.
+
+An optimizer works on the flat buffers of a model, described by ``FlatParameters``, with the settings of a run, described by
+``Settings``. It knows neither how a run is described in full nor how it is trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class FlatParameters(Protocol):
+    """A model whose parameters are views of one flat buffer, and whose gradients are views of another of the same length.
+
+    The first ``n_matrix`` entries of both are the tensors with two or more dimensions; biases and norms follow.
+    """
+
+    flat: Tensor  # (P,) float32
+    grad: Tensor  # (P,), the gradient of the mean loss
+    n_matrix: int
+
+    @property
+    def params(self) -> Mapping[str, Tensor]:
+        """The parameters by name: views of ``flat``, in its order."""
+
+    @property
+    def grads(self) -> Mapping[str, Tensor]:
+        """The gradients by name: views of ``grad``, in its order."""
+
+    @property
+    def sizes(self) -> Mapping[str, tuple[int, ...]]:
+        """The shapes of the parameters by name, in the order of ``flat``."""
+
+
+class Settings(Protocol):
+    """The settings of a run that optimizers read."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def optimizer(self) -> str:
+        """The name of the optimizer in the registry."""
+
+    @property
+    def optimizer_options(self) -> tuple[tuple[str, Any], ...]:
+        """The options that the optimizer declares itself, as pairs of name and value."""
+
+    @property
+    def beta1(self) -> float:
+        """The decay of the mean of gradients, or the momentum."""
+
+    @property
+    def beta2(self) -> float:
+        """The decay of the mean of squared gradients."""
+
+    @property
+    def weight_decay(self) -> float: ...
+
+    @property
+    def grad_clip(self) -> float:
+        """The largest norm of the whole gradient; 0 leaves it as it is."""
+
+
+class Processes(Protocol):
+    """The processes that train one model together, as one of them sees them."""
+
+    def share(self, rows: int) -> slice:
+        """The part of so many rows that this process works on."""
+
+    def spread(self, flat: Tensor) -> None:
+        """Give every process the shares that the others have changed."""
+
+
+class OneProcess:
+    """The only process of a run: its share is everything."""
+
+    def share(self, rows: int) -> slice:
+        """All rows."""
+        return slice(0, rows)
+
+    def spread(self, flat: Tensor) -> None:
+        """Nothing is to be told to anybody."""
+
+
+class BuiltOptimizer(Protocol):
+    """An optimizer of one model, with its state.
+
+    ``by_element``: whether the state is flat vectors that run along ``model.flat``, of which each of several processes keeps its
+    share alone (Rajbhandari et al. 2020, stage 1). ``tensors``: the state by name, flat; it is saved in checkpoints, and copied
+    back into. Whatever depends on the number of updates must follow from the step that ``update`` is given.
+    """
+
+    by_element: bool
+    tensors: dict[str, Tensor]
+
+    def update(self, rate: float, step: int) -> Tensor:
+        """Change the weights by ``model.grad``, which it may overwrite.
+
+        Parameters
+        ----------
+        rate
+            The learning rate of this update.
+        step
+            The number of updates before this one.
+
+        Returns
+        -------
+        Tensor
+            The norm of the gradient before clipping, 0-d. It stays on the device: a GPU is not waited for.
+        """
+
+
+def clip(model: FlatParameters, settings: Settings) -> Tensor:
+    """Scale the gradient so that its norm is at most ``settings.grad_clip``; return the norm before, 0-d."""
+    import torch
+
+    norm = torch.linalg.vector_norm(model.grad)
+    if settings.grad_clip:
+        model.grad.div_((norm / settings.grad_clip).clamp_(min=1.0))
+    return norm
+
+
+def decay_matrices(model: FlatParameters, settings: Settings, rate: float) -> None:
+    """Shrink the matrices by decoupled weight decay (Loshchilov and Hutter 2019): w <- w - rate · weight_decay · w."""
+    if settings.weight_decay:
+        model.flat[: model.n_matrix].mul_(1 - rate * settings.weight_decay)
