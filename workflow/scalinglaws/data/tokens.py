@@ -8,7 +8,6 @@ A split is one file of little-endian uint16 or uint32; every passage is followed
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import os
@@ -26,7 +25,7 @@ from scalinglaws.common.files import write_json
 from scalinglaws.data.corpus import SPLITS, read_split
 from scalinglaws.data.sources import sha256
 from scalinglaws.data.streams import Progress, batched, map_in_order
-from scalinglaws.study.spec import TokenizerSpec, read_spec
+from scalinglaws.study.spec import TokenizerSpec
 
 EOT = "<|endoftext|>"
 EOT_NAMES = (EOT, "<|end_of_text|>", "</s>", "<eos>", "<|eos|>")
@@ -271,29 +270,3 @@ def load_starts(folder: Path, split: str) -> np.ndarray:
     if starts.shape != (counts["passages"] + 1,) or int(starts[-1]) != counts["tokens"]:
         raise StudyError(f"{path} does not fit meta.json: delete {folder} and run snakemake again")
     return starts
-
-
-def add_tokenizer_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of the stage ``tokenizer``."""
-    parser.add_argument("--spec", type=Path, required=True, help="spec.json of the tokenizer")
-    parser.add_argument("--corpora", type=Path, required=True, help="folder of corpora: a bpe is trained on one of them")
-    parser.add_argument("--out", type=Path, required=True, help="tokenizer.json to write")
-
-
-def main_tokenizer(args: argparse.Namespace) -> None:
-    """Runs the stage ``tokenizer``."""
-    spec = read_spec(args.spec, "tokenizer")
-    build_tokenizer(spec, args.corpora / spec.corpus.id if spec.corpus else None, args.out)
-
-
-def add_tokenize_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of the stage ``tokenize``."""
-    parser.add_argument("--corpus", type=Path, required=True, help="folder of the corpus")
-    parser.add_argument("--tokenizer", type=Path, required=True, help="tokenizer.json")
-    parser.add_argument("--out", type=Path, required=True, help="folder that gets the token files")
-    parser.add_argument("--workers", type=int, default=1, help="processes, for a large corpus")
-
-
-def main_tokenize(args: argparse.Namespace) -> None:
-    """Runs the stage ``tokenize``."""
-    tokenize(args.corpus, args.tokenizer, args.out, args.workers)
