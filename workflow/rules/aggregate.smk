@@ -29,7 +29,7 @@ rule aggregate:
     benchmark:
         "results/logs/aggregate.benchmark.tsv"
     params:
-        external=[table.model_dump_json() for table in STUDY.external],
+        external=json.dumps([table.model_dump(mode="json") for table in STUDY.external]),
         corpora=json.dumps(STUDY.corpus_names, sort_keys=True),
     shell:
         "python -m scalinglaws aggregate --manifest {input.manifest:q} --results results --external {params.external:q}"

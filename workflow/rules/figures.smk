@@ -13,9 +13,9 @@ rule figure:
         "results/logs/figures/{figure}.benchmark.tsv"
     params:
         caption=lambda wildcards: registry.FIGURES[wildcards.figure].caption,
-        laws=lambda wildcards: [law for law in registry.FIGURES[wildcards.figure].laws if law in LAWS],
+        laws=lambda wildcards: ",".join(law for law in registry.FIGURES[wildcards.figure].laws if law in LAWS),
     shell:
-        "python -m scalinglaws figure --name {wildcards.figure:q} --tables results/tables --fits results/fits --laws {params.laws:q}"
+        "python -m scalinglaws figure --name {wildcards.figure:q} --tables results/tables --fits results/fits --laws={params.laws:q}"
         " --out-svg {output.svg:q} --out-png {output.png:q} > {log:q} 2>&1"
 
 
@@ -32,9 +32,9 @@ rule report_md:
     benchmark:
         "results/logs/report.benchmark.tsv"
     params:
-        laws=LAWS,
-        kinds=sorted(STUDY.kinds),
-        drawn=names_of_figures(),
+        laws=",".join(LAWS),
+        kinds=",".join(sorted(STUDY.kinds)),
+        drawn=",".join(names_of_figures()),
     shell:
         "python -m scalinglaws report --tables results/tables --fits results/fits --figures results/figures"
-        " --laws {params.laws:q} --kinds {params.kinds:q} --drawn {params.drawn:q} --out {output:q} > {log:q} 2>&1"
+        " --laws={params.laws:q} --kinds={params.kinds:q} --drawn={params.drawn:q} --out {output:q} > {log:q} 2>&1"

@@ -37,7 +37,7 @@ rule exponents:
     benchmark:
         "results/logs/exponents.benchmark.tsv"
     params:
-        laws=LAWS,
+        laws=",".join(LAWS),
     shell:
-        "python -m scalinglaws exponents --fits results/fits --laws {params.laws:q} --out-fits {output.fits:q}"
+        "python -m scalinglaws exponents --fits results/fits --laws={params.laws:q} --out-fits {output.fits:q}"
         " --out-parquet {output.parquet:q} --out-md {output.markdown:q} > {log:q} 2>&1"

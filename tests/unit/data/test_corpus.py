@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import math
@@ -14,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scalinglaws.cli.app import main
 from scalinglaws.common.errors import StudyError
 from scalinglaws.data import corpus
 from scalinglaws.data.corpus import SPLITS
@@ -203,9 +203,7 @@ def test_a_split_without_passages_is_refused(books: CorpusSpec, tmp_path: Path) 
 
 def test_stage_and_damaged_split(books: CorpusSpec, tmp_path: Path) -> None:
     Path("spec.json").write_text(books.canonical)
-    parser = argparse.ArgumentParser()
-    corpus.add_arguments(parser)
-    corpus.main(parser.parse_args(["--spec", "spec.json", "--out", "out", "--downloads", "downloads"]))
+    assert main(["corpus", "--spec", "spec.json", "--out", "out", "--downloads", "downloads"]) == 0
     Path("out/test.jsonl.zst").write_bytes(b"nothing")
     with pytest.raises(StudyError, match=r"test.jsonl.zst is damaged"):
         list(corpus.read_split(Path("out"), "test"))

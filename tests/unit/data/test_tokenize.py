@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import subprocess
@@ -16,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import scalinglaws
+from scalinglaws.cli.app import main
 from scalinglaws.common.errors import StudyError
 from scalinglaws.data import token_files, tokenize, tokenizer
 from scalinglaws.data.corpus import SPLITS
@@ -183,13 +183,8 @@ def test_short_corpus_is_noticed(folder: Path, tmp_path: Path) -> None:
 def test_stages(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     Path("spec.json").write_text(TokenizerSpec("bytes").canonical)
-    parser = argparse.ArgumentParser()
-    tokenizer.add_tokenizer_arguments(parser)
-    tokenizer.main_tokenizer(parser.parse_args(["--spec", "spec.json", "--corpora", ".", "--out", "made/tokenizer.json"]))
-    parser = argparse.ArgumentParser()
-    tokenize.add_tokenize_arguments(parser)
-    arguments = ["--corpus", "corpus", "--tokenizer", "made/tokenizer.json", "--out", "staged"]
-    tokenize.main_tokenize(parser.parse_args(arguments))
+    assert main(["tokenizer", "--spec", "spec.json", "--corpora", ".", "--out", "made/tokenizer.json"]) == 0
+    assert main(["tokenize", "--corpus", "corpus", "--tokenizer", "made/tokenizer.json", "--out", "staged"]) == 0
     assert token_files.load_tokens(Path("staged"), "test")[1]["n_vocab"] == 256
 
 

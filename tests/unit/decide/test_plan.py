@@ -10,7 +10,7 @@ import pytest
 
 from scalinglaws.common.errors import StudyError
 from scalinglaws.dag import launch
-from scalinglaws.decide import plan
+from scalinglaws.decide import listing, plan
 from scalinglaws.study import config, study
 from scalinglaws.study.ladder import rungs
 from scalinglaws.study.paths import rung_path
@@ -63,11 +63,10 @@ def test_prune_keeps_what_an_unfinished_run_needs(made, tmp_path, monkeypatch, c
     for run in made.runs:
         if run != longest[0]:
             finish(tmp_path, run)
-    monkeypatch.setattr(plan, "RESULTS", tmp_path)
+    monkeypatch.setattr("scalinglaws.cli.study.RESULTS", tmp_path)
     path = tmp_path / "config.json"
     path.write_text(json.dumps(STUDY))
-    monkeypatch.setattr("sys.argv", ["x"])
-    from scalinglaws.__main__ import main
+    from scalinglaws.cli.app import main
 
     assert main(["prune", "--configfile", str(path)]) == 0
     assert "could be deleted" in capsys.readouterr().out
@@ -91,7 +90,7 @@ def test_progress_line(made, tmp_path):
 
 
 def test_describe_names_the_saving(made, tmp_path):
-    text = plan.describe(made, tmp_path)
+    text = "\n".join(listing.sentences(listing.plan_totals(made, tmp_path)))
     alone, ladder = 2 * 2048 * (244 + 488 + 976), 2 * 2048 * (781 + 49 + 98 + 195)
     assert f"{alone / ladder:.2f} times fewer" in text
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import ast
 import importlib
 import json
@@ -18,6 +17,7 @@ import pytest
 from scipy.optimize import curve_fit
 
 from fixtures import planted
+from scalinglaws.cli.app import main
 from scalinglaws.common.errors import StudyError
 from scalinglaws.figures import command
 from scalinglaws.figures.registry import FIGURES, drawable, modules
@@ -226,10 +226,7 @@ def test_a_derived_exponent_is_not_taken_for_the_parameter_of_its_letter() -> No
 
 def test_mistakes_are_named(tmp_path: Path) -> None:
     def figure(name: str) -> None:
-        parser = argparse.ArgumentParser()
-        command.add_figure_arguments(parser)
-        paths = ["--tables", str(tmp_path), "--fits", str(tmp_path), "--out-svg", str(tmp_path / "a.svg")]
-        command.main_figure(parser.parse_args(["--name", name, *paths, "--out-png", str(tmp_path / "a.png")]))
+        command.draw_figure(name, tmp_path, tmp_path, tmp_path / "a.svg", tmp_path / "a.png")
 
     with pytest.raises(StudyError, match="no figure 'fig99'"):
         figure("fig99")
@@ -243,16 +240,6 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
         command.read_fit(tmp_path / "power-n.json")
 
 
-DRAW = """
-import argparse
-import ast
-from scalinglaws.figures import command
-parser = argparse.ArgumentParser()
-command.add_figure_arguments(parser)
-command.main_figure(parser.parse_args())
-"""
-
-
 def _env(**more: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT / "workflow"), "OMP_NUM_THREADS": "1", **more}
 
@@ -264,11 +251,9 @@ def test_drawn_again_by_another_process_every_byte_is_the_same(name: str, tmp_pa
     (tmp_path / "matplotlibrc").write_text("font.size: 20\nsavefig.dpi: 30\nlines.linewidth: 9\n")
     inputs = ["--name", name, "--tables", str(tmp_path / "study"), "--fits", str(tmp_path / "study")]
     files = {out: [f"--out-{suffix}={tmp_path}/{out}.{suffix}" for suffix in ("svg", "png")] for out in "ab"}
-    parser = argparse.ArgumentParser()
-    command.add_figure_arguments(parser)
-    command.main_figure(parser.parse_args([*inputs, *files["a"]]))
+    assert main(["figure", *inputs, *files["a"]]) == 0
     environment = _env(PYTHONHASHSEED="7", MATPLOTLIBRC=str(tmp_path))
-    subprocess.run([sys.executable, "-c", DRAW, *inputs, *files["b"]], env=environment, check=True)
+    subprocess.run([sys.executable, "-m", "scalinglaws", "figure", *inputs, *files["b"]], env=environment, check=True)
     for suffix in ("svg", "png"):
         first, second = ((tmp_path / f"{out}.{suffix}").read_bytes() for out in "ab")
         assert first and first == second, suffix

@@ -11,13 +11,13 @@ import polars as pl
 import pytest
 from scipy.optimize import least_squares
 
-from scalinglaws.__main__ import main
+from scalinglaws.cli.app import main
 from scalinglaws.common.errors import StudyError
-from scalinglaws.laws import command
 from scalinglaws.laws.allocation import CriticalBatch, LossNS
 from scalinglaws.laws.catalogue import PF_DAY
-from scalinglaws.laws.command import fit_table
 from scalinglaws.laws.critical import WHY, CriticalFit, _hyperbolas, fit_critical, steps_to_reach
+from scalinglaws.laws.result import fit_table
+from scalinglaws.laws.stored import read_critical_batch
 
 ALPHA_B, B_STAR = 0.21, 2e8
 LAW, CRITICAL = LossNS(0.077, 0.76, 6.5e13, 2.1e3), CriticalBatch(B_STAR, ALPHA_B)
@@ -203,7 +203,7 @@ def test_a_fit_of_it_gives_the_least_compute_of_runs(tmp_path: Path) -> None:
     empty = json.loads(given.read_text())
     assert empty["parameters"] == {} and "B_crit(L) is not resolved" in empty["flags"][0]
     with pytest.raises(StudyError, match="not the result of fit --law critical-batch"):
-        command._critical_batch(str(runs.with_suffix(".json")))
+        read_critical_batch(runs.with_suffix(".json"))
 
 
 def test_steps_off_the_hyperbola_are_flagged() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 from pathlib import Path
@@ -227,11 +226,8 @@ def test_the_stage_writes_the_same_bytes_again(tmp_path: Path) -> None:
         (tmp_path / f"{law}.json").write_text(json.dumps(found))
     (tmp_path / "figures").mkdir()
     (tmp_path / "figures/fig02_learning_curves.svg").touch()
-    parser = argparse.ArgumentParser()
-    command.add_report_arguments(parser)
-    where = ["--tables", str(tmp_path), "--fits", str(tmp_path), "--figures", str(tmp_path / "figures")]
     for name in ("a.md", "b.md"):
-        command.main_report(parser.parse_args([*where, "--out", str(tmp_path / name)]))
+        command.write_report(tmp_path, tmp_path, tmp_path / "figures", tmp_path / name)
     assert (tmp_path / "a.md").read_bytes() == (tmp_path / "b.md").read_bytes()
     text = (tmp_path / "a.md").read_text()
     assert "(figures/fig02_learning_curves.svg)" in text and str(tmp_path) not in text

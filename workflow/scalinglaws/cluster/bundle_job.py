@@ -7,7 +7,6 @@ What is there is not made again; a member that fails leaves the others alone, an
 
 from __future__ import annotations
 
-import argparse
 import math
 import os
 import signal
@@ -96,18 +95,14 @@ def train_all(path: Path, at_once: int, results: Path) -> None:
         )
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the stage ``bundle``."""
-    parser.add_argument("--list", type=Path, required=True, help="the bundle: results/bundles/ID.json")
-    parser.add_argument("--at-once", type=int, help="members that train beside each other; without it as the bundle says")
-    parser.add_argument("--results", type=Path, default=Path("results"))
-    parser.add_argument("--out", type=Path, required=True, help="file that says that all is there")
+def train_bundle(path: Path, out: Path, results: Path, at_once: int | None = None) -> None:
+    """Make everything in the bundle's file ``path`` and then write ``out``, which is empty and says that all is there.
 
-
-def main(args: argparse.Namespace) -> None:
-    """Run the stage ``bundle``; where a machine's GPUs are shared out, this process holds one for all."""
+    ``at_once``: members that train beside each other; where None, as many as the bundle says. Where the GPUs of a machine are
+    shared out, this process holds one for all members. Raises StudyError and SystemExit as ``train_all`` does.
+    """
     gpus.take(1)
     # Else each process would start as many compilers as the job has cores.
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
-    train_all(args.list, args.at_once or bundles.read(args.list).at_once, args.results)
-    files.write_bytes(args.out, b"")
+    train_all(path, at_once or bundles.read(path).at_once, results)
+    files.write_bytes(out, b"")

@@ -7,10 +7,7 @@ Each of them has the log that it has as a job of its own.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import math
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -85,24 +82,9 @@ def train_member(member: Member, stages: Stages) -> None:
         raise StudyError("; ".join(reasons))
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the stage ``member``."""
-    parser.add_argument("--list", type=Path, required=True, help="the bundle: results/bundles/ID.json")
-    parser.add_argument("--name", required=True, help="the member in it: a trunk, or a run without one")
-    parser.add_argument("--results", type=Path, default=Path("results"))
-    parser.add_argument("--at-once", type=int, default=1, help="processes that share this GPU, as timing.json tells")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU if there is one")
-    parser.add_argument("--checkpoint-seconds", type=float, default=60.0, help="wall time between checkpoints")
-    parser.add_argument(
-        "--end", type=float, default=math.inf, help="time, in seconds since 1970, at which to save and to exit with 143"
-    )
-
-
-def main(args: argparse.Namespace) -> None:
-    """Run the stage ``member``. Raises StudyError where the bundle has no such member."""
-    found = [member for member in bundles.read(args.list).members if member.name == args.name]
+def train_named(path: Path, name: str, stages: Stages) -> None:
+    """Make the member ``name`` of the bundle's file ``path``. Raises StudyError where the bundle has no such member."""
+    found = [member for member in bundles.read(path).members if member.name == name]
     if not found:
-        raise StudyError(f"{args.list} has no member {args.name}")
-    stages = Stages(args.results, args.at_once, args.device, end=args.end, checkpoint_seconds=args.checkpoint_seconds)
+        raise StudyError(f"{path} has no member {name}")
     train_member(found[0], stages)
-    print(f"{args.name}: done", file=sys.stderr)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import os
@@ -164,15 +163,3 @@ def wait(process: subprocess.Popen) -> int:
                 job.terminate()
         process.wait()
         raise
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the stage."""
-    parser.add_argument("--configfile", type=Path, default=Path("config.yaml"))
-    parser.add_argument("--cores", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("snakemake", nargs="*", help="after --: arguments for snakemake")
-
-
-def main(args: argparse.Namespace) -> None:
-    """Run the study. Raises StudyError where the config is wrong, another workflow is live, or a job fails."""
-    run(args.configfile, args.cores, args.snakemake, Path("results"))

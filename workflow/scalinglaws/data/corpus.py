@@ -10,7 +10,6 @@ the size of the corpus.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import io
 import itertools
@@ -33,7 +32,7 @@ from scalinglaws.common.files import write_json
 from scalinglaws.data.duplicates import NGRAM_WORDS, SAMPLE, Overlap
 from scalinglaws.data.sources import documents_of, resolve
 from scalinglaws.data.work import TextProgress, batched, map_in_order
-from scalinglaws.study.spec import CorpusSpec, read_spec
+from scalinglaws.study.spec import CorpusSpec
 
 SPLITS = ("train", "validation", "test")
 ZSTD_LEVEL = 3
@@ -279,16 +278,3 @@ def near_duplicates(folder: Path, report: dict[str, Any]) -> dict[str, Any]:
 
 def _texts(folder: Path, split: str) -> Iterable[str]:
     return (text for text, _ in read_split(folder, split))
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of the stage."""
-    parser.add_argument("--spec", type=Path, required=True, help="spec.json of the corpus")
-    parser.add_argument("--out", type=Path, required=True, help="folder that gets the splits and report.json")
-    parser.add_argument("--downloads", type=Path, required=True, help="folder that keeps downloaded wheels")
-    parser.add_argument("--workers", type=int, default=1, help="processes, for a large corpus")
-
-
-def main(args: argparse.Namespace) -> None:
-    """Runs the stage; raises StudyError for the user's mistakes."""
-    build(read_spec(args.spec, "corpus"), args.out, args.downloads, args.workers)

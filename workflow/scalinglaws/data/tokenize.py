@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import os
@@ -94,16 +93,3 @@ def _tokenize_split(corpus: Path, split: str, encode: _Encode, out: Path, worker
         np.save(partial, np.cumsum(np.concatenate(lengths), dtype=np.uint64))
         os.replace(partial, out / f"{split}.starts.npy")
     return {"tokens": tokens, "bytes": text_bytes, "passages": count, "sha256": digest.hexdigest()}
-
-
-def add_tokenize_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of the stage ``tokenize``."""
-    parser.add_argument("--corpus", type=Path, required=True, help="folder of the corpus")
-    parser.add_argument("--tokenizer", type=Path, required=True, help="tokenizer.json")
-    parser.add_argument("--out", type=Path, required=True, help="folder that gets the token files")
-    parser.add_argument("--workers", type=int, default=1, help="processes, for a large corpus")
-
-
-def main_tokenize(args: argparse.Namespace) -> None:
-    """Runs the stage ``tokenize``."""
-    tokenize(args.corpus, args.tokenizer, args.out, args.workers)

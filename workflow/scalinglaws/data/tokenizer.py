@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
@@ -14,7 +13,7 @@ import numpy as np
 from scalinglaws.common.errors import StudyError
 from scalinglaws.data.corpus import read_split
 from scalinglaws.data.pinned import sha256
-from scalinglaws.study.spec import TokenizerSpec, read_spec
+from scalinglaws.study.spec import TokenizerSpec
 
 EOT = "<|endoftext|>"
 EOT_NAMES = (EOT, "<|end_of_text|>", "</s>", "<eos>", "<|eos|>")
@@ -140,16 +139,3 @@ class Encoder:
         if self.bytes:
             return bytes(ids.tolist()).decode()
         return self.tokenizer.decode(ids.tolist(), skip_special_tokens=False)
-
-
-def add_tokenizer_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of the stage ``tokenizer``."""
-    parser.add_argument("--spec", type=Path, required=True, help="spec.json of the tokenizer")
-    parser.add_argument("--corpora", type=Path, required=True, help="folder of corpora: a bpe is trained on one of them")
-    parser.add_argument("--out", type=Path, required=True, help="tokenizer.json to write")
-
-
-def main_tokenizer(args: argparse.Namespace) -> None:
-    """Runs the stage ``tokenizer``."""
-    spec = read_spec(args.spec, "tokenizer")
-    build_tokenizer(spec, args.corpora / spec.corpus.id if spec.corpus else None, args.out)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 from scalinglaws.figures.registry import FIGURES
@@ -15,6 +17,11 @@ def config_schema() -> dict[str, Any]:
     _name(schema["$defs"]["FitsConfig"]["properties"]["laws"], list(LAW_KINDS))
     _name(schema["properties"]["figures"], list(FIGURES))
     return schema
+
+
+def write_schema(out: Path) -> None:
+    """Write the schema to ``out``, as it is kept beside the workflow for editors."""
+    out.write_text(json.dumps(config_schema(), indent=1, sort_keys=True) + "\n")
 
 
 def _name(key: dict[str, Any], names: list[str]) -> None:

@@ -5,7 +5,6 @@ python -m scalinglaws evaluate --run results/runs/ID --tokens results/tokens/COR
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 from pathlib import Path
@@ -15,16 +14,13 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from scalinglaws.cluster import gpus
 from scalinglaws.common.errors import StudyError
 from scalinglaws.common.files import write_json
 from scalinglaws.data.batches import Split
 from scalinglaws.evaluate.losses import loss_row, position_rows, token_losses
 from scalinglaws.models.build import build
-from scalinglaws.models.device import prepare
 from scalinglaws.models.module import named_parameters
 from scalinglaws.study.plugins import read_run
-from scalinglaws.study.spec import read_spec
 
 # This is raised when rows of evals change: those of a cache of an earlier version are measured again.
 ROWS_VERSION = 2
@@ -101,20 +97,3 @@ def evaluate(run: Path, token_folders: list[Path], out: Path, device: str = "cpu
                 write_json(cache, kept)
             rows += kept["rows"]
     write_json(out, {"id": spec.id, "step": metrics["best_step"], "rows": rows})
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the stage ``evaluate``."""
-    parser.add_argument("--run", type=Path, required=True, help="run folder: spec.json, model.safetensors, metrics.json")
-    parser.add_argument("--tokens", type=Path, required=True, help="root of the token folders, CORPUS/TOKENIZER")
-    parser.add_argument("--set", type=Path, required=True, help="file that names a token folder a line")
-    parser.add_argument("--out", type=Path, required=True, help="JSON to write")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU if there is one")
-
-
-def main(args: argparse.Namespace) -> None:
-    """Run the stage ``evaluate``, with the run's number of threads."""
-    if args.device != "cpu":
-        gpus.take(1)
-    device = prepare(read_spec(args.run / "spec.json").threads, args.device)
-    evaluate(args.run, [args.tokens / folder for folder in args.set.read_text().split()], args.out, device)

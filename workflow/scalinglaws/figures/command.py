@@ -1,15 +1,11 @@
-"""The stage ``figure``: one picture.
-
-python -m scalinglaws figure --name fig02_learning_curves --tables results/tables --fits results/fits \\
-    --out-svg fig02.svg --out-png fig02.png
-"""
+"""Draw one figure of the registry from the folders of tables and fits."""
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,37 +13,35 @@ from scalinglaws.common.errors import StudyError
 from scalinglaws.figures.registry import FIGURES
 
 
-def add_figure_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of ``figure``."""
-    parser.add_argument("--name", required=True, metavar="NAME", help=f"one of {', '.join(FIGURES)}")
-    parser.add_argument("--tables", required=True, type=Path, metavar="DIR", help="folder of runs.parquet and curves.parquet")
-    parser.add_argument("--fits", required=True, type=Path, metavar="DIR", help="folder of the fits, LAW.json")
-    parser.add_argument("--laws", nargs="*", metavar="LAW", help="laws that the study fits; by default those found in --fits")
-    parser.add_argument("--out-svg", required=True, type=Path, metavar="FILE")
-    parser.add_argument("--out-png", required=True, type=Path, metavar="FILE")
-    parser.add_argument("--out-pdf", type=Path, metavar="FILE")
+def draw_figure(
+    name: str, tables: Path, fits: Path, svg: Path, png: Path, pdf: Path | None = None, laws: Sequence[str] | None = None
+) -> list[Path]:
+    """Draw a figure and return the files that were written.
 
-
-def main_figure(args: argparse.Namespace) -> None:
-    """Draw one figure. Raises StudyError for an unknown name and for a missing or unreadable table or fit."""
-    if args.name not in FIGURES:
-        raise StudyError(f"there is no figure '{args.name}': use one of {', '.join(FIGURES)}")
-    outputs = [path for path in (args.out_svg, args.out_png, args.out_pdf) if path]
+    ``tables``: the folder of runs.parquet and the other tables. ``fits``: the folder of the fits, LAW.json. ``laws``: the laws
+    that the study fits; where None, those whose fits are in the folder. Raises StudyError for an unknown name, and for a table
+    or fit that is missing or unreadable.
+    """
+    if name not in FIGURES:
+        raise StudyError(f"there is no figure '{name}': use one of {', '.join(FIGURES)}")
+    outputs = [path for path in (svg, png, pdf) if path]
     for path in outputs:
         path.parent.mkdir(parents=True, exist_ok=True)
     # matplotlib keeps its list of fonts below the home directory unless told otherwise.
-    os.environ.setdefault("MPLCONFIGDIR", str(args.out_svg.parent / ".matplotlib"))
+    os.environ.setdefault("MPLCONFIGDIR", str(svg.parent / ".matplotlib"))
     from scalinglaws.figures.shared import style
 
-    wanted = FIGURES[args.name]
-    laws = [law for law in wanted.laws if args.laws is None or law in args.laws]
-    tables = {name: read_table(args.tables / f"{name}.parquet") for name in wanted.tables}
-    present = [law for law in laws if args.laws is not None or (args.fits / f"{law}.json").exists()]
-    fits = {law: read_fit(args.fits / f"{law}.json") for law in present}
+    wanted = FIGURES[name]
+    read = {table: read_table(tables / f"{table}.parquet") for table in wanted.tables}
+    if laws is None:
+        present = [law for law in wanted.laws if (fits / f"{law}.json").exists()]
+    else:
+        present = [law for law in wanted.laws if law in laws]
+    fitted = {law: read_fit(fits / f"{law}.json") for law in present}
     with style.style():
-        figure = importlib.import_module(wanted.module).draw(tables, fits)
-    style.save(figure, args.out_svg, args.out_png, args.out_pdf)
-    print(f"{args.name}: {', '.join(str(path) for path in outputs)}")
+        figure = importlib.import_module(wanted.module).draw(read, fitted)
+    style.save(figure, svg, png, pdf)
+    return outputs
 
 
 def read_table(path: Path) -> Any:

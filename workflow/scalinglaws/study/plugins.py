@@ -1,4 +1,4 @@
-"""Plug-ins: a user's Python files that add architectures and optimizers to a study without touching the package.
+"""Plug-ins: a user's Python files that add architectures, optimizers and sources of text to a study without touching the package.
 
 A config lists them under ``plugins``, relative to the working directory. Each file is executed once, when the config is read, and
 registers its entries by calling ``OPTIMIZERS.register(...)`` and the like. The sha256 of a file is part of the identity of the
@@ -20,7 +20,7 @@ from typing import Any
 from scalinglaws.common import files
 from scalinglaws.common.errors import StudyError
 from scalinglaws.common.registry import Registry, forget, of_plugin
-from scalinglaws.study.spec import RunSpec, read_spec
+from scalinglaws.study.spec import CorpusSpec, RunSpec, read_spec
 
 
 @dataclass(frozen=True)
@@ -137,6 +137,19 @@ def read_run(path: Path, results: Path) -> RunSpec:
     return spec
 
 
+def read_corpus(path: Path, results: Path) -> CorpusSpec:
+    """Read the spec of a corpus and load the plug-ins that bring its kinds of sources, so that its text can be read.
+
+    Raises
+    ------
+    StudyError
+        The spec cannot be read, or a plug-in that it uses cannot be loaded.
+    """
+    spec: CorpusSpec = read_spec(path, "corpus")
+    load_hashes(sorted({source.plugin for source in spec.sources} - {""}), results)
+    return spec
+
+
 def _read_kept(results: Path, sha256: str) -> bytes:
     path = kept_path(results, sha256)
     try:
@@ -190,7 +203,7 @@ def _execute(path: Path, source: bytes) -> Plugin:
         for other in others:
             _activate(other)
     if not entries:
-        raise StudyError(f"plugins: {path} registers nothing: call OPTIMIZERS.register or ARCHITECTURES.register in it")
+        raise StudyError(f"plugins: {path} registers nothing: call register of ARCHITECTURES, OPTIMIZERS or TEXT_SOURCES in it")
     _executed[sha256] = Plugin(sha256, source, tuple(entries))
     return _executed[sha256]
 

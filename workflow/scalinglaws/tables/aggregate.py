@@ -5,7 +5,6 @@ python -m scalinglaws aggregate --manifest results/tables/manifest-X.jsonl --res
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
 import math
@@ -201,20 +200,15 @@ def aggregate(manifest: Path, results: Path, external: list[Row], names: dict[st
     return rows
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the stage."""
-    parser.add_argument("--manifest", type=Path, required=True, help="a line of JSON a run")
-    parser.add_argument("--results", type=Path, default=Path("results"))
-    parser.add_argument("--external", nargs="*", default=[], metavar="JSON", help='{"path": …, "columns": {ours: theirs}}')
-    parser.add_argument("--corpora", type=json.loads, default={}, metavar="JSON", help="names of corpora: {id: name}")
+def write_tables(manifest: Path, results: Path, external: list[Row], names: dict[str, str]) -> dict[str, int]:
+    """Write results/tables/*.parquet as ``aggregate`` makes them, and delete the manifests of other lists of runs.
 
-
-def main(args: argparse.Namespace) -> None:
-    """Write results/tables/*.parquet and delete manifests of other lists of runs."""
-    rows = aggregate(args.manifest, args.results, [json.loads(text) for text in args.external], args.corpora)
+    Returns the number of rows of each table. Raises StudyError where a file of a run is missing or damaged.
+    """
+    rows = aggregate(manifest, results, external, names)
     for name, table in rows.items():
-        tables.write(table, tables.SCHEMAS[name], args.results / "tables" / f"{name}.parquet")
-        print(f"{name}: {len(table)} rows")
-    for old in args.manifest.parent.glob("manifest-*.jsonl"):
-        if old.name != args.manifest.name:
+        tables.write(table, tables.SCHEMAS[name], results / "tables" / f"{name}.parquet")
+    for old in manifest.parent.glob("manifest-*.jsonl"):
+        if old.name != manifest.name:
             old.unlink()
+    return {name: len(table) for name, table in rows.items()}

@@ -8,8 +8,6 @@ one process, so losses differ by rounding alone.
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,12 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scalinglaws.cluster.slurm import first_address
 from scalinglaws.common.errors import StudyError
 
 # The first process measures losses alone, and the others wait for it.
 PATIENCE = timedelta(hours=2)
-PORTS = (20000, 30000)
 
 
 @dataclass(frozen=True)
@@ -117,21 +113,3 @@ def leave() -> None:
     if torch.distributed.is_initialized():
         torch.distributed.barrier()
         torch.distributed.destroy_process_group()
-
-
-def start(processes: int, nodes: int, arguments: list[str]) -> int:
-    """Run this command line as so many processes, on this node or shared by the nodes of this Slurm job; torchrun's status.
-
-    Raises StudyError where the nodes do not share them evenly, or outside of a Slurm job of several.
-    """
-    if processes % nodes:
-        raise StudyError(f"{processes} processes cannot be shared by {nodes} nodes: take a multiple")
-    launcher = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes // nodes}"]
-    if nodes == 1:
-        return subprocess.call([*launcher, "--standalone", "-m", "scalinglaws", *arguments])
-    job = os.environ.get("SLURM_JOB_ID", "")
-    # One port a job: several may have their first process on one node.
-    meeting = f"{first_address(job)}:{PORTS[0] + int(job) % (PORTS[1] - PORTS[0])}"
-    launcher += [f"--nnodes={nodes}", "--rdzv-backend=c10d", f"--rdzv-endpoint={meeting}", f"--rdzv-id={job}"]
-    srun = ["srun", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1", "--cpu-bind=none"]
-    return subprocess.call([*srun, *launcher, "-m", "scalinglaws", *arguments])

@@ -9,13 +9,10 @@ Starting from nothing, from a rung or from the checkpoint of a killed process en
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
-import os
 import platform
 import signal
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -23,18 +20,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from scalinglaws.cluster import gpus
-from scalinglaws.cluster.slurm import stop_time
 from scalinglaws.common import files
 from scalinglaws.common.errors import StudyError
 from scalinglaws.data.batches import Split
 from scalinglaws.evaluate.losses import clustered_stderr, finite, positions, token_losses
 from scalinglaws.models import count
 from scalinglaws.models.device import device_name, prepare
-from scalinglaws.study.plugins import read_run
 from scalinglaws.study.spec import RunSpec
 from scalinglaws.train import checkpoint
-from scalinglaws.train.distributed import join, leave, start, wanted
+from scalinglaws.train.distributed import join, leave
 from scalinglaws.train.progress import Progress
 from scalinglaws.train.trainer import Trainer
 
@@ -188,61 +182,3 @@ def train_rung(
         return
     checkpoint.save(out, *state)
     checkpoint.prune(out.parent, kept.prefix, keep=0)
-
-
-def _add_shared(parser: argparse.ArgumentParser, out: str) -> None:
-    parser.add_argument("--spec", type=Path, required=True, help="spec.json")
-    parser.add_argument("--tokens", type=Path, required=True, help="root of the token folders, CORPUS/TOKENIZER")
-    parser.add_argument("--out", type=Path, required=True, help=out)
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU if there is one")
-    parser.add_argument("--checkpoint-seconds", type=float, default=60.0, help="wall time between checkpoints")
-    parser.add_argument("--log", type=Path, help="file that progress lines are added to")
-    parser.add_argument("--processes", type=int, default=1, help="how many train it together, one a GPU; 0 is 1")
-    parser.add_argument("--nodes", type=int, default=1, help="of a Slurm job, which share the processes")
-
-
-def _together(args: argparse.Namespace) -> bool:
-    """Where several processes are asked for and this is not one of them: start them, wait, and say that all is done.
-
-    On a machine whose GPUs are shared out, this process holds theirs.
-    """
-    if wanted(os.environ)[1] > 1:
-        return False
-    if args.device != "cpu":
-        gpus.take(max(1, args.processes))
-    if args.processes <= 1:
-        return False
-    if code := start(args.processes, args.nodes, sys.argv[1:]):
-        raise SystemExit(code)
-    return True
-
-
-def add_train_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the stage ``train``."""
-    _add_shared(parser, "run folder to write to")
-    parser.add_argument("--trunks", type=Path, help="root of the trunk folders: start from the last rung before the decay")
-
-
-def main_train(args: argparse.Namespace) -> None:
-    """Run the stage ``train``."""
-    if _together(args):
-        return
-    options = {"device": args.device, "checkpoint_seconds": args.checkpoint_seconds, "log": args.log, "end": stop_time()}
-    spec = read_run(args.spec, args.tokens.parent)
-    trunk = args.trunks / spec.trunk.id if args.trunks else None
-    train(spec, args.tokens / spec.tokens_id, args.out, trunk=trunk, **options)
-
-
-def add_rung_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the stage ``rung``."""
-    _add_shared(parser, "stepS.safetensors to write")
-    parser.add_argument("--step", type=int, required=True, help="optimizer steps from the start of the trunk")
-
-
-def main_rung(args: argparse.Namespace) -> None:
-    """Run the stage ``rung``."""
-    if _together(args):
-        return
-    options = {"device": args.device, "checkpoint_seconds": args.checkpoint_seconds, "log": args.log, "end": stop_time()}
-    spec = read_run(args.spec, args.tokens.parent)
-    train_rung(spec, args.tokens / spec.tokens_id, args.step, args.out, **options)

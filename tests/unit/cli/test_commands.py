@@ -1,0 +1,230 @@
+"""The command line: its help, its exit statuses, and that it prints what the functions below it return."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scalinglaws import __main__ as module
+from scalinglaws.cli import app, options
+from scalinglaws.cli.output import print_table
+from scalinglaws.common.errors import StudyError
+from scalinglaws.decide.listing import plan_rows, plan_totals, sentences
+from scalinglaws.decide.load import load
+from scalinglaws.laws.catalogue import LAWS
+from scalinglaws.laws.fit import OBJECTIVES
+from scalinglaws.laws.methods import METHODS
+
+ROOT = Path(__file__).parents[3]
+SMOKE = str(ROOT / "workflow/studies/smoke.yaml")
+HEAVY = {"torch", "polars", "matplotlib", "scipy", "snakemake", "rich", "tokenizers"}
+
+
+def commands() -> dict[str, Any]:
+    group = app.group()
+    return {name: group.get_command(None, name) for name in group.list_commands(None)}
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory of its own, which has no results."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def python(*arguments: str, **more: str) -> subprocess.CompletedProcess:
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "workflow")} | more
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, env=environment)
+
+
+@pytest.mark.parametrize("name", app.FILES)
+def test_a_command_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A sentence, an example that the command itself can parse, and a text for each parameter."""
+    command = commands()[name]
+    first = command.help.splitlines()[0]
+    assert first[0].isupper() and first.endswith(".")
+    examples = command.help.partition("Example")[2].replace("\\\n", " ")
+    lines = [line.split() for line in examples.splitlines() if line.strip().startswith("scalinglaws ")]
+    assert lines and all(words[1] == name for words in lines)
+    known = {option for parameter in command.params for option in parameter.opts}
+    for words in lines:
+        used = {word for word in words[: words.index("--") if "--" in words else None] if word.startswith("--")}
+        required = {parameter.opts[0] for parameter in command.params if parameter.required}
+        assert required <= used <= known, words
+    for parameter in command.params:
+        assert parameter.help and parameter.help[0].isupper() and parameter.help.endswith("."), parameter.name
+    assert app.main([name, "--help"]) == 0
+    assert f"Usage: scalinglaws {name} [OPTIONS]" in capsys.readouterr().out
+
+
+def test_the_help_lists_every_command_in_its_panel(capsys: pytest.CaptureFixture[str]) -> None:
+    assert app.main(["--help"]) == 0
+    told = capsys.readouterr().out
+    ours, stages = told.split("Stages, which the rules of the workflow call:")
+    assert "Commands:\n  run " in ours and "\x1b" not in told
+    for panel, part in zip(app.PANELS, (ours, stages), strict=True):
+        for name in app.PANELS[panel]:
+            assert f"\n  {name} " in part
+            assert commands()[name].rich_help_panel == panel
+
+
+def test_a_wrong_command_line_exits_with_2_and_the_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    wrong = [["plan", "--no-such"], ["figure"], ["fit", "--law", "power-n", "--table", "a", "--objective", "cubic"], ["fit"]]
+    wrong += [
+        ["aggregate", "--manifest", "a", "--external", "{"],
+        ["plan", "--json", "--profile", "a"],
+        ["fiugre"],
+        ["--no-such"],
+    ]
+    for words in [*wrong, ["fiugre"], ["--no-such"]]:
+        assert app.main(words) == 2, words
+        told = capsys.readouterr()
+        assert told.err.startswith("Usage: scalinglaws ") and "\nError: " in told.err and not told.out, words
+    assert app.main([]) == 2
+    assert app.main(["fiugre"]) == 2
+    assert "Did you mean 'figure'?" in capsys.readouterr().err
+
+
+def test_a_wrong_config_exits_with_1_and_one_message(elsewhere: Path) -> None:
+    (elsewhere / "config.yaml").write_text("experiments: 3\n")
+    for words in (["plan"], ["prune"], ["run"], ["plan", "--configfile", "none.yaml"]):
+        done = python("-m", "scalinglaws", *words)
+        assert done.returncode == 1, done
+        assert done.stderr.startswith(f"scalinglaws {words[0]}: ") and "Traceback" not in done.stderr and not done.stdout
+
+
+@pytest.mark.parametrize(
+    ("raised", "status", "said"),
+    [
+        (StudyError("it is wrong"), 1, "scalinglaws plan: it is wrong\n"),
+        (OSError(errno.ENOSPC, "full", "a/file"), 1, "scalinglaws plan: the disk is full (a/file): free space and run again\n"),
+        (KeyboardInterrupt(), 130, "scalinglaws plan: stopped\n"),
+    ],
+)
+def test_what_a_user_can_mend_has_no_traceback(
+    raised: BaseException, status: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: Any) -> None:
+        raise raised
+
+    monkeypatch.setattr("scalinglaws.decide.load.load", broken)
+    assert app.main(["plan"]) == status
+    assert capsys.readouterr().err == said
+
+
+def test_other_errors_and_statuses_go_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    for raised in (ZeroDivisionError(), OSError(errno.EACCES, "no"), SystemExit(143)):
+
+        def broken(*_: Any, raised: BaseException = raised) -> None:
+            raise raised
+
+        monkeypatch.setattr("scalinglaws.decide.load.load", broken)
+        with pytest.raises(type(raised)) as found:
+            app.main(["plan"])
+        assert found.value is raised
+
+
+def test_plan_prints_what_the_functions_return(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study = load(Path(SMOKE), Path("results"))
+    done = next(iter(study.runs))
+    (elsewhere / "results/runs" / done).mkdir(parents=True)
+    for name in ("metrics.json", "curve.jsonl", "model.safetensors", "timing.json"):
+        (elsewhere / "results/runs" / done / name).write_text("{}")
+    rows, totals = plan_rows(study, Path("results")), plan_totals(study, Path("results"))
+    assert app.main(["plan", "--configfile", SMOKE, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"runs": rows, "totals": totals}
+    assert app.main(["plan", "--configfile", SMOKE]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-4:] == sentences(totals)
+    assert [line.split()[0] for line in lines[2:-4]] == list(study.runs)
+    assert lines[2].endswith("  done") and all(line.endswith("  to train") for line in lines[3:-4])
+    # Against numbers that the spec alone gives.
+    assert [row["tokens"] for row in rows] == [spec.tokens for spec in study.runs.values()]
+    assert totals["runs"] == len(study.runs) and totals["runs_left"] == len(study.runs) - 1
+    assert sum(row["gflop"] for row in rows if row["state"] == "to train") * 1e9 <= totals["flops_left"]
+
+
+def test_prune_as_json_lists_and_deletes_what_no_run_needs(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study = load(Path(SMOKE), Path("results"))
+    trunk = next(iter(study.trunks))
+    spare = elsewhere / f"results/trunks/{trunk}/step999999.safetensors"
+    spare.parent.mkdir(parents=True)
+    spare.write_bytes(b"12345")
+    listed = {"path": str(spare.relative_to(elsewhere)), "bytes": 5}
+    assert app.main(["prune", "--configfile", SMOKE, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"rungs": [listed], "deleted": False} and spare.exists()
+    assert app.main(["prune", "--configfile", SMOKE, "--json", "--yes"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"rungs": [listed], "deleted": True} and not spare.exists()
+
+
+def test_fit_lists_the_laws_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert app.main(["fit", "--list", "--json"]) == 0
+    listed = {law["name"]: law for law in json.loads(capsys.readouterr().out)}
+    assert list(listed) == [*LAWS, *METHODS] == sorted(options.known_laws(), key=[*LAWS, *METHODS].index)
+    assert listed["power-n"]["formula"] == LAWS["power-n"].formula and listed["isoflop"]["rule"] == METHODS["isoflop"].rule
+    objective = next(parameter for parameter in commands()["fit"].params if parameter.name == "objective")
+    assert tuple(objective.type_descriptor.choices) == tuple(OBJECTIVES)
+
+
+def test_lists_with_commas() -> None:
+    assert [options.names(text) for text in (None, "", "a", "a, b,")] == [None, [], ["a"], ["a", "b"]]
+
+
+def test_arguments_after_two_dashes_go_to_snakemake(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = []
+    monkeypatch.setattr("scalinglaws.dag.launch.run", lambda *arguments: given.append(arguments))
+    assert app.main(["run", "--configfile", "a.yaml", "--cores", "3", "--", "--profile", "p", "all"]) == 0
+    assert given == [(Path("a.yaml"), 3, ["--profile", "p", "all"], Path("results"))]
+
+
+def test_a_table_is_whole_and_without_colours_where_nobody_reads_it(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(("name", "n"), [["x" * 300, "1"], ["y", "1,000"]], right=("n",))
+    assert capsys.readouterr().out == f"{'name':<300}      n\n{'x' * 300}      1\n{'y':<300}  1,000\n"
+    print_table(("name", "n"), [])
+    assert capsys.readouterr().out == "name  n\n"
+
+
+HELP = """
+import sys
+from scalinglaws.cli import app
+for name in ("", *app.FILES):
+    assert app.main([*filter(None, [name]), "--help"]) == 0
+print(*sys.modules, file=sys.stderr)
+"""
+
+
+def test_help_and_completion_import_nothing_heavy() -> None:
+    done = python("-c", HELP)
+    assert done.returncode == 0, done.stderr
+    loaded = {name.partition(".")[0] for name in done.stderr.split()}
+    assert "typer" in loaded and not HEAVY & loaded
+    done = python("-m", "scalinglaws", _SCALINGLAWS_COMPLETE="complete_bash", COMP_WORDS="scalinglaws fi", COMP_CWORD="1")
+    assert done.stdout.split() == ["fit", "figure"]
+    words = {"COMP_WORDS": "scalinglaws figure --name fig0", "COMP_CWORD": "3"}
+    done = python("-m", "scalinglaws", _SCALINGLAWS_COMPLETE="complete_bash", **words)
+    assert done.stdout.split() == [name for name in options.known_figures() if name.startswith("fig0")] != []
+
+
+def test_the_entry_point_and_the_module_are_the_same_command() -> None:
+    value = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]["scalinglaws"]
+    assert EntryPoint("scalinglaws", value, "console_scripts").load() is app.main is module.main
+    script = f"import sys; sys.argv[0] = 'scalinglaws'; from {value.replace(':', ' import ')} as run; sys.exit(run())"
+    for words in (["--help"], ["plan", "--no-such"], ["plan", "--configfile", "none.yaml"]):
+        first, second = python("-c", script, *words), python("-m", "scalinglaws", *words)
+        assert (first.returncode, first.stdout, first.stderr) == (second.returncode, second.stdout, second.stderr)
+
+
+def test_a_room_below_knows_nothing_of_the_command_line() -> None:
+    package = ROOT / "workflow/scalinglaws"
+    below = [path for path in package.rglob("*.py") if path.parent.name != "cli"]
+    assert len(below) > 100
+    assert [path.name for path in below if "argparse" in path.read_text() or "import typer" in path.read_text()] == []

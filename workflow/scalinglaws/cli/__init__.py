@@ -1,0 +1,1 @@
+"""The command line ``scalinglaws``: each command parses its options, calls a room below and prints what that returns."""

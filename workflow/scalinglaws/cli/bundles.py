@@ -1,0 +1,59 @@
+"""The stages ``bundle`` and ``member``: jobs that train several runs."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from scalinglaws.cli.options import RESULTS, CheckpointSeconds, Device, Results
+
+Bundle = Annotated[Path, typer.Option("--list", help="Bundle to train, results/bundles/ID.json.")]
+
+
+def bundle(
+    path: Bundle,
+    out: Annotated[Path, typer.Option(help="File to write when all members are there.")],
+    at_once: Annotated[
+        int | None, typer.Option(help="Members that train beside each other; without it as many as the bundle says.")
+    ] = None,
+    results: Results = RESULTS,
+) -> None:
+    """Train the members of a bundle in one job, several at a time: runs too small to fill a GPU alone.
+
+    What is there is not made again. A member that fails leaves the others alone and is named at the end.
+
+    \b
+    Example:
+      scalinglaws bundle --list results/bundles/ID.json --out results/bundles/ID.done
+    """
+    from scalinglaws.cluster.bundle_job import train_bundle
+
+    train_bundle(path, out, results, at_once)
+
+
+def member(
+    path: Bundle,
+    name: Annotated[str, typer.Option(help="Member to train: a trunk, or a run without one.")],
+    results: Results = RESULTS,
+    at_once: Annotated[int, typer.Option(help="Processes that share this GPU, to be noted in timing.json.")] = 1,
+    device: Device = "auto",
+    checkpoint_seconds: CheckpointSeconds = 60.0,
+    end: Annotated[
+        float, typer.Option(help="Time, in seconds since 1970, at which to save and to exit with status 143.")
+    ] = math.inf,
+) -> None:
+    """Train one member of a bundle: the rungs of its trunk, its runs and their evaluations.
+
+    \b
+    Example:
+      scalinglaws member --list results/bundles/ID.json --name TRUNK
+    """
+    import sys
+
+    from scalinglaws.cluster.member_job import Stages, train_named
+
+    train_named(path, name, Stages(results, at_once, device, end=end, checkpoint_seconds=checkpoint_seconds))
+    print(f"{name}: done", file=sys.stderr)

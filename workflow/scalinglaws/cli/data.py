@@ -1,0 +1,65 @@
+"""The stages ``corpus``, ``tokenizer`` and ``tokenize``: from text to token files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from scalinglaws.cli.options import Spec, Workers
+
+
+def corpus(
+    spec: Spec,
+    out: Annotated[Path, typer.Option(help="Folder to write the splits and report.json to.")],
+    downloads: Annotated[Path, typer.Option(help="Folder that keeps downloaded packages.")],
+    workers: Workers = 1,
+) -> None:
+    """Read the sources of a corpus and write its splits: passages, shuffled, without duplicates.
+
+    \b
+    Example:
+      scalinglaws corpus --spec results/corpora/ID/spec.json --out results/corpora/ID --downloads results/downloads
+    """
+    from scalinglaws.data.corpus import build
+    from scalinglaws.study.plugins import read_corpus
+
+    build(read_corpus(spec, downloads.parent), out, downloads, workers)
+
+
+def tokenizer(
+    spec: Spec,
+    corpora: Annotated[Path, typer.Option(help="Folder of the corpora; a BPE is trained on one of them.")],
+    out: Annotated[Path, typer.Option(help="The tokenizer.json to write.")],
+) -> None:
+    """Train a BPE tokenizer on its corpus, or copy a given tokenizer after checking its hash.
+
+    \b
+    Example:
+      scalinglaws tokenizer --spec results/tokenizers/ID/spec.json --corpora results/corpora \\
+        --out results/tokenizers/ID/tokenizer.json
+    """
+    from scalinglaws.data.tokenizer import build_tokenizer
+    from scalinglaws.study.spec import read_spec
+
+    read = read_spec(spec, "tokenizer")
+    build_tokenizer(read, corpora / read.corpus.id if read.corpus else None, out)
+
+
+def tokenize(
+    corpus: Annotated[Path, typer.Option(help="Folder of the corpus.")],
+    tokenizer: Annotated[Path, typer.Option(help="The tokenizer.json.")],
+    out: Annotated[Path, typer.Option(help="Folder to write the token files to.")],
+    workers: Workers = 1,
+) -> None:
+    """Write the passages of a corpus as flat files of token ids.
+
+    \b
+    Example:
+      scalinglaws tokenize --corpus results/corpora/CORPUS --tokenizer results/tokenizers/TOKENIZER/tokenizer.json \\
+        --out results/tokens/CORPUS/TOKENIZER
+    """
+    from scalinglaws.data import tokenize as stage
+
+    stage.tokenize(corpus, tokenizer, out, workers)

@@ -1,0 +1,37 @@
+"""The command ``figure``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from scalinglaws.cli.options import Fits, known_figures, names
+
+
+def figure(
+    name: Annotated[
+        str, typer.Option(metavar="NAME", help="Figure to draw; a wrong name lists all.", autocompletion=known_figures)
+    ],
+    tables: Annotated[Path, typer.Option(help="Folder of runs.parquet and the other tables.")],
+    fits: Fits,
+    out_svg: Annotated[Path, typer.Option(help="SVG file to write.")],
+    out_png: Annotated[Path, typer.Option(help="PNG file to write.")],
+    out_pdf: Annotated[Path | None, typer.Option(help="PDF file to write, if wanted.")] = None,
+    laws: Annotated[
+        str | None,
+        typer.Option(metavar="LAW,…", help="Laws that the study fits, with commas; without it those found in --fits."),
+    ] = None,
+) -> None:
+    """Draw one figure from tables and fits; the same tables and fits give the same bytes.
+
+    \b
+    Example:
+      scalinglaws figure --name fig02_learning_curves --tables results/tables --fits results/fits \\
+        --out-svg fig02.svg --out-png fig02.png
+    """
+    from scalinglaws.figures.command import draw_figure
+
+    written = draw_figure(name, tables, fits, out_svg, out_png, out_pdf, names(laws))
+    print(f"{name}: {', '.join(map(str, written))}")

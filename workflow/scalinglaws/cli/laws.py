@@ -1,0 +1,154 @@
+"""The command ``fit``, and how laws' options are written on the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from scalinglaws.cli.options import Json, known_laws
+from scalinglaws.common.errors import StudyError
+
+if TYPE_CHECKING:
+    from scalinglaws.laws.allocation import CriticalBatch
+
+
+def fit(
+    list_laws: Annotated[bool, typer.Option("--list", help="Name the laws and exit.")] = False,
+    as_json: Json = False,
+    law: Annotated[
+        str | None, typer.Option(help="Law to fit; --list names them.", metavar="LAW", autocompletion=known_laws)
+    ] = None,
+    table: Annotated[
+        Path | None, typer.Option(help="Runs, as .csv, .parquet or .jsonl, with n_params, loss, and tokens or flops.")
+    ] = None,
+    curves: Annotated[
+        Path | None, typer.Option(help="Learning curves, for the laws envelope, kaplan-ns and critical-batch.")
+    ] = None,
+    columns: Annotated[
+        str, typer.Option(metavar="NAME=COLUMN,…", help="Other names of the table's columns: n_params=params,loss=final_loss.")
+    ] = "",
+    where: Annotated[
+        str | None, typer.Option(metavar="CONDITION", help='Runs to use, in SQL: "n_params > 1e6 and tokens < 1e9".')
+    ] = None,
+    exclude_highest: Annotated[int, typer.Option(metavar="N", help="Leave out the N runs with the largest losses.")] = 0,
+    weighted: Annotated[
+        bool, typer.Option("--weighted", help="Weight each loss by its own standard error, the column loss_stderr.")
+    ] = False,
+    critical_batch: Annotated[
+        str | None,
+        typer.Option(
+            metavar="B_STAR,ALPHA_B",
+            help="B_crit(L) = B_star/L^(1/alpha_B) in tokens, from which steps_min and flops_min follow; "
+            "or the JSON file of a fit of it.",
+        ),
+    ] = None,
+    at: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE,…",
+            help="Predict the loss of a new run there, with intervals: n_params=1e9,tokens=2e10. Can be given several times.",
+        ),
+    ] = None,
+    objective: Annotated[
+        Literal["huber", "squared", "absolute"], typer.Option(help="What is summed over the residuals of log loss.")
+    ] = "huber",
+    delta: Annotated[float, typer.Option(help="Residual of log loss from which the Huber function is linear.")] = 1e-3,
+    bootstrap: Annotated[int, typer.Option(metavar="N", help="Resamples of trunks for the intervals; 0 gives none.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Seed of the resamples.")] = 0,
+    allow_empty: Annotated[
+        bool, typer.Option("--allow-empty", help="Write a file without parameters where there are too few points.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="JSON file to write; without it the fit is printed.")] = None,
+) -> None:
+    """Fit a scaling law to any table of runs: parameters, intervals, and a sentence for each reason to doubt them.
+
+    The same table and options give the same bytes.
+
+    \b
+    Examples:
+      scalinglaws fit --list
+      scalinglaws fit --law chinchilla --table runs.csv --columns n_params=N,tokens=D,loss=L --out fit.json
+      scalinglaws fit --law power-n --table results/tables/runs.parquet --at n_params=1e6
+    """
+    from scalinglaws.cli.output import print_json
+    from scalinglaws.common.files import write_bytes
+    from scalinglaws.laws.result import fit_table
+    from scalinglaws.laws.select import read_table
+
+    if list_laws:
+        print_laws(as_json)
+        return
+    if law is None or table is None:
+        raise typer.BadParameter("give --law and --table (--list names the laws)")
+    result = fit_table(
+        read_table(table),
+        law,
+        curves=read_table(curves) if curves else None,
+        objective=objective,
+        delta=delta,
+        n_bootstrap=bootstrap,
+        seed=seed,
+        columns=mapping("--columns", "COLUMN", columns),
+        exclude_highest=exclude_highest,
+        where=where,
+        allow_empty=allow_empty,
+        weighted=weighted,
+        critical_batch=critical_batch_of(critical_batch),
+        at=[{name: number("--at", value) for name, value in mapping("--at", "VALUE", text).items()} for text in at or []],
+    )
+    if out is None:
+        print_json(result)
+        return
+    write_bytes(out, (json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
+
+
+def print_laws(as_json: bool) -> None:
+    """Print the laws and the other methods by which a table is fitted."""
+    from scalinglaws.cli.output import print_json, print_table
+    from scalinglaws.laws.catalogue import LAWS
+    from scalinglaws.laws.forms import Law
+    from scalinglaws.laws.methods import METHODS, Method
+
+    listed: list[Law | Method] = [*LAWS.values(), *METHODS.values()]
+    columns = ("name", "formula", "source", "rule")
+    if as_json:
+        print_json([{column: getattr(law, column) for column in columns} for law in listed])
+        return
+    print_table(("law", "formula", "source", "fitted to"), [[str(getattr(law, column)) for column in columns] for law in listed])
+
+
+def mapping(option: str, kind: str, text: str) -> dict[str, str]:
+    """NAME=VALUE,… as a dict. Raises StudyError naming the option."""
+    out = {}
+    for item in filter(None, (part.strip() for part in text.split(","))):
+        name, equals, value = item.partition("=")
+        if not equals or not value:
+            raise StudyError(f"{option} has '{item}': write NAME={kind}, separated by commas")
+        out[name.strip()] = value.strip()
+    return out
+
+
+def number(option: str, text: str) -> float:
+    """A number. Raises StudyError naming the option."""
+    try:
+        return float(text)
+    except ValueError:
+        raise StudyError(f"{option} has '{text}', which is not a number") from None
+
+
+def critical_batch_of(text: str | None) -> CriticalBatch | None:
+    """B_crit(L) from its two numbers, or from the file of a fit, whose name ends with .json. Raises StudyError."""
+    from scalinglaws.laws.allocation import CriticalBatch
+    from scalinglaws.laws.stored import read_critical_batch
+
+    if text is None:
+        return None
+    if text.endswith(".json"):
+        return read_critical_batch(Path(text))
+    values = [number("--critical-batch", part) for part in text.split(",")]
+    if len(values) != 2 or min(values) <= 0:
+        raise StudyError(f"--critical-batch is '{text}': write B_star,alpha_B, two positive numbers (the paper's: 2e8,0.21)")
+    return CriticalBatch(*values)

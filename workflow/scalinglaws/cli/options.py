@@ -1,0 +1,41 @@
+"""Options that several commands share, and the ways in which values are written on the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+RESULTS = Path("results")
+
+ConfigFile = Annotated[Path, typer.Option("--configfile", help="Config file of the study.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Results = Annotated[Path, typer.Option("--results", help="Folder of all results.")]
+Fits = Annotated[Path, typer.Option("--fits", help="Folder of the fits, LAW.json.")]
+Spec = Annotated[Path, typer.Option("--spec", help="The spec.json of what is to be made.")]
+TokensRoot = Annotated[Path, typer.Option("--tokens", help="Root of the token folders, CORPUS/TOKENIZER.")]
+Workers = Annotated[int, typer.Option("--workers", help="Processes to use for a large corpus; the bytes do not depend on it.")]
+Device = Annotated[
+    Literal["auto", "cpu", "cuda"], typer.Option("--device", help="Where to compute; auto takes a GPU if there is one.")
+]
+CheckpointSeconds = Annotated[float, typer.Option("--checkpoint-seconds", help="Wall time between two checkpoints, in seconds.")]
+
+
+def names(text: str | None) -> list[str] | None:
+    """The names in a list with commas: "a,b"; no names in an empty text, and None where the option was not given."""
+    return None if text is None else [name for part in text.split(",") if (name := part.strip())]
+
+
+def known_laws() -> list[str]:
+    """Names of laws, for completion in the shell."""
+    from scalinglaws.laws.names import LAW_KINDS
+
+    return list(LAW_KINDS)
+
+
+def known_figures() -> list[str]:
+    """Names of figures, for completion in the shell."""
+    from scalinglaws.figures.registry import FIGURES
+
+    return list(FIGURES)

@@ -1,0 +1,59 @@
+"""The commands ``report`` and ``exponents``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from scalinglaws.cli.options import Fits, names
+
+
+def report(
+    tables: Annotated[Path, typer.Option(help="Folder of runs.parquet.")],
+    fits: Fits,
+    figures: Annotated[Path, typer.Option(help="Folder of the figures, to which the page links.")],
+    out: Annotated[Path, typer.Option(help="Page to write, in Markdown.")],
+    laws: Annotated[
+        str | None,
+        typer.Option(metavar="LAW,…", help="Laws that the study fits, with commas; without it those found in --fits."),
+    ] = None,
+    drawn: Annotated[
+        str | None,
+        typer.Option(metavar="NAME,…", help="Figures of the study, with commas; without it those found in --figures."),
+    ] = None,
+    kinds: Annotated[
+        str,
+        typer.Option(metavar="KIND,…", help="Kinds of the study's runs, with commas; they say why other figures are not drawn."),
+    ] = "",
+) -> None:
+    """Write the study on one page: what was run, the paper's tables with its numbers, reasons to doubt, figures.
+
+    \b
+    Example:
+      scalinglaws report --tables results/tables --fits results/fits --figures results/figures --out results/report.md
+    """
+    from scalinglaws.report.command import write_report
+
+    write_report(tables, fits, figures, out, names(laws), names(drawn), names(kinds) or [])
+    print(out)
+
+
+def exponents(
+    fits: Fits,
+    laws: Annotated[str, typer.Option(metavar="LAW,…", help="Laws to compare, with commas, in this order.")],
+    out_fits: Annotated[Path, typer.Option(help="Parquet table to write: every parameter of every fit.")],
+    out_parquet: Annotated[Path, typer.Option(help="Parquet table to write: fitted and published exponents.")],
+    out_md: Annotated[Path, typer.Option(help="The same comparison to write as Markdown.")],
+) -> None:
+    """Write the fitted exponents beside the published ones.
+
+    \b
+    Example:
+      scalinglaws exponents --fits results/fits --laws power-n,power-c \\
+        --out-fits fits.parquet --out-parquet exponents.parquet --out-md exponents.md
+    """
+    from scalinglaws.report.command import write_exponents
+
+    write_exponents(fits, names(laws) or [], out_fits, out_parquet, out_md)

@@ -1,0 +1,108 @@
+"""The stages ``train``, ``rung`` and ``evaluate``: one model each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from scalinglaws.cli.options import CheckpointSeconds, Device, Spec, TokensRoot
+
+Log = Annotated[Path | None, typer.Option("--log", help="File to which lines of progress are added.")]
+Processes = Annotated[
+    int, typer.Option("--processes", help="Processes that train it together, one for each GPU; 0 is the same as 1.")
+]
+Nodes = Annotated[int, typer.Option("--nodes", help="Nodes of the Slurm job, which share the processes evenly.")]
+
+
+def train(
+    ctx: typer.Context,
+    spec: Spec,
+    tokens: TokensRoot,
+    out: Annotated[Path, typer.Option(help="Run folder to write to.")],
+    trunks: Annotated[
+        Path | None, typer.Option(help="Root of the trunk folders; the run starts from its last rung before the decay.")
+    ] = None,
+    device: Device = "auto",
+    checkpoint_seconds: CheckpointSeconds = 60.0,
+    log: Log = None,
+    processes: Processes = 1,
+    nodes: Nodes = 1,
+) -> None:
+    """Train one run and write its weights, losses and learning curve.
+
+    A run that was stopped goes on from its checkpoint and ends with the same bytes. SIGTERM saves and exits with status 143.
+
+    \b
+    Example:
+      scalinglaws train --spec results/runs/ID/spec.json --tokens results/tokens --trunks results/trunks \\
+        --out results/runs/ID
+    """
+    from scalinglaws.cluster.slurm import stop_time
+    from scalinglaws.cluster.torchrun import together
+    from scalinglaws.study.plugins import read_run
+    from scalinglaws.train import run
+
+    if together(processes, nodes, device, ctx.obj["arguments"]):
+        return
+    read = read_run(spec, tokens.parent)
+    trunk = trunks / read.trunk.id if trunks else None
+    options: dict[str, Any] = {"device": device, "checkpoint_seconds": checkpoint_seconds, "log": log, "end": stop_time()}
+    run.train(read, tokens / read.tokens_id, out, trunk=trunk, **options)
+
+
+def rung(
+    ctx: typer.Context,
+    spec: Spec,
+    tokens: TokensRoot,
+    step: Annotated[int, typer.Option(help="Step of the rung: optimizer steps from the start of the trunk.")],
+    out: Annotated[Path, typer.Option(help="The stepS.safetensors to write.")],
+    device: Device = "auto",
+    checkpoint_seconds: CheckpointSeconds = 60.0,
+    log: Log = None,
+    processes: Processes = 1,
+    nodes: Nodes = 1,
+) -> None:
+    """Train a trunk, the stable phase that several budgets share, on to its next rung (checkpoint).
+
+    \b
+    Example:
+      scalinglaws rung --spec results/trunks/ID/spec.json --tokens results/tokens --step 400 \\
+        --out results/trunks/ID/step400.safetensors
+    """
+    from scalinglaws.cluster.slurm import stop_time
+    from scalinglaws.cluster.torchrun import together
+    from scalinglaws.study.plugins import read_run
+    from scalinglaws.train import run
+
+    if together(processes, nodes, device, ctx.obj["arguments"]):
+        return
+    read = read_run(spec, tokens.parent)
+    options: dict[str, Any] = {"device": device, "checkpoint_seconds": checkpoint_seconds, "log": log, "end": stop_time()}
+    run.train_rung(read, tokens / read.tokens_id, step, out, **options)
+
+
+def evaluate(
+    run: Annotated[Path, typer.Option(help="Run folder, with spec.json, model.safetensors and metrics.json.")],
+    tokens: TokensRoot,
+    folders: Annotated[Path, typer.Option("--set", help="File that names a token folder on each line.")],
+    out: Annotated[Path, typer.Option(help="JSON file to write.")],
+    device: Device = "auto",
+) -> None:
+    """Measure the loss of a trained run on other corpora, and by position in the context.
+
+    \b
+    Example:
+      scalinglaws evaluate --run results/runs/ID --tokens results/tokens --set results/evals/sets/SET.txt \\
+        --out results/evals/ID/SET.json
+    """
+    from scalinglaws.cluster import gpus
+    from scalinglaws.evaluate import evaluate as evaluation
+    from scalinglaws.models.device import prepare
+    from scalinglaws.study.spec import read_spec
+
+    if device != "cpu":
+        gpus.take(1)
+    prepared = prepare(read_spec(run / "spec.json").threads, device)
+    evaluation.evaluate(run, [tokens / folder for folder in folders.read_text().split()], out, prepared)

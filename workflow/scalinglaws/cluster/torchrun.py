@@ -1,0 +1,50 @@
+"""Start this command line again as several processes, which train one run together (see train/distributed.py)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+from scalinglaws.cluster import gpus
+from scalinglaws.cluster.slurm import first_address
+from scalinglaws.common.errors import StudyError
+from scalinglaws.train.distributed import wanted
+
+PORTS = (20000, 30000)
+
+
+def together(processes: int, nodes: int, device: str, arguments: list[str]) -> bool:
+    """Whether the training that ``arguments`` asks for was done by processes that this call started and waited for.
+
+    It is False where one process is enough, and in a process that was started so: then the caller trains. On a machine whose
+    GPUs are shared out, this process holds those of the training. Raises SystemExit with torchrun's status where that is not 0.
+    """
+    if wanted(os.environ)[1] > 1:
+        return False
+    if device != "cpu":
+        gpus.take(max(1, processes))
+    if processes <= 1:
+        return False
+    if code := start(processes, nodes, arguments):
+        raise SystemExit(code)
+    return True
+
+
+def start(processes: int, nodes: int, arguments: list[str]) -> int:
+    """Run ``python -m scalinglaws`` with ``arguments`` as so many processes, shared evenly by ``nodes`` nodes.
+
+    One node is this one; several are those of the Slurm job in which this process runs. Returns torchrun's status. Raises
+    StudyError where the nodes do not share the processes evenly, or where several are asked for outside of a Slurm job.
+    """
+    if processes % nodes:
+        raise StudyError(f"{processes} processes cannot be shared by {nodes} nodes: take a multiple")
+    launcher = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes // nodes}"]
+    if nodes == 1:
+        return subprocess.call([*launcher, "--standalone", "-m", "scalinglaws", *arguments])
+    job = os.environ.get("SLURM_JOB_ID", "")
+    # Each job has a port of its own: the first processes of several jobs may share a node.
+    meeting = f"{first_address(job)}:{PORTS[0] + int(job) % (PORTS[1] - PORTS[0])}"
+    launcher += [f"--nnodes={nodes}", "--rdzv-backend=c10d", f"--rdzv-endpoint={meeting}", f"--rdzv-id={job}"]
+    srun = ["srun", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1", "--cpu-bind=none"]
+    return subprocess.call([*srun, *launcher, "-m", "scalinglaws", *arguments])

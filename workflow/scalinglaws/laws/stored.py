@@ -1,0 +1,23 @@
+"""What a stored fit says to other fits: B_crit(L) from the file of a fit of the law critical-batch."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+from scalinglaws.common.errors import StudyError
+from scalinglaws.laws.allocation import CriticalBatch
+
+
+def read_critical_batch(path: Path) -> CriticalBatch:
+    """B_crit(L) of a fit.json of the law critical-batch, NaN where that fit did not resolve it.
+
+    Raises StudyError where the file is missing or is no such fit.
+    """
+    try:
+        found = json.loads(path.read_text())["parameters"]
+        values = [found[name]["estimate"] for name in ("B_star", "alpha_B")] if found else []
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StudyError(f"--critical-batch: {path} is not the result of fit --law critical-batch: {error!r}") from None
+    return CriticalBatch(*values) if values and None not in values else CriticalBatch(math.nan, math.nan)
