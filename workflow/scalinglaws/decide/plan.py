@@ -1,4 +1,4 @@
-"""What a study would train, what is there already, and what it costs: read by people, by ``prune`` and by the progress line."""
+"""What a study would train, what is there already, and what it costs."""
 
 from __future__ import annotations
 
@@ -9,130 +9,142 @@ from pathlib import Path
 
 from scalinglaws.cluster import bundles
 from scalinglaws.cluster import needs as resources
+from scalinglaws.cluster.cost import H100, gpu_hours
 from scalinglaws.common.errors import StudyError
+from scalinglaws.common.numbers import PF_DAY, short
 from scalinglaws.decide.load import load
 from scalinglaws.decide.schema import config_schema
+from scalinglaws.decide.status import Status, heartbeats, needed_rungs, status
 from scalinglaws.models.count import n_params_total
 from scalinglaws.study.ladder import flops_per_step, n_vocab_guess, tokens_to_train
-from scalinglaws.study.paths import evaluation_path, has_run, rung_path
-from scalinglaws.study.spec import RunSpec, short
+from scalinglaws.study.paths import has_run, rung_path
+from scalinglaws.study.spec import RunSpec
 from scalinglaws.study.study import Study
 
-# Work of a training token beside its FLOP (softmax, memory, interpreter), in FLOP: near what steps of 1k to 100k parameters took.
-OVERHEAD_PER_TOKEN = 150_000
-# Start of a process (import torch, read tokens), in FLOP that it could have done.
-START = 10**11
-PF_DAY = 8.64e19  # FLOP
-H100_PEAK, UTILISATION = 989e12, 0.4  # FLOP/s; small models reach less
+__all__ = ["Plan", "PlannedRun", "Status", "describe", "heartbeats", "make_plan", "needed_rungs", "status"]
+
 RESULTS = Path("results")
 
 
 @dataclass(frozen=True)
-class Status:
-    """Runs and rungs there of those wanted; the work still to do (FLOP with overheads a token and a job), tokens and FLOP."""
+class PlannedRun:
+    """A run of a study, as the plan lists it.
 
-    runs_done: int
-    runs: int
-    rungs_done: int
+    Attributes
+    ----------
+    run
+        Its id.
+    experiments
+        Experiments of the config that ask for it.
+    tokens
+        Its budget.
+    start_tokens
+        Tokens of its trunk at the rung that it starts from; 0 where it starts from nothing.
+    flops
+        FLOP from there to its end.
+    done
+        Whether it is trained.
+    """
+
+    run: str
+    experiments: tuple[str, ...]
+    tokens: int
+    start_tokens: int
+    flops: int
+    done: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a study trains and where it stands.
+
+    Attributes
+    ----------
+    study
+        Name of the study.
+    runs
+        Its runs, in the order of their ids.
+    ladder_tokens, alone_tokens
+        Tokens of all budgets that share trunks: trained with the ladder, and trained run by run. 0 where there are none.
+    rungs, rung_bytes
+        Number of rungs of the study, and their size.
+    status
+        What is done and what is left.
+    """
+
+    study: str
+    runs: tuple[PlannedRun, ...]
+    ladder_tokens: int
+    alone_tokens: int
     rungs: int
-    work_left: float
-    tokens_left: int
-    flops_left: float
-
-    @property
-    def finished(self) -> bool:
-        return self.runs_done == self.runs
-
-
-def work_per_step(spec: RunSpec) -> float:
-    return flops_per_step(spec) + OVERHEAD_PER_TOKEN * spec.batch_tokens
-
-
-def heartbeats(results: Path) -> dict[str, dict]:
-    """What is being trained: folder name -> the last progress.json that its process wrote."""
-    found = {}
-    for path in sorted([*results.glob("runs/*/progress.json"), *results.glob("trunks/*/progress.json")]):
-        try:
-            found[path.parent.name] = json.loads(path.read_text())
-        except (OSError, json.JSONDecodeError):
-            continue  # removed or replaced while it was read
-    return found
-
-
-def needed_rungs(study: Study, results: Path) -> dict[str, list[int]]:
-    """Trunk -> the rungs from which its runs that are not trained yet start, and those below, ascending."""
-    last: dict[str, int] = {}
-    for run, trunk in study.trunk_ids.items():
-        if study.starts[run] and not has_run(results, run):
-            last[trunk] = max(last.get(trunk, 0), study.starts[run])
-    return {trunk: [step for step in study.rungs[trunk] if step <= last[trunk]] for trunk in sorted(last)}
-
-
-def status(study: Study, results: Path) -> Status:
-    """Where the study stands, jobs under way counted by their heartbeats."""
-    beats = heartbeats(results)
-    done = [run for run in study.runs if has_run(results, run)]
-    work, tokens, flops = 0.0, 0, 0.0
-
-    def train(spec: RunSpec, steps: int) -> None:
-        nonlocal work, tokens, flops
-        flops += steps * flops_per_step(spec)
-        work += steps * work_per_step(spec)
-        tokens += steps * spec.batch_tokens
-
-    for run, name in study.evaluations.items():
-        work += 0 if evaluation_path(results, run, name).exists() else START
-    for run in study.runs.keys() - set(done):
-        reached = max(study.starts[run], beats.get(run, {}).get("step", 0))
-        work += START
-        train(study.runs[run], study.runs[run].steps - reached)
-    wanted = needed_rungs(study, results)
-    made = 0
-    for trunk, steps in wanted.items():
-        there = [step for step in steps if rung_path(results, trunk, step).exists()]
-        made += len(there)
-        reached = max([*there, beats.get(trunk, {}).get("step", 0), 0])
-        work += START * (len(steps) - len(there))
-        train(study.trunks[trunk], max(0, steps[-1] - reached))
-    return Status(len(done), len(study.runs), made, sum(map(len, wanted.values())), work, tokens, flops)
+    rung_bytes: float
+    status: Status
 
 
 def rung_bytes(spec: RunSpec) -> float:
-    """Weights and optimizer state; gradients are not kept."""
+    """Return the size of a rung in bytes: weights and optimizer state. Gradients are not kept."""
     return (resources.BYTES[spec.optimizer] - 4) * n_params_total(spec.shape(n_vocab_guess(spec)))
 
 
+def make_plan(study: Study, results: Path) -> Plan:
+    """Tell what a study trains, what is there, and what is left.
+
+    Parameters
+    ----------
+    study
+        The study.
+    results
+        The folder of results.
+
+    Returns
+    -------
+    Plan
+        A row for each run, and totals.
+    """
+    runs = tuple(
+        PlannedRun(
+            run=run,
+            experiments=study.experiments[run],
+            tokens=spec.tokens,
+            start_tokens=study.starts[run] * spec.batch_tokens,
+            flops=(spec.steps - study.starts[run]) * flops_per_step(spec),
+            done=has_run(results, run),
+        )
+        for run, spec in study.runs.items()
+    )
+    ladder, alone = tokens_to_train({run: spec for run, spec in study.runs.items() if run in study.trunk_ids}, study.ladder)
+    size = sum(rung_bytes(study.trunks[trunk]) * len(steps) for trunk, steps in study.rungs.items())
+    return Plan(study.name, runs, ladder, alone, sum(map(len, study.rungs.values())), size, status(study, results))
+
+
 def describe(study: Study, results: Path) -> str:
-    """The plan as text: a line a run, then totals."""
+    """Write the plan of a study as text: a line for each run, then totals."""
+    plan = make_plan(study, results)
     lines = [
-        f"study {study.name}: {len(study.runs)} runs",
+        f"study {plan.study}: {len(plan.runs)} runs",
         f"{'run':<44}{'experiments':<14}{'tokens':>9}{'from':>9}{'GFLOP':>12}  state",
     ]
-    for run, spec in study.runs.items():
-        start = study.starts[run] * spec.batch_tokens
-        flops = (spec.steps - study.starts[run]) * flops_per_step(spec) / 1e9
-        state = "done" if has_run(results, run) else "to train"
-        asked = ",".join(study.experiments[run])
-        lines.append(f"{run:<44}{asked:<14}{short(spec.tokens):>9}{short(start) if start else '-':>9}{flops:>12,.0f}  {state}")
-    ladder, alone = tokens_to_train({run: s for run, s in study.runs.items() if run in study.trunk_ids}, study.ladder)
-    state_now = status(study, results)
-    size = sum(rung_bytes(study.trunks[trunk]) * len(steps) for trunk, steps in study.rungs.items())
+    for row in plan.runs:
+        start, state = short(row.start_tokens) if row.start_tokens else "-", "done" if row.done else "to train"
+        asked = ",".join(row.experiments)
+        lines.append(f"{row.run:<44}{asked:<14}{short(row.tokens):>9}{start:>9}{row.flops / 1e9:>12,.0f}  {state}")
+    ladder, alone, now = plan.ladder_tokens, plan.alone_tokens, plan.status
     lines += [
         f"budgets on the ladder: {short(ladder)} tokens to train, run by run {short(alone)}: {alone / ladder:.2f} times fewer"
         if ladder
         else "no budgets on the ladder",
-        f"rungs: {sum(map(len, study.rungs.values()))}, {size / 1e6:.1f} MB (weights and optimizer state)",
-        f"left: {state_now.runs - state_now.runs_done} of {state_now.runs} runs, {short(state_now.tokens_left)} tokens",
-        cost(state_now.flops_left),
+        f"rungs: {plan.rungs}, {plan.rung_bytes / 1e6:.1f} MB (weights and optimizer state)",
+        f"left: {now.runs - now.runs_done} of {now.runs} runs, {short(now.tokens_left)} tokens",
+        describe_compute(now.flops_left),
     ]
     return "\n".join(lines)
 
 
-def cost(flops: float) -> str:
-    """FLOP as people who pay for them count: PF-days, and hours of an H100 at UTILISATION of its dense bfloat16 peak."""
-    hours = flops / (UTILISATION * H100_PEAK) / 3600
+def describe_compute(flops: float) -> str:
+    """Write FLOP as people who pay for them count: in PF-days, and in hours of an H100 at the speed that large models reach."""
+    hours = gpu_hours(flops, H100)
     return f"compute left: {flops:.2e} FLOP, {flops / PF_DAY:.2g} PF-days" + (
-        f", {hours:,.0f} H100-hours at {UTILISATION:.0%} of peak" if hours >= 1 else ""
+        f", {hours:,.0f} H100-hours at {H100.utilisation:.0%} of peak" if hours >= 1 else ""
     )
 
 
