@@ -1,11 +1,11 @@
-"""What a study would train, what is there already, and what it costs."""
+"""What a study would train, what is there already, and what it costs: rows, totals, and sentences about them."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 from scalinglaws.cluster import bundles
 from scalinglaws.cluster import needs as resources
@@ -21,14 +21,13 @@ from scalinglaws.study.paths import has_run, rung_path
 from scalinglaws.study.spec import RunSpec
 from scalinglaws.study.study import Study
 
-__all__ = ["Plan", "PlannedRun", "Status", "describe", "heartbeats", "make_plan", "needed_rungs", "status"]
+__all__ = ["PlannedRun", "Status", "Totals", "describe", "heartbeats", "needed_rungs", "plan_rows", "plan_totals", "status"]
 
 RESULTS = Path("results")
 
 
-@dataclass(frozen=True)
-class PlannedRun:
-    """A run of a study, as the plan lists it.
+class PlannedRun(TypedDict):
+    """A run of a study, as the plan lists it; plain JSON values.
 
     Attributes
     ----------
@@ -38,47 +37,112 @@ class PlannedRun:
         Experiments of the config that ask for it.
     tokens
         Its budget.
-    start_tokens
+    from_tokens
         Tokens of its trunk at the rung that it starts from; 0 where it starts from nothing.
-    flops
-        FLOP from there to its end.
-    done
-        Whether it is trained.
+    gflop
+        GFLOP of its training from there to its end.
+    state
+        "done" or "to train".
     """
 
     run: str
-    experiments: tuple[str, ...]
+    experiments: list[str]
     tokens: int
-    start_tokens: int
-    flops: int
-    done: bool
+    from_tokens: int
+    gflop: float
+    state: str
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What a study trains and where it stands.
+class Totals(TypedDict):
+    """Sums over a study; plain JSON values.
 
     Attributes
     ----------
     study
         Name of the study.
-    runs
-        Its runs, in the order of their ids.
+    runs, runs_left
+        Its runs, and those that are not trained yet.
     ladder_tokens, alone_tokens
-        Tokens of all budgets that share trunks: trained with the ladder, and trained run by run. 0 where there are none.
+        Tokens to train for all budgets that share trunks: with the ladder, and if each were trained from nothing.
     rungs, rung_bytes
-        Number of rungs of the study, and their size.
-    status
-        What is done and what is left.
+        Rungs of the study, and the size of their weights and optimizer state in bytes.
+    tokens_left, flops_left, pf_days_left
+        What is left to train: tokens, FLOP, and the same in PF-days.
+    h100_hours_left
+        Hours in which an H100 computes the FLOP that are left, at the speed that training of large models reaches.
     """
 
     study: str
-    runs: tuple[PlannedRun, ...]
+    runs: int
+    runs_left: int
     ladder_tokens: int
     alone_tokens: int
     rungs: int
     rung_bytes: float
-    status: Status
+    tokens_left: int
+    flops_left: float
+    pf_days_left: float
+    h100_hours_left: float
+
+
+def plan_rows(study: Study, results: Path) -> list[PlannedRun]:
+    """List the runs of a study.
+
+    Parameters
+    ----------
+    study
+        The study.
+    results
+        The folder of results, which tells what is trained.
+
+    Returns
+    -------
+    list of PlannedRun
+        A row for each run, in the order of their ids.
+    """
+    return [
+        PlannedRun(
+            run=run,
+            experiments=list(study.experiments[run]),
+            tokens=spec.tokens,
+            from_tokens=study.starts[run] * spec.batch_tokens,
+            gflop=(spec.steps - study.starts[run]) * flops_per_step(spec) / 1e9,
+            state="done" if has_run(results, run) else "to train",
+        )
+        for run, spec in study.runs.items()
+    ]
+
+
+def plan_totals(study: Study, results: Path) -> Totals:
+    """Sum up what a study trains, what of it is left, and what that costs.
+
+    Parameters
+    ----------
+    study
+        The study.
+    results
+        The folder of results, which tells what is trained.
+
+    Returns
+    -------
+    Totals
+        Runs, tokens, rungs and compute.
+    """
+    ladder, alone = tokens_to_train({run: spec for run, spec in study.runs.items() if run in study.trunk_ids}, study.ladder)
+    now = status(study, results)
+    return Totals(
+        study=study.name,
+        runs=now.runs,
+        runs_left=now.runs - now.runs_done,
+        ladder_tokens=ladder,
+        alone_tokens=alone,
+        rungs=sum(map(len, study.rungs.values())),
+        rung_bytes=sum(rung_bytes(study.trunks[trunk]) * len(steps) for trunk, steps in study.rungs.items()),
+        tokens_left=now.tokens_left,
+        flops_left=now.flops_left,
+        pf_days_left=now.flops_left / PF_DAY,
+        h100_hours_left=gpu_hours(now.flops_left, H100),
+    )
 
 
 def rung_bytes(spec: RunSpec) -> float:
@@ -86,66 +150,30 @@ def rung_bytes(spec: RunSpec) -> float:
     return (resources.BYTES[spec.optimizer] - 4) * n_params_total(spec.shape(n_vocab_guess(spec)))
 
 
-def make_plan(study: Study, results: Path) -> Plan:
-    """Tell what a study trains, what is there, and what is left.
-
-    Parameters
-    ----------
-    study
-        The study.
-    results
-        The folder of results.
-
-    Returns
-    -------
-    Plan
-        A row for each run, and totals.
-    """
-    runs = tuple(
-        PlannedRun(
-            run=run,
-            experiments=study.experiments[run],
-            tokens=spec.tokens,
-            start_tokens=study.starts[run] * spec.batch_tokens,
-            flops=(spec.steps - study.starts[run]) * flops_per_step(spec),
-            done=has_run(results, run),
-        )
-        for run, spec in study.runs.items()
-    )
-    ladder, alone = tokens_to_train({run: spec for run, spec in study.runs.items() if run in study.trunk_ids}, study.ladder)
-    size = sum(rung_bytes(study.trunks[trunk]) * len(steps) for trunk, steps in study.rungs.items())
-    return Plan(study.name, runs, ladder, alone, sum(map(len, study.rungs.values())), size, status(study, results))
+def sentences(totals: Totals) -> list[str]:
+    """Write the totals of a study in words, as lines of text."""
+    ladder, alone, hours = totals["ladder_tokens"], totals["alone_tokens"], totals["h100_hours_left"]
+    saving = f"{short(ladder)} tokens to train, run by run {short(alone)}: {alone / ladder:.2f} times fewer" if ladder else ""
+    paid = f", {hours:,.0f} H100-hours at {H100.utilisation:.0%} of peak" if hours >= 1 else ""
+    return [
+        f"budgets on the ladder: {saving}" if ladder else "no budgets on the ladder",
+        f"rungs: {totals['rungs']}, {totals['rung_bytes'] / 1e6:.1f} MB (weights and optimizer state)",
+        f"left: {totals['runs_left']} of {totals['runs']} runs, {short(totals['tokens_left'])} tokens",
+        f"compute left: {totals['flops_left']:.2e} FLOP, {totals['pf_days_left']:.2g} PF-days{paid}",
+    ]
 
 
 def describe(study: Study, results: Path) -> str:
-    """Write the plan of a study as text: a line for each run, then totals."""
-    plan = make_plan(study, results)
+    """Write the plan of a study as text: a line for each run, then the totals."""
+    rows = plan_rows(study, results)
     lines = [
-        f"study {plan.study}: {len(plan.runs)} runs",
+        f"study {study.name}: {len(rows)} runs",
         f"{'run':<44}{'experiments':<14}{'tokens':>9}{'from':>9}{'GFLOP':>12}  state",
     ]
-    for row in plan.runs:
-        start, state = short(row.start_tokens) if row.start_tokens else "-", "done" if row.done else "to train"
-        asked = ",".join(row.experiments)
-        lines.append(f"{row.run:<44}{asked:<14}{short(row.tokens):>9}{start:>9}{row.flops / 1e9:>12,.0f}  {state}")
-    ladder, alone, now = plan.ladder_tokens, plan.alone_tokens, plan.status
-    lines += [
-        f"budgets on the ladder: {short(ladder)} tokens to train, run by run {short(alone)}: {alone / ladder:.2f} times fewer"
-        if ladder
-        else "no budgets on the ladder",
-        f"rungs: {plan.rungs}, {plan.rung_bytes / 1e6:.1f} MB (weights and optimizer state)",
-        f"left: {now.runs - now.runs_done} of {now.runs} runs, {short(now.tokens_left)} tokens",
-        describe_compute(now.flops_left),
-    ]
-    return "\n".join(lines)
-
-
-def describe_compute(flops: float) -> str:
-    """Write FLOP as people who pay for them count: in PF-days, and in hours of an H100 at the speed that large models reach."""
-    hours = gpu_hours(flops, H100)
-    return f"compute left: {flops:.2e} FLOP, {flops / PF_DAY:.2g} PF-days" + (
-        f", {hours:,.0f} H100-hours at {H100.utilisation:.0%} of peak" if hours >= 1 else ""
-    )
+    for row in rows:
+        start, asked = short(row["from_tokens"]) if row["from_tokens"] else "-", ",".join(row["experiments"])
+        lines.append(f"{row['run']:<44}{asked:<14}{short(row['tokens']):>9}{start:>9}{row['gflop']:>12,.0f}  {row['state']}")
+    return "\n".join([*lines, *sentences(plan_totals(study, results))])
 
 
 def _add_study(parser: argparse.ArgumentParser) -> None:

@@ -5,6 +5,8 @@ The names of laws and of figures are known only to rooms above ``study``, so the
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 from scalinglaws.figures.registry import FIGURES
@@ -24,6 +26,11 @@ def config_schema() -> dict[str, Any]:
     _allow_only(schema["$defs"]["FitsConfig"]["properties"]["laws"], list(LAW_KINDS))
     _allow_only(schema["properties"]["figures"], list(FIGURES))
     return schema
+
+
+def write_schema(out: Path) -> None:
+    """Write the schema to a file, such as the one that is kept beside the workflow for editors."""
+    out.write_text(json.dumps(config_schema(), indent=1, sort_keys=True) + "\n")
 
 
 def _allow_only(key: dict[str, Any], names: list[str]) -> None:
