@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from fixtures.small_runs import same_run, small_spec, write_tokens
-from scalinglaws.cluster.bundles import Bundle, Member
+from scalinglaws.cluster.bundle import Bundle, Member
 from scalinglaws.evaluate.evaluate import evaluate
 from scalinglaws.study.paths import bundle_marker, bundle_path, evaluation_path
 from scalinglaws.study.spec import RunSpec

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from scalinglaws.cluster import bundles
-from scalinglaws.cluster import needs as resources
+from scalinglaws.cluster import bundles, cost, needs
+from scalinglaws.cluster.bundle import Member, read
+from scalinglaws.cluster.device import Device, device_of_profile, parse_device
 from scalinglaws.common.errors import StudyError
 from scalinglaws.study import config, study
 from scalinglaws.study.paths import bundle_marker, bundle_path, evaluation_path, rung_path
@@ -20,8 +21,8 @@ ROOT = Path(__file__).parents[3]
 H100 = {"name": "H100", "bfloat16": "989e12", "float32": 67e12, "utilisation": 0.4, "memory_gib": 80}
 
 
-def device(**changes: Any) -> resources.Device:
-    found = resources.read(H100 | {"small_minutes": 20} | changes)
+def device(**changes: Any) -> Device:
+    found = parse_device(H100 | {"small_minutes": 20} | changes)
     assert found is not None
     return found
 
@@ -44,7 +45,7 @@ def done(results: Path, run: str) -> None:
 
 def test_each_run_is_in_one_bundle_and_bundles_take_the_time_asked_for(tmp_path: Path) -> None:
     made, on = seeds(), device(bundle_minutes=5)
-    found = bundles.plan(made, tmp_path, on)
+    found = bundles.bundle_up(made, tmp_path, on)
     runs = [run for bundle in found.values() for run in bundle.runs]
     assert sorted(runs) == sorted(made.runs)
     pairs = [pair for bundle in found.values() for pair in bundle.evaluations]
@@ -53,44 +54,44 @@ def test_each_run_is_in_one_bundle_and_bundles_take_the_time_asked_for(tmp_path:
     spec = next(iter(made.runs.values()))
     steps = 3_200_000 // 512 + (1_000_000 - 800_000) // 512 + (4_000_000 - 3_200_000) // 512
     steps += 2 * -(-spec.eval_tokens // 512)
-    member = math.ceil(bundles.MEMBER_SECONDS + steps * resources.step_seconds(spec, on))
+    member = math.ceil(cost.MEMBER_SECONDS + steps * cost.step_seconds(spec, on))
     for bundle in found.values():
         assert {member.seconds for member in bundle.members} == {member}
         assert bundle.seconds == pytest.approx(60 + max(1, len(bundle.members) / bundle.at_once) * member)
         assert bundle.seconds <= 300 and bundle.needs(on).minutes == -(-bundle.seconds * 1.5 // 60)
     # As few as can be: all but the last are full.
     assert all(bundle.seconds + member / bundle.at_once > 300 for bundle in list(found.values())[:-1])
-    assert len(found) > 2 and len(bundles.plan(made, tmp_path, device(bundle_minutes=60))) == 1
+    assert len(found) > 2 and len(bundles.bundle_up(made, tmp_path, device(bundle_minutes=60))) == 1
 
 
 def test_processes_leave_room_for_each_other(tmp_path: Path) -> None:
     """A model whose kernels compute for a third of the time that it takes to start them shares its GPU with two others."""
     made, on = seeds(10), device()
     spec = next(iter(made.runs.values()))
-    third = resources.compute_seconds(spec, on) / resources.launch_seconds(spec) * 3
-    (bundle,) = bundles.plan(made, tmp_path, device(float32=67e12 * third)).values()
+    third = cost.compute_seconds(spec, on) / cost.launch_seconds(spec) * 3
+    (bundle,) = bundles.bundle_up(made, tmp_path, device(float32=67e12 * third)).values()
     assert bundle.at_once == 3
-    (bundle,) = bundles.plan(made, tmp_path, device(at_once=4)).values()
+    (bundle,) = bundles.bundle_up(made, tmp_path, device(at_once=4)).values()
     assert bundle.at_once == 4 and bundle.processes() == 4 and bundle.processes(attempt=3) == 1
     # Two fit its memory with their micro-batches, whole batches here; with smaller ones more.
-    small = 2.5 * resources.gpu_bytes(spec, tokens=spec.batch_tokens) / 2**30
-    (bundle,) = bundles.plan(made, tmp_path, device(memory_gib=small)).values()
+    small = 2.5 * needs.gpu_bytes(spec, tokens=spec.batch_tokens) / 2**30
+    (bundle,) = bundles.bundle_up(made, tmp_path, device(memory_gib=small)).values()
     assert bundle.at_once == 2
-    (many,) = bundles.plan(seeds(10, micro_batch_tokens=64), tmp_path, device(memory_gib=small)).values()
+    (many,) = bundles.bundle_up(seeds(10, micro_batch_tokens=64), tmp_path, device(memory_gib=small)).values()
     assert many.at_once > 4
-    (one,) = bundles.plan(made, tmp_path, device(memory_gib=small / 5)).values()
+    (one,) = bundles.bundle_up(made, tmp_path, device(memory_gib=small / 5)).values()
     assert one.at_once == 1
     with pytest.raises(StudyError, match="GiB on each of 1 GPUs"):
-        bundles.plan(made, tmp_path, device(memory_gib=resources.gpu_bytes(spec) / 2**31))
-    assert bundle.needs(on).gpus == 1 and bundle.needs(on).mem_mb >= 2 * (resources.PROCESS_MB + resources.CUDA_MB)
+        bundles.bundle_up(made, tmp_path, device(memory_gib=needs.gpu_bytes(spec) / 2**31))
+    assert bundle.needs(on).gpus == 1 and bundle.needs(on).mem_mb >= 2 * (needs.PROCESS_MB + needs.CUDA_MB)
     for most in (5, 7):
-        (bundle,) = bundles.plan(made, tmp_path, device(gpus_per_node=0, at_once=most, float32=1e12)).values()
+        (bundle,) = bundles.bundle_up(made, tmp_path, device(gpus_per_node=0, at_once=most, float32=1e12)).values()
         assert bundle.at_once == most
     assert bundle.threads == 1 and bundle.needs(device(gpus_per_node=0)).gpus == 0
     # On CPUs a process takes its threads, beside a GPU one core.
     wide = seeds(4, threads=6)
     on_cpus, on_gpu = device(gpus_per_node=0, float32=1e12), device()
-    assert [bundle.threads for made in (on_cpus, on_gpu) for bundle in bundles.plan(wide, tmp_path, made).values()] == [6, 1]
+    assert [bundle.threads for made in (on_cpus, on_gpu) for bundle in bundles.bundle_up(wide, tmp_path, made).values()] == [6, 1]
 
 
 def test_the_table_tells_what_is_left(tmp_path: Path) -> None:
@@ -98,13 +99,13 @@ def test_the_table_tells_what_is_left(tmp_path: Path) -> None:
     large = {trunk: spec for trunk, spec in made.trunks.items() if spec.d_model == 768}
     lines = bundles.table(made, tmp_path, on)
     assert lines[-1] == "jobs left: 16 (1 bundles of 6 small runs; alone: 3 trunks, 6 runs, 0 rungs, 6 evaluations)"
-    (bundle,) = [bundle for bundle in bundles.plan(made, tmp_path, on).values() if bundle.runs]
+    (bundle,) = [bundle for bundle in bundles.bundle_up(made, tmp_path, on).values() if bundle.runs]
     shared = sum(member.seconds for member in bundle.members) / bundle.at_once
     spec = next(iter(large.values()))
     steps = sum(made.rungs[trunk][-1] for trunk in large) + 6 * -(-spec.eval_tokens // 512)
     steps += sum(spec.steps - made.starts[run] for run, spec in made.runs.items() if spec.d_model == 768)
-    starts = 12 * resources.START_SECONDS + 3 * bundles.MEMBER_SECONDS
-    alone = steps * resources.step_seconds(spec, on) + starts
+    starts = 12 * cost.START_SECONDS + 3 * cost.MEMBER_SECONDS
+    alone = steps * cost.step_seconds(spec, on) + starts
     assert [line.split()[1:3] for line in lines[1:3]] == [["6", "1/3"], ["6", "1"]]
     hours = [float(line.split()[-1]) for line in lines[1:4]]
     assert hours == pytest.approx([shared / 3600, alone / 3600, (shared + alone) / 3600], abs=0.051)
@@ -115,32 +116,32 @@ def test_the_table_tells_what_is_left(tmp_path: Path) -> None:
 
 def test_large_members_have_jobs_of_their_own(tmp_path: Path) -> None:
     made = seeds(3, ["2x16", "12x768"], ("1M", "40M"))
-    bundled = {run for bundle in bundles.plan(made, tmp_path, device()).values() for run in bundle.runs}
+    bundled = {run for bundle in bundles.bundle_up(made, tmp_path, device()).values() for run in bundle.runs}
     assert bundled == {run for run, spec in made.runs.items() if spec.d_model == 16}
-    assert bundles.plan(made, tmp_path, device(small_minutes=0)) == {}
+    assert bundles.bundle_up(made, tmp_path, device(small_minutes=0)) == {}
 
 
 def test_the_rungs_of_a_large_trunk_are_one_job(tmp_path: Path) -> None:
     made = seeds(1, "12x768", ("1M", "40M"), threads=6)
     ((trunk, steps),) = made.rungs.items()
-    (bundle,) = bundles.plan(made, tmp_path, device()).values()
+    (bundle,) = bundles.bundle_up(made, tmp_path, device()).values()
     assert bundle.rungs == [(trunk, step) for step in steps] and not bundle.runs and not bundle.evaluations
     assert (bundle.at_once, bundle.threads, bundle.needs(device()).gpus) == (1, 6, 1)
-    alone = steps[-1] * resources.step_seconds(made.trunks[trunk], device())
-    assert bundle.seconds == pytest.approx(resources.START_SECONDS + bundles.MEMBER_SECONDS + alone, abs=1)
+    alone = steps[-1] * cost.step_seconds(made.trunks[trunk], device())
+    assert bundle.seconds == pytest.approx(cost.START_SECONDS + cost.MEMBER_SECONDS + alone, abs=1)
     # What is there is not made again; one rung is the job of a rung.
     for step in steps[:-2]:
         rung_path(tmp_path, trunk, step).parent.mkdir(parents=True, exist_ok=True)
         rung_path(tmp_path, trunk, step).touch()
-    (bundle,) = bundles.plan(made, tmp_path, device()).values()
+    (bundle,) = bundles.bundle_up(made, tmp_path, device()).values()
     assert bundle.rungs == [(trunk, step) for step in steps[-2:]]
     rung_path(tmp_path, trunk, steps[-2]).touch()
-    assert bundles.plan(made, tmp_path, device()) == {}
+    assert bundles.bundle_up(made, tmp_path, device()) == {}
     # Several GPUs, or longer than a job may take: a job for each rung.
     again = tmp_path / "nothing"
-    assert bundles.plan(made, again, device(most_gpus=8, hours=0.01)) == {}
-    assert bundles.plan(made, again, device(max_minutes=int(1.4 * alone / 60))) == {}
-    assert len(bundles.plan(made, again, device(max_minutes=int(1.6 * alone / 60) + 5))) == 1
+    assert bundles.bundle_up(made, again, device(most_gpus=8, hours=0.01)) == {}
+    assert bundles.bundle_up(made, again, device(max_minutes=int(1.4 * alone / 60))) == {}
+    assert len(bundles.bundle_up(made, again, device(max_minutes=int(1.6 * alone / 60) + 5))) == 1
 
 
 def test_what_is_there_is_in_no_bundle(tmp_path: Path) -> None:
@@ -149,8 +150,8 @@ def test_what_is_there_is_in_no_bundle(tmp_path: Path) -> None:
     trunk = made.trunk_ids[runs[0, 1_000_000]]
     first, second, third = made.rungs[trunk]
 
-    def member(seed: int) -> bundles.Member:
-        found = {f.name: f for bundle in bundles.plan(made, tmp_path, device()).values() for f in bundle.members}
+    def member(seed: int) -> Member:
+        found = {f.name: f for bundle in bundles.bundle_up(made, tmp_path, device()).values() for f in bundle.members}
         return found[made.trunk_ids[runs[seed, 1_000_000]]]
 
     assert member(0).rungs == (first, second, third)
@@ -173,34 +174,34 @@ def test_what_is_there_is_in_no_bundle(tmp_path: Path) -> None:
 
 def test_a_bundle_is_named_by_its_content_and_made_again_where_its_results_were_deleted(tmp_path: Path) -> None:
     made = seeds(2)
-    ((name, bundle),) = bundles.plan(made, tmp_path, device()).items()
-    assert bundles.plan(made, tmp_path, device()) == {name: bundle}
+    ((name, bundle),) = bundles.bundle_up(made, tmp_path, device()).items()
+    assert bundles.bundle_up(made, tmp_path, device()) == {name: bundle}
     path = bundle_path(tmp_path, name)
     path.parent.mkdir()
     path.write_text(bundle.canonical)
-    assert bundles.read(path) == bundle
+    assert read(path) == bundle
     bundle_marker(tmp_path, name).touch()
-    ((again, same),) = bundles.plan(made, tmp_path, device()).items()
+    ((again, same),) = bundles.bundle_up(made, tmp_path, device()).items()
     assert again != name and same == bundle
     path.write_text(json.dumps({"members": []}))
     with pytest.raises(StudyError, match="is not a list of runs to train together"):
-        bundles.read(path)
+        read(path)
 
 
 def test_speeds_of_shared_gpus_are_their_own() -> None:
     made, on = seeds(1), device()
     spec = next(iter(made.runs.values()))
-    alone = resources.step_seconds(spec, on)
+    alone = cost.step_seconds(spec, on)
     both = {(spec.n_params, "float32", False): 2.0, (spec.n_params, "float32", True): 5.0}
-    assert resources.step_seconds(spec, on, 1, both) == pytest.approx(2 * alone)
-    assert resources.step_seconds(spec, on, 1, both, shared=True) == pytest.approx(5 * alone)
-    assert resources.step_seconds(spec, on, 1, {(spec.n_params, "float32", True): 5.0}) == pytest.approx(alone)
-    assert resources.step_seconds(spec, on, 1, {(10**9, "float32", False): 3.0}, shared=True) == pytest.approx(3 * alone)
+    assert cost.step_seconds(spec, on, 1, both) == pytest.approx(2 * alone)
+    assert cost.step_seconds(spec, on, 1, both, shared=True) == pytest.approx(5 * alone)
+    assert cost.step_seconds(spec, on, 1, {(spec.n_params, "float32", True): 5.0}) == pytest.approx(alone)
+    assert cost.step_seconds(spec, on, 1, {(10**9, "float32", False): 3.0}, shared=True) == pytest.approx(3 * alone)
 
 
 def test_the_profile_bundles(tmp_path: Path) -> None:
-    found = resources.of_profile(ROOT / "profiles" / "slurm")
+    found = device_of_profile(ROOT / "profiles" / "slurm")
     assert found is not None and found.bundle_minutes <= found.max_minutes
-    assert len(bundles.plan(seeds(250), tmp_path, found)) < 40
+    assert len(bundles.bundle_up(seeds(250), tmp_path, found)) < 40
     rules = yaml.safe_load((ROOT / "profiles/slurm/profile.yaml").read_text())["set-resources"]
     assert {"bundle", "rung", "train", "evaluate"} == rules.keys()

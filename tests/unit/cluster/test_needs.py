@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,9 @@ import torch
 import yaml
 
 from fixtures.small_runs import flat_model, small_spec
-from scalinglaws.cluster import needs as resources
+from scalinglaws.cluster import needs
+from scalinglaws.cluster.cost import step_seconds
+from scalinglaws.cluster.device import Device, device_of_profile, parse_device
 from scalinglaws.common.errors import StudyError
 from scalinglaws.models.count import n_params_total
 from scalinglaws.optim.optimizers import build_optimizer
@@ -22,8 +23,8 @@ ROOT = Path(__file__).parents[3]
 H100 = {"name": "H100", "bfloat16": "989e12", "float32": 67e12, "utilisation": 0.4, "memory_gib": 80}
 
 
-def device(**changes: Any) -> resources.Device:
-    found = resources.read(H100 | changes)
+def device(**changes: Any) -> Device:
+    found = parse_device(H100 | changes)
     assert found is not None
     return found
 
@@ -45,16 +46,12 @@ def two_sizes(**more: Any) -> study.Study:
 def test_time_is_flop_over_speed() -> None:
     spec = gpt()
     seconds = flops_per_step(spec) / (0.4 * 989e12)
-    assert resources.step_seconds(spec, device()) == pytest.approx(seconds)
-    found = resources.needs(spec, 1000, device())
+    assert step_seconds(spec, device()) == pytest.approx(seconds)
+    found = needs.needs_of_training(spec, 1000, device())
     assert found.seconds == pytest.approx(60 + 1000 * seconds)
     assert found.minutes == -(-found.seconds * 1.5 // 60)
-    assert resources.needs(spec, 1000, device(), attempt=2).minutes == pytest.approx(2 * found.minutes, abs=1)
-    assert resources.step_seconds(gpt(precision="float32"), device()) == pytest.approx(seconds * 989 / 67)
-
-
-def test_a_tiny_model_is_as_fast_as_its_kernels_start() -> None:
-    assert resources.step_seconds(small_spec(n_layer=4), device()) == pytest.approx(5 * resources.LAUNCH_SECONDS)
+    assert needs.needs_of_training(spec, 1000, device(), attempt=2).minutes == pytest.approx(2 * found.minutes, abs=1)
+    assert step_seconds(gpt(precision="float32"), device()) == pytest.approx(seconds * 989 / 67)
 
 
 @pytest.mark.parametrize("kind", ["adamw", "sgd", "adafactor", "muon"])
@@ -63,58 +60,44 @@ def test_memory_holds_what_an_optimizer_keeps(kind: str) -> None:
     model = flat_model(spec, 256)
     kept = sum(tensor.numel() * tensor.element_size() for tensor in build_optimizer(model, spec).tensors.values())
     have = kept + 2 * model.flat.numel() * 4
-    assert have <= resources.gpu_bytes(spec) < 1.3 * have
+    assert have <= needs.gpu_bytes(spec) < 1.3 * have
     assert torch.isfinite(model.flat).all()
 
 
 def test_longer_runs_get_more_gpus_up_to_what_is_allowed() -> None:
     long = gpt(tokens=2**19 * 100_000)
-    alone = resources.needs(long, long.steps, device(max_minutes=10**6)).seconds
-    assert resources.gpus_of(long, long.steps, device(most_gpus=1)) == 1
-    assert resources.gpus_of(long, long.steps, device(most_gpus=8, hours=alone / 3600 / 3)) == 4
-    assert resources.gpus_of(long, long.steps, device(most_gpus=8, hours=0.1)) == 8
-    assert resources.gpus_of(long, long.steps, device(most_gpus=40, hours=0.1)) == 32
-    assert resources.gpus_of(long, long.steps, device(most_gpus=40, hours=0.1, gpus_per_node=6)) == 24  # whole nodes
-    two = resources.needs(long, 1000, device(most_gpus=16, hours=0.1))
-    one = resources.needs(long, 1000, device(most_gpus=8, hours=0.1))
+    alone = needs.needs_of_training(long, long.steps, device(max_minutes=10**6)).seconds
+    assert needs.gpus_of(long, long.steps, device(most_gpus=1)) == 1
+    assert needs.gpus_of(long, long.steps, device(most_gpus=8, hours=alone / 3600 / 3)) == 4
+    assert needs.gpus_of(long, long.steps, device(most_gpus=8, hours=0.1)) == 8
+    assert needs.gpus_of(long, long.steps, device(most_gpus=40, hours=0.1)) == 32
+    assert needs.gpus_of(long, long.steps, device(most_gpus=40, hours=0.1, gpus_per_node=6)) == 24  # whole nodes
+    two = needs.needs_of_training(long, 1000, device(most_gpus=16, hours=0.1))
+    one = needs.needs_of_training(long, 1000, device(most_gpus=8, hours=0.1))
     assert (one.gpus, one.nodes, two.gpus, two.nodes) == (8, 1, 16, 2)
     assert two.mem_mb == one.mem_mb  # of a node
-    assert resources.gpus_of(gpt(), gpt().steps, device(most_gpus=8, hours=24)) == 1
-    assert resources.gpus_of(gpt(batch_tokens=2048), 2**19, device(most_gpus=8, hours=0.01)) == 2  # contexts in a batch
+    assert needs.gpus_of(gpt(), gpt().steps, device(most_gpus=8, hours=24)) == 1
+    assert needs.gpus_of(gpt(batch_tokens=2048), 2**19, device(most_gpus=8, hours=0.01)) == 2  # contexts in a batch
 
 
 def test_a_run_whose_state_fills_one_gpu_shares_it_among_several() -> None:
     spec = gpt(tokens=2**19)
-    alone = resources.gpu_bytes(spec) / 2**30
-    assert resources.gpus_of(spec, spec.steps, device(memory_gib=1.01 * alone, most_gpus=8)) == 1
-    assert resources.gpus_of(spec, spec.steps, device(memory_gib=0.99 * alone, most_gpus=8)) == 2
+    alone = needs.gpu_bytes(spec) / 2**30
+    assert needs.gpus_of(spec, spec.steps, device(memory_gib=1.01 * alone, most_gpus=8)) == 1
+    assert needs.gpus_of(spec, spec.steps, device(memory_gib=0.99 * alone, most_gpus=8)) == 2
     # Of 16 bytes a parameter with AdamW, 8 are shared; Adafactor's are not.
-    assert alone - resources.gpu_bytes(spec, 2) / 2**30 == pytest.approx(4 * n_params_total(spec.shape(256)) / 2**30)
+    assert alone - needs.gpu_bytes(spec, 2) / 2**30 == pytest.approx(4 * n_params_total(spec.shape(256)) / 2**30)
     tall = gpt(tokens=2**19, optimizer="adafactor")
-    assert resources.gpu_bytes(tall, 8) == resources.gpu_bytes(tall)
+    assert needs.gpu_bytes(tall, 8) == needs.gpu_bytes(tall)
 
 
 def test_what_cannot_fit_is_refused_with_what_to_do() -> None:
     with pytest.raises(StudyError, match=r"GiB on each of 1 GPUs and H100 has 1: take a GPU with more memory, raise most_gpus"):
-        resources.needs(gpt(), 10, device(memory_gib=1))
+        needs.needs_of_training(gpt(), 10, device(memory_gib=1))
     with pytest.raises(StudyError, match=r"hours on 1 × H100 and 2 allocations of 1\.0 hours: raise most_gpus, max_minutes or"):
-        resources.needs(gpt(), 100_000, device(max_minutes=60, allocations=2))
+        needs.needs_of_training(gpt(), 100_000, device(max_minutes=60, allocations=2))
     with pytest.raises(StudyError, match=r"the profile's device cannot be used:\n  device\.utilisation"):
-        resources.read(H100 | {"utilisation": 2})
-
-
-def test_measured_runs_correct_the_times(tmp_path: Path) -> None:
-    made, on = two_sizes(), device()
-    run = next(run for run, spec in made.runs.items() if spec.d_model == 256)
-    spec = made.runs[run]
-    slow = 3 * resources.step_seconds(spec, on)
-    (tmp_path / "runs" / run).mkdir(parents=True)
-    timing = {"tokens_per_second": spec.batch_tokens / slow, "device": "NVIDIA H100 80GB HBM3", "processes": 1}
-    (tmp_path / "runs" / run / "timing.json").write_text(json.dumps(timing))
-    speeds = resources.measured(made, tmp_path, on)
-    assert speeds == {(spec.n_params, "float32", False): pytest.approx(3)}
-    assert resources.step_seconds(spec, on, 1, speeds) == pytest.approx(slow)
-    assert resources.measured(made, tmp_path, device(name="A100")) == {}
+        parse_device(H100 | {"utilisation": 2})
 
 
 def test_a_trunk_has_the_gpus_of_its_longest_run() -> None:
@@ -122,51 +105,61 @@ def test_a_trunk_has_the_gpus_of_its_longest_run() -> None:
     made = two_sizes()
     trunk = next(trunk for trunk in made.trunks.values() if trunk.d_model == 256)
     longest = max((spec for spec in made.runs.values() if spec.trunk == trunk), key=lambda spec: spec.steps)
-    alone = longest.steps * resources.step_seconds(longest, device(float32=1e11)) / 3600
+    alone = longest.steps * step_seconds(longest, device(float32=1e11)) / 3600
     on = device(float32=1e11, most_gpus=8, hours=alone / 3)
-    assert resources.needs(longest, 10, on).gpus == 4
+    assert needs.needs_of_training(longest, 10, on).gpus == 4
     last = made.rungs[trunk.id][-1]
-    assert resources.needs_of_rung(made, trunk, last, on).gpus == 4
+    assert needs.needs_of_rung(made, trunk, last, on).gpus == 4
     # A rung that takes longer than the partition allows is refused before anything is submitted, as a run is.
     slow = device(float32=1e10)
-    whole = resources.needs_of_rung(made, trunk, last, device(float32=1e10, max_minutes=10**6)).seconds
+    whole = needs.needs_of_rung(made, trunk, last, device(float32=1e10, max_minutes=10**6)).seconds
     with pytest.raises(StudyError, match=f"{trunk.id} is expected to take"):
-        resources.needs_of_rung(made, trunk, last, slow.model_copy(update={"max_minutes": int(whole / 60)}))
+        needs.needs_of_rung(made, trunk, last, slow.model_copy(update={"max_minutes": int(whole / 60)}))
     with pytest.raises(StudyError, match="is expected to take"):
-        resources.check(made, slow.model_copy(update={"max_minutes": int(whole / 60)}))
+        needs.check_fits(made, slow.model_copy(update={"max_minutes": int(whole / 60)}))
+
+
+def test_cpu_nodes_have_no_gpus_and_less_memory_is_asked_for() -> None:
+    spec, on_cpus = small_spec(), device(gpus_per_node=0)
+    found = needs.needs_of_training(spec, 10, on_cpus)
+    assert (found.gpus, found.nodes) == (0, 1)
+    assert needs.needs_of_training(spec, 10, device()).mem_mb - found.mem_mb == needs.CUDA_MB
+    assert needs.needs_of_evaluation(spec, 1, on_cpus).gpus == 0
+
+
+def test_a_retry_asks_for_more_time_and_memory_up_to_the_time_limit() -> None:
+    first, second = (needs.needs_of_training(gpt(), 1000, device(), attempt) for attempt in (1, 2))
+    assert second.mem_mb == pytest.approx(2 * first.mem_mb, abs=1) and second.seconds == first.seconds
+    assert needs.needs_of_training(gpt(), 1000, device(max_minutes=first.minutes + 1), 2).minutes == first.minutes + 1
 
 
 def test_without_a_device_little_is_asked_for() -> None:
-    assert resources.needs(gpt(), 10**9, None) == resources.Needs(0, 1, resources.PROCESS_MB, 60, 0.0)
-
-
-def test_cpu_nodes_have_no_gpus() -> None:
-    found = resources.needs(small_spec(), 10, device(gpus_per_node=0))
-    assert found.gpus == 0
-
-
-def test_the_profile_that_we_ship_describes_a_device() -> None:
-    found = resources.of_profile(ROOT / "profiles" / "slurm")
-    assert found is not None and found.name == "H100" and found.small_minutes > 0
-    assert resources.of_profile(ROOT / "profiles" / "default") is None
-    with pytest.raises(StudyError, match="cannot be read as a profile"):
-        resources.of_profile(ROOT / "profiles" / "none")
+    assert needs.needs_of_training(gpt(), 10**9, None) == needs.Needs(0, 1, needs.PROCESS_MB, 60, 0.0)
 
 
 @pytest.mark.parametrize("name", ["slurm", "local-gpu"])
-def test_the_profiles_describe_a_device(name: str) -> None:
-    found = resources.of_profile(ROOT / "profiles" / name)
-    assert found is not None and found.gpus_per_node
+def test_the_profiles_that_we_ship_describe_a_device(name: str) -> None:
+    found = device_of_profile(ROOT / "profiles" / name)
+    assert found is not None and (found.name, found.memory_gib) == ("H100", 80) and found.gpus_per_node
     data = yaml.safe_load((ROOT / "profiles" / name / "profile.yaml").read_text())
-    if found.runs_per_gpu:
-        assert data["resources"]["processes"] == found.gpus_per_node * found.runs_per_gpu
+    if name == "local-gpu":
+        assert data["resources"]["processes"] == found.gpus_per_node * found.runs_per_gpu > 1
+    else:
+        assert found.runs_per_gpu == 0 and found.small_minutes > 0
+        assert found.allocations == data["retries"] + 1
     default = yaml.safe_load((ROOT / "profiles/local/profile.yaml").read_text())
     kept = {key: data[key] for key in default if key != "cores"}
     assert kept == {key: default[key] for key in kept}
     assert len(kept) == len(default) - 1
 
 
+def test_a_profile_without_a_device_and_one_that_is_not_there() -> None:
+    assert device_of_profile(ROOT / "profiles" / "default") is None
+    with pytest.raises(StudyError, match="cannot be read as a profile"):
+        device_of_profile(ROOT / "profiles" / "none")
+
+
 def test_an_evaluation_has_room_for_its_model() -> None:
     """A model of 1.5e9 parameters is 6 GB on the host, and is drawn before it is read."""
     spec = gpt(n_layer=48, d_model=1600, d_ff=6400, d_attn=1600, n_heads=25)
-    assert resources.needs_of_evaluation(spec, 1, device()).mem_mb > 2 * 4 * n_params_total(spec.shape(256)) / 2**20
+    assert needs.needs_of_evaluation(spec, 1, device()).mem_mb > 2 * 4 * n_params_total(spec.shape(256)) / 2**20

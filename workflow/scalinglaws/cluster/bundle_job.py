@@ -1,8 +1,8 @@
-"""Train the members of a bundle, several at a time, in one allocation: a process each, which imports torch once.
+"""Train the members of a bundle in one job, several at a time; each has one process, which imports torch once.
 
     python -m scalinglaws bundle --list results/bundles/ID.json --out results/bundles/ID.done
 
-What is there is not made again; a member that fails leaves the others alone, and is told at the end.
+What is there is not made again. A member that fails does not stop the others; its name is reported at the end.
 """
 
 from __future__ import annotations
@@ -17,21 +17,35 @@ from pathlib import Path
 from types import FrameType
 
 from scalinglaws.cluster import bundles, gpus
-from scalinglaws.cluster.bundles import Member
+from scalinglaws.cluster.bundle import Member
 from scalinglaws.cluster.slurm import stop_time
 from scalinglaws.common import files
 from scalinglaws.common.errors import StudyError
 
-STOPPED = 143  # the status of a training that saved and ends
-POLL_SECONDS = 0.1
-TELL_SECONDS = 10.0
+STOPPED = 143  # exit status of a training that was told to stop, saved a checkpoint and ended
+POLL_SECONDS = 0.1  # between looks at the processes that run
+TELL_SECONDS = 10.0  # between lines of progress
 
 
-class Processes:
-    """Members that wait, that run and that have ended; a signal is passed on to those that run, and none is started after."""
+class MemberProcesses:
+    """The processes of a bundle's members: those that wait, that run and that have ended.
+
+    A signal is passed on to those that run, and none is started after it.
+
+    Parameters
+    ----------
+    members
+        The members to train.
+    at_once
+        Largest number of processes that run at the same time.
+    command
+        Command line of a process, to which the name of its member is added.
+    end
+        Time, in seconds since 1970, after which none is started.
+    """
 
     def __init__(self, members: list[Member], at_once: int, command: list[str], end: float = math.inf):
-        self.waiting = sorted(members, key=lambda member: member.seconds)  # the longest is taken first, from the end
+        self.waiting = sorted(members, key=lambda member: member.seconds)  # the last, the longest, is started first
         self.all, self.at_once, self.command, self.end = len(members), at_once, command, end
         self.running: dict[subprocess.Popen, Member] = {}
         self.done: list[Member] = []
@@ -40,12 +54,13 @@ class Processes:
         self.began = self.told = time.monotonic()
 
     def on_signal(self, number: int, frame: FrameType | None) -> None:
+        """Pass a signal on to the processes that run, and start no more."""
         self.stopping = True
         for process in list(self.running):
             process.send_signal(number)
 
     def run(self) -> None:
-        """Until all have ended, or those that run after a signal, or after the end of the time."""
+        """Start processes and wait until all have ended; after a signal or the end of the time, start no more."""
         while self.running or (self.waiting and not self.stopping):
             self.stopping |= time.time() > self.end
             while self.waiting and not self.stopping and len(self.running) < self.at_once:
@@ -58,40 +73,58 @@ class Processes:
             self.tell()
 
     def start(self, member: Member) -> None:
+        """Start the process of a member."""
         process = subprocess.Popen([*self.command, "--name", member.name])
         self.running[process] = member
-        if self.stopping:  # since it was started
+        if self.stopping:  # a signal came while the process was being started, so it has not been passed on
             process.terminate()
 
     def tell(self) -> None:
-        """A line every few seconds: how far it is, and the time left by what is expected of each member."""
+        """Print, every few seconds, how many members are done, and the time left by the expected times of the members."""
         now = time.monotonic()
         if now - self.told < TELL_SECONDS:
             return
         self.told = now
-        ended, left = (sum(f.seconds for f in fs) for fs in (self.done + self.failed, [*self.waiting, *self.running.values()]))
+        ended, left = (sum(m.seconds for m in ms) for ms in (self.done + self.failed, [*self.waiting, *self.running.values()]))
         eta = f"{(now - self.began) * left / ended:.0f} s left" if ended else "time left not known yet"
         counts = f"{len(self.done)} of {self.all} members done, {len(self.running)} train, {len(self.failed)} failed"
         print(f"bundle: {counts}, {eta}", file=sys.stderr, flush=True)
 
 
 def train_all(path: Path, at_once: int, results: Path) -> None:
-    """Make everything in a bundle's file. Raises StudyError naming members that failed, SystemExit(143) when stopped."""
+    """Train every member of the bundle in a file.
+
+    Parameters
+    ----------
+    path
+        The bundle's file.
+    at_once
+        Largest number of members that train at the same time.
+    results
+        The folder of results.
+
+    Raises
+    ------
+    StudyError
+        Members failed; the message names them.
+    SystemExit
+        The job was stopped before all members were done; the status is 143.
+    """
     members = list(bundles.read(path).members)
     end = stop_time()
     command = [sys.executable, "-m", "scalinglaws", "member", "--list", str(path), "--results", str(results)]
     command += ["--at-once", str(min(at_once, len(members))), "--end", str(end)]
-    found = Processes(members, at_once, command, end)
+    processes = MemberProcesses(members, at_once, command, end)
     for number in (signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, found.on_signal)
-    found.run()
-    if found.stopping and len(found.done) < found.all:
+        signal.signal(number, processes.on_signal)
+    processes.run()
+    if processes.stopping and len(processes.done) < processes.all:
         raise SystemExit(STOPPED)
-    if found.failed:
-        names = ", ".join(sorted(member.name for member in found.failed))
+    if processes.failed:
+        names = ", ".join(sorted(member.name for member in processes.failed))
         raise StudyError(
-            f"{len(found.failed)} of {found.all} members failed: {names}. Why is said above and in {results}/logs/train and "
-            f"{results}/logs/rung; what is done is kept"
+            f"{len(processes.failed)} of {processes.all} members failed: {names}. The reasons stand above, in "
+            f"{results}/logs/train and in {results}/logs/rung; what is done is kept"
         )
 
 

@@ -1,175 +1,120 @@
-"""Which small runs share an allocation, several at a time on its GPU: 500 small points are not 500 waits in a queue. Pure.
+"""Which runs share a job, and what is left to train: with bundles, 500 small points do not wait in a queue 500 times. Pure.
 
-A member is a trunk with the runs that start from it, or a run that has no trunk: one process trains it. A bundle is the members
-of one job; the rungs of a large trunk are one alone. It lies in a file named by its content, which the job reads whatever
-config.yaml says by then.
+Small members share a job, several at a time on its GPU. The rungs of one large trunk are a job of their own.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import itertools
-import json
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property
 from pathlib import Path
 
-from scalinglaws.cluster import needs as resources
-from scalinglaws.cluster.needs import Device, Needs, Speeds
-from scalinglaws.common.errors import StudyError
-from scalinglaws.study.ladder import below
-from scalinglaws.study.paths import bundle_marker, evaluation_path, has_run, rung_path
+from scalinglaws.cluster import needs
+from scalinglaws.cluster.bundle import Bundle, Member, read
+from scalinglaws.cluster.cost import MEMBER_SECONDS, Speeds, compute_seconds, evaluation_steps, launch_seconds, step_seconds
+from scalinglaws.cluster.device import Device
+from scalinglaws.study.ladder import below, needed_rungs
+from scalinglaws.study.paths import bundle_marker, evaluation_path, has_run, has_rung
 from scalinglaws.study.spec import RunSpec
 from scalinglaws.study.study import Study
 
-MEMBER_SECONDS = 30.0  # until a process of a bundle trains: torch, tokens, compilation
+__all__ = ["Bundle", "Member", "Work", "bundle_up", "plan", "read", "table", "work_left"]
 
 
-@dataclass(frozen=True)
-class Member:
-    """What is to be made: rungs of the trunk ``name`` (by step), runs, and evaluations as (run, set); and what that takes."""
+def bundle_up(study: Study, results: Path, device: Device, speeds: Speeds | None = None) -> dict[str, Bundle]:
+    """Divide what is to be made among bundles.
 
-    name: str
-    rungs: tuple[int, ...]
-    runs: tuple[str, ...]
-    evaluations: tuple[tuple[str, str], ...]
-    seconds: int  # expected, in a process that shares a GPU
+    Members that are expected to take at most ``device.small_minutes`` come together with others of like size, until their bundle
+    is expected to take ``device.bundle_minutes``. Of a larger trunk the rungs are a bundle, where ``trunk_bundle`` finds one. All
+    else is left to jobs of its own.
 
+    Returns
+    -------
+    dict
+        Bundles by id; empty where ``device.small_minutes`` is 0.
 
-@dataclass(frozen=True)
-class Bundle:
-    """Members of one job, ``at_once`` of which train beside each other; threads and memory (MB, of the node) of one."""
-
-    members: tuple[Member, ...]
-    at_once: int
-    threads: int
-    mem_mb: int
-
-    @cached_property
-    def canonical(self) -> str:
-        """JSON in one line."""
-        return json.dumps(dataclasses.asdict(self), separators=(",", ":"), sort_keys=True) + "\n"
-
-    @property
-    def seconds(self) -> float:
-        """Expected: the longest member, or all of them shared by the processes."""
-        times = [member.seconds for member in self.members]
-        return resources.START_SECONDS + max(max(times), sum(times) / self.at_once)
-
-    @property
-    def runs(self) -> list[str]:
-        """Those to train."""
-        return [run for member in self.members for run in member.runs]
-
-    @property
-    def evaluations(self) -> list[tuple[str, str]]:
-        return [pair for member in self.members for pair in member.evaluations]
-
-    @property
-    def rungs(self) -> list[tuple[str, int]]:
-        """As (trunk, step)."""
-        return [(member.name, step) for member in self.members for step in member.rungs]
-
-    def processes(self, attempt: int = 1) -> int:
-        """At once, in the attempt of this number: fewer after a failure, which may have been one of memory."""
-        return max(1, self.at_once // attempt)
-
-    def needs(self, device: Device, attempt: int = 1) -> Needs:
-        """What the job asks for: one GPU, and what ``at_once`` processes take."""
-        minutes = resources.minutes(self.seconds, device, attempt)
-        return Needs(min(1, device.gpus_per_node), 1, self.at_once * self.mem_mb, minutes, self.seconds)
-
-
-def read(path: Path) -> Bundle:
-    """The bundle in a file. Raises StudyError where it is none."""
-    try:
-        data = json.loads(path.read_text())
-        members = [
-            Member(f["name"], tuple(f["rungs"]), tuple(f["runs"]), tuple((run, of) for run, of in f["evaluations"]), f["seconds"])
-            for f in data["members"]
-        ]
-        return Bundle(tuple(members), data["at_once"], data["threads"], data["mem_mb"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StudyError(f"{path} is not a list of runs to train together ({error}): run snakemake, which writes it") from None
-
-
-def plan(study: Study, results: Path, device: Device, speeds: Speeds | None = None) -> dict[str, Bundle]:
-    """Bundles by id: of all that is to be made in members expected to take at most device.small_minutes; of the rungs of others.
-
-    Members of like size come together, until their bundle is expected to take device.bundle_minutes. Raises StudyError where a
-    rung cannot fit the device.
+    Raises
+    ------
+    StudyError
+        A rung does not fit the device.
     """
     if not device.small_minutes:
         return {}
     small: list[tuple[Member, RunSpec]] = []
     bundles: list[Bundle] = []
     for member, spec in missing_members(study, results, device, speeds):
-        if member.seconds <= 60 * device.small_minutes and share(spec, device) <= 1:
+        if member.seconds <= 60 * device.small_minutes and share_of_gpu(spec, device) <= 1:
             small.append((member, spec))
         elif found := trunk_bundle(study, member, device, speeds):
             bundles.append(found)
     small.sort(key=lambda pair: (pair[1].n_params, pair[0].seconds, pair[0].name))
     members: list[tuple[Member, RunSpec]] = []
     for pair in small:
-        if members and bundle([*members, pair], device).seconds > 60 * device.bundle_minutes:
-            bundles.append(bundle(members, device))
+        if members and bundle_of([*members, pair], device).seconds > 60 * device.bundle_minutes:
+            bundles.append(bundle_of(members, device))
             members = []
         members.append(pair)
     if members:
-        bundles.append(bundle(members, device))
+        bundles.append(bundle_of(members, device))
     return {_id(results, found): found for found in bundles}
 
 
-def bundle(members: list[tuple[Member, RunSpec]], device: Device) -> Bundle:
-    """Of members and their specs: as many at once as the largest leaves room for."""
+plan = bundle_up  # the name by which the rule files call it
+
+
+def bundle_of(members: list[tuple[Member, RunSpec]], device: Device) -> Bundle:
+    """Return the bundle of these members, given with their specs: as many train at once as the largest leaves room for."""
     specs = [spec for _, spec in members]
-    at_once = min(len(members), math.floor(1 / max(share(spec, device) for spec in specs) + 1e-9))
-    mem_mb = math.ceil(max(resources.host_mb(spec, device) for spec in specs))
-    # With a GPU a process keeps a core busy, which starts kernels, whatever its threads are.
+    at_once = min(len(members), math.floor(1 / max(share_of_gpu(spec, device) for spec in specs) + 1e-9))
+    mem_mb = math.ceil(max(needs.host_mb(spec, device) for spec in specs))
+    # A process with a GPU keeps one core busy, which starts kernels, whatever the number of its threads is.
     threads = 1 if device.gpus_per_node else max(spec.threads for spec in specs)
     return Bundle(tuple(member for member, _ in members), at_once, threads, mem_mb)
 
 
 def trunk_bundle(study: Study, member: Member, device: Device, speeds: Speeds | None = None) -> Bundle | None:
-    """The rungs of a large trunk: one job, not a wait in a queue for each. Its runs, which start when it has ended, end no later.
+    """Return the rungs of a large trunk as one bundle, so that they do not wait in a queue one by one.
 
-    None where there are not several, where they have several GPUs, or where they take longer than a job may.
+    The runs of the trunk start when the bundle has ended, and the last of them ends no later for it. There is no bundle (None)
+    where fewer than two rungs are missing, where they take several GPUs, and where they take longer than a job may.
     """
     if len(member.rungs) < 2:
         return None
     trunk = study.trunks[member.name]
     steps = sum(step - below(step, trunk.batch_tokens, study.ladder) for step in member.rungs)
-    seconds = MEMBER_SECONDS + steps * resources.step_seconds(trunk, device, 1, speeds)
+    seconds = MEMBER_SECONDS + steps * step_seconds(trunk, device, 1, speeds)
     rungs = Member(member.name, member.rungs, (), (), math.ceil(seconds))
-    found = Bundle((rungs,), 1, trunk.threads, math.ceil(resources.host_mb(trunk, device)))
-    gpus = resources.needs_of_rung(study, trunk, member.rungs[-1], device, 1, speeds).gpus
-    return found if gpus <= 1 and resources.MARGIN * found.seconds <= 60 * device.max_minutes else None
+    found = Bundle((rungs,), 1, trunk.threads, math.ceil(needs.host_mb(trunk, device)))
+    gpus = needs.needs_of_rung(study, trunk, member.rungs[-1], device, 1, speeds).gpus
+    return found if gpus <= 1 and needs.MARGIN * found.seconds <= 60 * device.max_minutes else None
 
 
-def share(spec: RunSpec, device: Device) -> float:
-    """Of a GPU, that the training of a run keeps busy or of whose memory it needs, whichever is more; above 1: it does not fit.
+def share_of_gpu(spec: RunSpec, device: Device) -> float:
+    """Return the share of a GPU that the training of a run takes, of its time or of its memory, whichever is larger.
 
-    A small model leaves its GPU idle while the next kernel is started. Without GPUs as little as device.at_once allows.
+    A small model leaves its GPU idle while the next kernel is started. A share above 1 means that the run does not fit. The share
+    is at least 1 / ``device.at_once``, and just that where there are no GPUs.
     """
+    least = 1 / device.at_once
     if not device.gpus_per_node:
-        return 1 / device.at_once
-    compute = resources.compute_seconds(spec, device)
-    busy = compute / max(compute, resources.launch_seconds(spec))
+        return least
+    compute = compute_seconds(spec, device)
+    busy = compute / max(compute, launch_seconds(spec))
     room = device.memory_gib * 2**30
-    # A micro-batch is halved until it fits: that is slower, but no reason for a job of its own.
-    memory = min(1.0, resources.gpu_bytes(spec, tokens=spec.micro_batch_tokens or spec.batch_tokens) / room)
-    return max(busy, memory, resources.gpu_bytes(spec) / room, 1 / device.at_once)
+    # A micro-batch that does not fit is halved until it does: that is slower, but no reason for a job of its own.
+    memory = min(1.0, needs.gpu_bytes(spec, tokens=spec.micro_batch_tokens or spec.batch_tokens) / room)
+    return max(busy, memory, needs.gpu_bytes(spec) / room, least)
 
 
 def missing_members(
     study: Study, results: Path, device: Device, speeds: Speeds | None = None
 ) -> Iterator[tuple[Member, RunSpec]]:
-    """Each member of which something is not there, with the spec of one of its runs."""
+    """Yield each member that has a run or an evaluation to be made, with the spec of one of its runs."""
     members: dict[str, list[str]] = {}
     for run in study.runs:
         members.setdefault(study.trunk_ids.get(run, run), []).append(run)
@@ -181,37 +126,48 @@ def missing_members(
             for run in runs
             if run in study.evaluations and not evaluation_path(results, run, study.evaluations[run]).exists()
         )
-        rungs = missing_rungs(study, results, name, train)
+        rungs = tuple(missing_rungs(study, results, train).get(name, ()))
         steps = sum(step - below(step, spec.batch_tokens, study.ladder) for step in rungs)
         steps += sum(study.runs[run].steps - study.starts[run] for run in train)
-        steps += sum(resources.evaluation_steps(study.runs[run], len(study.evaluate[run])) for run, _ in evaluate)
-        seconds = MEMBER_SECONDS + steps * resources.step_seconds(spec, device, 1, speeds, shared=True)
+        steps += sum(evaluation_steps(study.runs[run], len(study.evaluate[run])) for run, _ in evaluate)
+        seconds = MEMBER_SECONDS + steps * step_seconds(spec, device, 1, speeds, shared=True)
         if train or evaluate:
             yield Member(name, rungs, train, evaluate, math.ceil(seconds)), spec
 
 
-def missing_rungs(study: Study, results: Path, trunk: str, runs: tuple[str, ...]) -> tuple[int, ...]:
-    """The rungs that runs of a trunk start from and those below, down to one that is there; ascending."""
-    found: set[int] = set()
-    for step in {study.starts[run] for run in runs}:
-        while step and step not in found and not rung_path(results, trunk, step).exists():
-            found.add(step)
-            step = below(step, study.trunks[trunk].batch_tokens, study.ladder)
-    return tuple(sorted(found))
+def missing_rungs(study: Study, results: Path, runs: Iterable[str]) -> dict[str, list[int]]:
+    """Return trunk -> steps of the rungs that have to be made before these runs can start, ascending."""
+    wanted = {run: study.runs[run] for run in runs}
+    return needed_rungs(wanted, study.ladder, lambda trunk, step: has_rung(results, trunk, step))
 
 
 def _id(results: Path, found: Bundle) -> str:
-    """By its content; and by how often that was made, where it was and its results were deleted since."""
+    """Return the id of a bundle: a hash of its content, and another one if it was made before and its results were deleted."""
     names = (hashlib.sha256(f"{found.canonical}{times or ''}".encode()).hexdigest()[:10] for times in itertools.count())
     return next(name for name in names if not bundle_marker(results, name).exists())
 
 
 @dataclass(frozen=True)
 class Work:
-    """Of a job that is left, what is done for one size: on so many GPUs (of a bundle each process has a part of one), for so many
-    seconds; and how long the whole job takes."""
+    """What a job that is left does for one model size.
 
-    kind: str  # bundle, trunk, run, rung or evaluation
+    Attributes
+    ----------
+    kind
+        What the job makes: bundle, trunk, run, rung or evaluation.
+    n_params
+        N of the model.
+    gpus
+        GPUs that are held for it: a part of one for each process of a bundle.
+    seconds
+        Expected time for which they are held.
+    job_seconds
+        Expected time of the whole job.
+    runs
+        Number of runs that it trains.
+    """
+
+    kind: str
     n_params: int
     gpus: Fraction
     seconds: float
@@ -220,8 +176,8 @@ class Work:
 
 
 def work_left(study: Study, results: Path, device: Device, speeds: Speeds | None = None) -> Iterator[Work]:
-    """Of everything that is not there. Raises StudyError where a run cannot fit the device or its time limit."""
-    bundles = plan(study, results, device, speeds).values()
+    """Yield what every job does that is left. Raises StudyError where a run cannot fit the device or its time limit."""
+    bundles = bundle_up(study, results, device, speeds).values()
     for found in bundles:
         for member in found.members:
             made = [*member.runs, *(run for run, _ in member.evaluations)]
@@ -231,45 +187,67 @@ def work_left(study: Study, results: Path, device: Device, speeds: Speeds | None
     bundled = {run for found in bundles for run in found.runs}
     evaluated = {pair for found in bundles for pair in found.evaluations}
     rungs = {rung for found in bundles for rung in found.rungs}
-    alone: dict[str, list[str]] = {}
-    for run, spec in study.runs.items():
-        if run not in bundled and not has_run(results, run):
-            needs = resources.needs(spec, spec.steps - study.starts[run], device, 1, speeds)
-            yield _of_job("run", spec, needs, runs=1)
-            alone.setdefault(study.trunk_ids.get(run, ""), []).append(run)
-    for trunk, spec in study.trunks.items():
-        for step in missing_rungs(study, results, trunk, tuple(alone.get(trunk, ()))):
+    alone = [run for run in study.runs if run not in bundled and not has_run(results, run)]
+    for run in alone:
+        spec = study.runs[run]
+        asked = needs.needs_of_training(spec, spec.steps - study.starts[run], device, 1, speeds)
+        yield _of_job("run", spec, asked, runs=1)
+    for trunk, steps in missing_rungs(study, results, alone).items():
+        for step in steps:
             if (trunk, step) not in rungs:
-                yield _of_job("rung", spec, resources.needs_of_rung(study, spec, step, device, 1, speeds))
+                spec = study.trunks[trunk]
+                yield _of_job("rung", spec, needs.needs_of_rung(study, spec, step, device, 1, speeds))
     for run, name in study.evaluations.items():
         if (run, name) not in evaluated and not evaluation_path(results, run, name).exists():
             spec, corpora = study.runs[run], len(study.evaluate[run])
-            yield _of_job("evaluation", spec, resources.needs_of_evaluation(spec, corpora, device, 1, speeds))
+            yield _of_job("evaluation", spec, needs.needs_of_evaluation(spec, corpora, device, 1, speeds))
 
 
-def _of_job(kind: str, spec: RunSpec, needs: Needs, runs: int = 0) -> Work:
-    return Work(kind, spec.n_params, Fraction(max(1, needs.gpus)), needs.seconds, needs.seconds, runs)
+def _of_job(kind: str, spec: RunSpec, asked: needs.Needs, runs: int = 0) -> Work:
+    """Return the work of a job that is no bundle."""
+    return Work(kind, spec.n_params, Fraction(max(1, asked.gpus)), asked.seconds, asked.seconds, runs)
+
+
+@dataclass(frozen=True)
+class WorkOfSize:
+    """Jobs that are left for one model size: runs, GPUs that each holds, hours of the longest job, and GPU-hours in all."""
+
+    n_params: int
+    runs: int
+    gpus: Fraction
+    longest_hours: float
+    gpu_hours: float
+
+
+def work_by_size(left: list[Work]) -> list[WorkOfSize]:
+    """Sum the work that is left by model size and by the GPUs of a job, ascending."""
+    found = []
+    for n_params, gpus in sorted({(work.n_params, work.gpus) for work in left}):
+        rows = [work for work in left if (work.n_params, work.gpus) == (n_params, gpus)]
+        longest = max(work.job_seconds for work in rows) / 3600
+        found.append(WorkOfSize(n_params, sum(work.runs for work in rows), gpus, longest, hours_held(rows)))
+    return found
+
+
+def hours_held(left: Iterable[Work]) -> float:
+    """Return the hours for which GPUs are held, busy or not."""
+    return float(sum(work.gpus * Fraction(work.seconds) for work in left)) / 3600
 
 
 def table(study: Study, results: Path, device: Device, speeds: Speeds | None = None) -> list[str]:
-    """Lines of text of what is not there: GPU-hours by size, then how many jobs it is.
+    """Write what is left as lines of text: GPU-hours by size, then the number of jobs.
 
     Raises StudyError where a run cannot fit the device or its time limit.
     """
     left = list(work_left(study, results, device, speeds))
     lines = [f"{'N':>14}{'runs left':>11}{'GPUs a run':>12}{'longest job, h':>16}{'GPU-hours':>12}   on {device.name}"]
-    for n, gpus in sorted({(work.n_params, work.gpus) for work in left}):
-        rows = [work for work in left if (work.n_params, work.gpus) == (n, gpus)]
-        longest, runs = max(work.job_seconds for work in rows) / 3600, sum(work.runs for work in rows)
-        lines.append(f"{n:>14,}{runs:>11}{gpus!s:>12}{longest:>16.2f}{gpu_hours(rows):>12,.1f}")
-    lines.append(f"{'all':>14}{sum(work.runs for work in left):>11}{'':>28}{gpu_hours(left):>12,.1f}")
+    lines += [
+        f"{row.n_params:>14,}{row.runs:>11}{row.gpus!s:>12}{row.longest_hours:>16.2f}{row.gpu_hours:>12,.1f}"
+        for row in work_by_size(left)
+    ]
+    lines.append(f"{'all':>14}{sum(work.runs for work in left):>11}{'':>28}{hours_held(left):>12,.1f}")
     kinds = Counter(work.kind for work in left if work.kind != "bundle")
-    bundles = len(plan(study, results, device, speeds)) - kinds["trunk"]
+    bundles = len(bundle_up(study, results, device, speeds)) - kinds["trunk"]
     small = sum(work.runs for work in left if work.kind == "bundle")
     alone = ", ".join(f"{kinds[kind]} {kind}s" for kind in ("trunk", "run", "rung", "evaluation"))
     return [*lines, f"jobs left: {bundles + kinds.total()} ({bundles} bundles of {small} small runs; alone: {alone})"]
-
-
-def gpu_hours(left: list[Work]) -> float:
-    """Of GPUs that are held, busy or not."""
-    return float(sum(work.gpus * Fraction(work.seconds) for work in left)) / 3600

@@ -1,6 +1,6 @@
-"""GPUs of one machine, which runs share out among themselves where no cluster gives each job its own.
+"""The GPUs of one machine, which runs divide among themselves where no cluster gives each job GPUs of its own.
 
-A place on a GPU is a file that a process holds locked: the kernel frees it when the process ends, however that is.
+A place on a GPU is a file that a process holds locked. The kernel frees it when the process ends, in whatever way.
 """
 
 from __future__ import annotations
@@ -14,15 +14,28 @@ from typing import TextIO
 
 from scalinglaws.common.errors import StudyError
 
-PLACES = "SCALINGLAWS_GPUS"  # GPUs x runs on each: set by the Snakefile for a profile whose device has runs_per_gpu
+# The variable that the Snakefile sets for a profile whose device has runs_per_gpu: number of GPUs x runs on each, such as 2x4.
+PLACES = "SCALINGLAWS_GPUS"
 FOLDER = Path("results/logs/gpus")
-_held: list[TextIO] = []
+_held: list[TextIO] = []  # open until this process ends, which keeps them locked
 
 
 def take(count: int, environment: MutableMapping[str, str] = os.environ, folder: Path = FOLDER) -> None:
-    """Hold a place on each of ``count`` GPUs until this process ends, waiting for them, and let CUDA see these alone.
+    """Wait for a place on each of ``count`` GPUs, hold it until this process ends, and let CUDA see only these GPUs.
 
-    Does nothing where PLACES is not set. Raises StudyError where there are fewer GPUs than that.
+    Parameters
+    ----------
+    count
+        Number of GPUs.
+    environment
+        Environment variables. Nothing is done where PLACES is not among them; CUDA_VISIBLE_DEVICES is set.
+    folder
+        Folder of the locked files.
+
+    Raises
+    ------
+    StudyError
+        The machine has fewer GPUs.
     """
     if not environment.get(PLACES):
         return
@@ -39,7 +52,7 @@ def take(count: int, environment: MutableMapping[str, str] = os.environ, folder:
 
 
 def _places(count: int, names: list[str], places: int, folder: Path) -> dict[str, TextIO]:
-    """GPU -> its locked file, the emptiest GPUs first; nothing is held where there are too few."""
+    """Lock a place on each of ``count`` GPUs, the emptiest first: GPU -> its file. Where there are too few, lock none."""
     found: dict[str, TextIO] = {}
     for place in range(places):
         for name in names:

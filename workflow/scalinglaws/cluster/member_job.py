@@ -1,6 +1,6 @@
-"""Train a member of a bundle (bundles.py) in this process: its rungs, its runs and their evaluations.
+"""Train one member of a bundle in this process: its rungs, its runs and their evaluations.
 
-Each of them has the log that it has as a job of its own.
+Each stage writes the log that it would write as a job of its own.
 
     python -m scalinglaws member --list results/bundles/ID.json --name TRUNK
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from scalinglaws.cluster import bundles
-from scalinglaws.cluster.bundles import Member
+from scalinglaws.cluster.bundle import Member
 from scalinglaws.common.errors import StudyError
 from scalinglaws.evaluate.evaluate import evaluate
 from scalinglaws.models.device import prepare
@@ -24,7 +24,19 @@ from scalinglaws.train.run import train, train_rung
 
 
 class Stages:
-    """The stages that make a member, with the files and logs that the rules give them; what is there is not made again."""
+    """The stages that make a member, with the files and logs that the rules give them. What is there is not made again.
+
+    Parameters
+    ----------
+    root
+        The folder of results.
+    at_once
+        Number of processes that share the GPU, which timing.json records.
+    device
+        Where to train and evaluate: auto, cpu or cuda.
+    training
+        Further arguments of ``train.run.train`` and ``train_rung``: when to save and when to stop.
+    """
 
     def __init__(self, root: Path, at_once: int = 1, device: str = "auto", **training: Any):
         self.root, self.at_once, self.device = root, at_once, device
@@ -32,13 +44,14 @@ class Stages:
 
     @contextlib.contextmanager
     def log(self, stage: str, name: str) -> Iterator[None]:
-        """The log of a stage takes what is said."""
+        """While this is active, what is written to standard error is appended to the log of a stage."""
         path = log_path(self.root, stage, name)
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a") as file, contextlib.redirect_stderr(file):
             yield
 
     def rung(self, trunk: str, step: int) -> None:
+        """Train a trunk to the rung at a step."""
         out = rung_path(self.root, trunk, step)
         if not out.exists():
             spec = read_run(out.parent / "spec.json", self.root)
@@ -46,6 +59,7 @@ class Stages:
                 train_rung(spec, self.root / "tokens" / spec.tokens_id, step, out, **self.training)
 
     def run(self, run: str) -> None:
+        """Train a run from the rung that it starts from."""
         if not has_run(self.root, run):
             out = run_folder(self.root, run)
             spec = read_run(out / "spec.json", self.root)
@@ -54,6 +68,7 @@ class Stages:
                 train(spec, tokens, out, trunk=trunk, at_once=self.at_once, **self.training)
 
     def evaluation(self, run: str, name: str) -> None:
+        """Evaluate a run on the set of token folders that has this name."""
         out = evaluation_path(self.root, run, name)
         if not out.exists():
             folders, made = evaluation_set_path(self.root, name).read_text().split(), run_folder(self.root, run)
@@ -63,9 +78,9 @@ class Stages:
 
 
 def train_member(member: Member, stages: Stages) -> None:
-    """Make what is not there of a member. A run that cannot be trained leaves the others of its member alone.
+    """Make what is missing of a member. A run that cannot be trained does not stop the other runs of its member.
 
-    Raises StudyError with every reason at the end.
+    Raises StudyError at the end, with the reason of each run that could not be trained.
     """
     reasons: list[str] = []
     for step in member.rungs:

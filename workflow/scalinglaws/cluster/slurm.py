@@ -1,4 +1,4 @@
-"""What a process asks the Slurm job in which it runs. Standard library only."""
+"""What a process asks Slurm about the job in which it runs. Standard library only."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from scalinglaws.common.errors import StudyError
 
 
 def stop_time() -> float:
-    """When to stop by oneself in a Slurm job with a time limit, as time.time(); infinity where there is none.
+    """Return the time, in seconds since 1970, at which a process should save and end; infinity where its job has no time limit.
 
-    What is left is kept back by a twentieth, 10 seconds to 2 minutes: Slurm's own SIGTERM may leave too little for a large state.
+    It is before the limit by a twentieth of the time that is left, at least 10 seconds and at most 2 minutes: the SIGTERM that
+    Slurm sends at the limit may leave too little time to save a large state.
     """
     job = os.environ.get("SLURM_JOB_ID")
     if not job:
@@ -22,16 +23,16 @@ def stop_time() -> float:
     try:
         told = subprocess.run(["squeue", "-h", "-j", job, "-o", "%e"], capture_output=True, text=True, timeout=30, check=True)
         end = datetime.fromisoformat(told.stdout.split()[0]).timestamp()
-    except (OSError, subprocess.SubprocessError, ValueError, IndexError):  # no limit (NONE), or nobody answers
+    except (OSError, subprocess.SubprocessError, ValueError, IndexError):  # the job has no limit, or Slurm does not answer
         return math.inf
     return end - min(120.0, max(10.0, (end - time.time()) / 20))
 
 
 def first_address(job: str) -> str:
-    """Where the first node of a Slurm job is reached. Raises StudyError where nobody tells."""
+    """Return the address of the first node of a Slurm job. Raises StudyError where Slurm does not tell it."""
     try:
         names = subprocess.check_output(["squeue", "-h", "-j", job, "-o", "%N"], text=True, timeout=60).strip()
         first = subprocess.check_output(["scontrol", "show", "hostnames", names], text=True, timeout=60).split()[0]
         return subprocess.check_output(["sinfo", "-h", "-N", "-n", first, "-o", "%o"], text=True, timeout=60).split()[0]
     except (OSError, subprocess.SubprocessError, IndexError) as error:
-        raise StudyError(f"several nodes are asked for, but no Slurm job tells which they are: {error}") from None
+        raise StudyError(f"several nodes are asked for, but Slurm does not tell which they are: {error}") from None

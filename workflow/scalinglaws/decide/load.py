@@ -1,4 +1,4 @@
-"""The study of a config file, checked against everything that it names: laws, figures and what each run needs."""
+"""Read the study of a config file and check it against everything that it names: laws, figures and what each run needs."""
 
 from __future__ import annotations
 
@@ -14,12 +14,25 @@ from scalinglaws.study.study import Study
 
 
 def load(configfile: Path, results: Path = Path("results")) -> Study:
-    """The study of a config file. Raises StudyError for whatever in it cannot be run, before anything is."""
+    """Return the study of a config file.
+
+    Parameters
+    ----------
+    configfile
+        The config, in YAML.
+    results
+        The folder of results, where the exact sizes of corpora stand once they are tokenized.
+
+    Raises
+    ------
+    StudyError
+        The file cannot be read, or something in it cannot be run. This is told before anything is trained.
+    """
     return of_config(config_model.load(configfile), results)
 
 
 def of_config(config: Config, results: Path = Path("results")) -> Study:
-    """The study of a config that is read already. Raises StudyError as ``load`` does."""
+    """Return the study of a config that has been read already. Raises StudyError as ``load`` does."""
     names.asked(config.fits.laws)
     registry.asked(config.figures)
     found = study_model.build(config, results / "tokens")

@@ -1,94 +1,168 @@
-"""What a study would train, what is there already, and what it costs: read by people, by ``prune`` and by the progress line."""
+"""What a study would train, what is there already, and what it costs: rows, totals, and sentences about them."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
+from scalinglaws.cluster.cost import H100, gpu_hours
+from scalinglaws.common.numbers import PF_DAY, short
+from scalinglaws.decide.status import Status, heartbeats, needed_rungs, status
 from scalinglaws.models.count import n_params_total
 from scalinglaws.optim.registry import OPTIMIZERS
-from scalinglaws.study.ladder import flops_per_step, n_vocab_guess
-from scalinglaws.study.paths import evaluation_path, has_run, rung_path
+from scalinglaws.study.ladder import flops_per_step, n_vocab_guess, tokens_to_train
+from scalinglaws.study.paths import has_run
 from scalinglaws.study.spec import RunSpec
 from scalinglaws.study.study import Study
 
-# Work of a training token beside its FLOP (softmax, memory, interpreter), in FLOP: near what steps of 1k to 100k parameters took.
-OVERHEAD_PER_TOKEN = 150_000
-# Start of a process (import torch, read tokens), in FLOP that it could have done.
-START = 10**11
+__all__ = ["PlannedRun", "Status", "Totals", "describe", "heartbeats", "needed_rungs", "plan_rows", "plan_totals", "status"]
 
 
-@dataclass(frozen=True)
-class Status:
-    """Runs and rungs there of those wanted; the work still to do (FLOP with overheads a token and a job), tokens and FLOP."""
+class PlannedRun(TypedDict):
+    """A run of a study, as the plan lists it; plain JSON values.
 
-    runs_done: int
+    Attributes
+    ----------
+    run
+        Its id.
+    experiments
+        Experiments of the config that ask for it.
+    tokens
+        Its budget.
+    from_tokens
+        Tokens of its trunk at the rung that it starts from; 0 where it starts from nothing.
+    gflop
+        GFLOP of its training from there to its end.
+    state
+        "done" or "to train".
+    """
+
+    run: str
+    experiments: list[str]
+    tokens: int
+    from_tokens: int
+    gflop: float
+    state: str
+
+
+class Totals(TypedDict):
+    """Sums over a study; plain JSON values.
+
+    Attributes
+    ----------
+    study
+        Name of the study.
+    runs, runs_left
+        Its runs, and those that are not trained yet.
+    ladder_tokens, alone_tokens
+        Tokens to train for all budgets that share trunks: with the ladder, and if each were trained from nothing.
+    rungs, rung_bytes
+        Rungs of the study, and the size of their weights and optimizer state in bytes.
+    tokens_left, flops_left, pf_days_left
+        What is left to train: tokens, FLOP, and the same in PF-days.
+    h100_hours_left
+        Hours in which an H100 computes the FLOP that are left, at the speed that training of large models reaches.
+    """
+
+    study: str
     runs: int
-    rungs_done: int
+    runs_left: int
+    ladder_tokens: int
+    alone_tokens: int
     rungs: int
-    work_left: float
+    rung_bytes: float
     tokens_left: int
     flops_left: float
-
-    @property
-    def finished(self) -> bool:
-        return self.runs_done == self.runs
+    pf_days_left: float
+    h100_hours_left: float
 
 
-def work_per_step(spec: RunSpec) -> float:
-    return flops_per_step(spec) + OVERHEAD_PER_TOKEN * spec.batch_tokens
+def plan_rows(study: Study, results: Path) -> list[PlannedRun]:
+    """List the runs of a study.
+
+    Parameters
+    ----------
+    study
+        The study.
+    results
+        The folder of results, which tells what is trained.
+
+    Returns
+    -------
+    list of PlannedRun
+        A row for each run, in the order of their ids.
+    """
+    return [
+        PlannedRun(
+            run=run,
+            experiments=list(study.experiments[run]),
+            tokens=spec.tokens,
+            from_tokens=study.starts[run] * spec.batch_tokens,
+            gflop=(spec.steps - study.starts[run]) * flops_per_step(spec) / 1e9,
+            state="done" if has_run(results, run) else "to train",
+        )
+        for run, spec in study.runs.items()
+    ]
 
 
-def heartbeats(results: Path) -> dict[str, dict]:
-    """What is being trained: folder name -> the last progress.json that its process wrote."""
-    found = {}
-    for path in sorted([*results.glob("runs/*/progress.json"), *results.glob("trunks/*/progress.json")]):
-        try:
-            found[path.parent.name] = json.loads(path.read_text())
-        except (OSError, json.JSONDecodeError):
-            continue  # removed or replaced while it was read
-    return found
+def plan_totals(study: Study, results: Path) -> Totals:
+    """Sum up what a study trains, what of it is left, and what that costs.
 
+    Parameters
+    ----------
+    study
+        The study.
+    results
+        The folder of results, which tells what is trained.
 
-def needed_rungs(study: Study, results: Path) -> dict[str, list[int]]:
-    """Trunk -> the rungs from which its runs that are not trained yet start, and those below, ascending."""
-    last: dict[str, int] = {}
-    for run, trunk in study.trunk_ids.items():
-        if study.starts[run] and not has_run(results, run):
-            last[trunk] = max(last.get(trunk, 0), study.starts[run])
-    return {trunk: [step for step in study.rungs[trunk] if step <= last[trunk]] for trunk in sorted(last)}
-
-
-def status(study: Study, results: Path) -> Status:
-    """Where the study stands, jobs under way counted by their heartbeats."""
-    beats = heartbeats(results)
-    done = [run for run in study.runs if has_run(results, run)]
-    work, tokens, flops = 0.0, 0, 0.0
-
-    def train(spec: RunSpec, steps: int) -> None:
-        nonlocal work, tokens, flops
-        flops += steps * flops_per_step(spec)
-        work += steps * work_per_step(spec)
-        tokens += steps * spec.batch_tokens
-
-    for run, name in study.evaluations.items():
-        work += 0 if evaluation_path(results, run, name).exists() else START
-    for run in study.runs.keys() - set(done):
-        reached = max(study.starts[run], beats.get(run, {}).get("step", 0))
-        work += START
-        train(study.runs[run], study.runs[run].steps - reached)
-    wanted = needed_rungs(study, results)
-    made = 0
-    for trunk, steps in wanted.items():
-        there = [step for step in steps if rung_path(results, trunk, step).exists()]
-        made += len(there)
-        reached = max([*there, beats.get(trunk, {}).get("step", 0), 0])
-        work += START * (len(steps) - len(there))
-        train(study.trunks[trunk], max(0, steps[-1] - reached))
-    return Status(len(done), len(study.runs), made, sum(map(len, wanted.values())), work, tokens, flops)
+    Returns
+    -------
+    Totals
+        Runs, tokens, rungs and compute.
+    """
+    ladder, alone = tokens_to_train({run: spec for run, spec in study.runs.items() if run in study.trunk_ids}, study.ladder)
+    now = status(study, results)
+    return Totals(
+        study=study.name,
+        runs=now.runs,
+        runs_left=now.runs - now.runs_done,
+        ladder_tokens=ladder,
+        alone_tokens=alone,
+        rungs=sum(map(len, study.rungs.values())),
+        rung_bytes=sum(rung_bytes(study.trunks[trunk]) * len(steps) for trunk, steps in study.rungs.items()),
+        tokens_left=now.tokens_left,
+        flops_left=now.flops_left,
+        pf_days_left=now.flops_left / PF_DAY,
+        h100_hours_left=gpu_hours(now.flops_left, H100),
+    )
 
 
 def rung_bytes(spec: RunSpec) -> float:
-    """Weights and optimizer state; gradients are not kept."""
+    """Return the size of a rung in bytes: weights and optimizer state. Gradients are not kept."""
     return (OPTIMIZERS.find(spec.optimizer).bytes_per_param - 4) * n_params_total(spec.shape(n_vocab_guess(spec)))
+
+
+def sentences(totals: Totals) -> list[str]:
+    """Write the totals of a study in words, as lines of text."""
+    ladder, alone, hours = totals["ladder_tokens"], totals["alone_tokens"], totals["h100_hours_left"]
+    saving = f"{short(ladder)} tokens to train, run by run {short(alone)}: {alone / ladder:.2f} times fewer" if ladder else ""
+    paid = f", {hours:,.0f} H100-hours at {H100.utilisation:.0%} of peak" if hours >= 1 else ""
+    return [
+        f"budgets on the ladder: {saving}" if ladder else "no budgets on the ladder",
+        f"rungs: {totals['rungs']}, {totals['rung_bytes'] / 1e6:.1f} MB (weights and optimizer state)",
+        f"left: {totals['runs_left']} of {totals['runs']} runs, {short(totals['tokens_left'])} tokens",
+        f"compute left: {totals['flops_left']:.2e} FLOP, {totals['pf_days_left']:.2g} PF-days{paid}",
+    ]
+
+
+def describe(study: Study, results: Path) -> str:
+    """Write the plan of a study as text: a line for each run, then the totals."""
+    rows = plan_rows(study, results)
+    lines = [
+        f"study {study.name}: {len(rows)} runs",
+        f"{'run':<44}{'experiments':<14}{'tokens':>9}{'from':>9}{'GFLOP':>12}  state",
+    ]
+    for row in rows:
+        start, asked = short(row["from_tokens"]) if row["from_tokens"] else "-", ",".join(row["experiments"])
+        lines.append(f"{row['run']:<44}{asked:<14}{short(row['tokens']):>9}{start:>9}{row['gflop']:>12,.0f}  {row['state']}")
+    return "\n".join([*lines, *sentences(plan_totals(study, results))])

@@ -1,4 +1,7 @@
-"""The JSON schema of config.yaml, by which editors complete and check it, with the names that only rooms above ``study`` know."""
+"""The JSON schema of config.yaml, by which editors complete and check it.
+
+The names of laws and of figures are known only to rooms above ``study``, so they are put into the schema here.
+"""
 
 from __future__ import annotations
 
@@ -12,19 +15,25 @@ from scalinglaws.study.config import Config
 
 
 def config_schema() -> dict[str, Any]:
-    """The schema as JSON values: the config's model, and the names of laws and figures where the model takes any text."""
+    """Return the schema as JSON values.
+
+    Returns
+    -------
+    dict
+        The schema of the config's model, in which the keys ``fits.laws`` and ``figures`` take known names only.
+    """
     schema = Config.model_json_schema()
-    _name(schema["$defs"]["FitsConfig"]["properties"]["laws"], list(LAW_KINDS))
-    _name(schema["properties"]["figures"], list(FIGURES))
+    _allow_only(schema["$defs"]["FitsConfig"]["properties"]["laws"], list(LAW_KINDS))
+    _allow_only(schema["properties"]["figures"], list(FIGURES))
     return schema
 
 
 def write_schema(out: Path) -> None:
-    """Write the schema to ``out``, as it is kept beside the workflow for editors."""
+    """Write the schema to a file, such as the one that is kept beside the workflow for editors."""
     out.write_text(json.dumps(config_schema(), indent=1, sort_keys=True) + "\n")
 
 
-def _name(key: dict[str, Any], names: list[str]) -> None:
+def _allow_only(key: dict[str, Any], names: list[str]) -> None:
     """Let a key that is "all" or a list of names take no other names."""
     for choice in key["anyOf"]:
         if choice.get("type") == "array":

@@ -6,10 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from scalinglaws.common.numbers import PF_DAY
 from scalinglaws.laws.forms import Array, Law, Parameter, Term, chinchilla_natural
 from scalinglaws.laws.repetition import REPETITION
-
-PF_DAY = 8.64e19  # FLOP
 
 
 def _power(theta: Array, centre: Array) -> Array:

@@ -1,13 +1,14 @@
 """The checkpoint ladder: budgets of one model under warmup-stable-decay share their stable phase, the trunk.
 
-The trunk stops at rungs of base · ratio^k tokens, rounded down to whole steps. A run takes the last rung at or below
-its stable phase's end and trains the rest. Hägele et al. 2024 show that a short decay from a shared trunk matches cosine.
+The trunk stops at rungs of base · ratio^k tokens, rounded down to whole steps. A run takes the last rung at or below the end of
+its stable phase and trains the rest. Hägele et al. 2024 show that a short decay from a shared trunk matches a cosine schedule.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from fractions import Fraction
+from functools import cache
 from typing import Protocol
 
 from scalinglaws.models.count import flops_attention
@@ -15,7 +16,7 @@ from scalinglaws.study.spec import RunSpec
 
 
 class LadderSettings(Protocol):
-    """``base`` in tokens; ``ratio`` above 1."""
+    """Where rungs lie: the first at ``base`` tokens, each later one ``ratio`` times as far, with ``ratio`` above 1."""
 
     @property
     def base(self) -> int: ...
@@ -25,60 +26,95 @@ class LadderSettings(Protocol):
 
 
 def has_ladder(spec: RunSpec) -> bool:
-    """Only a budget under wsd has one: other schedules depend on the budget from the first step."""
+    """Tell whether a run shares a trunk: under every schedule but wsd, the rate depends on the budget from the first step on."""
     return spec.schedule == "wsd" and spec.stop == "budget"
 
 
 def rungs(ladder: LadderSettings, batch_tokens: int, last_step: int) -> list[int]:
-    """The steps of the rungs up to ``last_step``, ascending."""
+    """Return the steps of the rungs up to ``last_step``, ascending."""
+    return list(_rungs(ladder.base, ladder.ratio, batch_tokens, last_step))
+
+
+@cache
+def _rungs(base: int, ratio: float, batch_tokens: int, last_step: int) -> tuple[int, ...]:
+    """Compute ``rungs`` once for all the runs of a study that have the same budget and batch."""
     steps: list[int] = []
-    position, ratio = Fraction(ladder.base), Fraction(repr(ladder.ratio))
+    position, factor = Fraction(base), Fraction(repr(ratio))
     while (step := int(position / batch_tokens)) <= last_step:
         if step > 0 and (not steps or step > steps[-1]):
             steps.append(step)
-        position *= ratio
-    return steps
+        position *= factor
+    return tuple(steps)
+
+
+def rungs_of_run(spec: RunSpec, ladder: LadderSettings) -> list[int]:
+    """Return the steps of the rungs in the stable phase of a run, ascending; none where it has no ladder."""
+    return rungs(ladder, spec.batch_tokens, spec.stable_steps) if has_ladder(spec) else []
 
 
 def start_of(spec: RunSpec, ladder: LadderSettings) -> int:
-    """The step of the rung that a run starts from; 0 where it has none."""
-    steps = rungs(ladder, spec.batch_tokens, spec.stable_steps) if has_ladder(spec) else []
+    """Return the step of the rung that a run starts from; 0 where it starts from nothing."""
+    steps = rungs_of_run(spec, ladder)
     return steps[-1] if steps else 0
 
 
 def below(step: int, batch_tokens: int, ladder: LadderSettings) -> int:
-    """The rung below the one at ``step``; 0 where that is the first."""
+    """Return the step of the rung below the one at ``step``; 0 where that is the first."""
     steps = rungs(ladder, batch_tokens, step - 1)
     return steps[-1] if steps else 0
 
 
+def needed_rungs(
+    runs: Mapping[str, RunSpec], ladder: LadderSettings, exists: Callable[[str, int], bool] = lambda trunk, step: False
+) -> dict[str, list[int]]:
+    """Answer which rungs must be trained before these runs can start: the one query of the ladder that all others use.
+
+    Parameters
+    ----------
+    runs
+        The runs that are to be trained, by id. Those without a ladder need no rung.
+    ladder
+        The study's ladder.
+    exists
+        Whether the rung of a trunk at a step is there already. A run needs its own rung and those below it, down to the first
+        that is there; by default nothing is.
+
+    Returns
+    -------
+    dict
+        Trunk id -> steps of its rungs, ascending. Trunks that need none are left out.
+    """
+    needed: dict[str, set[int]] = {}
+    for spec in runs.values():
+        steps = rungs_of_run(spec, ladder)
+        if not steps:
+            continue
+        trunk = spec.trunk.id
+        found = needed.setdefault(trunk, set())
+        for step in reversed(steps):
+            if step in found or exists(trunk, step):
+                break
+            found.add(step)
+    return {trunk: sorted(steps) for trunk, steps in needed.items() if steps}
+
+
 def n_vocab_guess(spec: RunSpec) -> int:
-    """n_vocab for predicted cost and memory only: a given tokenizer.json is read when it is used."""
+    """Guess the vocabulary for predicted cost and memory: a given tokenizer.json is read only when it is used."""
     return {"bytes": 256, "file": 32768}.get(spec.tokenizer.kind, spec.tokenizer.n_vocab or 256)
 
 
 def flops_per_step(spec: RunSpec) -> int:
-    """Predicted FLOP of one training step, last layer and attention counted."""
+    """Predict the FLOP of one training step; the last layer and attention are counted."""
     return flops_attention(spec.shape(n_vocab_guess(spec)), spec.batch_tokens)
 
 
-def trunk_steps(runs: Mapping[str, RunSpec], ladder: LadderSettings) -> dict[str, int]:
-    """Trunk id -> the last rung that any of the runs starts from."""
-    last: dict[str, int] = {}
-    for spec in runs.values():
-        if start := start_of(spec, ladder):
-            trunk = spec.trunk.id
-            last[trunk] = max(last.get(trunk, 0), start)
-    return last
-
-
 def tokens_to_train(runs: Mapping[str, RunSpec], ladder: LadderSettings) -> tuple[int, int]:
-    """(tokens trained with the ladder, tokens trained run by run), exact; a stop: early run counts its max_tokens."""
+    """Return (tokens trained with the ladder, tokens trained run by run), exact; a run that stops early counts its max_tokens."""
     with_ladder = run_by_run = 0
     batch: dict[str, int] = {}
     for spec in runs.values():
         run_by_run += spec.steps * spec.batch_tokens
         with_ladder += (spec.steps - start_of(spec, ladder)) * spec.batch_tokens
         batch[spec.trunk.id] = spec.batch_tokens
-    with_ladder += sum(step * batch[trunk] for trunk, step in trunk_steps(runs, ladder).items())
+    with_ladder += sum(steps[-1] * batch[trunk] for trunk, steps in needed_rungs(runs, ladder).items())
     return with_ladder, run_by_run

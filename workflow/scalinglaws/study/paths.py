@@ -1,4 +1,4 @@
-"""Where the results of runs lie, and whether they are there. Standard library only."""
+"""Where the results of runs lie below ``results/``, and whether they are there. Standard library only."""
 
 from __future__ import annotations
 
@@ -6,37 +6,45 @@ from pathlib import Path
 
 
 def run_folder(results: Path, run: str) -> Path:
+    """Return the folder of a run: its spec, weights, curve and metrics."""
     return results / "runs" / run
 
 
 def has_run(results: Path, run: str) -> bool:
-    """Whether a run is trained: its metrics are written last."""
+    """Tell whether a run is trained: its metrics are written last."""
     return (run_folder(results, run) / "metrics.json").exists()
 
 
 def rung_path(results: Path, trunk: str, step: int) -> Path:
+    """Return the checkpoint of a trunk at a step."""
     return results / "trunks" / trunk / f"step{step}.safetensors"
 
 
+def has_rung(results: Path, trunk: str, step: int) -> bool:
+    """Tell whether the checkpoint of a trunk at a step is there."""
+    return rung_path(results, trunk, step).exists()
+
+
 def evaluation_path(results: Path, run: str, name: str) -> Path:
-    """Of a run on a set of token folders."""
+    """Return the losses of a run on the set of token folders that has this name."""
     return results / "evals" / run / f"{name}.json"
 
 
 def evaluation_set_path(results: Path, name: str) -> Path:
-    """The file that names the token folders of a set."""
+    """Return the file that lists the token folders of a set."""
     return results / "evals" / "sets" / f"{name}.txt"
 
 
 def bundle_path(results: Path, name: str) -> Path:
-    """The list of what a bundle makes."""
+    """Return the file that lists what a bundle makes."""
     return results / "bundles" / f"{name}.json"
 
 
 def bundle_marker(results: Path, name: str) -> Path:
-    """The file that says that all of a bundle is there."""
+    """Return the empty file that is written when everything in a bundle is there."""
     return results / "bundles" / f"{name}.done"
 
 
 def log_path(results: Path, stage: str, name: str) -> Path:
+    """Return the log of a stage for one run, trunk, rung or bundle."""
     return results / "logs" / stage / f"{name}.log"

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from scalinglaws.common.errors import StudyError
+from scalinglaws.common.numbers import round_float, short
 from scalinglaws.models.config import ModelConfig
 from scalinglaws.models.count import n_params
 from scalinglaws.models.registry import ARCHITECTURES
@@ -228,19 +229,6 @@ NEUTRAL: dict[type, dict[str, Any]] = {
     | {"optimizer": "adamw", "dropout": 0.0, "micro_batch_tokens": None, "architecture": "transformer"}
     | {"n_repeats": 1, "sharing": "cycle", "noise_every": 0, "options": (), "optimizer_options": (), "plugins": ()},
 }
-
-
-def round_float(value: float) -> float:
-    """Six significant digits: what is hashed is what is used."""
-    return float(f"{value:.6g}")
-
-
-def short(count: int) -> str:
-    """24576 -> 24.6k, 8000000 -> 8.0M: for slugs and labels."""
-    for unit, size in (("T", 10**12), ("G", 10**9), ("M", 10**6), ("k", 10**3)):
-        if count >= size:
-            return f"{count / size:.1f}{unit}"
-    return str(count)
 
 
 def _build(cls: type, data: dict[str, Any]) -> Any:

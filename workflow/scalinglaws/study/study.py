@@ -16,7 +16,7 @@ from scalinglaws.common import files
 from scalinglaws.common.errors import StudyError
 from scalinglaws.study.config import Config, CorpusConfig, ExternalRuns, FitsConfig, Ladder
 from scalinglaws.study.grid import points
-from scalinglaws.study.ladder import below, flops_per_step, has_ladder, rungs, start_of
+from scalinglaws.study.ladder import below, flops_per_step, has_ladder, needed_rungs, start_of
 from scalinglaws.study.questions import kinds
 from scalinglaws.study.resolve import resolve, training_tokens
 from scalinglaws.study.spec import CorpusSpec, RunSpec, Source, TokenizerSpec, round_float
@@ -61,10 +61,7 @@ class Study:
     @cached_property
     def rungs(self) -> dict[str, list[int]]:
         """Trunk -> the steps of its rungs up to the last one that a run starts from, ascending."""
-        last: dict[str, int] = {}
-        for run, trunk in self.trunk_ids.items():
-            last[trunk] = max(self.starts[run], last.get(trunk, 0))
-        return {trunk: rungs(self.ladder, self.trunks[trunk].batch_tokens, step) for trunk, step in last.items() if step}
+        return needed_rungs(self.runs, self.ladder)
 
     def last_step(self, trunk: str) -> int:
         """The last step that any run trains from a trunk; 0 for a trunk that is not of the study."""

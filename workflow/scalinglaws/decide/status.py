@@ -1,0 +1,118 @@
+"""Where a study stands: the runs and rungs that are there, what is being trained now, and the work that is left."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scalinglaws.cluster.cost import CORE, CORE_START_SECONDS, step_seconds
+from scalinglaws.study import ladder
+from scalinglaws.study.ladder import flops_per_step
+from scalinglaws.study.paths import evaluation_path, has_run, has_rung
+from scalinglaws.study.spec import RunSpec
+from scalinglaws.study.study import Study
+
+
+@dataclass(frozen=True)
+class Status:
+    """Where a study stands.
+
+    Attributes
+    ----------
+    runs_done, runs
+        Runs that are trained, and all runs of the study.
+    rungs_done, rungs
+        Of the rungs on the way of runs that are not trained yet: those that are there, and all.
+    work_left
+        Expected time in seconds of all that is left on one core of a laptop, with a start for each job. It is meant for ratios:
+        the share that is done tells the time that is left on any machine.
+    tokens_left, flops_left
+        Tokens that are left to train, and their FLOP.
+    """
+
+    runs_done: int
+    runs: int
+    rungs_done: int
+    rungs: int
+    work_left: float
+    tokens_left: int
+    flops_left: float
+
+    @property
+    def finished(self) -> bool:
+        """Whether every run is trained."""
+        return self.runs_done == self.runs
+
+
+def heartbeats(results: Path) -> dict[str, dict[str, Any]]:
+    """Tell what is being trained now.
+
+    Parameters
+    ----------
+    results
+        The folder of results.
+
+    Returns
+    -------
+    dict
+        Run or trunk -> the last progress.json that its process wrote (train/progress.py). A process that was killed leaves its
+        last one behind.
+    """
+    found = {}
+    for path in sorted([*results.glob("runs/*/progress.json"), *results.glob("trunks/*/progress.json")]):
+        try:
+            found[path.parent.name] = json.loads(path.read_text())
+        except (OSError, json.JSONDecodeError):
+            continue  # the process removed or replaced it while it was read
+    return found
+
+
+def needed_rungs(study: Study, results: Path) -> dict[str, list[int]]:
+    """Return trunk -> steps of the rungs on the way of runs that are not trained yet, there or not, ascending."""
+    left = {run: spec for run, spec in study.runs.items() if not has_run(results, run)}
+    return ladder.needed_rungs(left, study.ladder)
+
+
+def status(study: Study, results: Path) -> Status:
+    """Tell where a study stands; what jobs have trained so far is counted by their heartbeats.
+
+    Parameters
+    ----------
+    study
+        The study.
+    results
+        The folder of results.
+
+    Returns
+    -------
+    Status
+        Counts of runs and rungs, and the work that is left.
+    """
+    beats = heartbeats(results)
+    work, tokens, flops = 0.0, 0, 0.0
+
+    def train(spec: RunSpec, steps: int, starts: int) -> None:
+        """Add a training of so many steps, in so many jobs."""
+        nonlocal work, tokens, flops
+        work += starts * CORE_START_SECONDS + steps * step_seconds(spec, CORE)
+        tokens += steps * spec.batch_tokens
+        flops += steps * flops_per_step(spec)
+
+    for run, name in study.evaluations.items():
+        work += 0.0 if evaluation_path(results, run, name).exists() else CORE_START_SECONDS
+    left = [run for run in study.runs if not has_run(results, run)]
+    for run in left:
+        spec = study.runs[run]
+        reached = max(study.starts[run], beats.get(run, {}).get("step", 0))
+        train(spec, spec.steps - reached, starts=1)
+    needed = needed_rungs(study, results)
+    made = 0
+    for trunk, steps in needed.items():
+        there = [step for step in steps if has_rung(results, trunk, step)]
+        made += len(there)
+        reached = max([*there, beats.get(trunk, {}).get("step", 0), 0])
+        train(study.trunks[trunk], max(0, steps[-1] - reached), starts=len(steps) - len(there))
+    runs, rungs = len(study.runs), sum(map(len, needed.values()))
+    return Status(runs - len(left), runs, made, rungs, work, tokens, flops)
