@@ -1,7 +1,7 @@
 """A scaling-law study of language models: corpus, tokens, a grid of trainings, evaluation, tables, fits, figures."""
 
 # A job on a cluster node parses this file again. By then config.yaml may have changed or be half saved: there, nothing is
-# read from it, a run's spec comes from its file, and the study from a copy of the config that the job was submitted with.
+# read from it. A run's spec comes from its file, and the study from a copy of the config that the job was submitted with.
 if not workflow.remote_exec:
     if not workflow.overwrite_configfiles:  # --configfile replaces config.yaml, it is not merged into it
 
@@ -27,13 +27,13 @@ localrules:
 
 
 rule all:
-    """Every run's outputs are named here, not only the figures: a new point is trained even where metadata is lost."""
+    """Every output of the study. Runs are named, not figures alone: a new point is trained even where metadata is lost."""
     default_target: True
     input:
-        runs_of_study(),
-        evaluations_of_study(),
-        MANIFEST,
-        expand("results/tables/{table}.parquet", table=TABLES),
-        exponents_of_study(),
-        figures_of_study(),
-        report_of_study(),
+        runs=targets.runs(CONTEXT),
+        evaluations=targets.evaluations(CONTEXT),
+        manifest=targets.manifest(CONTEXT),
+        tables=targets.tables(),
+        exponents=targets.exponents(CONTEXT),
+        figures=targets.figures(CONTEXT),
+        report=targets.report(CONTEXT),

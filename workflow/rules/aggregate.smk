@@ -1,37 +1,27 @@
-localrules:
-    manifest,
-
-
-rule manifest:
-    """The list of runs, in a file named by it: a point removed is noticed even where Snakemake's metadata is lost."""
-    output:
-        MANIFEST,
-    log:
-        "results/logs/manifest.log",
-    params:
-        kept=KEPT_MANIFEST,
-    shell:
-        "cp {params.kept:q} {output:q}.part 2> {log:q} && mv {output:q}.part {output:q}"
-
-
 rule aggregate:
-    """Parquet tables of all runs of the study, and of those made elsewhere."""
+    """Collect the runs of the study, and those made elsewhere, into Parquet tables.
+
+    The manifest is the list of runs, in a file named by it: a point that is removed makes the tables again.
+    """
     input:
-        manifest=MANIFEST,
-        runs=runs_of_study(),
-        evaluations=evaluations_of_study(),
-        external=[table.path for table in STUDY.external],
-        code=modules("tables/*.py"),
+        manifest=targets.manifest(CONTEXT),
+        runs=targets.runs(CONTEXT),
+        evaluations=targets.evaluations(CONTEXT),
+        external=[table.path for table in CONTEXT.study.external],
+        code=inputs.modules("tables/*.py"),
     output:
-        expand("results/tables/{table}.parquet", table=TABLES),
+        tables=targets.tables(),
     log:
         "results/logs/aggregate.log",
     benchmark:
         "results/logs/aggregate.benchmark.tsv"
     params:
-        external=json.dumps([table.model_dump(mode="json") for table in STUDY.external]),
-        corpora=json.dumps(STUDY.corpus_names, sort_keys=True),
+        external=inputs.external_tables(CONTEXT),
+        corpora=inputs.names_of_corpora(CONTEXT),
     shell:
-        "python -m scalinglaws aggregate --manifest {input.manifest:q} --results results --external {params.external:q}"
+        "python -m scalinglaws aggregate"
+        " --manifest {input.manifest:q}"
+        " --results results"
+        " --external {params.external:q}"
         " --corpora {params.corpora:q}"
         " > {log:q} 2>&1"

@@ -1,12 +1,15 @@
 rule bundle:
-    """Train many small runs, and evaluate them, in one job: several at a time on its GPU."""
+    """Train the small runs in a bundle's list and evaluate them, in one job that shares its GPU among several at a time.
+
+    The outputs of the runs are those of the rules rung, train and evaluate; the marker says that all of them are there.
+    """
     input:
         bundle=ancient("results/bundles/{bundle}.json"),
         specs=ancient(specs_of_bundle),
         sets=ancient(sets_of_bundle),
         tokens=ancient(tokens_of_bundle),
     output:
-        "results/bundles/{bundle}.done",
+        marker="results/bundles/{bundle}.done",
     log:
         "results/logs/bundle/{bundle}.log",
     benchmark:
@@ -14,8 +17,12 @@ rule bundle:
     priority: priority_of_bundle
     threads: threads_of_bundle
     resources:
-        **resources_of_job(needs_of_bundle, threads_of_bundle),
-        at_once=lambda wildcards, attempt: bundle_of(wildcards.bundle).processes(attempt),
+        **requests.on_one_node(CONTEXT, needs_of_bundle, threads_of_bundle),
+        at_once=processes_of_bundle,
     shell:
-        "python -m scalinglaws bundle --list {input.bundle:q} --at-once {resources.at_once} --results results --out {output:q}"
+        "python -m scalinglaws bundle"
+        " --list {input.bundle:q}"
+        " --at-once {resources.at_once:q}"
+        " --results results"
+        " --out {output.marker:q}"
         " > {log:q} 2>&1"

@@ -1,22 +1,8 @@
-localrules:
-    corpus_spec,
-
-
-rule corpus_spec:
-    """The identity of a corpus, for people and for jobs that start after config.yaml has changed."""
-    output:
-        "results/corpora/{corpus}/spec.json",
-    log:
-        "results/logs/corpus/{corpus}.spec.log",
-    priority: FIRST
-    params:
-        spec=lambda wildcards: STUDY.corpora[wildcards.corpus].canonical,
-    shell:
-        "printf '%s\\n' {params.spec:q} > {output:q}.part 2> {log:q} && mv {output:q}.part {output:q}"
-
-
 rule corpus:
-    """Text in: read the pinned sources, cut passages, shuffle, split, drop duplicates, measure near-duplicates."""
+    """Cut text into passages: from the spec of a corpus to its three splits and a report of its duplicates.
+
+    The pinned sources are downloaded where they are missing, and checked. A corpus's id is the hash of its spec.
+    """
     input:
         spec=ancient("results/corpora/{corpus}/spec.json"),
     output:
@@ -30,5 +16,9 @@ rule corpus:
         "results/logs/corpus/{corpus}.benchmark.tsv"
     threads: 2
     shell:
-        "python -m scalinglaws corpus --spec {input.spec:q} --out results/corpora/{wildcards.corpus:q}"
-        " --downloads results/downloads --workers {threads} > {log:q} 2>&1"
+        "python -m scalinglaws corpus"
+        " --spec {input.spec:q}"
+        " --out results/corpora/{wildcards.corpus:q}"
+        " --downloads results/downloads"
+        " --workers {threads}"
+        " > {log:q} 2>&1"

@@ -1,9 +1,9 @@
 rule figure:
-    """Draw a figure from the tables and fits: the same tables give the same bytes."""
+    """Draw one figure from the tables and fits, as SVG and as PNG: the same tables give the same bytes."""
     input:
-        tables=tables_of_figure,
-        fits=fits_of_figure,
-        code=modules_of_figure,
+        tables=lambda wildcards: inputs.tables_of_figure(wildcards.figure),
+        fits=lambda wildcards: inputs.fits_of_figure(CONTEXT, wildcards.figure),
+        code=lambda wildcards: inputs.modules_of_figure(wildcards.figure),
     output:
         svg=report("results/figures/{figure}.svg", caption="../report/figure.rst", category="Figures"),
         png="results/figures/{figure}.png",
@@ -12,29 +12,42 @@ rule figure:
     benchmark:
         "results/logs/figures/{figure}.benchmark.tsv"
     params:
-        caption=lambda wildcards: registry.FIGURES[wildcards.figure].caption,
-        laws=lambda wildcards: ",".join(law for law in registry.FIGURES[wildcards.figure].laws if law in LAWS),
+        caption=lambda wildcards: inputs.caption_of_figure(wildcards.figure),
+        laws=lambda wildcards: ",".join(inputs.laws_of_figure(CONTEXT, wildcards.figure)),
     shell:
-        "python -m scalinglaws figure --name {wildcards.figure:q} --tables results/tables --fits results/fits --laws={params.laws:q}"
-        " --out-svg {output.svg:q} --out-png {output.png:q} > {log:q} 2>&1"
+        "python -m scalinglaws figure"
+        " --name {wildcards.figure:q}"
+        " --tables results/tables"
+        " --fits results/fits"
+        " --laws={params.laws:q}"
+        " --out-svg {output.svg:q}"
+        " --out-png {output.png:q}"
+        " > {log:q} 2>&1"
 
 
 rule report_md:
-    """The study on one page: what was run, the paper's tables with its numbers, flags, figures."""
+    """Write the study on one page: what was run, the paper's tables with its numbers, reasons to doubt, figures."""
     input:
         runs="results/tables/runs.parquet",
-        fits=expand("results/fits/{law}.json", law=LAWS),
-        code=modules_of_report(),
+        fits=targets.fits(CONTEXT),
+        code=inputs.modules_of_report(),
     output:
-        report("results/report.md", caption="../report/report.rst", category="Report"),
+        page=report("results/report.md", caption="../report/report.rst", category="Report"),
     log:
         "results/logs/report.log",
     benchmark:
         "results/logs/report.benchmark.tsv"
     params:
-        laws=",".join(LAWS),
-        kinds=",".join(sorted(STUDY.kinds)),
-        drawn=",".join(names_of_figures()),
+        laws=",".join(CONTEXT.laws),
+        kinds=",".join(sorted(CONTEXT.study.kinds)),
+        drawn=",".join(CONTEXT.figures),
     shell:
-        "python -m scalinglaws report --tables results/tables --fits results/fits --figures results/figures"
-        " --laws={params.laws:q} --kinds={params.kinds:q} --drawn={params.drawn:q} --out {output:q} > {log:q} 2>&1"
+        "python -m scalinglaws report"
+        " --tables results/tables"
+        " --fits results/fits"
+        " --figures results/figures"
+        " --laws={params.laws:q}"
+        " --kinds={params.kinds:q}"
+        " --drawn={params.drawn:q}"
+        " --out {output.page:q}"
+        " > {log:q} 2>&1"

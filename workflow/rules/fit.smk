@@ -1,33 +1,42 @@
 rule fit:
-    """Fit a law to the losses that belong to it, with intervals by a bootstrap over trunks."""
+    """Fit one law to the losses that belong to it; its intervals come from a bootstrap over trunks."""
     input:
         runs="results/tables/runs.parquet",
         curves="results/tables/curves.parquet",
-        critical=critical_batch_of,
-        code=modules("laws/*.py"),
+        critical=lambda wildcards: inputs.critical_batch_of(wildcards.law),
+        code=inputs.modules("laws/*.py"),
     output:
-        "results/fits/{law}.json",
+        fit="results/fits/{law}.json",
     log:
         "results/logs/fit/{law}.log",
     benchmark:
         "results/logs/fit/{law}.benchmark.tsv"
     params:
-        objective=STUDY.fits.objective,
-        delta=STUDY.fits.delta,
-        bootstrap=STUDY.fits.bootstrap,
-        seed=STUDY.fits.seed,
+        objective=CONTEXT.study.fits.objective,
+        delta=CONTEXT.study.fits.delta,
+        bootstrap=CONTEXT.study.fits.bootstrap,
+        seed=CONTEXT.study.fits.seed,
         critical=lambda wildcards, input: f"--critical-batch={input.critical}" if input.critical else "",
     shell:
-        "python -m scalinglaws fit --law {wildcards.law:q} --table {input.runs:q} --curves {input.curves:q} {params.critical:q}"
-        " --objective {params.objective} --delta {params.delta} --bootstrap {params.bootstrap} --seed {params.seed}"
-        " --allow-empty --out {output:q} > {log:q} 2>&1"
+        "python -m scalinglaws fit"
+        " --law {wildcards.law:q}"
+        " --table {input.runs:q}"
+        " --curves {input.curves:q}"
+        " {params.critical:q}"
+        " --objective {params.objective:q}"
+        " --delta {params.delta:q}"
+        " --bootstrap {params.bootstrap:q}"
+        " --seed {params.seed:q}"
+        " --allow-empty"
+        " --out {output.fit:q}"
+        " > {log:q} 2>&1"
 
 
 rule exponents:
-    """Fitted exponents beside the published ones."""
+    """Put the fitted exponents beside the published ones, as tables and as Markdown."""
     input:
-        fits=expand("results/fits/{law}.json", law=LAWS),
-        code=modules("report/exponents.py", "figures/shared/fitted.py", "tables/*.py"),
+        fits=targets.fits(CONTEXT),
+        code=inputs.modules("report/exponents.py", "figures/shared/fitted.py", "tables/*.py"),
     output:
         fits="results/tables/fits.parquet",
         parquet="results/tables/exponents.parquet",
@@ -37,7 +46,12 @@ rule exponents:
     benchmark:
         "results/logs/exponents.benchmark.tsv"
     params:
-        laws=",".join(LAWS),
+        laws=",".join(CONTEXT.laws),
     shell:
-        "python -m scalinglaws exponents --fits results/fits --laws={params.laws:q} --out-fits {output.fits:q}"
-        " --out-parquet {output.parquet:q} --out-md {output.markdown:q} > {log:q} 2>&1"
+        "python -m scalinglaws exponents"
+        " --fits results/fits"
+        " --laws={params.laws:q}"
+        " --out-fits {output.fits:q}"
+        " --out-parquet {output.parquet:q}"
+        " --out-md {output.markdown:q}"
+        " > {log:q} 2>&1"

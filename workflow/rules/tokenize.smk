@@ -1,38 +1,25 @@
-localrules:
-    tokenizer_spec,
-
-
-rule tokenizer_spec:
-    """The identity of a tokenizer."""
-    output:
-        "results/tokenizers/{tokenizer}/spec.json",
-    log:
-        "results/logs/tokenizer/{tokenizer}.spec.log",
-    priority: FIRST
-    params:
-        spec=lambda wildcards: STUDY.tokenizers[wildcards.tokenizer].canonical,
-    shell:
-        "printf '%s\\n' {params.spec:q} > {output:q}.part 2> {log:q} && mv {output:q}.part {output:q}"
-
-
 rule tokenizer:
-    """Train a BPE on its corpus's training split, or copy a given tokenizer.json after checking its hash."""
+    """Train a BPE on the training split of its corpus, or copy a given tokenizer.json after a check of its hash."""
     input:
         spec=ancient("results/tokenizers/{tokenizer}/spec.json"),
         corpus=ancient(corpus_of_tokenizer),
     output:
-        "results/tokenizers/{tokenizer}/tokenizer.json",
+        tokenizer="results/tokenizers/{tokenizer}/tokenizer.json",
     log:
         "results/logs/tokenizer/{tokenizer}.log",
     benchmark:
         "results/logs/tokenizer/{tokenizer}.benchmark.tsv"
     threads: 2
     shell:
-        "python -m scalinglaws tokenizer --spec {input.spec:q} --corpora results/corpora --out {output:q} > {log:q} 2>&1"
+        "python -m scalinglaws tokenizer"
+        " --spec {input.spec:q}"
+        " --corpora results/corpora"
+        " --out {output.tokenizer:q}"
+        " > {log:q} 2>&1"
 
 
 rule tokenize:
-    """Passages to flat token files."""
+    """Turn the passages of a corpus into flat files of token ids, a file a split, and their counts (meta.json)."""
     input:
         corpus=ancient("results/corpora/{corpus}/report.json"),
         tokenizer=ancient("results/tokenizers/{tokenizer}/tokenizer.json"),
@@ -46,5 +33,9 @@ rule tokenize:
         "results/logs/tokenize/{corpus}-{tokenizer}.benchmark.tsv"
     threads: 2
     shell:
-        "python -m scalinglaws tokenize --corpus results/corpora/{wildcards.corpus:q} --tokenizer {input.tokenizer:q}"
-        " --out results/tokens/{wildcards.corpus:q}/{wildcards.tokenizer:q} --workers {threads} > {log:q} 2>&1"
+        "python -m scalinglaws tokenize"
+        " --corpus results/corpora/{wildcards.corpus:q}"
+        " --tokenizer {input.tokenizer:q}"
+        " --out results/tokens/{wildcards.corpus:q}/{wildcards.tokenizer:q}"
+        " --workers {threads}"
+        " > {log:q} 2>&1"

@@ -51,7 +51,9 @@ def plan(
       scalinglaws plan --json
     """
     from scalinglaws.cli.output import print_json, print_table
-    from scalinglaws.cluster import bundles, needs
+    from scalinglaws.cluster import bundles
+    from scalinglaws.cluster.cost import measured_speeds
+    from scalinglaws.cluster.device import device_of_profile
     from scalinglaws.common.errors import StudyError
     from scalinglaws.decide.load import load
     from scalinglaws.decide.plan import plan_rows, plan_totals, sentences
@@ -80,10 +82,10 @@ def plan(
     print_table(columns, texts, right=("tokens", "from", "GFLOP"))
     print("\n".join(sentences(totals)))
     if profile:
-        device = needs.of_profile(profile)
+        device = device_of_profile(profile)
         if device is None:
             raise StudyError(f"{profile} describes no device: give one under config, as profiles/slurm does")
-        speeds = needs.measured(study, RESULTS, device)
+        speeds = measured_speeds(study, RESULTS, device)
         print("\n".join(["", *bundles.table(study, RESULTS, device, speeds)]))
 
 

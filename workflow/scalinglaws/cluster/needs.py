@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from scalinglaws.cluster.cost import START_SECONDS, Speeds, evaluation_steps, measured_speeds, step_seconds
-from scalinglaws.cluster.device import Device, device_of_profile, parse_device
+from scalinglaws.cluster.cost import START_SECONDS, Speeds, evaluation_steps, step_seconds
+from scalinglaws.cluster.device import Device
 from scalinglaws.common.errors import StudyError
 from scalinglaws.models.count import n_params_total
 from scalinglaws.optim.registry import OPTIMIZERS
@@ -174,7 +174,3 @@ def check_fits(study: Study, device: Device, speeds: Speeds | None = None) -> No
     for trunk, steps in study.rungs.items():
         for step in steps:
             needs_of_rung(study, study.trunks[trunk], step, device, 1, speeds)
-
-
-# The names by which the rule files call these functions.
-needs, check, read, of_profile, measured = needs_of_training, check_fits, parse_device, device_of_profile, measured_speeds

@@ -12,8 +12,10 @@ from typing import Any
 from scalinglaws.common.errors import StudyError
 
 
-def write_bytes(path: Path, data: bytes) -> None:
+def write_bytes(path: Path, data: bytes, sync: bool = True) -> None:
     """Write a file so that it is whole or absent: a temporary name, fsync, then os.replace.
+
+    Without ``sync`` it does not wait for the disk, and a power failure may leave an empty file.
 
     Raises StudyError naming the file when the disk (or the quota) is full.
     """
@@ -22,8 +24,9 @@ def write_bytes(path: Path, data: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)

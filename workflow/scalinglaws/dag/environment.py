@@ -1,4 +1,4 @@
-"""The environment of the jobs that the workflow starts: this Python, this checkout, nothing written to the home directory."""
+"""The environment of the jobs that the workflow starts: they use this Python and this checkout, and write nothing to the home."""
 
 from __future__ import annotations
 

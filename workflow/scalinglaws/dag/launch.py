@@ -3,98 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 
-from scalinglaws.common import files
 from scalinglaws.common.errors import StudyError
+from scalinglaws.dag.locks import clear_stale
 from scalinglaws.decide.load import load
 from scalinglaws.decide.plan import Status, heartbeats, status
 from scalinglaws.study.study import Study
-from scalinglaws.train import progress
 
-SECONDS = 10.0
-LOCKS = Path(".snakemake/locks")
-STAGES = {"train", "rung", "bundle", "member"}  # what trains
-# Who took the lock last: a folder that several machines share is locked by a process that only one of them sees.
-OWNER = Path("results/logs/owner.json")
-
-
-def begin(study: Study, results: Path) -> None:
-    """When the first jobs are about to start: write who holds the lock of this directory.
-
-    Raises StudyError where a run or trunk of the study is trained already, by a job that a killed Snakemake left on a cluster.
-    """
-    for name, beat in heartbeats(results).items():
-        if name in study.runs.keys() | study.trunks.keys() and trains(beat):
-            raise StudyError(
-                f"{name} is being trained already, by process {beat['pid']} on {beat['host']}, which a killed snakemake left: "
-                "wait until it ends, or stop it (on a cluster: squeue, scancel; it saves), then run again"
-            )
-    files.write_json(OWNER, {"host": socket.gethostname(), "pid": os.getpid()})
-
-
-def trains(beat: dict) -> bool:
-    """Whether the process of a heartbeat lives: on this machine by its number, on others if it was heard lately."""
-    if beat.get("host") != socket.gethostname():
-        return "host" in beat and time.time() - beat["time"] < 3 * progress.SECONDS
-    with contextlib.suppress(psutil.Error):
-        return "scalinglaws" in psutil.Process(beat["pid"]).cmdline()
-    return False
-
-
-def processes_here(words: tuple[str, ...]) -> Iterator[psutil.Process]:
-    """Live processes that were started in this directory and have one of the words as an argument or its last part."""
-    for process in psutil.process_iter():
-        try:
-            arguments = {Path(argument).name for argument in process.cmdline()}
-            if process.pid != os.getpid() and arguments & set(words) and process.cwd() == os.getcwd():
-                yield process
-        except psutil.Error:
-            continue
-
-
-def clear_stale() -> None:
-    """Remove the lock of a Snakemake that was killed, and stop the trainings that it left behind (they save first).
-
-    Raises StudyError where a live Snakemake works in this directory, or one of another machine holds its lock.
-    """
-    me = psutil.Process()
-    member = {me.pid, *(parent.pid for parent in me.parents())}
-    if owners := [process for process in processes_here(("snakemake",)) if process.pid not in member]:
-        raise StudyError(f"process {owners[0].pid} runs snakemake in this directory: wait for it, or stop it, then run again")
-    orphans = [p for p in processes_here(("scalinglaws",)) if STAGES & set(p.cmdline()) and p.pid not in member]
-    for process in orphans:
-        print(
-            f"stopping process {process.pid}, a training whose workflow was killed: it saves and is continued",
-            flush=True,
-        )
-        process.terminate()
-    psutil.wait_procs(orphans, timeout=60)
-    if LOCKS.exists() and any(LOCKS.iterdir()):
-        owner = json.loads(OWNER.read_text()) if OWNER.exists() else {"host": socket.gethostname()}
-        if owner["host"] != socket.gethostname():
-            raise StudyError(
-                f"process {owner['pid']} on {owner['host']} runs snakemake in this directory: wait for it, or stop it there. "
-                "If it is gone, `snakemake --unlock`, then run again"
-            )
-        print("removing the lock of a workflow that was killed", flush=True)
-        shutil.rmtree(LOCKS)
+SECONDS = 10.0  # between two looks at the progress
 
 
 def line(study: Study, now: Status, first: Status, seconds: float, results: Path) -> str:
-    """Points done of points wanted, what trains now, tokens per second, ETA."""
+    """The line of progress: runs done of runs wanted, what trains now, tokens a second, and the minutes that are left.
+
+    ``first`` is the status ``seconds`` ago, from which the speed follows.
+    """
     beats = heartbeats(results)
     current = [b for b in beats.values() if time.time() - b["time"] < 60]
     speed = sum(b["tokens_per_second"] for b in current)
@@ -111,11 +42,11 @@ def line(study: Study, now: Status, first: Status, seconds: float, results: Path
 
 
 def watch(study: Study, results: Path, stop: threading.Event) -> None:
-    """Print the progress line until told to stop."""
+    """Print the line of progress whenever it has changed, until ``stop`` is set."""
     first, began, last = status(study, results), time.monotonic(), ""
     while not stop.wait(SECONDS):
         now = status(study, results)
-        if now.work_left == first.work_left:  # corpus and tokens first: no measure of how long training takes
+        if now.work_left == first.work_left:  # corpus and tokens come first: they do not tell how long training takes
             began = time.monotonic()
         text = line(study, now, first, time.monotonic() - began, results)
         if text != last:
@@ -124,7 +55,12 @@ def watch(study: Study, results: Path, stop: threading.Event) -> None:
 
 
 def run(configfile: Path, cores: int, more: list[str], results: Path) -> int:
-    """Start Snakemake for a checked config and wait for it; its output goes to results/logs/snakemake.log."""
+    """Check a config, run Snakemake on it and wait; Snakemake's output goes to results/logs/snakemake.log.
+
+    ``more``: further arguments of Snakemake. Returns 0.
+
+    Raises StudyError where the config is wrong, another workflow works in this directory, or a job fails.
+    """
     study = load(configfile, results)
     clear_stale()
     log = results / "logs" / "snakemake.log"
@@ -132,7 +68,7 @@ def run(configfile: Path, cores: int, more: list[str], results: Path) -> int:
     first = status(study, results)
     print(f"[{study.name}] {first.runs_done} of {first.runs} runs are there; log: {log}", flush=True)
     command = [sys.executable, "-m", "snakemake", "--configfile", str(configfile), "--cores", str(cores), *more]
-    for number in (signal.SIGINT, signal.SIGTERM):  # also where a background shell has them ignored
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell that starts this in the background has them ignored
         signal.signal(number, signal.default_int_handler)
     stop = threading.Event()
     watcher = threading.Thread(target=watch, args=(study, results, stop), daemon=True)
@@ -152,7 +88,10 @@ def run(configfile: Path, cores: int, more: list[str], results: Path) -> int:
 
 
 def wait(process: subprocess.Popen) -> int:
-    """Wait; after an interrupt or SIGTERM the jobs are stopped (trainings save first) and Snakemake removes its lock."""
+    """Wait for Snakemake and return its status.
+
+    After an interrupt or SIGTERM its jobs are stopped (trainings save first), it removes its lock, and KeyboardInterrupt goes on.
+    """
     try:
         return process.wait()
     except KeyboardInterrupt:

@@ -1,0 +1,141 @@
+"""What one parse of the Snakefile knows: the study, the device, and everything that the rules ask about them.
+
+A ``Context`` is made once. On the machine where Snakemake was started it comes from the config; in a job on a cluster node it
+comes from the snapshot that was saved when the job was submitted, since config.yaml may have changed by then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+from scalinglaws.cluster import bundles as bundles_model
+from scalinglaws.cluster.bundles import Bundle
+from scalinglaws.cluster.cost import Speeds, measured_speeds
+from scalinglaws.cluster.device import Device, parse_device
+from scalinglaws.cluster.needs import check_fits
+from scalinglaws.dag import snapshot
+from scalinglaws.decide.load import of_config
+from scalinglaws.figures import registry
+from scalinglaws.laws import names
+from scalinglaws.study import config as config_model
+from scalinglaws.study import ladder, paths
+from scalinglaws.study import study as study_model
+from scalinglaws.study.spec import RunSpec, TokenizerSpec, read_spec
+from scalinglaws.study.study import Study
+
+# Rules name their files relative to the working directory, and so does this room.
+RESULTS = Path("results")
+# Keys that a profile adds to the config: the device, and the rules that run where Snakemake does. They are no part of a study.
+OF_PROFILE = frozenset({"device", "local"})
+
+
+@dataclass(frozen=True, eq=False)  # compared by identity, so that functions of a context can be cached
+class Context:
+    """The study, and how its jobs are to be run. A job on a cluster node knows of no bundles but the one in its file."""
+
+    study: Study
+    config: Mapping[str, Any] = field(default_factory=dict)  # the keys of the config that belong to the study
+    device: Device | None = None
+    speeds: Speeds = field(default_factory=dict)
+    bundles: Mapping[str, Bundle] = field(default_factory=dict)  # those that are to be made
+    in_job: bool = False  # whether this process was started by a scheduler, to run one job
+
+    @cached_property
+    def laws(self) -> tuple[str, ...]:
+        """The laws that are fitted."""
+        return names.laws_of(self.study)
+
+    @cached_property
+    def figures(self) -> list[str]:
+        """The figures that are drawn: those that the config asks for and that the study has the runs for."""
+        asked = registry.asked(self.study.figures)
+        return [name for name in registry.drawable(self.study.kinds, set(self.laws)) if name in asked]
+
+    @cached_property
+    def bundle_of_run(self) -> dict[str, str]:
+        """Run -> the bundle that trains it, for runs that have one."""
+        return {run: name for name, bundle in self.bundles.items() for run in bundle.runs}
+
+    @cached_property
+    def bundle_of_evaluation(self) -> dict[tuple[str, str], str]:
+        """(run, evaluation set) -> the bundle that makes this evaluation, for those that have one."""
+        return {pair: name for name, bundle in self.bundles.items() for pair in bundle.evaluations}
+
+    @cached_property
+    def bundle_of_rung(self) -> dict[tuple[str, int], str]:
+        """(trunk, step) -> the bundle that makes this rung, for rungs that have one."""
+        return {rung: name for name, bundle in self.bundles.items() for rung in bundle.rungs}
+
+    @cached_property
+    def _rungs_below(self) -> dict[tuple[str, int], int]:
+        """(trunk, step) of each rung of the study -> the step of the rung below; 0 where that is the first."""
+        return {
+            (trunk, step): below
+            for trunk, steps in self.study.rungs.items()
+            for below, step in zip([0, *steps], steps, strict=False)
+        }
+
+    def rung_below(self, trunk: str, step: int) -> int:
+        """The step of the rung below the one at ``step``; 0 where that is the first."""
+        known = self._rungs_below.get((trunk, step))
+        return ladder.below(step, self.trunk_spec(trunk).batch_tokens, self.study.ladder) if known is None else known
+
+    def run_spec(self, run: str) -> RunSpec:
+        """The spec of a run: the study's, else the one in the run's file."""
+        return self.study.runs.get(run) or _kept(f"{RESULTS}/runs/{run}/spec.json")
+
+    def trunk_spec(self, trunk: str) -> RunSpec:
+        """The spec of a trunk: the study's, else the one in the trunk's file."""
+        return self.study.trunks.get(trunk) or _kept(f"{RESULTS}/trunks/{trunk}/spec.json")
+
+    def tokenizer_spec(self, tokenizer: str) -> TokenizerSpec:
+        """The spec of a tokenizer: the study's, else the one in the tokenizer's file."""
+        return self.study.tokenizers.get(tokenizer) or _kept(f"{RESULTS}/tokenizers/{tokenizer}/spec.json", "tokenizer")
+
+    def evaluation_set(self, name: str) -> tuple[str, ...]:
+        """The token folders of an evaluation set: the study's, else those in the set's file."""
+        found = self.study.evaluation_sets.get(name)
+        return found or tuple(paths.evaluation_set_path(RESULTS, name).read_text().split())
+
+    def bundle(self, name: str) -> Bundle:
+        """A bundle that is to be made, else the one in the bundle's file."""
+        return self.bundles.get(name) or _kept_bundle(paths.bundle_path(RESULTS, name))
+
+
+@cache
+def _kept(path: str, kind: str = "run") -> Any:
+    return read_spec(path, kind)
+
+
+@cache
+def _kept_bundle(path: Path) -> Bundle:
+    return bundles_model.read(path)
+
+
+def read(config: Mapping[str, Any], name: str, in_job: bool) -> Context:
+    """The context of this parse. It writes nothing: see ``kept.write``.
+
+    ``config``: what Snakemake has read, a profile's keys among it; ``name``: the file that it came from, for errors; ``in_job``:
+    whether this is a job on a cluster node, which takes nothing from ``config`` but the device.
+
+    Raises StudyError where the config cannot be used or a run cannot fit the device.
+    """
+    device = parse_device(config.get("device"))
+    if in_job:
+        submitted = snapshot.of_job()
+        if submitted is None:
+            return Context(study_model.empty(), device=device, in_job=True)
+        study = of_config(config_model.parse(submitted.config, str(submitted.path)))
+        return Context(study, submitted.config, device, submitted.speeds, in_job=True)
+    own = {key: value for key, value in config.items() if key not in OF_PROFILE}
+    study = of_config(config_model.parse(own, name))
+    if device is None:
+        return Context(study, own)
+    speeds = measured_speeds(study, RESULTS, device)
+    check_fits(study, device, speeds)
+    # Small runs that are not there share jobs, where the device says so.
+    return Context(study, own, device, speeds, bundles_model.plan(study, RESULTS, device, speeds))

@@ -1,0 +1,90 @@
+"""One workflow a directory: who holds Snakemake's lock, and what a Snakemake that was killed left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+from scalinglaws.common import files
+from scalinglaws.common.errors import StudyError
+from scalinglaws.decide.plan import heartbeats
+from scalinglaws.study.study import Study
+from scalinglaws.train import progress
+
+LOCKS = Path(".snakemake/locks")
+STAGES = {"train", "rung", "bundle", "member"}  # the commands whose processes train
+# This file says who took the lock last. Where machines share a folder, only one of them sees the process that locked it.
+OWNER = Path("results/logs/owner.json")
+
+
+def begin(study: Study, results: Path) -> None:
+    """Write who holds the lock of this directory, when the first jobs are about to start.
+
+    Raises StudyError where a job that a killed Snakemake left on a cluster still trains a run or trunk of the study.
+    """
+    for name, beat in heartbeats(results).items():
+        if name in study.runs.keys() | study.trunks.keys() and trains(beat):
+            raise StudyError(
+                f"{name} is being trained already, by process {beat['pid']} on {beat['host']}, which a killed snakemake left: "
+                "wait until it ends, or stop it (on a cluster: squeue, scancel; it saves), then run again"
+            )
+    files.write_json(OWNER, {"host": socket.gethostname(), "pid": os.getpid()})
+
+
+def trains(beat: dict) -> bool:
+    """Whether the process that wrote a heartbeat lives.
+
+    On this machine its number tells; a process on another machine lives if its heartbeat is recent.
+    """
+    if beat.get("host") != socket.gethostname():
+        return "host" in beat and time.time() - beat["time"] < 3 * progress.SECONDS
+    with contextlib.suppress(psutil.Error):
+        return "scalinglaws" in psutil.Process(beat["pid"]).cmdline()
+    return False
+
+
+def processes_here(words: tuple[str, ...]) -> Iterator[psutil.Process]:
+    """Live processes that were started in this directory and have one of the words as an argument or its last part."""
+    for process in psutil.process_iter():
+        try:
+            arguments = {Path(argument).name for argument in process.cmdline()}
+            if process.pid != os.getpid() and arguments & set(words) and process.cwd() == os.getcwd():
+                yield process
+        except psutil.Error:
+            continue
+
+
+def clear_stale() -> None:
+    """Remove the lock of a Snakemake that was killed, and stop the trainings that it left behind (they save first).
+
+    Raises StudyError where a live Snakemake works in this directory, or one of another machine holds its lock.
+    """
+    me = psutil.Process()
+    member = {me.pid, *(parent.pid for parent in me.parents())}
+    if owners := [process for process in processes_here(("snakemake",)) if process.pid not in member]:
+        raise StudyError(f"process {owners[0].pid} runs snakemake in this directory: wait for it, or stop it, then run again")
+    orphans = [p for p in processes_here(("scalinglaws",)) if STAGES & set(p.cmdline()) and p.pid not in member]
+    for process in orphans:
+        print(
+            f"stopping process {process.pid}, a training whose workflow was killed: it saves and is continued",
+            flush=True,
+        )
+        process.terminate()
+    psutil.wait_procs(orphans, timeout=60)
+    if LOCKS.exists() and any(LOCKS.iterdir()):
+        owner = json.loads(OWNER.read_text()) if OWNER.exists() else {"host": socket.gethostname()}
+        if owner["host"] != socket.gethostname():
+            raise StudyError(
+                f"process {owner['pid']} on {owner['host']} runs snakemake in this directory: wait for it, or stop it there. "
+                "If it is gone, `snakemake --unlock`, then run again"
+            )
+        print("removing the lock of a workflow that was killed", flush=True)
+        shutil.rmtree(LOCKS)

@@ -1,0 +1,48 @@
+"""The config and the measured speeds as they were when a job was submitted, kept in a file for the job to read.
+
+The job then asks for what it was given and belongs to the study that it was submitted for, whatever config.yaml says by then.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scalinglaws.cluster.needs import Speeds
+from scalinglaws.study import study as study_model
+
+# The environment variable that tells a job where its snapshot lies: Snakemake's executors hand the environment on.
+VARIABLE = "SCALINGLAWS_STUDY"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A config, the speeds that were measured on the device by then, and the file that holds both."""
+
+    config: Mapping[str, Any]
+    speeds: Speeds
+    path: Path
+
+
+def keep(config: Mapping[str, Any], speeds: Speeds, results: Path) -> Path:
+    """Write a snapshot to a file named by its content, where it is not there yet, and return that file."""
+    config = dict(config)
+    kept = {"config": config, "speeds": [[*key, factor] for key, factor in sorted(speeds.items())]}
+    return study_model.keep(kept, results / "logs" / "study")
+
+
+def load(path: Path) -> Snapshot:
+    """The snapshot in a file."""
+    kept = json.loads(path.read_text())
+    speeds = {(n_params, precision, shared): factor for n_params, precision, shared, factor in kept["speeds"]}
+    return Snapshot(kept["config"], speeds, path)
+
+
+def of_job() -> Snapshot | None:
+    """The snapshot of the job that this process runs; None where it has none, as one that was started by hand."""
+    path = Path(os.environ.get(VARIABLE, ""))
+    return load(path) if path.is_file() else None
