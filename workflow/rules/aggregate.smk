@@ -21,7 +21,7 @@ rule aggregate:
         runs=runs_of_study(),
         evaluations=evaluations_of_study(),
         external=[table.path for table in STUDY.external],
-        code=modules("tables/*.py"),
+        code=modules("tables/*.py", "train/metrics.py"),
     output:
         expand("results/tables/{table}.parquet", table=TABLES),
     log:

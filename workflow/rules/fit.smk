@@ -4,7 +4,7 @@ rule fit:
         runs="results/tables/runs.parquet",
         curves="results/tables/curves.parquet",
         critical=critical_batch_of,
-        code=modules("laws/*.py"),
+        code=modules("laws/*.py", "tables/read.py"),
     output:
         "results/fits/{law}.json",
     log:
@@ -27,7 +27,7 @@ rule exponents:
     """Fitted exponents beside the published ones."""
     input:
         fits=expand("results/fits/{law}.json", law=LAWS),
-        code=modules("report/exponents.py", "figures/shared/fitted.py", "tables/*.py"),
+        code=modules("report/exponents.py", "figures/shared/fitted.py", "tables/*.py", "train/metrics.py"),
     output:
         fits="results/tables/fits.parquet",
         parquet="results/tables/exponents.parquet",

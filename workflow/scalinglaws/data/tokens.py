@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from scalinglaws.common.errors import StudyError
-from scalinglaws.common.files import write_json
+from scalinglaws.common.files import replacing, write_json, write_text
 from scalinglaws.data.corpus import SPLITS, read_split
 from scalinglaws.data.sources import sha256
 from scalinglaws.data.streams import Progress, batched, map_in_order
@@ -52,10 +52,7 @@ def build_tokenizer(spec: TokenizerSpec, corpus: Path | None, out: Path) -> None
         content = _given(spec)
     else:
         raise StudyError(f"tokenizer has `kind: {spec.kind}`: use bytes, bpe or file")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f".{out.name}.tmp")
-    partial.write_text(content, encoding="utf-8")
-    os.replace(partial, out)
+    write_text(out, content)
 
 
 def train_bpe(n_vocab: int, corpus: Path) -> str:
@@ -207,9 +204,8 @@ def _tokenize_split(corpus: Path, split: str, encode: _Encode, out: Path, worker
     lengths = [np.zeros(1, np.uint64)]
     tokens = text_bytes = count = 0
     progress = Progress(f"tokenize {split}", report["bytes"][split])
-    partial = out / f".{split}.bin.tmp"
     texts = (text for text, _ in read_split(corpus, split))
-    with open(partial, "wb") as stream:
+    with replacing(out / f"{split}.bin") as partial, open(partial, "wb") as stream:
         for ids, each, size in map_in_order(encode, batched(texts, len, BATCH), workers):
             block = ids.tobytes()
             stream.write(block)
@@ -218,16 +214,14 @@ def _tokenize_split(corpus: Path, split: str, encode: _Encode, out: Path, worker
             if split != "train":
                 lengths.append(each)
             progress.add(size)
-    if count != report["passages"][split]:
-        raise StudyError(
-            f"{corpus}/{split}.jsonl.zst holds {count} passages, but report.json says {report['passages'][split]}: "
-            f"delete {corpus} and run snakemake again"
-        )
-    os.replace(partial, out / f"{split}.bin")
+        if count != report["passages"][split]:
+            raise StudyError(
+                f"{corpus}/{split}.jsonl.zst holds {count} passages, but report.json says {report['passages'][split]}: "
+                f"delete {corpus} and run snakemake again"
+            )
     if split != "train":
-        partial = out / f".{split}.starts.tmp.npy"
-        np.save(partial, np.cumsum(np.concatenate(lengths), dtype=np.uint64))
-        os.replace(partial, out / f"{split}.starts.npy")
+        with replacing(out / f"{split}.starts.npy") as partial, open(partial, "wb") as stream:
+            np.save(stream, np.cumsum(np.concatenate(lengths), dtype=np.uint64))
     return {"tokens": tokens, "bytes": text_bytes, "passages": count, "sha256": digest.hexdigest()}
 
 

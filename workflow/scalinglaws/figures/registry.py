@@ -13,7 +13,10 @@ _GROUPS = {"batch": listed_batch, "models": listed_models, "scaling": listed_sca
 _LISTED = [replace(figure, group=group) for group, listed in _GROUPS.items() for figure in listed.FIGURES]
 FIGURES: dict[str, Figure] = {figure.name: figure for figure in sorted(_LISTED, key=lambda figure: figure.name)}
 
-USED = ("figures/shared/*.py", "study/questions.py", "laws/*.py", "models/count.py", "optim/schedule.py", "study/spec.py")
+USED = (
+    *("figures/shared/*.py", "study/questions.py", "laws/*.py", "tables/read.py"),
+    *("models/count.py", "optim/schedule.py", "study/spec.py"),
+)
 
 
 def drawable(kinds: set[str], laws: set[str]) -> list[str]:

@@ -22,12 +22,13 @@ def add_exponents_arguments(parser: argparse.ArgumentParser) -> None:
 def main_exponents(args: argparse.Namespace) -> None:
     """Write the table of fits and that of exponents. Raises StudyError for a missing or unreadable fit."""
     from scalinglaws.report import exponents
-    from scalinglaws.tables import schema as tables
+    from scalinglaws.tables.schema import FITS
+    from scalinglaws.tables.write import write
 
     fits = {law: read_fit(args.fits / f"{law}.json") for law in args.laws}
     for path in (args.out_parquet, args.out_md):
         path.parent.mkdir(parents=True, exist_ok=True)
-    tables.write(exponents.fit_rows(fits), tables.FITS, args.out_fits)
+    write(exponents.fit_rows(fits), FITS, args.out_fits)
     exponents.write(exponents.exponents(fits), exponents.differences(fits), args.out_parquet, args.out_md)
 
 
