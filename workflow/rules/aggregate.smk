@@ -24,6 +24,7 @@ rule aggregate:
         code=modules("tables/*.py", "train/metrics.py"),
     output:
         expand("results/tables/{table}.parquet", table=TABLES),
+        "results/tables/warnings.json",
     log:
         "results/logs/aggregate.log",
     benchmark:

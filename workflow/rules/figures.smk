@@ -23,6 +23,7 @@ rule report_md:
     """The study on one page: what was run, the paper's tables with its numbers, flags, figures."""
     input:
         runs="results/tables/runs.parquet",
+        warnings="results/tables/warnings.json",
         fits=expand("results/fits/{law}.json", law=LAWS),
         code=modules_of_report(),
     output:

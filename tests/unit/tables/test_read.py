@@ -6,7 +6,7 @@ import pytest
 from scalinglaws.common.errors import StudyError
 from scalinglaws.laws.select import select
 from scalinglaws.tables.external import external_rows
-from scalinglaws.tables.read import named, read_any, read_own, with_budgets
+from scalinglaws.tables.read import named, read_any, read_own, read_warnings, with_budgets
 from scalinglaws.tables.schema import RUNS
 from scalinglaws.tables.write import write
 
@@ -99,3 +99,13 @@ def test_a_table_gives_the_same_points_to_a_fit_as_external_runs_and_by_itself(t
     for name in ("n_params", "tokens", "flops", "dataset_tokens"):
         assert ours.columns[name].tolist() == direct.columns[name].tolist()
     assert ours.loss.tolist() == direct.loss.tolist() == [3.0, 2.8]
+
+
+def test_warnings_are_sentences(tmp_path):
+    assert read_warnings(tmp_path) == []
+    (tmp_path / "warnings.json").write_text('["a"]')
+    assert read_warnings(tmp_path) == ["a"]
+    for text in ("{", '{"a": 1}', "[1]"):
+        (tmp_path / "warnings.json").write_text(text)
+        with pytest.raises(StudyError, match=r"warnings\.json is"):
+            read_warnings(tmp_path)

@@ -48,10 +48,12 @@ def main_report(args: argparse.Namespace) -> None:
     from scalinglaws.common.files import write_bytes
     from scalinglaws.laws.names import LAW_KINDS
     from scalinglaws.report.report import report
+    from scalinglaws.tables.read import read_warnings
 
     laws = [law for law in LAW_KINDS if (args.fits / f"{law}.json").exists()] if args.laws is None else args.laws
     drawn = [name for name in FIGURES if (args.figures / f"{name}.svg").exists()] if args.drawn is None else args.drawn
     runs, fits = read_table(args.tables / "runs.parquet"), {law: read_fit(args.fits / f"{law}.json") for law in laws}
+    warnings = read_warnings(args.tables)
     folder = Path(os.path.relpath(args.figures, args.out.parent)).as_posix()
-    write_bytes(args.out, report(runs, fits, args.kinds, drawn, folder).encode())
+    write_bytes(args.out, report(runs, fits, args.kinds, drawn, folder, warnings).encode())
     print(args.out)

@@ -19,12 +19,11 @@ from scalinglaws.study.spec import OPTIONS, RunSpec, read_spec
 from scalinglaws.tables import schema
 from scalinglaws.tables.curves import Curve, curve_table
 from scalinglaws.tables.external import external_rows
+from scalinglaws.tables.read import WARNINGS
 from scalinglaws.tables.write import write
 from scalinglaws.train.metrics import CurveRow, Flop, RunMetrics, RunTiming, types_of
 
 Row = dict[str, Any]
-# Warnings of aggregation, sentences in a JSON list, beside the tables; the report shows them.
-WARNINGS = "warnings.json"
 FLOPS = tuple(name for name, kind in types_of(RunMetrics).items() if kind is Flop)
 
 

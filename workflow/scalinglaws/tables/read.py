@@ -6,6 +6,7 @@ the table lacks it, its other name in ALIASES is taken.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ READERS: dict[str, Callable[..., pl.DataFrame]] = {
     ".jsonl": pl.read_ndjson,
     ".ndjson": pl.read_ndjson,
 }
+# Warnings of aggregation, sentences in a JSON list, beside the tables; the report shows them.
+WARNINGS = "warnings.json"
 # Our name of a column -> another that tables have for it.
 ALIASES = {"run": "id", "flops": "flops_6nd", "flops_6nd": "flops", "steps": "step"}
 
@@ -52,6 +55,23 @@ def read_own(path: Path) -> pl.DataFrame:
         return pl.read_parquet(path)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise StudyError(f"{path} is not a readable Parquet table ({error}): delete it and aggregate again") from None
+
+
+def read_warnings(folder: Path) -> list[str]:
+    """Sentences that aggregation wrote about the runs, beside the tables; none for tables made before there were any.
+
+    Raises StudyError where the file is damaged.
+    """
+    path = folder / WARNINGS
+    try:
+        found = json.loads(path.read_text())
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError) as error:
+        raise StudyError(f"{path} is damaged ({error}): delete it and aggregate again") from None
+    if not isinstance(found, list) or not all(isinstance(sentence, str) for sentence in found):
+        raise StudyError(f"{path} is no list of sentences: delete it and aggregate again")
+    return found
 
 
 def named(

@@ -48,7 +48,7 @@ class Record:
                 f"{source} has version {version}, and this scalinglaws reads version {VERSION}: "
                 f"use the one that wrote it, or {AGAIN}"
             )
-        wanted = types_of(cls)
+        wanted = types_of(cls)  # type: ignore[arg-type]
         if unknown := [name for name in values if name not in wanted]:
             raise StudyError(f"{source} has the unknown field {unknown[0]}: another version of scalinglaws wrote it; {AGAIN}")
         found = {}
@@ -132,7 +132,7 @@ class RunTiming(Record):
 
 
 @functools.cache
-def types_of(record: Any) -> dict[str, Any]:
+def types_of(record: type) -> dict[str, Any]:
     """Field -> type of a record; a NewType as it is written."""
     return {name: kind for name, kind in typing.get_type_hints(record).items() if not name.startswith("_")}
 
