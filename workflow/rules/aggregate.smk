@@ -8,9 +8,10 @@ rule aggregate:
         runs=targets.runs(CONTEXT),
         evaluations=targets.evaluations(CONTEXT),
         external=[table.path for table in CONTEXT.study.external],
-        code=inputs.modules("tables/*.py"),
+        code=inputs.modules("tables/*.py", "train/metrics.py"),
     output:
         tables=targets.tables(),
+        warnings="results/tables/warnings.json",
     log:
         "results/logs/aggregate.log",
     benchmark:

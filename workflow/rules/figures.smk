@@ -29,6 +29,7 @@ rule report_md:
     """Write the study on one page: what was run, the paper's tables with its numbers, reasons to doubt, figures."""
     input:
         runs="results/tables/runs.parquet",
+        warnings="results/tables/warnings.json",
         fits=targets.fits(CONTEXT),
         code=inputs.modules_of_report(),
     output:

@@ -4,7 +4,7 @@ rule fit:
         runs="results/tables/runs.parquet",
         curves="results/tables/curves.parquet",
         critical=lambda wildcards: inputs.critical_batch_of(wildcards.law),
-        code=inputs.modules("laws/*.py"),
+        code=inputs.modules("laws/*.py", "tables/read.py"),
     output:
         fit="results/fits/{law}.json",
     log:
@@ -36,7 +36,7 @@ rule exponents:
     """Put the fitted exponents beside the published ones, as tables and as Markdown."""
     input:
         fits=targets.fits(CONTEXT),
-        code=inputs.modules("report/exponents.py", "figures/shared/fitted.py", "tables/*.py"),
+        code=inputs.modules("report/exponents.py", "figures/shared/fitted.py", "tables/*.py", "train/metrics.py"),
     output:
         fits="results/tables/fits.parquet",
         parquet="results/tables/exponents.parquet",

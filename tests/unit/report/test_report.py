@@ -231,3 +231,11 @@ def test_the_stage_writes_the_same_bytes_again(tmp_path: Path) -> None:
     assert (tmp_path / "a.md").read_bytes() == (tmp_path / "b.md").read_bytes()
     text = (tmp_path / "a.md").read_text()
     assert "(figures/fig02_learning_curves.svg)" in text and str(tmp_path) not in text
+    assert "Warnings" not in text
+    (tmp_path / "warnings.json").write_text("[]")
+    command.write_report(tmp_path, tmp_path, tmp_path / "figures", tmp_path / "b.md")
+    assert (tmp_path / "b.md").read_text() == text
+    (tmp_path / "warnings.json").write_text('["Trunk gpt-1 differs."]')
+    command.write_report(tmp_path, tmp_path, tmp_path / "figures", tmp_path / "b.md")
+    added = "\nWarnings about the runs:\n\n- Trunk gpt-1 differs.\n"
+    assert (tmp_path / "b.md").read_text().count(added) == 1 and (tmp_path / "b.md").read_text().replace(added, "") == text

@@ -1,19 +1,20 @@
-"""Tables: schemas hold, edited specs and disagreeing trunks are refused, external runs take part."""
+"""Aggregation: the rows of runs, curves, evaluations and timings; files that are missing, damaged or edited are named."""
 
 import dataclasses
 import json
 import math
 
-import polars as pl
 import pytest
 
 from fixtures.small_runs import small_spec
 from scalinglaws.common.errors import StudyError
-from scalinglaws.tables import aggregate
 from scalinglaws.tables import schema as tables
+from scalinglaws.tables.aggregate import aggregate, write_tables
+from scalinglaws.tables.read import read_own
+from scalinglaws.tables.write import write
 
 METRICS = {"status": "ok", "loss": 2.5, "loss_stderr": 0.01, "loss_train": 2.4, "bits_per_byte": 3.6, "n_vocab": 256}
-METRICS |= {"n_params_total": 5000, "dataset_tokens": 100_000, "flops_6nd": 1.0, "flops_last_layer": 2.0, "flops_attention": 3.0}
+METRICS |= {"n_params_total": 5000, "dataset_tokens": 100_000, "flops_6nd": 1, "flops_last_layer": 2, "flops_attention": 3}
 TIMING = {"seconds": 1.0, "tokens_per_second": 5.0, "device": "cpu", "torch": "2", "python": "3", "threads": 1, "attempts": 1}
 
 
@@ -29,7 +30,7 @@ def write_run(results, spec, curve):
     metrics = {**METRICS, "id": spec.id, "steps": spec.steps, "tokens": spec.tokens, "best_step": spec.steps}
     (folder / "metrics.json").write_text(json.dumps({**metrics, "n_params": spec.n_params}))
     (folder / "curve.jsonl").write_text("".join(json.dumps(item) + "\n" for item in curve))
-    (folder / "timing.json").write_text(json.dumps(TIMING))
+    (folder / "timing.json").write_text(json.dumps(TIMING | {"id": spec.id}))
     return {"run": spec.id, "experiments": ["size"], "fit": True, "evaluations": None}
 
 
@@ -45,23 +46,15 @@ def two_budgets(tmp_path):
 
 def test_rows_fit_the_schemas_and_a_trunk_is_told_once(two_budgets, tmp_path):
     results, manifest, specs = two_budgets
-    rows = aggregate.aggregate(manifest, results, [], {})
+    rows = aggregate(manifest, results, [], {}).tables
     for name, table in rows.items():
-        tables.write(table, tables.SCHEMAS[name], tmp_path / f"{name}.parquet")
-        assert len(tables.read(tmp_path / f"{name}.parquet", tables.SCHEMAS[name])) == len(table)
+        write(table, tables.SCHEMAS[name], tmp_path / f"{name}.parquet")
+        assert len(read_own(tmp_path / f"{name}.parquet")) == len(table)
     assert {item["trunk"] for item in rows["runs"]} == {specs[0].trunk.id}
     stable = [item for item in rows["curves"] if item["phase"] == "stable"]
     assert [(item["run"], item["step"]) for item in stable] == [(None, 4)]
     assert {item["run"] for item in rows["curves"] if item["phase"] == "decay"} == {spec.id for spec in specs}
     assert stable[0]["flops_6nd"] == 6 * specs[0].n_params * stable[0]["tokens"]
-
-
-def test_budgets_that_disagree_on_their_trunk_are_refused(two_budgets):
-    results, manifest, specs = two_budgets
-    path = results / "runs" / specs[0].id / "curve.jsonl"
-    path.write_text(path.read_text().replace('"loss_test": 3.0', '"loss_test": 3.5'))
-    with pytest.raises(StudyError, match="disagree at step 4"):
-        aggregate.aggregate(manifest, results, [], {})
 
 
 def test_a_budget_trained_before_a_column_was_measured_agrees(two_budgets):
@@ -72,13 +65,8 @@ def test_a_budget_trained_before_a_column_was_measured_agrees(two_budgets):
     for path in paths:
         for other in paths:
             other.write_text("".join(json.dumps(item | (measured if other == path else {})) + "\n" for item in before))
-        (stable,) = [item for item in aggregate.aggregate(manifest, results, [], {})["curves"] if item["run"] is None]
+        (stable,) = [item for item in aggregate(manifest, results, [], {}).tables["curves"] if item["run"] is None]
         assert {name: stable[name] for name in measured} == measured
-    changed = measured | {"noise_trace": 8.0}
-    for path, values in zip(paths, (measured, changed), strict=True):
-        path.write_text("".join(json.dumps(item | values) + "\n" for item in before))
-    with pytest.raises(StudyError, match="disagree at step 4"):
-        aggregate.aggregate(manifest, results, [], {})
 
 
 def test_a_run_has_the_losses_of_its_own_corpus_once(two_budgets, tmp_path):
@@ -86,12 +74,12 @@ def test_a_run_has_the_losses_of_its_own_corpus_once(two_budgets, tmp_path):
     own = {"loss_tokens": 320, "positions": {"loss": [3.0, 2.0], "stderr": [0.2, None]}}
     path = results / "runs" / specs[0].id / "metrics.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | own))
-    rows = aggregate.aggregate(manifest, results, [], {specs[0].corpus.id: "books"})["evals"]
+    rows = aggregate(manifest, results, [], {specs[0].corpus.id: "books"}).tables["evals"]
     fixed = {"run": specs[0].id, "step": specs[0].steps, "corpus": specs[0].corpus.id, "corpus_name": "books"}
     mean = {"position": None, "loss": 2.5, "stderr": 0.01, "nats_per_byte": pytest.approx(3.6 * math.log(2)), "n_tokens": 320}
     first = {"position": 0, "loss": 3.0, "stderr": 0.2, "nats_per_byte": None, "n_tokens": 160}
     assert rows == [fixed | mean, fixed | first, fixed | first | {"position": 1, "loss": 2.0, "stderr": None}]
-    tables.write(rows, tables.EVALS, tmp_path / "evals.parquet")
+    write(rows, tables.EVALS, tmp_path / "evals.parquet")
 
     entries = [json.loads(line) for line in manifest.read_text().splitlines()]
     manifest.write_text("".join(json.dumps(entry | {"evaluations": "set"}) + "\n" for entry in entries))
@@ -104,7 +92,7 @@ def test_a_run_has_the_losses_of_its_own_corpus_once(two_budgets, tmp_path):
         (folder / "set.json").write_text(json.dumps(evaluation))
     path = results / "runs" / specs[1].id / "metrics.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | own))
-    found = [(item["run"], item["corpus"]) for item in aggregate.aggregate(manifest, results, [], {})["evals"]]
+    found = [(item["run"], item["corpus"]) for item in aggregate(manifest, results, [], {}).tables["evals"]]
     assert sorted(found) == sorted(
         [
             (specs[0].id, "other"),
@@ -120,40 +108,49 @@ def test_missing_and_damaged_files_are_named(two_budgets):
     path = results / "runs" / specs[0].id / "metrics.json"
     path.write_text("{")
     with pytest.raises(StudyError, match=r"metrics\.json is damaged"):
-        aggregate.aggregate(manifest, results, [], {})
+        aggregate(manifest, results, [], {})
     path.unlink()
     with pytest.raises(StudyError, match=r"metrics\.json does not exist"):
-        aggregate.aggregate(manifest, results, [], {})
+        aggregate(manifest, results, [], {})
 
 
 def test_a_spec_that_was_edited_is_refused(two_budgets):
     results, manifest, specs = two_budgets
     (results / "runs" / specs[1].id / "spec.json").write_text(specs[0].canonical)
     with pytest.raises(StudyError, match=f"hashes to {specs[0].id}, not to its folder"):
-        aggregate.aggregate(manifest, results, [], {})
+        aggregate(manifest, results, [], {})
 
 
-def test_wrong_columns_and_types_are_refused(tmp_path):
-    good = dict.fromkeys(tables.TIMINGS.names)
-    with pytest.raises(StudyError, match="extra"):
-        tables.write([{**good, "extra": 1}], tables.TIMINGS, tmp_path / "t.parquet")
-    with pytest.raises(StudyError, match="does not fit"):
-        tables.write([{**good, "seconds": "long"}], tables.TIMINGS, tmp_path / "t.parquet")
-    (tmp_path / "t.parquet").write_bytes(b"PAR1 and no more")
-    with pytest.raises(StudyError, match="damaged"):
-        tables.read(tmp_path / "t.parquet", tables.TIMINGS)
+def test_metrics_of_another_run_are_refused(two_budgets):
+    results, manifest, specs = two_budgets
+    path = results / "runs" / specs[1].id / "metrics.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"id": "gpt-other"}))
+    with pytest.raises(StudyError, match=r"metrics\.json is that of run gpt-other"):
+        aggregate(manifest, results, [], {})
 
 
-def test_external_runs(tmp_path):
-    path = tmp_path / "theirs.csv"
-    pl.DataFrame({"N": [1e6, 2e6], "C": [6e15, 24e15], "L": [3.0, 2.8], "name": ["a", "b"]}).write_csv(path)
-    rows = aggregate.external_rows(path, {"n_params": "N", "flops_6nd": "C", "loss": "L", "run": "name"})
-    assert [item["tokens"] for item in rows] == [10**9, 2 * 10**9]
-    assert [item["run"] for item in rows] == ["theirs-a-0", "theirs-b-1"]
-    tables.write(rows, tables.RUNS, tmp_path / "runs.parquet")
-    with pytest.raises(StudyError, match="no column M; it has N, C, L, name"):
-        aggregate.external_rows(path, {"n_params": "M"})
-    with pytest.raises(StudyError, match="no column tokens"):
-        aggregate.external_rows(path, {"n_params": "N", "loss": "L"})
-    with pytest.raises(StudyError, match="can't be read"):
-        aggregate.external_rows(tmp_path / "absent.csv", {})
+def test_a_count_of_flop_beyond_the_digits_of_a_float_is_rounded(two_budgets, tmp_path):
+    results, manifest, specs = two_budgets
+    path = results / "runs" / specs[0].id / "metrics.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"flops_6nd": 10**24 + 1}))
+    write(aggregate(manifest, results, [], {}).tables["runs"], tables.RUNS, tmp_path / "runs.parquet")
+    assert read_own(tmp_path / "runs.parquet")["flops_6nd"][0] == 1e24
+
+
+def test_tables_warnings_and_one_manifest_are_left(two_budgets):
+    results, manifest, specs = two_budgets
+    folder = results / "tables"
+    folder.mkdir()
+    (folder / "manifest-x.jsonl").write_text(manifest.read_text())
+    (folder / "manifest-old.jsonl").write_text("")
+    names = {"manifest-x.jsonl", "warnings.json", *(f"{name}.parquet" for name in ("runs", "curves", "evals", "timings"))}
+    lines = write_tables(folder / "manifest-x.jsonl", results, [], {})
+    assert {path.name for path in folder.iterdir()} == names and lines[0] == "runs: 2 rows" and len(lines) == 4
+    assert json.loads((folder / "warnings.json").read_text()) == []
+    before = (folder / "runs.parquet").read_bytes()
+    path = results / "runs" / specs[0].id / "curve.jsonl"
+    path.write_text(path.read_text().replace('"loss_test": 3.0', '"loss_test": 3.5'))
+    *_, line = write_tables(folder / "manifest-x.jsonl", results, [], {})
+    (warning,) = json.loads((folder / "warnings.json").read_text())
+    assert line == f"warning: {warning}" and specs[0].trunk.id in warning
+    assert (folder / "runs.parquet").read_bytes() == before

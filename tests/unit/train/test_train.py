@@ -14,11 +14,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 
 from fixtures.small_runs import N_VOCAB, small_spec, write_tokens
 from scalinglaws.common.errors import StudyError
-from scalinglaws.data.batches import Batches
+from scalinglaws.data.batches import Batches, Split
+from scalinglaws.evaluate.evaluate import load_model, mean_loss
 from scalinglaws.study.spec import RunSpec
 from scalinglaws.train.run import train, train_rung
 from scalinglaws.train.trainer import Trainer
@@ -119,11 +121,15 @@ def test_early_stop_keeps_the_best_weights(tokens: Path, tmp_path: Path) -> None
     replayed = Trainer(spec, tokens)
     while replayed.step < metrics["best_step"]:
         replayed.update()
-    assert (tmp_path / "run" / "model.safetensors").stat().st_size > 0
-    import safetensors.torch
-
     kept = safetensors.torch.load_file(tmp_path / "run" / "model.safetensors")
-    assert all(torch.equal(kept[name], value) for name, value in replayed.model.params.items())
+    weights = {name: value.clone() for name, value in replayed.model.params.items()}
+    assert kept.keys() == weights.keys() and all(torch.equal(kept[name], value) for name, value in weights.items())
+    # Training went on after the best step, and the loss reported is that of the weights kept.
+    while replayed.step < metrics["steps"]:
+        replayed.update()
+    assert not all(torch.equal(kept[name], value) for name, value in replayed.model.params.items())
+    model = load_model(tmp_path / "run", N_VOCAB, "cpu")
+    assert mean_loss(model, Split(tokens, "test", spec.n_ctx, spec.eval_tokens)) == pytest.approx(metrics["loss"], rel=1e-6)
 
 
 def test_divergence_is_a_result(tokens: Path, tmp_path: Path) -> None:

@@ -1,4 +1,7 @@
-"""Files that are whole or absent, whatever is killed when: what exists is complete. Standard library only."""
+"""Files that are whole or absent, whatever is killed when: a file that exists is complete. Standard library only.
+
+Every file that others read is written through this module; no other module renames files.
+"""
 
 from __future__ import annotations
 
@@ -6,48 +9,75 @@ import contextlib
 import errno
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from scalinglaws.common.errors import StudyError
 
 
-def write_bytes(path: Path, data: bytes, sync: bool = True) -> None:
-    """Write a file so that it is whole or absent: a temporary name, fsync, then os.replace.
+@contextlib.contextmanager
+def replacing(path: Path, sync: bool = True) -> Iterator[Path]:
+    """Give a temporary path in the folder of ``path``; what is written there becomes ``path`` when the block ends.
 
-    Without ``sync`` it does not wait for the disk, and a power failure may leave an empty file.
+    The content is on the disk (fsync) before the file gets its name. Where the block raises, the temporary file is removed and
+    ``path`` stays as it was. The name of the temporary file holds the number of this process, so that two processes that
+    write the same file do not disturb each other. Without ``sync`` nothing waits for the disk, and a power failure may leave the
+    file empty.
 
-    Raises StudyError naming the file when the disk (or the quota) is full.
+    Raises
+    ------
+    StudyError
+        The disk or the quota is full; the message names ``path``.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(data)
-            if sync:
-                file.flush()
-                os.fsync(file.fileno())
-        os.replace(temporary, path)
+        yield temporary
+        move(temporary, path, sync)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StudyError(f"no space left to write {path} ({len(data)} bytes): free some and run again") from None
+            raise StudyError(f"no space left to write {path}: free some and run again") from None
         raise
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
-def keep(path: Path, text: str) -> Path:
-    """The file at ``path``, whose name tells its content, written where it is not there."""
-    if not path.exists():
-        write_bytes(path, text.encode())
-    return path
+def write_bytes(path: Path, data: bytes, sync: bool = True) -> None:
+    """Write a file so that it is whole or absent, as ``replacing`` does. Raises StudyError where the disk or the quota is full."""
+    with replacing(path, sync) as temporary:
+        temporary.write_bytes(data)
 
 
-def look(folder: Path) -> None:
-    """List a folder, if it is there: a network filesystem may still hold that it lacks files that other nodes made since."""
-    with contextlib.suppress(FileNotFoundError):
-        os.listdir(folder)
+def write_text(path: Path, text: str) -> None:
+    """Write text as UTF-8, whole or not at all."""
+    write_bytes(path, text.encode())
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write indented JSON, whole or not at all; NaN and infinity are refused with ValueError."""
-    write_bytes(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def move(source: Path, path: Path, sync: bool = True) -> None:
+    """Give a finished file the name ``path``, on the same filesystem, with ``sync`` after its content is on the disk (fsync)."""
+    if sync:
+        with source.open("rb+") as file:
+            os.fsync(file.fileno())
+    os.replace(source, path)
+
+
+def keep(path: Path, text: str) -> Path:
+    """Write ``text`` to ``path``, whose name tells its content, where it is not there yet; return the path."""
+    if not path.exists():
+        write_text(path, text)
+    return path
+
+
+def look(folder: Path) -> None:
+    """List a folder, if it is there.
+
+    A network filesystem may still hold that the folder lacks files that other nodes made since; listing it makes it look again.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        os.listdir(folder)

@@ -14,7 +14,7 @@ from scalinglaws.laws import names as law_names
 PACKAGE = Path(__file__).parents[1]
 MODULES_OF_REPORT = (
     *("report/*.py", "figures/shared/*.py", "figures/registry.py", "figures/listed*.py"),
-    *("study/questions.py", "laws/*.py", "models/count.py"),
+    *("study/questions.py", "laws/*.py", "models/count.py", "tables/read.py"),
 )
 
 

@@ -28,7 +28,7 @@ from typing import Any, cast
 import numpy as np
 
 from scalinglaws.common.errors import StudyError
-from scalinglaws.common.files import write_json
+from scalinglaws.common.files import replacing, write_json
 from scalinglaws.data.duplicates import NGRAM_WORDS, SAMPLE, Overlap
 from scalinglaws.data.sources import documents_of, resolve
 from scalinglaws.data.work import TextProgress, batched, map_in_order
@@ -209,7 +209,7 @@ def _merge(spec: CorpusSpec, folder: Path, out: Path) -> dict[str, Any]:
     with ExitStack() as stack:
         streams = {}
         for split in SPLITS:
-            raw = stack.enter_context(open(out / f".{split}.jsonl.zst.tmp", "wb"))
+            raw = stack.enter_context(open(stack.enter_context(replacing(out / f"{split}.jsonl.zst")), "wb"))
             streams[split] = stack.enter_context(zstandard.ZstdCompressor(level=ZSTD_LEVEL).stream_writer(raw))
         for lines in _buckets(folder):
             last = b""
@@ -224,10 +224,8 @@ def _merge(spec: CorpusSpec, folder: Path, out: Path) -> dict[str, Any]:
                 entry["bytes"][split] += int(size)
                 entry["passages"][split] += 1
             progress.add(sum(map(len, lines)))
-    totals = {what: _total(files, what) for what in ("bytes", "passages")}
-    _refuse_empty(spec, totals["passages"])
-    for split in SPLITS:
-        os.replace(out / f".{split}.jsonl.zst.tmp", out / f"{split}.jsonl.zst")
+        totals = {what: _total(files, what) for what in ("bytes", "passages")}
+        _refuse_empty(spec, totals["passages"])
     return {"corpus": spec.id, **totals, "duplicates_removed": removed, "files": files}
 
 

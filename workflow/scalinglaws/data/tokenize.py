@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from scalinglaws.common.errors import StudyError
-from scalinglaws.common.files import write_json
+from scalinglaws.common.files import replacing, write_json
 from scalinglaws.data.corpus import SPLITS, read_split
 from scalinglaws.data.tokenizer import Encoder
 from scalinglaws.data.work import TextProgress, batched, map_in_order
@@ -71,9 +70,8 @@ def _tokenize_split(corpus: Path, split: str, encode: _Encode, out: Path, worker
     lengths = [np.zeros(1, np.uint64)]
     tokens = text_bytes = count = 0
     progress = TextProgress(f"tokenize {split}", report["bytes"][split])
-    partial = out / f".{split}.bin.tmp"
     texts = (text for text, _ in read_split(corpus, split))
-    with open(partial, "wb") as stream:
+    with replacing(out / f"{split}.bin") as partial, open(partial, "wb") as stream:
         for ids, each, size in map_in_order(encode, batched(texts, len, BATCH), workers):
             block = ids.tobytes()
             stream.write(block)
@@ -82,14 +80,12 @@ def _tokenize_split(corpus: Path, split: str, encode: _Encode, out: Path, worker
             if split != "train":
                 lengths.append(each)
             progress.add(size)
-    if count != report["passages"][split]:
-        raise StudyError(
-            f"{corpus}/{split}.jsonl.zst holds {count} passages, but report.json says {report['passages'][split]}: "
-            f"delete {corpus} and run snakemake again"
-        )
-    os.replace(partial, out / f"{split}.bin")
+        if count != report["passages"][split]:
+            raise StudyError(
+                f"{corpus}/{split}.jsonl.zst holds {count} passages, but report.json says {report['passages'][split]}: "
+                f"delete {corpus} and run snakemake again"
+            )
     if split != "train":
-        partial = out / f".{split}.starts.tmp.npy"
-        np.save(partial, np.cumsum(np.concatenate(lengths), dtype=np.uint64))
-        os.replace(partial, out / f"{split}.starts.npy")
+        with replacing(out / f"{split}.starts.npy") as partial, open(partial, "wb") as stream:
+            np.save(stream, np.cumsum(np.concatenate(lengths), dtype=np.uint64))
     return {"tokens": tokens, "bytes": text_bytes, "passages": count, "sha256": digest.hexdigest()}

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from scalinglaws.common.errors import StudyError
+from scalinglaws.common.files import write_text
 from scalinglaws.data.corpus import read_split
 from scalinglaws.data.pinned import sha256
 from scalinglaws.study.spec import TokenizerSpec
@@ -35,10 +36,7 @@ def build_tokenizer(spec: TokenizerSpec, corpus: Path | None, out: Path) -> None
         content = _given(spec)
     else:
         raise StudyError(f"tokenizer has `kind: {spec.kind}`: use bytes, bpe or file")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f".{out.name}.tmp")
-    partial.write_text(content, encoding="utf-8")
-    os.replace(partial, out)
+    write_text(out, content)
 
 
 def train_bpe(n_vocab: int, corpus: Path) -> str:

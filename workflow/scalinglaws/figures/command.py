@@ -45,15 +45,10 @@ def draw_figure(
 
 
 def read_table(path: Path) -> Any:
-    """A Parquet table as a polars frame. Raises StudyError where it is missing or no Parquet file."""
-    import polars
+    """A table of the study as a polars frame. Raises StudyError where it is missing, damaged or of another version."""
+    from scalinglaws.tables.read import read_own  # polars takes long to import, and asking for help needs none
 
-    if not path.exists():
-        raise StudyError(f"{path} does not exist: aggregate the runs first (python -m scalinglaws aggregate, or snakemake)")
-    try:
-        return polars.read_parquet(path)
-    except polars.exceptions.PolarsError as error:
-        raise StudyError(f"{path} is not a readable Parquet table ({error}): delete it and aggregate again") from None
+    return read_own(path)
 
 
 def read_fit(path: Path) -> dict[str, Any]:

@@ -14,13 +14,8 @@ _LISTED = [replace(figure, group=group) for group, listed in _GROUPS.items() for
 FIGURES: dict[str, Figure] = {figure.name: figure for figure in sorted(_LISTED, key=lambda figure: figure.name)}
 
 USED = (
-    "figures/shared/*.py",
-    "study/questions.py",
-    "laws/*.py",
-    "models/count.py",
-    "optim/rates.py",
-    "optim/schedule.py",
-    "study/spec.py",
+    *("figures/shared/*.py", "study/questions.py", "laws/*.py", "tables/read.py"),
+    *("models/count.py", "optim/rates.py", "optim/schedule.py", "study/spec.py"),
 )
 
 

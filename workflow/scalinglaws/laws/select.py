@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,13 +13,12 @@ from scalinglaws.common.errors import StudyError
 from scalinglaws.laws.allocation import CriticalBatch, compute_min, steps_min
 from scalinglaws.laws.forms import Array
 from scalinglaws.laws.rules import RULES, drop, envelope, fitted, one_batch, usable_curves
+from scalinglaws.tables.read import named, read_any, with_budgets
 
 COLUMNS = (
     *("run", "trunk", "n_params", "tokens", "dataset_tokens", "flops", "loss"),
     *("loss_stderr", "batch_tokens", "steps", "steps_min", "flops_min"),
 )
-# Names that our own tables use, taken where the default name is absent.
-ALIASES = {"flops": "flops_6nd", "steps": "step"}
 # ln of a vocabulary of a million: a larger loss is not in nats per token.
 HIGHEST_LOSS = 13.8
 CURVE_LAWS = ("envelope", "envelope-offset", "kaplan-ns", "critical-batch")
@@ -55,20 +54,8 @@ class Points:
 
 
 def read_table(path: str | Path) -> pl.DataFrame:
-    """A CSV, Parquet or JSON lines file (by its ending). Raises StudyError where it cannot be read."""
-    path = Path(path)
-    readers: dict[str, Callable[..., pl.DataFrame]] = {
-        ".csv": pl.read_csv, ".parquet": pl.read_parquet, ".jsonl": pl.read_ndjson, ".ndjson": pl.read_ndjson,
-    }  # fmt: skip
-    if path.suffix not in readers:
-        raise StudyError(f"{path}: unknown kind of table; use a file that ends in {', '.join(readers)}")
-    if not path.is_file():
-        raise StudyError(f"{path} does not exist: give a table of runs with --table")
-    options = {} if path.suffix == ".parquet" else {"infer_schema_length": None}
-    try:
-        return readers[path.suffix](path, **options)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise StudyError(f"{path} cannot be read as a table: {error}") from None
+    """A table of runs from a CSV, Parquet or JSON lines file, by its ending. Raises StudyError where it cannot be read."""
+    return read_any(Path(path))
 
 
 def select(
@@ -116,14 +103,7 @@ def select(
 
 def _named(table: pl.DataFrame, columns: Mapping[str, str]) -> pl.DataFrame:
     """The table with the default column names; run defaults to the row's number (from 1), trunk to the run."""
-    if unknown := sorted(set(columns) - set(COLUMNS)):
-        raise StudyError(f"--columns names {', '.join(unknown)}: it can map {', '.join(COLUMNS)}")
-    for name in COLUMNS:
-        source = columns.get(name) or (name if name in table.columns else ALIASES.get(name, name))
-        if source in table.columns:
-            table = table.with_columns(pl.col(source).alias(name))
-        elif name in columns:
-            raise StudyError(f"the table has no column '{source}' (for {name}): it has {', '.join(table.columns)}")
+    table = named(table, COLUMNS, columns)
     if "run" not in table.columns:
         table = table.with_columns(pl.int_range(1, pl.len() + 1).alias("run"))
     if "trunk" not in table.columns:
@@ -153,10 +133,9 @@ def _checked(table: pl.DataFrame, law: str, variables: Sequence[str], critical_b
         if not table[name].dtype.is_numeric() and table[name].dtype != pl.Null:
             raise StudyError(f"column '{name}' is not numeric but {table[name].dtype}: choose another with --columns {name}=NAME")
         table = table.with_columns(pl.col(name).cast(pl.Float64))
-    n, tokens, flops, data = (pl.col(name) for name in ("n_params", "tokens", "flops", "dataset_tokens"))
-    table = table.with_columns(pl.coalesce(tokens, flops / (6 * n)))
-    steps = pl.coalesce("steps", tokens / pl.col("batch_tokens"))
-    table = table.with_columns(pl.coalesce(flops, 6 * n * tokens), pl.coalesce(data, tokens), steps.alias("steps"))
+    table = with_budgets(table)
+    steps = pl.coalesce("steps", pl.col("tokens") / pl.col("batch_tokens"))
+    table = table.with_columns(pl.coalesce("dataset_tokens", "tokens"), steps.alias("steps"))
     if critical_batch is not None:
         table = _at_small_batches(table, critical_batch)
     for name in variables:

@@ -16,12 +16,13 @@ def write_exponents(fits: Path, laws: Sequence[str], out_fits: Path, out_parquet
     ``fits``: the folder of the fits, LAW.json. Raises StudyError where a fit is missing or unreadable.
     """
     from scalinglaws.report import exponents
-    from scalinglaws.tables import schema as tables
+    from scalinglaws.tables.schema import FITS
+    from scalinglaws.tables.write import write
 
     found = {law: read_fit(fits / f"{law}.json") for law in laws}
     for path in (out_parquet, out_md):
         path.parent.mkdir(parents=True, exist_ok=True)
-    tables.write(exponents.fit_rows(found), tables.FITS, out_fits)
+    write(exponents.fit_rows(found), FITS, out_fits)
     exponents.write(exponents.exponents(found), exponents.differences(found), out_parquet, out_md)
 
 
@@ -44,9 +45,10 @@ def write_report(
     from scalinglaws.common.files import write_bytes
     from scalinglaws.laws.names import LAW_KINDS
     from scalinglaws.report.report import report
+    from scalinglaws.tables.read import read_warnings
 
     laws = [law for law in LAW_KINDS if (fits / f"{law}.json").exists()] if laws is None else laws
     drawn = [name for name in FIGURES if (figures / f"{name}.svg").exists()] if drawn is None else drawn
     runs, found = read_table(tables / "runs.parquet"), {law: read_fit(fits / f"{law}.json") for law in laws}
     folder = Path(os.path.relpath(figures, out.parent)).as_posix()
-    write_bytes(out, report(runs, found, kinds, drawn, folder).encode())
+    write_bytes(out, report(runs, found, kinds, drawn, folder, read_warnings(tables)).encode())

@@ -11,7 +11,7 @@ from typing import Any
 import polars
 import pyarrow.parquet
 
-from scalinglaws.common.files import write_bytes
+from scalinglaws.common.files import replacing, write_bytes
 from scalinglaws.figures.shared.fitted import Fit, parameter, published, unresolved
 
 EXPONENTS: dict[str, tuple[str, ...]] = {
@@ -131,5 +131,6 @@ def _cell(value: float | None, form: str) -> str:
 
 def write(table: polars.DataFrame, conventions: list[str], parquet: str | Path, md: str | Path) -> None:
     """Both files; the same table gives the same bytes."""
-    pyarrow.parquet.write_table(table.to_arrow(), str(parquet), compression="zstd")
+    with replacing(Path(parquet)) as temporary:
+        pyarrow.parquet.write_table(table.to_arrow(), temporary, compression="zstd")
     write_bytes(Path(md), markdown(table, conventions).encode())

@@ -27,11 +27,18 @@ SHOWN = 4  # of a list of values, before it is told by its range
 FIGURES_OF_PAPER = 24
 
 
-def report(runs: polars.DataFrame, fits: dict[str, Fit], kinds: Iterable[str], drawn: Iterable[str], folder: str) -> str:
+def report(
+    runs: polars.DataFrame,
+    fits: dict[str, Fit],
+    kinds: Iterable[str],
+    drawn: Iterable[str],
+    folder: str,
+    warnings: Sequence[str] = (),
+) -> str:
     """The page as Markdown; the same input gives the same text.
 
     ``runs``: the table of runs; ``fits``: law -> fit.json of the laws that the study fits; ``kinds`` of its runs (kinds.py);
-    ``drawn``: names of its figures, which lie in ``folder`` as seen from the page.
+    ``drawn``: names of its figures, which lie in ``folder`` as seen from the page. ``warnings``: sentences of aggregation.
     """
     fits = {law: fits[law] for law in LAW_KINDS if law in fits}
     sections = {
@@ -44,7 +51,7 @@ def report(runs: polars.DataFrame, fits: dict[str, Fit], kinds: Iterable[str], d
         "Table 6: compute-efficient training": tables_of_paper.compute_efficient_trends(fits),
         "Where the laws contradict each other (section 6.3)": tables_of_paper.contradiction(fits),
         "After 2020": tables_of_paper.later(fits),
-        "Flags raised by the fits": flags(fits),
+        "Flags raised by the fits": [*flags(fits), *warned(warnings)],
         "Figures": figures(set(kinds), set(fits), [name for name in FIGURES if name in set(drawn)], folder),
     }
     lines = ["# Report of the study", "", NOTE]
@@ -93,6 +100,11 @@ def flags(fits: dict[str, Fit]) -> list[str]:
     if not calm:
         return lines
     return [*lines, *([""] if lines else []), f"None of {listed(calm, 'or')}."]
+
+
+def warned(warnings: Sequence[str]) -> list[str]:
+    """A list of the warnings of aggregation; no line where there are none."""
+    return ["", "Warnings about the runs:", "", *(f"- {sentence}" for sentence in warnings)] if warnings else []
 
 
 def _stopped(flag: str) -> str:

@@ -1,31 +1,58 @@
-"""The schemas of the Parquet tables of runs, checked on write and on read. Written through pyarrow: same rows, same bytes."""
+"""The schemas of the Parquet tables. Columns of runs, curves and timings follow from the records of a run: its spec, its metrics,
+its curve's rows and its timing; their types are the fields' types."""
 
 from __future__ import annotations
 
-import dataclasses
-import os
-from pathlib import Path
-from typing import Any
+import types
+import typing
+from typing import Any, NewType
 
-import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from scalinglaws.common.errors import StudyError
-from scalinglaws.study.spec import RunSpec
+from scalinglaws.study.spec import CorpusSpec, Options, RunSpec, TokenizerSpec
+from scalinglaws.train.metrics import CurveRow, Flop, RunMetrics, RunTiming, types_of
 
+Column = tuple[str, pa.DataType]
 INT, FLOAT, TEXT, BOOL = pa.int64(), pa.float64(), pa.string(), pa.bool_()
+# Parts of a run are told by their id; options and plug-ins are JSON text, null where a run has none; FLOP outgrow 64 bits.
+KINDS: dict[Any, pa.DataType] = {int: INT, float: FLOAT, str: TEXT, bool: BOOL, Flop: FLOAT}
+KINDS |= {CorpusSpec: TEXT, TokenizerSpec: TEXT, Options: TEXT, tuple[str, ...]: TEXT}
 
 
-def _spec_columns() -> list[tuple[str, pa.DataType]]:
-    """A column for each field of a run's spec; its corpus and tokenizer by id; tokens and dataset_tokens are what was used.
+def column(kind: Any) -> pa.DataType:
+    """The type of the column that holds a field of type ``kind``; every column can hold null.
 
-    Options and plug-ins are JSON text, null where a run has none.
+    Raises
+    ------
+    TypeError
+        No column is known for the type: a field was added to a record and needs a line in KINDS.
     """
-    kinds = {"int": INT, "int | None": INT, "float": FLOAT, "str": TEXT, "CorpusSpec": TEXT, "TokenizerSpec": TEXT}
-    kinds |= {"Options": TEXT, "tuple[str, ...]": TEXT}
-    return [(field.name, kinds[str(field.type)]) for field in dataclasses.fields(RunSpec)]
+    if kind in KINDS:
+        return KINDS[kind]
+    if isinstance(kind, types.UnionType):
+        (kind,) = (each for each in typing.get_args(kind) if each is not type(None))
+        return column(kind)
+    if typing.get_origin(kind) is list:
+        return pa.list_(column(typing.get_args(kind)[0]))
+    raise TypeError(f"no column is known for a field of type {kind.__name__ if isinstance(kind, NewType) else kind}")
 
+
+def columns(record: type, *first: str, without: tuple[str, ...] = ()) -> list[Column]:
+    """A column for each field of a record, those named ``first`` before the others, which keep their order."""
+    kinds = types_of(record)
+    order = [*first, *(name for name in kinds if name not in first)]
+    return [(name, column(kinds[name])) for name in order if name not in without]
+
+
+# Of RunMetrics: tokens and dataset_tokens take the place of those of the spec; positions and loss_tokens are rows of ``evals``.
+MEASURED = columns(
+    RunMetrics,
+    *("n_params", "n_params_total", "n_vocab", "steps", "flops_6nd", "flops_last_layer", "flops_attention"),
+    *("loss", "loss_stderr", "loss_train", "bits_per_byte", "best_step", "status"),
+    without=("id", "tokens", "dataset_tokens", "loss_tokens", "positions", "version"),
+)
+POINT = columns(CurveRow, "step", "tokens")
+TIMED = columns(RunTiming, without=("id", "version"))
 
 RUNS = pa.schema(
     [
@@ -33,23 +60,11 @@ RUNS = pa.schema(
         ("trunk", TEXT),
         ("experiments", pa.list_(TEXT)),
         ("fitted", BOOL),
-        *_spec_columns(),
+        *columns(RunSpec),
         ("corpus_name", TEXT),
         ("corruption", FLOAT),
         ("dataset_limited", BOOL),
-        ("n_params", INT),
-        ("n_params_total", INT),
-        ("n_vocab", INT),
-        ("steps", INT),
-        ("flops_6nd", FLOAT),
-        ("flops_last_layer", FLOAT),
-        ("flops_attention", FLOAT),
-        ("loss", FLOAT),
-        ("loss_stderr", FLOAT),
-        ("loss_train", FLOAT),
-        ("bits_per_byte", FLOAT),
-        ("best_step", INT),
-        ("status", TEXT),
+        *MEASURED,
     ]
 )
 CURVES = pa.schema(
@@ -60,18 +75,9 @@ CURVES = pa.schema(
         ("n_params", INT),
         ("n_params_total", INT),
         ("batch_tokens", INT),
-        ("step", INT),
-        ("tokens", INT),
+        *POINT[:2],
         ("flops_6nd", FLOAT),
-        ("phase", TEXT),
-        ("learning_rate", FLOAT),
-        ("loss_train", FLOAT),
-        ("loss_test", FLOAT),
-        ("loss_validation", FLOAT),
-        ("grad_norm", FLOAT),
-        ("loss_by_position", pa.list_(FLOAT)),
-        ("noise_square", FLOAT),
-        ("noise_trace", FLOAT),
+        *POINT[2:],
     ]
 )
 EVALS = pa.schema(
@@ -87,21 +93,7 @@ EVALS = pa.schema(
         ("n_tokens", INT),
     ]
 )
-TIMINGS = pa.schema(
-    [
-        ("run", TEXT),
-        ("seconds", FLOAT),
-        ("tokens_per_second", FLOAT),
-        ("device", TEXT),
-        ("torch", TEXT),
-        ("python", TEXT),
-        ("threads", INT),
-        ("attempts", INT),
-        ("processes", INT),
-        ("micro_batch_tokens", INT),
-        ("at_once", INT),
-    ]
-)
+TIMINGS = pa.schema([("run", TEXT), *TIMED])
 FITS = pa.schema(
     [
         ("law", TEXT),
@@ -121,32 +113,3 @@ FITS = pa.schema(
     ]
 )
 SCHEMAS = {"runs": RUNS, "curves": CURVES, "evals": EVALS, "timings": TIMINGS, "fits": FITS}
-
-
-def write(rows: list[dict[str, Any]], schema: pa.Schema, path: Path) -> None:
-    """Write rows as Parquet, atomically. Raises StudyError for a row that has other columns or types than the schema."""
-    names = set(schema.names)
-    if strange := [row for row in rows if set(row) != names]:
-        differing = sorted(set(strange[0]) ^ names)
-        raise StudyError(f"{path}: a row's columns are not the table's ({', '.join(differing)})")
-    try:
-        table = pa.Table.from_pylist(rows, schema=schema)
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise StudyError(f"{path}: a value does not fit its column: {error}") from None
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    pq.write_table(table, part, compression="zstd")
-    os.replace(part, path)
-
-
-def read(path: Path, schema: pa.Schema) -> pl.DataFrame:
-    """A table as a frame. Raises StudyError where it is missing, damaged or of another schema."""
-    try:
-        table = pq.read_table(path)
-    except FileNotFoundError:
-        raise StudyError(f"{path} does not exist: run snakemake, which makes it") from None
-    except pa.ArrowInvalid as error:
-        raise StudyError(f"{path} is damaged ({error}): delete it and run again") from None
-    if not table.schema.equals(schema):
-        raise StudyError(f"{path} was written by another version of scalinglaws: delete it and run again")
-    return pl.DataFrame(pl.from_arrow(table))

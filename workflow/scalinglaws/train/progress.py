@@ -1,4 +1,4 @@
-"""What a training process says while it runs: lines on stderr and in a log, and a heartbeat file for the whole study."""
+"""What a training process says while it runs: lines on stderr and in a log, and a heartbeat file that other processes read."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from pathlib import Path
 
 from scalinglaws.common.files import write_json
 
-SECONDS = 10.0
+SECONDS = 10.0  # between two lines
 
 
 class Progress:
-    """A line at the start, every ten seconds, and at the end; with each, progress.json in the run's or trunk's folder.
+    """Says a line at the start of training, every ten seconds and at the end, and writes progress.json with each.
 
-    Nothing unless it ``tells``: of several processes the first does.
+    ``folder`` is that of the run or of the trunk; ``start`` and ``last`` are the first and the last step of this training.
+    Only an instance that ``tells`` says anything: where several processes train one run, that of the first process.
     """
 
     def __init__(
@@ -28,14 +29,15 @@ class Progress:
         self.shown = -SECONDS
 
     def due(self) -> bool:
+        """Whether the last line is ten seconds old."""
         return time.monotonic() - self.shown >= SECONDS
 
     def tokens_per_second(self, step: int) -> float:
-        """Tokens trained by this process over the seconds since its first step; 0 before there are any."""
+        """The mean speed of this process since its first step; 0 before it has made a step."""
         return (step - self.start) * self.batch_tokens / max(time.monotonic() - self.began, 1e-9)
 
     def show(self, step: int, loss: float | None) -> None:
-        """Say where training is; ``loss`` in nats per token is the last one known."""
+        """Say how far training is. ``loss``, in nats per token, is the last one known."""
         self.shown = time.monotonic()
         if not self.tells:
             return
@@ -50,7 +52,7 @@ class Progress:
         write_json(self.folder / "progress.json", beat)
 
     def say(self, line: str) -> None:
-        """One line on stderr and in the log."""
+        """Write one line to stderr and to the log."""
         print(line, file=sys.stderr, flush=True)
         if self.log:
             self.log.parent.mkdir(parents=True, exist_ok=True)
@@ -58,5 +60,6 @@ class Progress:
                 file.write(line + "\n")
 
     def close(self) -> None:
+        """Remove progress.json: nothing trains in this folder any more."""
         if self.tells:
             (self.folder / "progress.json").unlink(missing_ok=True)

@@ -15,7 +15,6 @@ import platform
 import signal
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -29,12 +28,19 @@ from scalinglaws.models.device import device_name, prepare
 from scalinglaws.study.spec import RunSpec
 from scalinglaws.train import checkpoint
 from scalinglaws.train.distributed import join, leave
+from scalinglaws.train.metrics import CurveRow, Flop, RunMetrics, RunTiming
 from scalinglaws.train.progress import Progress
 from scalinglaws.train.trainer import Trainer
 
 
 def advance(trainer: Trainer, last: int, kept: checkpoint.Checkpoints, progress: Progress) -> None:
-    """Train to step ``last`` or until finished, saving and telling on the way. SIGTERM or SIGUSR1 saves and exits with 143."""
+    """Train to step ``last`` or until the run is finished, and save checkpoints and say the progress on the way.
+
+    Raises
+    ------
+    SystemExit
+        With status 143, after a checkpoint, where SIGTERM or SIGUSR1 came or the end of ``kept`` is near.
+    """
     before = {number: signal.signal(number, kept.on_signal) for number in (signal.SIGTERM, signal.SIGUSR1)}
     try:
         progress.show(trainer.step, trainer.last_loss)
@@ -51,7 +57,15 @@ def advance(trainer: Trainer, last: int, kept: checkpoint.Checkpoints, progress:
 
 
 def resume(trainer: Trainer, kept: checkpoint.Checkpoints, rungs: Path | None, rung_id: str, most: int) -> None:
-    """Continue from the furthest valid state: an own checkpoint, or a rung of ``rungs`` at step ``most`` or before."""
+    """Continue from the furthest valid state: a checkpoint of this training, or a rung at step ``most`` or before.
+
+    Parameters
+    ----------
+    rungs
+        The folder of the trunk's rungs; None where this training has none.
+    rung_id
+        The id of the trunk, which each of its rungs holds.
+    """
     own = checkpoint.latest(kept.folder, kept.prefix, trainer.spec.id)
     rung = checkpoint.latest(rungs, "step", rung_id, most) if rungs else None
     if own:
@@ -75,9 +89,31 @@ def train(
 ) -> None:
     """Train a run and write metrics.json, curve.jsonl, model.safetensors and timing.json to its folder ``out``.
 
-    ``trunk``: a folder of rungs, used where the schedule is wsd and the stop is the budget. ``end``: the time (of time.time) at
-    which to save and to exit with 143. ``at_once``: trainings that share this GPU, for timing.json. Raises StudyError for specs
-    that cannot be trained and for a full disk; a diverged run is a result, with loss None.
+    A diverged run is a result, with loss None. metrics.json is written last: where it exists, the run is whole.
+
+    Parameters
+    ----------
+    tokens
+        The folder of the run's token files.
+    trunk
+        A folder of rungs, used where the schedule is wsd and the stop is the budget.
+    device
+        cpu, cuda, or auto for a GPU if there is one.
+    checkpoint_seconds
+        Wall time between two checkpoints.
+    log
+        A file that lines of progress are added to.
+    end
+        The time (of time.time) at which to save a checkpoint and to exit with status 143.
+    at_once
+        The number of trainings that share this GPU, for timing.json.
+
+    Raises
+    ------
+    StudyError
+        The spec cannot be trained, or the disk is full.
+    SystemExit
+        With status 143, after a checkpoint: see ``advance``.
     """
     if spec.steps < 1:
         raise StudyError(f"run {spec.id} has {spec.tokens} tokens, less than one batch of {spec.batch_tokens}: raise tokens")
@@ -97,29 +133,44 @@ def train(
         return
     metrics = finish(trainer, tokens)
     if not (out / "spec.json").exists():
-        files.write_bytes(out / "spec.json", (spec.canonical + "\n").encode())
-    rows = "".join(json.dumps(row, allow_nan=False) + "\n" for row in trainer.rows)
-    files.write_bytes(out / "curve.jsonl", rows.encode())
+        files.write_text(out / "spec.json", spec.canonical + "\n")
+    rows = [CurveRow(**row).plain() for row in trainer.rows]
+    files.write_text(out / "curve.jsonl", "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
     checkpoint.write_tensors(out / "model.safetensors", trainer.model.params)
-    timing = {"id": spec.id, "seconds": time.monotonic() - began, "tokens_per_second": speed, "device": device_name(device)}
-    timing |= {"torch": torch.__version__, "python": platform.python_version(), "threads": spec.threads}
-    timing |= {"attempts": kept.attempts, "processes": processes.count, "micro_batch_tokens": trainer.per_micro * spec.n_ctx}
-    timing |= {"at_once": at_once}
-    files.write_json(out / "timing.json", timing)
-    files.write_json(out / "metrics.json", metrics)
+    timing = RunTiming(
+        id=spec.id,
+        seconds=time.monotonic() - began,
+        tokens_per_second=speed,
+        device=device_name(device),
+        torch=torch.__version__,
+        python=platform.python_version(),
+        threads=spec.threads,
+        attempts=kept.attempts,
+        processes=processes.count,
+        micro_batch_tokens=trainer.per_micro * spec.n_ctx,
+        at_once=at_once,
+    )
+    files.write_json(out / "timing.json", timing.plain())
+    files.write_json(out / "metrics.json", metrics.plain())
     checkpoint.prune(out, kept.prefix, keep=0)
-    progress.say(f"{spec.id}: {metrics['status']}, test loss {metrics['loss']}")
+    progress.say(f"{spec.id}: {metrics.status}, test loss {metrics.loss}")
 
 
 def end_curve(trainer: Trainer) -> None:
-    """The last row of the curve of a run that reached its budget."""
+    """Add the last row to the curve of a run that reached its budget, where training has not added it."""
     has_last = bool(trainer.rows) and trainer.rows[-1]["step"] == trainer.step
     if trainer.step == trainer.spec.steps and not trainer.diverged and not has_last:
         trainer.add_row(final=True)
 
 
-def finish(trainer: Trainer, tokens: Path) -> dict[str, Any]:
-    """The best weights where the run stopped early, and metrics.json as a dict."""
+def finish(trainer: Trainer, tokens: Path) -> RunMetrics:
+    """Take the best weights where the run stopped early, and measure the model on the test split.
+
+    Parameters
+    ----------
+    tokens
+        The folder of the run's token files.
+    """
     spec = trainer.spec
     if trainer.best_flat is not None and trainer.best["step"] and not trainer.diverged:
         checkpoint.to_device(trainer.best_flat, trainer.model.flat)
@@ -130,26 +181,26 @@ def finish(trainer: Trainer, tokens: Path) -> dict[str, Any]:
     ok = math.isfinite(loss) and not trainer.diverged
     train_losses = [row["loss_train"] for row in trainer.rows if row["step"] <= best_step]
     shape, processed = spec.shape(trainer.n_vocab), trainer.step * spec.batch_tokens
-    return {
-        "id": spec.id,
-        "status": "ok" if ok else "diverged",
-        "steps": trainer.step,
-        "tokens": processed,
-        "best_step": best_step,
-        "loss": loss if ok else None,
-        "loss_stderr": finite(clustered_stderr(losses.reshape(-1), test.passages())) if ok else None,
-        "loss_train": train_losses[-1] if ok else None,
-        "bits_per_byte": loss / math.log(2) * test.tokens_per_byte if ok else None,
-        "n_params": spec.n_params,
-        "n_params_total": count.n_params_total(shape),
-        "dataset_tokens": trainer.batches.n_distinct,
-        "n_vocab": trainer.n_vocab,
-        "flops_6nd": count.flops_6nd(shape, processed),
-        "flops_last_layer": count.flops_last_layer(shape, processed),
-        "flops_attention": count.flops_attention(shape, processed),
-        "loss_tokens": test.n_targets,
-        "positions": positions(losses, test) if ok else None,
-    }
+    return RunMetrics(
+        id=spec.id,
+        status="ok" if ok else "diverged",
+        steps=trainer.step,
+        tokens=processed,
+        best_step=best_step,
+        loss=loss if ok else None,
+        loss_stderr=finite(clustered_stderr(losses.reshape(-1), test.passages())) if ok else None,
+        loss_train=train_losses[-1] if ok else None,
+        bits_per_byte=loss / math.log(2) * test.tokens_per_byte if ok else None,
+        n_params=spec.n_params,
+        n_params_total=count.n_params_total(shape),
+        dataset_tokens=trainer.batches.n_distinct,
+        n_vocab=trainer.n_vocab,
+        flops_6nd=Flop(count.flops_6nd(shape, processed)),
+        flops_last_layer=Flop(count.flops_last_layer(shape, processed)),
+        flops_attention=Flop(count.flops_attention(shape, processed)),
+        loss_tokens=test.n_targets,
+        positions=positions(losses, test) if ok else None,
+    )
 
 
 def train_rung(
@@ -163,9 +214,17 @@ def train_rung(
     log: Path | None = None,
     end: float = math.inf,
 ) -> None:
-    """Train a trunk to ``step`` from the largest valid rung before it in the folder of ``out``, and write the rung.
+    """Train a trunk to ``step`` from the largest valid rung before it in the folder of ``out``, and write the rung to ``out``.
 
-    A trunk that diverges on the way is written as it is, so that its runs end at once as diverged.
+    A trunk that diverges on the way is written as it is, so that its runs end at once as diverged. The parameters are
+    those of ``train``.
+
+    Raises
+    ------
+    StudyError
+        The spec is no trunk or cannot be trained, or the disk is full.
+    SystemExit
+        With status 143, after a checkpoint: see ``advance``.
     """
     if spec.tokens or spec.schedule != "wsd":
         raise StudyError(f"{spec.id} is not a trunk: a rung needs a spec with schedule wsd and without tokens")

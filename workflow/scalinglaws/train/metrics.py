@@ -1,0 +1,179 @@
+"""The typed records of a finished run: what it measured (metrics.json), its curve (curve.jsonl) and its speed (timing.json).
+
+The columns of the tables of runs follow from the fields of these classes. A field that is added later needs a default that means
+"as before the field existed", so that files of older runs can still be read. No torch here: planning and aggregation read these.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import types
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NewType, Self
+
+from scalinglaws.common.errors import StudyError
+
+# Raised when fields get another meaning. Version 1 is neutral: it is left out of the files, whose bytes are as before versions.
+VERSION = 1
+AGAIN = "delete its folder and run snakemake again"
+# A count of FLOP: whole, and too large for the 64 bits of an integer column.
+Flop = NewType("Flop", int)
+
+
+class Record:
+    """What the records share: reading from and writing to JSON, with every type checked on reading."""
+
+    def plain(self) -> dict[str, Any]:
+        """The fields as JSON values, in their order; a version at its neutral value is left out."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
+        return {name: value for name, value in values.items() if name != "version" or value != VERSION}
+
+    @classmethod
+    def from_plain(cls, values: Any, source: Path | str) -> Self:
+        """The record of JSON values that come from the file ``source``.
+
+        Raises
+        ------
+        StudyError
+            The values are no object, lack a field, have an unknown one, have one of another type, or have an unknown version.
+        """
+        if not isinstance(values, dict):
+            raise StudyError(f"{source} holds no JSON object: {AGAIN}")
+        if (version := values.get("version", VERSION)) != VERSION:
+            raise StudyError(
+                f"{source} has version {version}, and this scalinglaws reads version {VERSION}: "
+                f"use the one that wrote it, or {AGAIN}"
+            )
+        wanted = types_of(cls)  # type: ignore[arg-type]
+        if unknown := [name for name in values if name not in wanted]:
+            raise StudyError(f"{source} has the unknown field {unknown[0]}: another version of scalinglaws wrote it; {AGAIN}")
+        found = {}
+        for field in dataclasses.fields(cls):  # type: ignore[arg-type]
+            if field.name in values:
+                found[field.name] = _checked(values[field.name], wanted[field.name], field.name, source)
+            elif field.default is dataclasses.MISSING:
+                raise StudyError(f"{source} has no field {field.name}: {AGAIN}")
+        return cls(**found)
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """The record in a JSON file. Raises StudyError where the file is missing, damaged or of another form."""
+        return cls.from_plain(_parsed(path), path)
+
+
+@dataclass(frozen=True)
+class RunMetrics(Record):
+    """What a finished run measured. Losses are means on the test split, in nats per token; None for a run that diverged."""
+
+    id: str
+    status: str  # ok, diverged
+    steps: int  # optimizer steps made
+    tokens: int  # tokens processed in them
+    best_step: int  # the step of the weights kept: the last, or that of the best validation loss under ``stop: early``
+    loss: float | None
+    loss_stderr: float | None  # standard error of ``loss``, clustered by passage
+    loss_train: float | None  # mean over the batches before ``best_step``
+    bits_per_byte: float | None
+    n_params: int  # without embeddings
+    n_params_total: int
+    dataset_tokens: int  # distinct tokens of the training set
+    n_vocab: int
+    flops_6nd: Flop
+    flops_last_layer: Flop
+    flops_attention: Flop
+    loss_tokens: int | None = None  # targets that ``loss`` is a mean of
+    positions: dict[str, list[float | None]] | None = None  # "loss" and "stderr" at each position of the context
+    version: int = VERSION
+
+
+@dataclass(frozen=True)
+class CurveRow(Record):
+    """A point of a learning curve: losses after so many steps, in nats per token; None where a loss is no finite number."""
+
+    step: int
+    tokens: int
+    phase: str  # of the step before: warmup, stable, decay or that of another schedule
+    learning_rate: float
+    loss_train: float | None  # mean over the batches since the row before
+    loss_test: float | None
+    loss_validation: float | None  # None where this step is no validation step
+    grad_norm: float | None
+    loss_by_position: list[float | None] | None = None  # means over octaves of positions
+    noise_square: float | None = None  # smoothed |G|^2 of the gradient noise scale
+    noise_trace: float | None = None  # smoothed tr(Σ)
+
+    @classmethod
+    def read_all(cls, path: Path) -> list[CurveRow]:
+        """The rows of a curve.jsonl. Raises StudyError naming the line that is wrong."""
+        rows = enumerate(_text(path).splitlines(), 1)
+        return [cls.from_plain(_parsed(path, line), f"{path}, line {number},") for number, line in rows]
+
+
+@dataclass(frozen=True)
+class RunTiming(Record):
+    """How fast a run was trained, and by what; None for what runs did not tell when they were trained."""
+
+    id: str
+    seconds: float  # of the last process, from its start to the last file written
+    tokens_per_second: float
+    device: str
+    torch: str
+    python: str
+    threads: int
+    attempts: int  # processes that trained it one after the other, each from the checkpoint of the one before
+    processes: int | None = None  # that trained it together
+    micro_batch_tokens: int | None = None  # tokens of a forward pass, after what memory left
+    at_once: int | None = None  # trainings that shared the GPU
+    version: int = VERSION
+
+
+@functools.cache
+def types_of(record: type) -> dict[str, Any]:
+    """Field -> type of a record; a NewType as it is written."""
+    return {name: kind for name, kind in typing.get_type_hints(record).items() if not name.startswith("_")}
+
+
+def _checked(value: Any, kind: Any, name: str, source: Path | str) -> Any:
+    """The value, a whole number as float where a float is wanted. Raises StudyError where it is of another type."""
+    if isinstance(kind, NewType):
+        kind = kind.__supertype__
+    if isinstance(kind, types.UnionType):
+        if value is None:
+            return None
+        kind = next(each for each in typing.get_args(kind) if each is not type(None))
+    container, inner = typing.get_origin(kind) or kind, typing.get_args(kind)
+    if container is float and type(value) is int:
+        return float(value)
+    # bool is a kind of int in Python, and no number here.
+    if type(value) is not container:
+        raise StudyError(f"{source} has {name} = {json.dumps(value)[:60]}, which is no {_named(kind)}: {AGAIN}")
+    if container is list:
+        return [_checked(item, inner[0], f"{name}[{i}]", source) for i, item in enumerate(value)]
+    if container is dict:
+        return {key: _checked(item, inner[1], f"{name}.{key}", source) for key, item in value.items()}
+    return value
+
+
+def _named(kind: Any) -> str:
+    words = {int: "whole number", float: "number", str: "text"}
+    return words.get(kind, "list" if typing.get_origin(kind) is list else "object")
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        raise StudyError(f"{path} does not exist: run snakemake, which makes it") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise StudyError(f"{path} is damaged ({error}): {AGAIN}") from None
+
+
+def _parsed(path: Path, text: str | None = None) -> Any:
+    try:
+        return json.loads(_text(path) if text is None else text)
+    except json.JSONDecodeError as error:
+        raise StudyError(f"{path} is damaged ({error}): {AGAIN}") from None
