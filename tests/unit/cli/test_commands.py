@@ -18,8 +18,8 @@ from scalinglaws import __main__ as module
 from scalinglaws.cli import app, options
 from scalinglaws.cli.output import print_table
 from scalinglaws.common.errors import StudyError
-from scalinglaws.decide.listing import plan_rows, plan_totals, sentences
 from scalinglaws.decide.load import load
+from scalinglaws.decide.plan import plan_rows, plan_totals, sentences
 from scalinglaws.laws.catalogue import LAWS
 from scalinglaws.laws.fit import OBJECTIVES
 from scalinglaws.laws.methods import METHODS

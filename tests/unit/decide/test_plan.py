@@ -10,7 +10,7 @@ import pytest
 
 from scalinglaws.common.errors import StudyError
 from scalinglaws.dag import launch
-from scalinglaws.decide import listing, plan
+from scalinglaws.decide import plan
 from scalinglaws.study import config, study
 from scalinglaws.study.ladder import rungs
 from scalinglaws.study.paths import rung_path
@@ -90,7 +90,7 @@ def test_progress_line(made, tmp_path):
 
 
 def test_describe_names_the_saving(made, tmp_path):
-    text = "\n".join(listing.sentences(listing.plan_totals(made, tmp_path)))
+    text = "\n".join(plan.sentences(plan.plan_totals(made, tmp_path)))
     alone, ladder = 2 * 2048 * (244 + 488 + 976), 2 * 2048 * (781 + 49 + 98 + 195)
     assert f"{alone / ladder:.2f} times fewer" in text
 

@@ -53,8 +53,8 @@ def plan(
     from scalinglaws.cli.output import print_json, print_table
     from scalinglaws.cluster import bundles, needs
     from scalinglaws.common.errors import StudyError
-    from scalinglaws.decide.listing import plan_rows, plan_totals, sentences
     from scalinglaws.decide.load import load
+    from scalinglaws.decide.plan import plan_rows, plan_totals, sentences
     from scalinglaws.study.spec import short
 
     if as_json and profile:
