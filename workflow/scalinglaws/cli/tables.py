@@ -40,5 +40,5 @@ def aggregate(
     from scalinglaws.tables.aggregate import write_tables
 
     elsewhere, names = json_value("--external", external, list), json_value("--corpora", corpora, dict)
-    for name, count in write_tables(manifest, results, elsewhere, names).items():
-        print(f"{name}: {count} rows")
+    for line in write_tables(manifest, results, elsewhere, names):
+        print(line)

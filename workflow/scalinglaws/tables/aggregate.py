@@ -199,10 +199,10 @@ def aggregate(manifest: Path, results: Path, external: list[Row], names: dict[st
     return rows
 
 
-def write_tables(manifest: Path, results: Path, external: list[Row], names: dict[str, str]) -> dict[str, int]:
+def write_tables(manifest: Path, results: Path, external: list[Row], names: dict[str, str]) -> list[str]:
     """Write results/tables/*.parquet as ``aggregate`` makes them, and delete the manifests of other lists of runs.
 
-    Returns the number of rows of each table. Raises StudyError where a file of a run is missing or damaged.
+    Returns what was written, a line a table. Raises StudyError where a file of a run is missing or damaged.
     """
     rows = aggregate(manifest, results, external, names)
     for name, table in rows.items():
@@ -210,4 +210,4 @@ def write_tables(manifest: Path, results: Path, external: list[Row], names: dict
     for old in manifest.parent.glob("manifest-*.jsonl"):
         if old.name != manifest.name:
             old.unlink()
-    return {name: len(table) for name, table in rows.items()}
+    return [f"{name}: {len(table)} rows" for name, table in rows.items()]
