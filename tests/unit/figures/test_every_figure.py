@@ -19,7 +19,7 @@ def test_a_study_with_every_kind_of_run_draws_every_figure(tmp_path: Path) -> No
             out = f"results/figures/{name}"
             real_study.stage("figure", "--name", name, *inputs, "--out-svg", f"{out}.svg", "--out-png", f"{out}.png")
             assert Path(f"{out}.png").stat().st_size > 10_000, name
-        laws = ("--laws", *laws_of(made), "--kinds", *made.kinds)
+        laws = ("--laws", ",".join(laws_of(made)), "--kinds", ",".join(made.kinds))
         real_study.stage("report", *inputs, *laws, "--figures", "results/figures", "--out", "results/report.md")
         page = Path("results/report.md").read_text()
     for k in range(1, 7):

@@ -89,8 +89,8 @@ def scalinglaws(
 ) -> None:
     """Scaling-law studies of language models: from text, through a grid of trainings, to fitted laws and figures.
 
-    A study is a config.yaml: "scalinglaws plan" shows what it would train, and "scalinglaws run" makes it. Each command has
-    --help.
+    A study is described by a config.yaml: "scalinglaws plan" shows what it would train, "scalinglaws run" makes it, and --help
+    after a command explains that command.
 
     \b
     Example:

@@ -44,7 +44,7 @@ def replacing(path: Path, sync: bool = True) -> Iterator[Path]:
 
 
 def write_bytes(path: Path, data: bytes, sync: bool = True) -> None:
-    """Write a file so that it is whole or absent, as ``replacing`` does. Raises StudyError where the disk or the quota is full."""
+    """Write a file so that it is whole or absent, as ``replacing`` does; raises StudyError where the disk is full."""
     with replacing(path, sync) as temporary:
         temporary.write_bytes(data)
 
