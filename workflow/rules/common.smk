@@ -22,7 +22,7 @@ from scalinglaws.cluster import needs as resources
 from scalinglaws.study import spec
 from scalinglaws.common.errors import StudyError
 from scalinglaws.figures import registry
-from scalinglaws.laws import names as law_names
+from scalinglaws.laws import registry as law_names
 
 environment.prepare()
 

@@ -16,8 +16,8 @@ from scalinglaws.common.errors import StudyError
 from scalinglaws.laws import command
 from scalinglaws.laws.allocation import CriticalBatch, LossNS
 from scalinglaws.laws.catalogue import PF_DAY
-from scalinglaws.laws.command import fit_table
 from scalinglaws.laws.critical import WHY, CriticalFit, _hyperbolas, fit_critical, steps_to_reach
+from scalinglaws.laws.result import fit_table
 
 ALPHA_B, B_STAR = 0.21, 2e8
 LAW, CRITICAL = LossNS(0.077, 0.76, 6.5e13, 2.1e3), CriticalBatch(B_STAR, ALPHA_B)

@@ -12,9 +12,9 @@ from scipy.optimize import minimize
 
 from scalinglaws.laws.allocation import exponents, optimum
 from scalinglaws.laws.catalogue import LAWS
-from scalinglaws.laws.command import fit_table
 from scalinglaws.laws.fit import Objective, best_fit, solve
 from scalinglaws.laws.problem import problem_of
+from scalinglaws.laws.result import fit_table
 from scalinglaws.laws.select import read_table
 
 PUBLISHED_FITS = Path(__file__).parents[4] / "shared" / "validation" / "gemstone"

@@ -14,12 +14,12 @@ import pytest
 from scalinglaws.common.errors import StudyError
 from scalinglaws.laws import command
 from scalinglaws.laws.catalogue import LAWS
-from scalinglaws.laws.command import fit_table
+from scalinglaws.laws.result import fit_table
 from scalinglaws.laws.select import Points, read_table, select
 
 
 def chosen(table: pl.DataFrame, law: str, **options: Any) -> Points:
-    return select(table, law, LAWS[law].variables, **options)
+    return select(table, LAWS[law], **options)
 
 
 def study_table() -> pl.DataFrame:

@@ -12,9 +12,9 @@ from fixtures.planted_laws import OFFSET, OVERTRAINING
 from scalinglaws.common.errors import StudyError
 from scalinglaws.laws.allocation import CriticalBatch, optimum
 from scalinglaws.laws.catalogue import LAWS, PF_DAY
-from scalinglaws.laws.command import fit_table
 from scalinglaws.laws.fit import Objective, best_fit
 from scalinglaws.laws.prediction import predict
+from scalinglaws.laws.result import fit_table
 from scalinglaws.laws.uncertainty import bootstrap, interval
 
 NOISE = 0.005

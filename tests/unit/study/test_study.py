@@ -15,9 +15,8 @@ import yaml
 from fixtures.small_study import STUDY, changed
 from scalinglaws.common.errors import StudyError
 from scalinglaws.decide.schema import config_schema
-from scalinglaws.laws.catalogue import LAWS
-from scalinglaws.laws.methods import METHODS
-from scalinglaws.laws.names import AT_SMALL_BATCHES, LAW_KINDS, laws_of
+from scalinglaws.laws.catalogue import LAWS, METHODS
+from scalinglaws.laws.registry import AT_SMALL_BATCHES, LAW_KINDS, laws_of
 from scalinglaws.report.exponents import EXPONENTS
 from scalinglaws.study import config, ladder, spec, study
 

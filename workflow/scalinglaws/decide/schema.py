@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from scalinglaws.figures.registry import FIGURES
-from scalinglaws.laws.names import LAW_KINDS
+from scalinglaws.laws.registry import LAW_KINDS
 from scalinglaws.study.config import Config
 
 

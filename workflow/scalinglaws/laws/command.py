@@ -10,10 +10,10 @@ from pathlib import Path
 from scalinglaws.common.errors import StudyError
 from scalinglaws.common.files import write_bytes
 from scalinglaws.laws.allocation import CriticalBatch
-from scalinglaws.laws.catalogue import LAWS
+from scalinglaws.laws.catalogue import LAWS, METHODS
 from scalinglaws.laws.fit import OBJECTIVES
 from scalinglaws.laws.forms import Law
-from scalinglaws.laws.methods import METHODS, Method
+from scalinglaws.laws.methods import Method
 from scalinglaws.laws.result import fit_table
 from scalinglaws.laws.select import read_table
 

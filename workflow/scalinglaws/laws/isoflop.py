@@ -11,8 +11,10 @@ The second is free of shape: the lowest point of Akima's interpolation through t
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,6 +22,9 @@ from scipy.interpolate import Akima1DInterpolator
 
 from scalinglaws.common.errors import StudyError
 from scalinglaws.laws.forms import Array
+from scalinglaws.laws.methods import Method, fields
+from scalinglaws.laws.rules import decayed, single_epoch
+from scalinglaws.laws.select import Points
 from scalinglaws.laws.uncertainty import FEW_TRUNKS, FEWEST_TRUNKS, interval
 
 FEWEST_SIZES, FEWEST_PROFILES = 3, 2
@@ -250,3 +255,46 @@ def _flags(
                 f"the interval ({half:.2g}): the profiles are not parabolas, or noise hides their minima."
             )
     return out
+
+
+def _held_out(fit: IsoflopFit) -> dict[str, Any]:
+    """Return the relative error of N_opt at the largest compute, as the line through the other minima predicts it."""
+    used = [profile for profile in fit.profiles if not profile.edge]
+    rule, error = "fitted without the profile of largest compute, whose N_opt is predicted", float("nan")
+    if len(used) > 2:
+        x, y = np.log([profile.flops for profile in used]), np.log([profile.n_opt for profile in used])
+        slope, level = np.polyfit(x[:-1], y[:-1], 1)
+        error = float(abs(np.expm1(slope * x[-1] + level - y[-1])))
+    return {"rule": rule, "error": error, "n": int(len(used) > 2), "windows": []}
+
+
+def _result(points: Points, n_bootstrap: int, seed: int, allow_empty: bool) -> dict[str, Any]:
+    """Return fit.json; its parameters are the coefficients of N_opt and D_opt, its exponents a and b."""
+    n, tokens, flops = (points.columns[name] for name in ("n_params", "tokens", "flops"))
+    fit = fit_isoflop(points.run, points.trunk, n, tokens, flops, points.loss, n_bootstrap, seed)
+    found = fit.counts["used"] >= FEWEST_PROFILES
+    if not found and not allow_empty:
+        raise StudyError(f"law isoflop: {' '.join(fit.flags)}")
+    parameters = {"k_N": fit.n_coefficient | {"unit": "parameters"}, "k_D": fit.d_coefficient | {"unit": "tokens"}}
+    own = {
+        "exponents": {"a": fit.a | {"unit": ""}, "b": fit.b | {"unit": ""}} if found else {},
+        "shape_free": fit.shape_free if found else {},
+        "profiles": [dataclasses.asdict(profile) for profile in fit.profiles],
+        "held_out": _held_out(fit),
+    }
+    return fields(ISOFLOP, points, fit.counts, parameters if found else {}, own, fit.flags)
+
+
+ISOFLOP = Method(
+    name="isoflop",
+    title="Best model size at each compute",
+    formula="N_opt = k_N·C^a, D_opt = k_D·C^b",
+    source="Hoffmann et al. 2022, approach 2",
+    rule="decayed budgets, one epoch, in profiles of several sizes at nearly equal compute",
+    selection=(decayed, single_epoch),
+    variables=("n_params", "flops"),
+    published={"a": 0.49, "b": 0.51},
+    derived=("a", "b"),
+    result=_result,
+)
+LAWS = (ISOFLOP,)

@@ -18,7 +18,7 @@ class Problem:
 
     def __init__(self, law: Law, z: Array, log_loss: Array, delta: float, factor: float, rough: bool) -> None:
         self.law, self.y, self.delta, self.factor, self.rough = law, log_loss, delta, factor, rough
-        self.design, self.places = law.design(z), [term.parameters for term in law.terms]
+        self.design, self.places = [term.features(z) for term in law.terms], [term.parameters for term in law.terms]
         # Products of a term's features, shared by the batch: a sum over points is one matrix product.
         self.squares = [np.einsum("na,nb->nab", features, features).reshape(len(z), -1) for features, _ in self.design]
         self.blocks = [np.ix_(where, where) for where in self.places]

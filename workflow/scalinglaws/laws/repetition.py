@@ -14,7 +14,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from scalinglaws.laws.forms import Array, Expansion, Law, Parameter, Term, chinchilla_natural, weighted_outer
+from scalinglaws.laws import chinchilla
+from scalinglaws.laws.forms import Array, Expansion, Law, Parameter, Term, weighted_outer
+from scalinglaws.laws.rules import decayed
 
 SIZE, TOKENS, DATASET = range(3)  # among the variables
 C_A, ALPHA, LOG_RN, C_B, BETA, LOG_RD = range(1, 7)  # among the internal parameters
@@ -111,7 +113,7 @@ class _Excess(Term):
         return c_a - alpha * at.x, features, bend
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _RepetitionLaw(Law):
     def centre(self, log_variables: Array) -> Array:
         """Means (V,), but that tokens and dataset tokens keep their ratio."""
@@ -122,7 +124,7 @@ class _RepetitionLaw(Law):
 
 def _natural(theta: Array, centre: Array) -> Array:
     """(E, A, B, alpha, beta, R_D*, R_N*)."""
-    base = chinchilla_natural(theta[:, [0, C_A, ALPHA, C_B, BETA]], centre)
+    base = chinchilla.natural(theta[:, [0, C_A, ALPHA, C_B, BETA]], centre)
     return np.column_stack([base, np.exp(theta[:, [LOG_RD, LOG_RN]])])
 
 
@@ -141,6 +143,7 @@ REPETITION = _RepetitionLaw(
     formula="L = E + A/N'^alpha + B/D'^beta, X' = U_X·(1 + R_X*(1 - exp(-(X/U_X - 1)/R_X*)))",
     source="Muennighoff et al. 2023 (5, 6)",
     rule="decayed budgets, one epoch or more; D is the tokens processed, U_D those of the dataset",
+    selection=(decayed,),
     variables=("n_params", "tokens", "dataset_tokens"),
     parameters=(
         *(Parameter(name, "nats per token", True) for name in ("E", "A", "B")),
@@ -165,3 +168,4 @@ REPETITION = _RepetitionLaw(
     to_natural=_natural,
     grid=((0.1, 0.4, 1.0), (0.1, 0.4, 1.0), (0.3, 0.6, 0.9), (0.2, 0.8), (6.0,), (3.0, 30.0)),
 )
+LAWS = (REPETITION,)

@@ -45,7 +45,7 @@ def add_report_arguments(parser: argparse.ArgumentParser) -> None:
 def main_report(args: argparse.Namespace) -> None:
     """Write the report. Raises StudyError for a missing or unreadable table or fit."""
     from scalinglaws.common.files import write_bytes
-    from scalinglaws.laws.names import LAW_KINDS
+    from scalinglaws.laws.registry import LAW_KINDS
     from scalinglaws.report.report import report
 
     laws = [law for law in LAW_KINDS if (args.fits / f"{law}.json").exists()] if args.laws is None else args.laws
