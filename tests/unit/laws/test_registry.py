@@ -77,7 +77,9 @@ def test_a_law_is_one_file_and_one_line(tmp_path: Path, monkeypatch: pytest.Monk
     other = pl.DataFrame({"n_params": 1e6, "tokens": tokens, "loss": loss + 1})
     table = pl.concat([other.with_columns(n_params=1e7, loss=pl.Series(loss)), other])
     fit = fit_table(table, "own", n_bootstrap=0)
-    assert {name: value["estimate"] for name, value in fit["parameters"].items()} == pytest.approx({"E": 2.0, "D_c": 3e8}, rel=1e-6)
+    assert {name: value["estimate"] for name, value in fit["parameters"].items()} == pytest.approx(
+        {"E": 2.0, "D_c": 3e8}, rel=1e-6
+    )
     assert {item["reason"] for item in fit["excluded"]} == {"not the largest model"}
     assert registry.asked(["own"]) == ("own",)
     with pytest.raises(StudyError, match="registered already"):
