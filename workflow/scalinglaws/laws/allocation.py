@@ -88,7 +88,7 @@ class LossNS:
         return n_eff, self.s_c * ((1 + ratio) / ratio) ** (1 / self.alpha_s) * loss ** (-1 / self.alpha_s)
 
     def steps_to(self, n_params: ArrayLike, loss: ArrayLike) -> Array:
-        """Return S_min = S_c/[L − (N_c/N)^alpha_N]^(1/alpha_S), at which N parameters reach ``loss`` (1.6); inf if they never do."""
+        """Return S_min = S_c/[L − (N_c/N)^alpha_N]^(1/alpha_S) at which N parameters reach ``loss`` (1.6), inf if they never do."""
         n, loss = _positive(n_params=n_params, loss=loss)
         rest = loss - (self.n_c / n) ** self.alpha_n
         with np.errstate(divide="ignore"):
@@ -97,7 +97,7 @@ class LossNS:
 
 @dataclass(frozen=True)
 class CriticalBatch:
-    """The critical batch size B_crit(L) = B_*/L^(1/alpha_B) (1.4), b_star in tokens; both are NaN where a fit did not resolve it."""
+    """The critical batch size B_crit(L) = B_*/L^(1/alpha_B) (1.4), b_star in tokens; both NaN where a fit did not resolve it."""
 
     b_star: float
     alpha_b: float
@@ -226,7 +226,7 @@ def excess_steps(ratio: ArrayLike, alpha_n: ArrayLike, alpha_s: ArrayLike) -> Ar
 
 
 def excess_compute(ratio: ArrayLike, alpha_n: ArrayLike, alpha_s: ArrayLike) -> Array:
-    """Return C(N)/C(N_eff) to the same loss (B.16), which is ``ratio`` = N/N_eff times ``excess_steps``, and inf where that is."""
+    """Return C(N)/C(N_eff) to the same loss (B.16), ``ratio`` = N/N_eff times ``excess_steps``, which is inf where that is."""
     return np.asarray(ratio, np.float64) * excess_steps(ratio, alpha_n, alpha_s)
 
 

@@ -37,8 +37,8 @@ KEEP = 16
 class Objective:
     """A function of the residuals r in log loss, summed over points.
 
-    ``huber`` is ½r² up to |r| = delta and delta(|r| − delta/2) beyond, ``squared`` is r², and ``absolute`` is |r|. Raises StudyError
-    for another name, and for a delta that is not a positive number.
+    ``huber`` is ½r² up to |r| = delta and delta(|r| − delta/2) beyond, ``squared`` is r², and ``absolute`` is |r|. Raises
+    StudyError for another name, and for a delta that is not a positive number.
     """
 
     name: str = "huber"

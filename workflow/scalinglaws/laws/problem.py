@@ -113,7 +113,7 @@ class _ReuseProblem(Problem):
         self.law, self.y, self.delta, self.factor, self.rough, self.z = law, log_loss, delta, factor, rough, z
 
     def evaluate(self, theta: Array, weights: Array) -> tuple[Array, Array, Array, Array]:
-        """Return what ``Problem.evaluate`` returns, with ∇²f = Σ p_k (φ_kφ_kᵀ + ∇²t_k) − ∇f∇fᵀ, f = log Σ exp(t_k), φ_k = ∇t_k."""
+        """Return what ``Problem.evaluate`` does: ∇²f = Σ p_k (φ_kφ_kᵀ + ∇²t_k) − ∇f∇fᵀ with f = log Σ exp(t_k), φ_k = ∇t_k."""
         f, shares, slopes, second = self.law.expand(theta, self.z)
         b, p = theta.shape
         value, psi, curvature, irls = self._outer(f, weights)
