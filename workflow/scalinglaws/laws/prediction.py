@@ -17,7 +17,7 @@ MOST_WINDOWS = 8  # in which losses are held out
 
 @dataclass(frozen=True)
 class Window:
-    """Mean relative error of the next ``n`` losses, by a fit of the ``n_fitted`` points below the value ``at`` of the variable."""
+    """Mean relative error of the next ``n`` losses by a fit of the ``n_fitted`` points below the value ``at`` of the variable."""
 
     at: float
     n_fitted: int
