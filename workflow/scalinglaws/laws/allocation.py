@@ -88,7 +88,7 @@ class LossNS:
         return n_eff, self.s_c * ((1 + ratio) / ratio) ** (1 / self.alpha_s) * loss ** (-1 / self.alpha_s)
 
     def steps_to(self, n_params: ArrayLike, loss: ArrayLike) -> Array:
-        """Return S_min = S_c/[L − (N_c/N)^alpha_N]^(1/alpha_S) at which N parameters reach ``loss`` (1.6), inf where none does."""
+        """Return S_min = S_c/[L − (N_c/N)^alpha_N]^(1/alpha_S) at which N parameters reach ``loss`` (1.6), or inf."""
         n, loss = _positive(n_params=n_params, loss=loss)
         rest = loss - (self.n_c / n) ** self.alpha_n
         with np.errstate(divide="ignore"):
