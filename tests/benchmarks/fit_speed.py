@@ -1,8 +1,10 @@
-"""The batched solver against a loop of scipy's L-BFGS-B over the same starts and resamples; CPU seconds, both in this run.
+"""Time the batched solver against a loop of scipy's L-BFGS-B over the same starts and resamples, in CPU seconds of this run.
 
-``PYTHONPATH=workflow python tests/benchmarks/fit_speed.py [--starts 500] [--resamples 1000] [--scipy-starts 50] …``
-The loop is timed on the first ``--scipy-starts`` and ``--scipy-resamples`` of each and scaled up. L-BFGS-B gets the
-analytic gradient, centred logs and tight tolerances, and resamples start from the best fit in both.
+``PYTHONPATH=workflow python tests/benchmarks/fit_speed.py [--smoke] [--starts 500] [--resamples 1000] [--scipy-starts 50] …``
+
+The loop is timed on the first ``--scipy-starts`` starts and ``--scipy-resamples`` resamples and scaled up. L-BFGS-B gets the
+analytic gradient, centred logs and tight tolerances, and resamples start from the best fit in both. The exit status is 1 if
+scipy finds a lower objective than the batch. ``--smoke`` does all this at its smallest, in seconds.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from scalinglaws.laws.uncertainty import bootstrap
 
 
 def data(count: int = 245) -> tuple[Array, Array]:
-    """Points with the published parameters of Hoffmann et al. 2022 and 0.5 % of noise."""
+    """Return log variables (count, 2) and log losses (count,) by the parameters of Hoffmann et al. 2022, with 0.5 % of noise."""
     rng = np.random.default_rng(0)
     log_n, log_d = rng.uniform(np.log(1e7), np.log(1e10), count), rng.uniform(np.log(1e9), np.log(1e12), count)
     loss = 1.69 + 406.4 * np.exp(-0.34 * log_n) + 410.7 * np.exp(-0.28 * log_d)
@@ -29,7 +31,7 @@ def data(count: int = 245) -> tuple[Array, Array]:
 
 
 def scipy_fit(z: Array, y: Array, start: Array, weights: Array, delta: float) -> float:
-    """One L-BFGS-B run on the Huber objective of the five-parameter law; the objective that it reached."""
+    """Run L-BFGS-B once on the Huber objective of the five-parameter law, and return the objective that it reached."""
     x_n, x_d = z.T
 
     def value(theta: Array) -> tuple[float, Array]:
@@ -47,14 +49,17 @@ def scipy_fit(z: Array, y: Array, start: Array, weights: Array, delta: float) ->
     return float(minimize(value, start, jac=True, method="L-BFGS-B", options=options).fun)
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--starts", type=int, default=500)
     parser.add_argument("--resamples", type=int, default=1000)
     parser.add_argument("--scipy-starts", type=int, default=50)
     parser.add_argument("--scipy-resamples", type=int, default=100)
-    parser.add_argument("--points", type=int, default=100_000, help="of the table whose memory is measured")
+    parser.add_argument("--points", type=int, default=100_000, help="points of the table whose memory is measured")
+    parser.add_argument("--smoke", action="store_true", help="a few starts, resamples and points: does it run and agree?")
     args = parser.parse_args()
+    if args.smoke:
+        args.starts, args.resamples, args.scipy_starts, args.scipy_resamples, args.points = 40, 20, 4, 4, 2000
     law, goal, (x, y) = LAWS["chinchilla"], Objective(), data()
     z, rng, ones = x - x.mean(axis=0), np.random.default_rng(1), np.ones(len(y))
     grid = law.starts(y)
@@ -82,7 +87,7 @@ def main() -> None:
     print(f"{'':10}{'batch s':>10}{'scipy s':>10}{'ratio':>8}")
     for name, (ours, theirs) in times.items():
         print(f"{name:10}{ours:10.2f}{theirs:10.2f}{theirs / ours:8.1f}")
-    excess = by_resample - batch.value[:few]
+    excess, fit_value = by_resample - batch.value[:few], fit.value
     print(f"batch: {wall:.2f} s on the clock")
     print(f"objective of the best fit: batch {fit.value:.12g}, scipy {min(by_start):.12g}")
     print(f"scipy minus batch over resamples: least {excess.min():.1e}, median {np.median(excess):.1e}, most {excess.max():.1e}")
@@ -91,7 +96,11 @@ def main() -> None:
     bootstrap(fit, [str(k) for k in range(len(y))], 20, 0)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(f"memory after a fit of {len(y)} points and 20 resamples (as much for any number): {peak:.2f} GiB at most")
+    if fit_value > min(by_start) * (1 + 1e-9) or excess.min() < -1e-9 * batch.value.max():
+        print("scipy found a lower objective than the batch")
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -20,9 +20,8 @@ from scalinglaws.cli.output import print_table
 from scalinglaws.common.errors import StudyError
 from scalinglaws.decide.load import load
 from scalinglaws.decide.plan import plan_rows, plan_totals, sentences
-from scalinglaws.laws.catalogue import LAWS
+from scalinglaws.laws.catalogue import LAWS, METHODS
 from scalinglaws.laws.fit import OBJECTIVES
-from scalinglaws.laws.methods import METHODS
 
 ROOT = Path(__file__).parents[3]
 SMOKE = str(ROOT / "workflow/studies/smoke.yaml")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fixtures import real_study
 from scalinglaws.figures.registry import FIGURES, drawable
-from scalinglaws.laws.names import laws_of
+from scalinglaws.laws.registry import laws_of
 
 
 def test_a_study_with_every_kind_of_run_draws_every_figure(tmp_path: Path) -> None:

@@ -1,9 +1,8 @@
-"""The solver against planted parameters, finite differences, scipy, and published fits."""
+"""The solver against planted parameters, finite differences and scipy."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -15,10 +14,6 @@ from scalinglaws.laws.catalogue import LAWS
 from scalinglaws.laws.fit import Objective, best_fit, solve
 from scalinglaws.laws.problem import problem_of
 from scalinglaws.laws.result import fit_table
-from scalinglaws.laws.select import read_table
-
-PUBLISHED_FITS = Path(__file__).parents[4] / "shared" / "validation" / "gemstone"
-GEMSTONE_COLUMNS = {"run": "run_name", "n_params": "params_active_precise", "loss": "final_loss"}
 
 
 def chinchilla_points(seed: int = 0, noise: float = 0.005) -> tuple[np.ndarray, np.ndarray]:
@@ -114,36 +109,6 @@ def test_the_answer_does_not_depend_on_the_start_grid() -> None:
     grid = law.starts(y)
     one, other = (best_fit(law, x, y, Objective(), starts) for starts in (grid[::3], grid[1::7] + 0.1))
     np.testing.assert_allclose(one.theta, other.theta, rtol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("file", "objective", "alpha", "beta", "log_scales"),
-    [
-        ("cool_end", 0.0019640865, 0.3002728, 0.5802411, (0.7297863, 5.4197160, 12.5138999)),
-        ("hot", 0.0019816129, 0.2928687, 0.7128722, (0.7622637, 5.3613398, 15.4159945)),
-    ],
-)
-def test_published_fits_are_found_again(
-    file: str, objective: float, alpha: float, beta: float, log_scales: tuple[float, ...]
-) -> None:
-    path = PUBLISHED_FITS / f"{file}.jsonl"
-    if not path.exists():
-        pytest.skip(f"needs the published table {path.name}, which is not part of the repository")
-    fit = fit_table(read_table(path), "chinchilla", columns=GEMSTONE_COLUMNS, n_bootstrap=0)
-    found = {name: value["estimate"] for name, value in fit["parameters"].items()}
-    assert fit["objective"]["value"] <= objective + 1e-8
-    assert (found["alpha"], found["beta"]) == pytest.approx((alpha, beta), rel=1e-3)
-    assert [np.log(found[name]) for name in "EAB"] == pytest.approx(log_scales, rel=1e-3)
-    assert not any("Not identified" in flag for flag in fit["flags"])
-
-
-def test_a_published_table_of_one_width_is_not_identified() -> None:
-    path = PUBLISHED_FITS / "hot_100bplus_512x.jsonl"
-    if not path.exists():
-        pytest.skip(f"needs the published table {path.name}, which is not part of the repository")
-    fit = fit_table(read_table(path), "chinchilla", columns=GEMSTONE_COLUMNS, n_bootstrap=20)
-    assert fit["objective"]["value"] <= 0.0000792507 + 1e-8
-    assert any("Not identified" in flag and "n_params" in flag for flag in fit["flags"])
 
 
 def test_the_optimum_spends_all_compute_where_both_slopes_agree() -> None:

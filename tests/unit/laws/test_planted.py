@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from fixtures.planted_laws import MAKERS, intervals, planted, repeated_loss
-from scalinglaws.laws.catalogue import LAWS
+from scalinglaws.laws.catalogue import LAWS, METHODS
 from scalinglaws.laws.fit import Objective, best_fit
-from scalinglaws.laws.methods import METHODS
 from scalinglaws.laws.select import select
 
 
@@ -45,7 +44,7 @@ def test_intervals_cover(law: str) -> None:
 def test_starts_do_not_matter(law: str) -> None:
     """Starts drawn at random between the ends of the grid lead to the same parameters."""
     made, form = planted(law, 1), LAWS[law]
-    points = select(made.runs, law, form.variables, curves=made.curves)
+    points = select(made.runs, form, curves=made.curves)
     x, y = points.log_variables(form.variables), np.log(points.loss)
     one = best_fit(form, x, y, Objective())
     grid = form.starts(y)

@@ -18,7 +18,7 @@ from scalinglaws.laws.select import Points, read_table, select
 
 
 def chosen(table: pl.DataFrame, law: str, **options: Any) -> Points:
-    return select(table, law, LAWS[law].variables, **options)
+    return select(table, LAWS[law], **options)
 
 
 def study_table() -> pl.DataFrame:

@@ -15,9 +15,8 @@ from fixtures import planted
 from scalinglaws.figures.registry import FIGURES
 from scalinglaws.figures.shared import compute_efficient
 from scalinglaws.laws import allocation
-from scalinglaws.laws.catalogue import LAWS, PF_DAY
-from scalinglaws.laws.methods import METHODS
-from scalinglaws.laws.names import LAW_KINDS
+from scalinglaws.laws.catalogue import LAWS, METHODS, PF_DAY
+from scalinglaws.laws.registry import LAW_KINDS
 from scalinglaws.report import command, markdown, tables_of_paper
 from scalinglaws.report.report import report
 from scalinglaws.study.questions import WORDS

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from scalinglaws.common.errors import StudyError
-from scalinglaws.laws.names import laws_of
+from scalinglaws.laws.registry import laws_of
 from scalinglaws.study import config, study
 from scalinglaws.study.study import Study
 

@@ -15,10 +15,7 @@ import yaml
 from fixtures.small_study import STUDY, changed
 from scalinglaws.common.errors import StudyError
 from scalinglaws.decide.schema import config_schema
-from scalinglaws.laws.catalogue import LAWS
-from scalinglaws.laws.methods import METHODS
-from scalinglaws.laws.names import AT_SMALL_BATCHES, LAW_KINDS, laws_of
-from scalinglaws.report.exponents import EXPONENTS
+from scalinglaws.laws.registry import laws_of
 from scalinglaws.study import config, ladder, spec, study
 
 
@@ -224,15 +221,6 @@ def test_broken_yaml_is_named(tmp_path):
     with pytest.raises(StudyError, match="--configfile"):
         config.load(tmp_path / "absent.yaml")
     assert yaml.safe_load("a: 1e9")["a"] == "1e9"  # why parse_count takes strings
-
-
-def test_every_law_has_a_name_a_kind_and_a_line_in_the_table_of_exponents() -> None:
-    names = {*LAWS, *METHODS}
-    assert set(LAW_KINDS) == names == set(EXPONENTS)
-    assert set(AT_SMALL_BATCHES) == {name for name, law in LAWS.items() if {"steps_min", "flops_min"} & set(law.variables)}
-    for name, exponents in EXPONENTS.items():
-        known = {parameter.name for parameter in LAWS[name].parameters} if name in LAWS else {"alpha_B"}
-        assert set(exponents) - {"a", "b"} <= known
 
 
 def test_laws_follow_the_kinds_of_runs() -> None:

@@ -108,9 +108,9 @@ def fit(
 def print_laws(as_json: bool) -> None:
     """Print the laws and the other methods by which a table is fitted."""
     from scalinglaws.cli.output import print_json, print_table
-    from scalinglaws.laws.catalogue import LAWS
+    from scalinglaws.laws.catalogue import LAWS, METHODS
     from scalinglaws.laws.forms import Law
-    from scalinglaws.laws.methods import METHODS, Method
+    from scalinglaws.laws.methods import Method
 
     listed: list[Law | Method] = [*LAWS.values(), *METHODS.values()]
     columns = ("name", "formula", "source", "rule")

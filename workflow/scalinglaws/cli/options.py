@@ -29,7 +29,7 @@ def names(text: str | None) -> list[str] | None:
 
 def known_laws() -> list[str]:
     """Names of laws, for completion in the shell."""
-    from scalinglaws.laws.names import LAW_KINDS
+    from scalinglaws.laws.registry import LAW_KINDS
 
     return list(LAW_KINDS)
 

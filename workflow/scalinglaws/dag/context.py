@@ -20,7 +20,7 @@ from scalinglaws.cluster.needs import check_fits
 from scalinglaws.dag import snapshot
 from scalinglaws.decide.load import of_config
 from scalinglaws.figures import registry
-from scalinglaws.laws import names
+from scalinglaws.laws import registry as laws_model
 from scalinglaws.study import config as config_model
 from scalinglaws.study import ladder, paths
 from scalinglaws.study import study as study_model
@@ -47,7 +47,7 @@ class Context:
     @cached_property
     def laws(self) -> tuple[str, ...]:
         """The laws that are fitted."""
-        return names.laws_of(self.study)
+        return laws_model.laws_of(self.study)
 
     @cached_property
     def figures(self) -> list[str]:

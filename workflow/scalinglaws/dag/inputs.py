@@ -9,7 +9,7 @@ from pathlib import Path
 
 from scalinglaws.dag.context import RESULTS, Context
 from scalinglaws.figures import registry
-from scalinglaws.laws import names as law_names
+from scalinglaws.laws import registry as law_names
 
 PACKAGE = Path(__file__).parents[1]
 MODULES_OF_REPORT = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from scalinglaws.figures import registry
-from scalinglaws.laws import names
+from scalinglaws.laws import registry as laws
 from scalinglaws.study import config as config_model
 from scalinglaws.study import plugins
 from scalinglaws.study import study as study_model
@@ -33,7 +33,7 @@ def load(configfile: Path, results: Path = Path("results")) -> Study:
 
 def of_config(config: Config, results: Path = Path("results")) -> Study:
     """Return the study of a config that has been read already. Raises StudyError as ``load`` does."""
-    names.asked(config.fits.laws)
+    laws.asked(config.fits.laws)
     registry.asked(config.figures)
     found = study_model.build(config, results / "tokens")
     plugins.keep(results)

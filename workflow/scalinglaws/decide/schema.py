@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from scalinglaws.figures.registry import FIGURES
-from scalinglaws.laws.names import LAW_KINDS
+from scalinglaws.laws.registry import LAW_KINDS
 from scalinglaws.study.config import Config
 
 

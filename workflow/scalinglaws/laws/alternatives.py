@@ -1,10 +1,14 @@
-"""Is a power law of one variable X (N, D or C) better than its alternatives?
+"""Whether a power law of one variable X (N, D or C) is better than its alternatives.
 
-Every form is linear, L or log L, in its coefficients once its shape (an exponent, a break) is given. On a grid of shapes
-the coefficients are found by linear least squares; from the best of these all of theta is fitted to log loss.
+In every form L or log L is linear in its coefficients once its shape, an exponent or a break, is given. On a grid of shapes the
+coefficients are found by linear least squares, and from the best of these all of theta is fitted to log loss.
 
-AICc = n·log(RSS/n) + 2k + 2k(k + 1)/(n − k − 1), of Gaussian residuals in log loss: RSS = Σ w r² with weights w of mean 1,
-n points, k the parameters and the variance.
+Forms are compared by AICc = n·log(RSS/n) + 2k + 2k(k + 1)/(n − k − 1) of Gaussian residuals in log loss, where RSS = Σ w r² with
+weights w of mean 1, n is the number of points and k that of the parameters and the variance.
+
+References
+----------
+Kaplan et al. 2020 (arXiv:2001.08361), Figure 23; Caballero et al. 2023 (arXiv:2210.14891) for the broken power law.
 """
 
 from __future__ import annotations
@@ -22,26 +26,27 @@ from scalinglaws.common.errors import StudyError
 from scalinglaws.laws.fit import Objective
 from scalinglaws.laws.forms import EXPONENT_RANGE, Array
 
-NOT_TOLD_APART = 2.0  # of AICc
+NOT_TOLD_APART = 2.0  # forms whose AICc differ by at most this are not told apart
 # No loss is measured finer: of forms that all fit better than this, in log loss, the one of fewest parameters is best.
 FINEST = 1e-7
-LEAST_TERM = 1e-6  # of the least loss: the least coefficient of a sum (0 would leave nothing where the rest underflows)
-# Shapes: a lower bound, start values, an upper bound. The slope of a logarithm that is 1 at the centre, in units of the one
-# that leads to 0 at an end; of a break, f: 10 to 90 % of the change of slope lie within a factor exp(4.4·f) of X. X_0 goes
-# beyond the data to where one point differs from the rest, and to where an exponential is a straight line in X.
+LEAST_TERM = 1e-6  # the least coefficient of a sum, as a share of the least loss: 0 would leave nothing if the rest underflows
+# Each tuple has a lower bound, start values and an upper bound. SLOPES are those of a logarithm that is 1 at the centre, in units
+# of the slope that leads to 0 at an end. WIDTHS are f of a break: 10 to 90 % of the change of slope lie in a factor exp(4.4·f)
+# of X. X_0 goes beyond the data to where one point differs from the rest, and to where an exponential is a straight line in X.
 EXPONENTS = (EXPONENT_RANGE[0], 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0, 1.5, 2.0, 4.0, EXPONENT_RANGE[1])
 SLOPES = (-0.999, -0.5, 0.01, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.999)
 WIDTHS = (0.1, 0.15, 0.4, 0.8, 1.5, 2.0)
-N_PLACES = 15  # of X_0, and of a break, over the range of log X
+N_PLACES = 15  # places of X_0, and of a break, over the range of log X
 X_0_MARGIN = np.array([np.log(0.1), *np.zeros(N_PLACES), np.log(100)])
 
 
 @dataclass(frozen=True)
 class Form:
-    """One form of L(X), or of log L (``of_log``). theta (P,): ``linear`` coefficients of ``columns``, then the shape.
+    """One form of L(X), or of log L (``of_log``). theta (P,) has ``linear`` coefficients of ``columns``, then the shape.
 
-    Coefficients of L are positive. ``columns`` (n,) of z = log X − centre and the shape; ``shape`` of z: the grid of each of
-    its parameters, bounds at the ends; ``natural`` of centre and theta: the ``parameters``, each in place of its theta.
+    Coefficients of L are positive. ``columns`` takes z = log X − centre (n,) and the shape, and returns the columns (n,).
+    ``shape`` takes z and returns the grid of each shape parameter, with its bounds at the ends. ``natural`` takes centre and
+    theta and returns the ``parameters``, each in the place of its theta.
     """
 
     name: str
@@ -54,13 +59,13 @@ class Form:
     natural: Callable[..., tuple[float, ...]]
 
     def log_loss(self, theta: Array, z: Array) -> Array:
-        """log L (n,), NaN where L is not positive."""
+        """Return log L (n,), NaN where L is not positive."""
         columns = np.column_stack(self.columns(z, *theta[self.linear :]))
         total = columns @ theta[: self.linear]
         return total if self.of_log else np.log(np.where(total > 0, total, np.nan))
 
     def jacobian(self, theta: Array, z: Array) -> Array:
-        """d log L / d theta (n, P): exact in the coefficients, central differences in the shape."""
+        """Return d log L / d theta (n, P), exact in the coefficients and by central differences in the shape."""
         columns = np.column_stack(self.columns(z, *theta[self.linear :]))
         slopes = columns if self.of_log else columns / (columns @ theta[: self.linear])[:, None]
         for h in 1e-6 * np.eye(len(theta))[self.linear :]:
@@ -69,7 +74,10 @@ class Form:
 
 
 def _bend(z: Array, t: float, log_f: float) -> Array:
-    """f·log(2cosh((z − t)/2f)), that is f·log(1 + exp((z − t)/f)) less (z − t)/2: it bends at t, and has no slope on average."""
+    """Return f·log(2cosh((z − t)/2f)), which bends at t and has no slope on average.
+
+    It is f·log(1 + exp((z − t)/f)) less (z − t)/2.
+    """
     half = (z - t) / (2 * np.exp(log_f))
     return np.exp(log_f) * np.logaddexp(half, -half)
 
@@ -112,8 +120,10 @@ FORMS = (
 
 @dataclass(frozen=True)
 class Alternative:
-    """A form and how well it does: ``value`` of the objective, ``rms`` residual in log loss, AICc and its excess over
-    the least; ``held_out_error``, the mean relative error at the largest X of a fit without it. NaN where a flag says why.
+    """A form and how well it does.
+
+    ``value`` is that of the objective, ``rms`` the residual in log loss, ``delta_aicc`` the excess of AICc over the least, and
+    ``held_out_error`` the mean relative error at the largest X of a fit without it. Numbers are NaN where a flag says why.
     """
 
     name: str
@@ -132,7 +142,22 @@ class Alternative:
 
 
 def compare(x: ArrayLike, loss: ArrayLike, objective: Objective, weights: ArrayLike | None = None) -> list[Alternative]:
-    """Every form fitted to x and loss (n,), in any order, least AICc first; ``weights``: inverse variances, to a factor."""
+    """Fit every form, and return them with the least AICc first.
+
+    Parameters
+    ----------
+    x, loss
+        The variable and the losses (n,), in any order.
+    objective
+        Function of the residuals in log loss, huber or squared.
+    weights
+        Inverse variances (n,), to a factor; without them each point counts once.
+
+    Raises
+    ------
+    StudyError
+        If the objective is absolute, a value is not a positive finite number, or the lengths differ.
+    """
     if objective.name == "absolute":
         raise StudyError("the objective 'absolute' is not offered for alternatives to a power law: use huber or squared")
     x, loss = _checked("x", x), _checked("loss", loss)
@@ -147,6 +172,7 @@ def compare(x: ArrayLike, loss: ArrayLike, objective: Objective, weights: ArrayL
 
 
 def _checked(name: str, values: ArrayLike) -> Array:
+    """Return values as an array. Raises StudyError where one is not a positive finite number."""
     array = np.asarray(values, np.float64)
     if not (np.isfinite(array) & (array > 0)).all():
         raise StudyError(f"{name} has a value that is not a positive finite number")
@@ -154,6 +180,7 @@ def _checked(name: str, values: ArrayLike) -> Array:
 
 
 def _alternative(form: Form, log_x: Array, y: Array, weights: Array, objective: Objective) -> Alternative:
+    """Fit one form to log X and log losses (n,), with its AICc but for delta_aicc, and its held-out error."""
     n, p = len(y), len(form.parameters)
     if lacking := _lacking(p, log_x):
         return Alternative(form.name, form.formula, p, flags=[f"Not fitted: {lacking}."])
@@ -182,14 +209,14 @@ def _alternative(form: Form, log_x: Array, y: Array, weights: Array, objective: 
 
 
 def _lacking(p: int, log_x: Array) -> str:
-    """What is lacking to fit ``p`` parameters, or nothing."""
+    """Return what is lacking to fit ``p`` parameters, or nothing."""
     n, distinct = len(log_x), len(np.unique(log_x))
     needs = f"{p} parameters take {p + 2} points and {p} values of X, and there are {n} and {distinct}"
     return "" if n >= p + 2 and distinct >= p else needs
 
 
 def _fit(form: Form, log_x: Array, y: Array, weights: Array, objective: Objective) -> tuple[Array, float, bool, list[str]]:
-    """theta (P,), the centre of log X, whether it converged, and flags; squares first, from there the Huber function."""
+    """Return theta (P,), the centre of log X, whether it converged, and flags; squares come first, then the Huber function."""
     centre = float(log_x.mean())
     z = log_x - centre
     shape = form.shape(z)
@@ -222,17 +249,17 @@ def _fit(form: Form, log_x: Array, y: Array, weights: Array, objective: Objectiv
 
 
 def _rho(square: Array, weights: Array, huber: bool) -> Array:
-    """Weighted squares or Huber function of (r/delta)² and its derivatives (3, n), as ``least_squares`` takes them.
+    """Return weighted squares or the Huber function of (r/delta)² and its derivatives (3, n), as ``least_squares`` takes them.
 
-    The second is left at 0, which makes it iteratively reweighted least squares: with it, steps are lost where most
-    residuals exceed delta, and the fit stops short of the minimum.
+    The second derivative is left at 0, which makes it iteratively reweighted least squares. With the true one, steps are lost
+    where most residuals exceed delta, and the fit stops short of the minimum.
     """
     root = np.sqrt(np.maximum(square, 1.0)) if huber else np.ones(len(square))
     return weights * np.stack([np.where(root > 1, 2 * root - 1, square), 1 / root, np.zeros(len(square))])
 
 
 def predict(alternative: Alternative, x: ArrayLike) -> Array:
-    """Loss (m,) at x (m,); NaN where the form was not fitted, and where a logarithm is not positive."""
+    """Return losses (m,) at x (m,), NaN where the form was not fitted and where a logarithm is not positive."""
     log_x = np.log(_checked("x", x))
     (form,) = [each for each in FORMS if each.name == alternative.name]
     if not alternative.theta:
@@ -242,7 +269,7 @@ def predict(alternative: Alternative, x: ArrayLike) -> Array:
 
 
 def verdict(alternatives: list[Alternative]) -> str:
-    """One sentence on what ``compare`` found: the least AICc, what is not told apart from it, and the held-out error.
+    """Return a sentence on what ``compare`` found: the least AICc, what is not told apart from it, and the held-out error.
 
     Held-out error agrees where a form that is not told apart is within the rms residual of the least held-out error.
     """
@@ -266,6 +293,6 @@ def verdict(alternatives: list[Alternative]) -> str:
 
 
 def summary(alternative: Alternative) -> dict[str, Any]:
-    """What fit.json tells of it."""
+    """Return what fit.json tells of a form."""
     hidden = ("theta", "centre")
     return {name: value for name, value in asdict(alternative).items() if name not in hidden}

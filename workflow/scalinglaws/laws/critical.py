@@ -1,11 +1,14 @@
-"""The critical batch size (Kaplan et al. 2020, section 5.1, Figures 10 and 18; McCandlish et al. 2018, arXiv:1812.06162).
+"""The critical batch size from learning curves at several batch sizes.
 
-Training to one loss at several batch sizes B takes S updates and E = B S tokens with (S/S_min − 1)(E/E_min − 1) = 1 (5.1),
-that is S = S_min + E_min/B, and B_crit = E_min/S_min (5.2). Least squares of log S gives one B_crit for each of several
-losses, and a straight line through their logarithms B_crit = B_*/L^(1/alpha_B) (1.4).
+Training to one loss at several batch sizes B takes S updates and E = B S tokens with (S/S_min − 1)(E/E_min − 1) = 1 (5.1), that
+is S = S_min + E_min/B, and B_crit = E_min/S_min (5.2). Least squares of log S gives one B_crit for each of several losses, and a
+straight line through their logarithms gives B_crit = B_*/L^(1/alpha_B) (1.4). A loss that some batch sizes do not reach is fitted
+through those that do. All this takes each point of a curve for the best that its updates can do at its batch size, with a rate
+that is tuned at each and does not decay with the length of the run.
 
-This takes each point of a curve for the best that its updates can do at its batch size: a rate that is tuned at each and
-does not decay with the length of the run. A loss that some batch sizes do not reach is fitted through those that do.
+References
+----------
+Kaplan et al. 2020 (arXiv:2001.08361), section 5.1, Figures 10 and 18; McCandlish et al. 2018 (arXiv:1812.06162).
 """
 
 from __future__ import annotations
@@ -24,9 +27,9 @@ from scalinglaws.laws.uncertainty import FEW_TRUNKS, interval
 from scalinglaws.study.questions import FEWEST_BATCHES
 
 FEWEST_LEVELS, HONEST_SPAN, LARGEST_MISFIT = 2, 32.0, 0.15
-# B_crit is searched this far, in log, beyond the batch sizes, on a grid this fine.
+# B_crit is searched up to MARGIN beyond the batch sizes, in log, on a grid of this step.
 MARGIN, GRID = np.log(100.0), 0.25
-# A line that rises is an alpha_B beyond infinity: where more resamples than this have one, its interval has no upper end.
+# B_crit that falls with the loss is an alpha_B beyond infinity: where more than this share of resamples have it, there is none.
 MANY_RISING = 0.025
 WHY = (
     "",
@@ -38,12 +41,12 @@ WHY = (
 
 @dataclass(frozen=True)
 class Level:
-    """At ``loss`` nats: updates S_min, tokens E_min, tokens B_crit; NaN where ``why`` says why not.
+    """The hyperbola at a ``loss`` in nats: S_min in updates, E_min and B_crit in tokens, all NaN where ``why`` says why not.
 
-    ``n_reached``, ``n_censored``: the batch sizes of this size with a curve that gives a step there, and those without.
-    ``misfit``: root mean square of log S about the hyperbola, for the degrees of freedom that are left; NaN where none is.
-    ``b_crit_low``, ``b_crit_high``: 95 % interval of B_crit; NaN where it has none. ``batch_tokens``, ``steps``: of the
-    curves that reach it, by batch size: B and S.
+    ``n_reached`` and ``n_censored`` count the batch sizes of this model size that reach the loss and those that do not.
+    ``misfit`` is the root mean square of log S about the hyperbola, for the degrees of freedom that are left, NaN where none is.
+    ``b_crit_low`` and ``b_crit_high`` are the 95 % interval of B_crit, NaN where it has none. ``batch_tokens`` and ``steps`` are
+    B and S of the curves that reach the loss, by batch size.
     """
 
     n_params: float
@@ -63,10 +66,11 @@ class Level:
 
 @dataclass(frozen=True)
 class CriticalFit:
-    """B_crit(L) = b_star/L^(1/alpha_b), b_star in tokens: what ``uncertainty.interval`` returns, NaN where there is no law.
+    """The law B_crit(L) = b_star/L^(1/alpha_b): b_star in tokens and alpha_b, each as ``uncertainty.interval`` returns it.
 
-    ``resamples`` (B, 2): log b_star and 1/alpha_b of the resamples that have a line. ``counts``: points, runs, sizes;
-    levels, those resolved, batch sizes censored at them in all; degenerate resamples; rising ones, where 1/alpha_b <= 0.
+    Both are NaN where there is no law. ``resamples`` (B, 2) are log b_star and 1/alpha_b of the resamples that have a line.
+    ``counts`` are those of points, runs, sizes, levels, levels resolved, batch sizes censored at them in all, degenerate
+    resamples, and rising ones, whose 1/alpha_b <= 0.
     """
 
     b_star: dict[str, float]
@@ -78,6 +82,8 @@ class CriticalFit:
 
 
 class _Curve(NamedTuple):
+    """One learning curve: N, B in tokens, and at each evaluation the step and the loss (n,)."""
+
     n_params: float
     batch: float
     steps: Array
@@ -85,10 +91,10 @@ class _Curve(NamedTuple):
 
 
 def _smooth(steps: Array, loss: Array) -> tuple[Array, Array]:
-    """Ascending log losses and the log steps at which a curve has them: centred isotonic regression.
+    """Return ascending log losses and the log steps at which a curve has them, by centred isotonic regression.
 
-    Isotonic regression makes of each rise a pool of one mean loss. Read as a staircase it would place that loss at the
-    pool's first step; here it stands at the pool's mean log step (Oron and Flournoy 2017), and the curve falls strictly.
+    Isotonic regression makes of each rise a pool of one mean loss. Read as a staircase it would place that loss at the pool's
+    first step; here it stands at the pool's mean log step (Oron and Flournoy 2017), and the curve falls strictly.
     """
     fitted = isotonic_regression(np.log(loss), increasing=False).x
     values, pool = np.unique(fitted, return_inverse=True)
@@ -96,25 +102,26 @@ def _smooth(steps: Array, loss: Array) -> tuple[Array, Array]:
 
 
 def steps_to_reach(steps: ArrayLike, loss: ArrayLike, levels: ArrayLike) -> Array:
-    """The step at which one curve, made never to rise (``_smooth``), reaches each level; straight lines in log-log.
+    """Return the steps (m,) at which one curve, made never to rise, reaches each of m losses, by straight lines in log-log.
 
-    NaN where it does not get there, and where it is below from its first point on. Steps ascending.
+    ``steps`` (n,) are ascending, with the ``loss`` (n,) there. A value is NaN where the curve does not get to the loss, and where
+    it is below from its first point on.
     """
     values, at = _smooth(np.asarray(steps, np.float64), np.asarray(loss, np.float64))
     return np.exp(np.interp(np.log(np.asarray(levels, np.float64)), values, at, left=np.nan, right=np.nan))
 
 
 def _mean(share: Array, values: Array) -> Array:
-    """Weighted means (P,) of values (P, K)."""
+    """Return weighted means (P,) of values (P, K)."""
     return np.einsum("pk,pk->p", share, values)
 
 
 def _hyperbolas(log_b: Array, log_s: Array, weights: Array) -> tuple[Array, Array, NDArray[np.int64]]:
-    """log B_crit (P,), log S_min (P,) and place in WHY (P,): least squares of log S = log(S_min + E_min/B) in one batch.
+    """Return log B_crit (P,), log S_min (P,) and place in WHY (P,) by least squares of log S = log(S_min + E_min/B) in one batch.
 
-    log_b (K,); log_s (P, K), NaN where censored; weights (P, K). At u = log B_crit the best log S_min is the mean of
-    log S − log(1 + exp(u − log B)), so u alone is searched: on a grid, then by Newton's method between the neighbours of the
-    best node, halving where a step leaves them.
+    log_b (K,) and log_s (P, K) are logs of B and S, NaN where censored, with weights (P, K). At u = log B_crit the best log S_min
+    is the mean of log S − log(1 + exp(u − log B)), so u alone is searched: on a grid, then by Newton's method between the
+    neighbours of the best node, halving where a step leaves them.
     """
     present = np.isfinite(log_s) & (weights > 0)
     member = np.eye(len(log_b))[np.unique(log_b, return_inverse=True)[1]]
@@ -147,11 +154,11 @@ def _hyperbolas(log_b: Array, log_s: Array, weights: Array) -> tuple[Array, Arra
 
 
 def _heights(curves: list[_Curve], n_levels: int) -> Array:
-    """Loss levels of one size: centres of ``n_levels`` equal parts, in log, of the range that can be compared.
+    """Return loss levels of one size, the centres of ``n_levels`` equal parts, in log, of the range that can be compared.
 
-    From the lowest first loss of the batch sizes to the third lowest last one. A curve begins where its warm-up ends: where
-    some batch sizes were below a loss by then, the others have it soon after, at about the same tokens, and their hyperbola
-    would tell of the warm-up. Centres, as ends are the noisiest.
+    The range goes from the lowest first loss of the batch sizes to the third lowest last one. A curve begins where its warm-up
+    ends: where some batch sizes were below a loss by then, the others have it soon after, at about the same tokens, and their
+    hyperbola would tell of the warm-up. Levels are centres of parts because the ends of the range are the noisiest.
     """
     low, high = np.array([_smooth(curve.steps, curve.loss)[0][[0, -1]] for curve in curves]).T
     batch = np.array([curve.batch for curve in curves])
@@ -162,7 +169,7 @@ def _heights(curves: list[_Curve], n_levels: int) -> Array:
 
 
 def _lines(x: Array, y: Array, ok: NDArray[np.bool_]) -> Array:
-    """Least squares of y (B, J) on x (J,) where ``ok``: level at x = 0 and slope (B, 2); NaN below two levels."""
+    """Return level at x = 0 and slope (B, 2) by least squares of y (B, J) on x (J,) where ``ok``; NaN below two levels."""
     count = ok.sum(axis=1, keepdims=True)
     share = ok / np.maximum(count, 1)
     off = x - (share @ x)[:, None]
@@ -172,7 +179,7 @@ def _lines(x: Array, y: Array, ok: NDArray[np.bool_]) -> Array:
 
 
 def _curves(run: Sequence[str], columns: dict[str, Array]) -> list[_Curve]:
-    """The curves in the order of their names, steps ascending."""
+    """Return the curves in the order of their names, steps ascending. Raises StudyError as ``fit_critical`` does."""
     for name, values in columns.items():
         if not (np.isfinite(values) & (values > 0)).all():
             raise StudyError(f"{name} has a value that is not a positive finite number")
@@ -187,7 +194,7 @@ def _curves(run: Sequence[str], columns: dict[str, Array]) -> list[_Curve]:
 
 
 def _swept(curves: list[_Curve]) -> list[_Curve]:
-    """The curves of sizes that were trained at enough batch sizes."""
+    """Return the curves of sizes that were trained at enough batch sizes."""
     batches: dict[float, set[float]] = {}
     for curve in curves:
         batches.setdefault(curve.n_params, set()).add(curve.batch)
@@ -195,8 +202,10 @@ def _swept(curves: list[_Curve]) -> list[_Curve]:
 
 
 def _levels(curves: list[_Curve], heights: Array, weights: Array) -> tuple[list[Level], Array, NDArray[np.bool_]]:
-    """Of one size, at ``heights`` (J,), with weights (B, K) of its curves: records of the first problem, log B_crit (B, J)
-    and whether it is resolved (B, J)."""
+    """Return, for one size at losses (J,), records of the first problem, log B_crit (B, J) and whether it is resolved (B, J).
+
+    ``weights`` (B, K) are those of the curves of the size in each problem.
+    """
     b = np.array([curve.batch for curve in curves])
     log_s = np.log([steps_to_reach(curve.steps, curve.loss, heights) for curve in curves]).T
     shape = (len(weights), len(heights), len(curves))
@@ -218,7 +227,7 @@ def _levels(curves: list[_Curve], heights: Array, weights: Array) -> tuple[list[
 
 
 def _bounds(log_crit: Array, why: NDArray[np.int64], n_curves: int) -> tuple[float, float]:
-    """95 % interval of B_crit at one level, from the problems (B,) of which the first is the fit itself.
+    """Return the 95 % interval of B_crit at one level, from the problems (B,) of which the first is the fit itself.
 
     Resamples whose B_crit lies beyond their batch sizes count with the value found there: without them it is too narrow.
     """
@@ -229,7 +238,7 @@ def _bounds(log_crit: Array, why: NDArray[np.int64], n_curves: int) -> tuple[flo
 
 
 def _reached(batch: Array, log_s: Array) -> tuple[list[float], list[float]]:
-    """B and S of the curves that have a step there, by batch size."""
+    """Return B and S of the curves that reach a level, by batch size."""
     order = [k for k in np.argsort(batch, kind="stable") if np.isfinite(log_s[k])]
     return batch[order].tolist(), np.exp(log_s[order]).tolist()
 
@@ -238,11 +247,24 @@ def fit_critical(
     run: Sequence[str], n_params: ArrayLike, batch_tokens: ArrayLike, steps: ArrayLike, loss: ArrayLike,
     n_levels: int = 20, n_bootstrap: int = 1000, seed: int = 0,
 ) -> CriticalFit:  # fmt: skip
-    """B_crit at ``n_levels`` losses of each size, and the line through those resolved; one entry a point, in any order.
+    """Find B_crit at several losses of each size, and the line through those that are resolved.
 
-    A level is resolved where B_crit lies within the batch sizes that reach it. Resamples draw runs with replacement, all
-    points together, and go the same way at the same levels. Raises StudyError for a value that is not a positive finite
-    number and for a run of two sizes or batch sizes.
+    A level is resolved where B_crit lies within the batch sizes that reach it. Resamples draw runs with replacement, all points
+    of a run together, and go the same way at the same levels.
+
+    Parameters
+    ----------
+    run, n_params, batch_tokens, steps, loss
+        For each evaluation, in any order: its run, N, B in tokens, S and the loss in nats.
+    n_levels
+        Number of losses of each size.
+    n_bootstrap, seed
+        Number of resamples, and their seed.
+
+    Raises
+    ------
+    StudyError
+        If a value is not a positive finite number, or a run has two sizes or batch sizes.
     """
     columns = {"n_params": n_params, "batch_tokens": batch_tokens, "steps": steps, "loss": loss}
     every = _curves(run, {name: np.asarray(values, np.float64) for name, values in columns.items()})
@@ -273,19 +295,15 @@ def fit_critical(
     with np.errstate(over="ignore", under="ignore", divide="ignore"):
         b_star = interval(float(np.exp(log_star)) if law else np.nan, np.exp(believed[:, 0]), True, len(curves))
         alpha_b = interval(float(1 / inverse) if law else np.nan, 1 / believed[:, 1], True, len(curves))
-    counts = {
-        "points": sum(len(curve.steps) for curve in curves),
-        "runs": len(curves),
-        "sizes": len(np.unique(sizes)),
-        "levels": len(levels),
-    }
+    counts = {"points": sum(len(curve.steps) for curve in curves), "runs": len(curves)}
+    counts |= {"sizes": len(np.unique(sizes)), "levels": len(levels)}
     counts |= {"resolved": int(ok[0].sum()), "censored": sum(level.n_censored for level in levels)}
     counts |= {"degenerate": n_bootstrap - len(rest), "rising": rising}
     return CriticalFit(b_star, alpha_b, levels, rest, flags + _flags(levels, counts, law, len(rest), alpha_b), counts)
 
 
 def _flags(levels: list[Level], counts: dict[str, int], law: bool, n_drawn: int, alpha_b: dict[str, float]) -> list[str]:
-    """Sentences on what is not to be believed."""
+    """Return sentences on what is not to be believed."""
     left = {why: sum(level.why == why for level in levels) for why in WHY[1:]}
     out = [f"{count} of {len(levels)} levels are left out: {why}." for why, count in left.items() if count]
     if counts["censored"]:

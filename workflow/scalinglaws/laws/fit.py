@@ -1,10 +1,13 @@
-"""The solver: many starts and many resamples as one batch of damped Newton iterations in float64, with analytic
-derivatives.
+"""The solver: many starts and many resamples as one batch of damped Newton steps in float64, with analytic derivatives.
 
-Residuals are differences of log losses; the objective is a **sum** over points. A step solves (H + lambda·M) d = −g:
-H is the exact Hessian, M the Gauss-Newton matrix with the weights of iteratively reweighted least squares (which
-majorises the objective), so lambda leads from Newton's method, quadratic at the end, to a method that always
-descends. M alone serves as H on the first, rough way from a far start.
+Residuals are differences of log losses, and the objective is a **sum** over points. A step solves (H + lambda·M) d = −g, where H
+is the exact Hessian and M the Gauss-Newton matrix with the weights of iteratively reweighted least squares, which majorises the
+objective. So lambda leads from Newton's method, quadratic at the end, to a method that always descends. On the first, rough way
+from a far start M takes the place of H.
+
+References
+----------
+Besiroglu et al. 2024 (arXiv:2404.10102): the sum, not the mean, of the Huber terms and tight tolerances matter.
 """
 
 from __future__ import annotations
@@ -18,12 +21,12 @@ from scalinglaws.laws.forms import Array, Law
 from scalinglaws.laws.problem import Problem, problem_of
 
 OBJECTIVES = ("huber", "squared", "absolute")
-# Elements (problems x points) worked on at once: they stay in the processor's cache, and memory is bounded.
+# Number of elements (problems x points) worked on at once: they stay in the processor's cache, and memory is bounded.
 CHUNK = 1 << 14
-# The sum of absolute values is the limit of Huber/delta: at this delta it differs by under 1e-9 a point that is hit.
+# The sum of absolute values is the limit of Huber/delta: at this delta it differs by under 1e-9 for each point that is hit.
 ABSOLUTE_DELTA = 1e-9
-# Kinks make the way from a far start slow: it begins with a Huber function of this delta, smooth where residuals are
-# small, solved to ROUGH. Starts that meet there go on as one, and of those that differ the best.
+# Kinks make the way from a far start slow, so it begins with a Huber function of this delta, which is smooth where residuals are
+# small, and is solved to ROUGH. Starts that meet there go on as one, and of those that differ the KEEP best go on.
 WIDEST_DELTA = 0.1
 ROUGH = 1e-9
 ROUGH_ITERATIONS = 100
@@ -32,7 +35,11 @@ KEEP = 16
 
 @dataclass(frozen=True)
 class Objective:
-    """huber: ½r² up to |r| = delta, then delta(|r| − delta/2); squared: r²; absolute: |r|. Summed over points."""
+    """A function of the residuals r in log loss, summed over points.
+
+    ``huber`` is ½r² up to |r| = delta and delta(|r| − delta/2) beyond, ``squared`` is r², and ``absolute`` is |r|. Raises
+    StudyError for another name, and for a delta that is not a positive number.
+    """
 
     name: str = "huber"
     delta: float = 1e-3
@@ -44,7 +51,7 @@ class Objective:
             raise StudyError(f"delta is {self.delta}: it must be a positive number (residuals are in log loss)")
 
     def value(self, residuals: Array, weights: Array) -> Array:
-        """The exact objective, summed over the last axis."""
+        """Return the exact objective, summed over the last axis of residuals (…, n) and weights (…, n)."""
         if self.name == "absolute":
             rho = np.abs(residuals)
         elif self.name == "squared":
@@ -55,7 +62,7 @@ class Objective:
         return (rho * weights).sum(axis=-1)
 
     def stages(self, warm: bool) -> list[tuple[float, float]]:
-        """(delta, factor) of the Huber functions solved one after another; the last is the objective itself."""
+        """Return (delta, factor) of the Huber functions that are solved one after another; the last is the objective itself."""
         if self.name == "squared":
             return [(np.inf, 2.0)] if warm else [(np.inf, 2.0)] * 2
         last = self.delta if self.name == "huber" else ABSOLUTE_DELTA
@@ -67,7 +74,7 @@ class Objective:
 
 @dataclass
 class Solution:
-    """theta (B, P), objective value (B,), converged (B,)."""
+    """Internal parameters theta (B, P), the objective there (B,), and whether each problem converged (B,)."""
 
     theta: Array
     value: Array
@@ -76,7 +83,7 @@ class Solution:
 
 @dataclass
 class _State:
-    """Of every problem of a batch: where it is, the value and derivatives there, and its damping."""
+    """Where each problem of a batch is, the value and the derivatives there, and its damping."""
 
     theta: Array
     value: Array
@@ -92,12 +99,28 @@ def solve(
     law: Law, z: Array, log_loss: Array, starts: Array, objective: Objective,
     weights: Array | None = None, warm: bool = False, tolerance: float = 1e-14, iterations: int = 200,
 ) -> Solution:  # fmt: skip
-    """Minimise the objective from every row of ``starts`` (B, P) at once.
+    """Minimise the objective from every row of ``starts`` at once.
 
-    z (n, V): centred log variables; log_loss (n,); weights: (n,) shared, or (B, n), a row a problem (a bootstrap
-    resample is a row of counts). ``warm``: the starts are near the answer. Problems leave the batch as the decrease
-    that the next step promises falls below ``tolerance`` of the value. With shared weights only the KEEP best solutions
-    that differ are carried on and returned, so the result may have fewer rows than ``starts``.
+    Parameters
+    ----------
+    law, z, log_loss
+        The law, centred log variables (n, V) and log losses (n,).
+    starts
+        Internal parameters (B, P).
+    objective
+        Function of the residuals.
+    weights
+        Weights (n,) that all problems share, or (B, n), a row for each: a bootstrap resample is a row of counts.
+    warm
+        Whether the starts are near the answer.
+    tolerance, iterations
+        A problem leaves the batch as the decrease that its next step promises falls below ``tolerance`` of the value, or after
+        so many iterations.
+
+    Returns
+    -------
+    Solution
+        With shared weights only the KEEP best solutions that differ, so perhaps fewer rows than ``starts``.
     """
     lower, upper = law.bounds()
     theta = np.clip(starts, lower, upper)
@@ -118,13 +141,14 @@ def solve(
 
 
 def _best_distinct(theta: Array, value: Array) -> np.ndarray:
-    """The places of the KEEP best of the solutions that differ; theta (B, P), value (B,)."""
+    """Return the places of the KEEP best of the solutions that differ; theta (B, P), value (B,)."""
     order = np.argsort(value, kind="stable")
     _, first = np.unique(np.round(theta[order], 4), axis=0, return_index=True)
     return order[np.sort(first)[:KEEP]]
 
 
 def _chunks(index: np.ndarray, n_points: int) -> list[np.ndarray]:
+    """Cut the places of problems into parts of about CHUNK elements."""
     size = max(1, CHUNK // max(n_points, 1))
     return [index[i : i + size] for i in range(0, len(index), size)]
 
@@ -138,6 +162,7 @@ def _minimise(
     tolerance: float,
     iterations: int,
 ) -> _State:
+    """Iterate all problems from theta (B, P) until each has converged, or no damping makes its objective fall."""
     b, p = theta.shape
     state = _State(
         theta.copy(), np.empty(b), np.empty((b, p)), np.empty((b, p, p)), np.empty((b, p, p)),
@@ -159,7 +184,7 @@ def _minimise(
 def _iterate(
     problem: Problem, state: _State, part: np.ndarray, weights: Array, bounds: tuple[Array, Array], tolerance: float
 ) -> None:
-    """One damped step of the problems ``part``: accepted where the objective falls, else the damping grows."""
+    """Try one damped step of the problems ``part``: it is accepted where the objective falls, else the damping grows."""
     theta, value, gradient = state.theta[part], state.value[part], state.gradient[part]
     metric, damping = state.metric[part], state.damping[part]
     hessian = metric if problem.rough else state.hessian[part]
@@ -183,12 +208,12 @@ def _iterate(
 
 
 def _step(theta: Array, gradient: Array, hessian: Array, metric: Array, damping: Array, bounds: tuple[Array, Array]) -> Array:
-    """Solve (H + lambda·(M + diag M/100)) d = −g, parameters that press against a bound kept there."""
+    """Return the solutions d of (H + lambda·(M + diag M/100)) d = −g, with parameters that press against a bound kept there."""
     p = theta.shape[1]
     stuck = ((theta <= bounds[0]) & (gradient > 0)) | ((theta >= bounds[1]) & (gradient < 0))
     matrix = hessian + damping[:, None, None] * metric
     diagonal = np.einsum("bii->bi", metric)
-    # A parameter that the data do not touch (its column vanishes) must not make the system singular.
+    # A parameter that the data do not touch, whose column vanishes, must not make the system singular.
     ridge = 1e-13 * (1 + damping[:, None]) * (diagonal + diagonal.mean(axis=1, keepdims=True)) + 1e-300
     ridge += 1e-2 * damping[:, None] * diagonal
     matrix[:, np.arange(p), np.arange(p)] += ridge
@@ -202,7 +227,10 @@ def _step(theta: Array, gradient: Array, hessian: Array, metric: Array, damping:
 
 @dataclass(frozen=True)
 class Fit:
-    """The best solution: internal theta (P,), natural parameters (P,), and the points and weights (n,) it was found from."""
+    """The best solution: internal parameters theta (P,), natural ones (P,), and the points and weights it was found from.
+
+    ``centre`` (V,) was subtracted from the log variables, which gave ``z`` (n, V); log_loss and weights are (n,).
+    """
 
     law: Law
     objective: Objective
@@ -218,7 +246,7 @@ class Fit:
 
     @property
     def log_prediction(self) -> Array:
-        """log L (n,) at the points."""
+        """The fitted log L (n,) at the points."""
         return self.law.log_prediction(self.theta[None], self.z)[0]
 
 
@@ -226,9 +254,24 @@ def best_fit(
     law: Law, log_variables: Array, log_loss: Array, objective: Objective,
     starts: Array | None = None, weights: Array | None = None,
 ) -> Fit:  # fmt: skip
-    """Fit ``law`` to points: log_variables (n, V), log_loss and weights (n,), from the law's start grid or ``starts`` (S, P).
+    """Fit a law to points, and polish the best solution to the last digit that the objective resolves.
 
-    The best solution is polished: Newton's method again from there, to the last digit that the objective resolves.
+    Parameters
+    ----------
+    law
+        The law.
+    log_variables, log_loss
+        Natural logs of its variables (n, V) and of the losses (n,).
+    objective
+        Function of the residuals.
+    starts
+        Internal parameters (S, P) to start from; without them the law's own grid.
+    weights
+        Weights (n,) of the points; without them each counts once.
+
+    References
+    ----------
+    Hoffmann et al. 2022 (arXiv:2203.15556), approach 3: Huber loss of log L from a grid of starts.
     """
     centre = law.centre(log_variables)
     z = log_variables - centre
@@ -237,7 +280,7 @@ def best_fit(
     found = solve(law, z, log_loss, grid, objective, weights)
     best = int(np.argmin(found.value))
     theta, value, converged = found.theta[best], found.value[best], bool(found.converged[best])
-    if objective.name != "absolute":  # its last steps are as fine as its kinks allow
+    if objective.name != "absolute":  # whose last steps are as fine as its kinks allow
         polished = solve(law, z, log_loss, theta[None], objective, weights, warm=True, tolerance=0.0, iterations=40)
         if polished.value[0] <= value:
             theta, value = polished.theta[0], polished.value[0]

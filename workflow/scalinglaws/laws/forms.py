@@ -1,9 +1,11 @@
-"""The equations. Every law here has the form  log L = s · log Σ_k exp(t_k),  t_k = c_k − e_k · log(variable_k).
+"""The form of the laws that are one equation of the loss:  log L = s · log Σ_k exp(t_k),  t_k = c_k − e_k · log(variable_k).
 
-The solver works on *internal* parameters: the c_k, the exponents e_k that are free (two terms may share one), log s
-where the law has a scale, and log R* of terms that saturate. Logarithms of the variables are centred first, so c_k is
-the log of a term at the middle of the data and the problem is well conditioned. ``Law.natural`` turns them into the
-parameters of the literature. Arrays: B problems, n points, P parameters.
+The solver works on *internal* parameters: the scales c_k, the free exponents e_k (two terms may share one), log s where the law
+has a scale s, and log R* of terms that saturate (``laws/repetition.py``). The logarithms of the variables are centred before a
+fit, so c_k is the log of a term at the middle of the data and the problem is well conditioned. ``Law.natural`` turns internal
+parameters into those of the literature.
+
+Shapes: B parameter vectors (starts or resamples), n points, P parameters, V variables, S starts.
 """
 
 from __future__ import annotations
@@ -11,8 +13,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
@@ -20,27 +24,58 @@ Array = NDArray[np.float64]
 EXPONENT_RANGE = (1e-3, 10.0)
 REUSE_RANGE = (1e-2, 1e4)
 
+# A step in the choice of points: it takes the table, the list that excluded runs are added to, and the list that notes are
+# added to, and returns the table that is left (laws/rules.py).
+Rule = Callable[[pl.DataFrame, list[dict[str, str]], list[str]], pl.DataFrame]
+# What sums the second derivatives of a term over the points with weights (B, n): it returns (B, k, k) for its k parameters.
+Bend = Callable[[Array], Array]
+# A term's exponent t (B, n), its features, which are the slopes of t in its k parameters (B or 1, n, k), and its bend, which is
+# None where all second derivatives vanish.
+Expansion = tuple[Array, Array, Bend | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Described:
+    """What every law says of itself, whether it is an equation (``Law``) or a procedure (``laws/methods.py``).
+
+    ``variables`` are the columns of the points that it needs. ``published`` are the values of ``source`` for the parameters and
+    for the exponents derived from them. ``rule`` is the sentence, and ``selection`` the steps, that say which losses it is fitted
+    to. ``reshape``, for laws of learning curves, makes the points of the rows of the curves before they are checked.
+    ``derived`` names the exponents that follow from a fit beside its parameters.
+    """
+
+    name: str
+    title: str
+    formula: str
+    source: str
+    rule: str
+    variables: tuple[str, ...]
+    published: dict[str, float]
+    selection: tuple[Rule, ...] = ()
+    reshape: Rule | None = None
+    derived: tuple[str, ...] = ()
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """Exponents that are compared with published ones; scales are not, as they carry the units of a vocabulary and a text."""
+        return self.derived
+
 
 @dataclass(frozen=True)
 class Parameter:
-    """A natural parameter. ``log``: a scale, whose interval is formed on its logarithm."""
+    """A natural parameter. ``log`` is true of a scale, whose interval is formed on its logarithm, and false of an exponent."""
 
     name: str
     unit: str
     log: bool
 
 
-# Of a term: its exponent t (B, n); its features, the slopes of t in its k parameters (B or 1, n, k); and what sums its second
-# derivatives over the points with weights (B, n) to (B, k, k), None where all vanish.
-Bend = Callable[[Array], Array]
-Expansion = tuple[Array, Array, Bend | None]
-
-
 @dataclass(frozen=True)
 class Term:
-    """exp(c − e·log variable). ``scale``, ``exponent``: places of c and e in Law.internal; ``variable``: in Law.variables.
+    """The term exp(c − e·log variable).
 
-    Without a variable it is a constant; without an exponent, e = 1.
+    ``scale`` and ``exponent`` are the places of c and e in ``Law.internal``, and ``variable`` is a place in ``Law.variables``.
+    A term without a variable is a constant; one without an exponent has e = 1.
     """
 
     scale: int
@@ -52,81 +87,80 @@ class Term:
         """Places of its internal parameters, in the order of its features."""
         return [self.scale] if self.exponent is None else [self.scale, self.exponent]
 
-    def expand(self, theta: Array, z: Array) -> Expansion:
-        """See Expansion; theta (B, P), z (n, V)."""
-        ones, c = np.ones((1, len(z))), theta[:, self.scale, None]
+    def features(self, z: Array) -> tuple[Array, Array | None]:
+        """Return features (n, k) and an offset (n,) or None, with which t = theta[parameters] @ features.T + offset.
+
+        They do not depend on the parameters. ``z`` (n, V): centred log variables.
+        """
+        ones = np.ones((len(z), 1))
         if self.variable is None:
-            return c + np.zeros_like(ones), ones[:, :, None], None
-        x = z[None, :, self.variable]
+            return ones, None
         if self.exponent is None:
-            return c - x, ones[:, :, None], None
-        return c - theta[:, self.exponent, None] * x, np.stack([ones, -x], axis=2), None
+            return ones, -z[:, self.variable]
+        return np.column_stack([ones, -z[:, self.variable]]), None
+
+    def expand(self, theta: Array, z: Array) -> Expansion:
+        """Return the term's exponent and its derivatives (see ``Expansion``) at theta (B, P) and z (n, V)."""
+        slopes, c = self.features(z)[0][None], theta[:, self.scale, None]
+        if self.variable is None:
+            return c + np.zeros((1, len(z))), slopes, None
+        x = z[None, :, self.variable]
+        return c - (x if self.exponent is None else theta[:, self.exponent, None] * x), slopes, None
 
 
-@dataclass(frozen=True)
-class Law:
-    """One law. ``variables`` are columns of the points; ``distinct``: values of each needed to identify the parameters.
+@dataclass(frozen=True, kw_only=True)
+class Law(Described):
+    """A law that is one equation of the loss.
 
-    ``internal`` names the internal parameters (for flags), log s last where there is one. ``held_out`` is the variable
-    whose largest value is predicted from the rest. ``rule`` says in words which losses enter. ``reuses``: places of the
-    logs of R*, the constants of terms that saturate (laws/repetition.py).
+    ``distinct`` is the number of values of each variable that are needed to identify the parameters. ``internal`` names the
+    internal parameters for flags, log s last where there is one. ``held_out`` is the variable whose largest value is predicted
+    from the rest. ``grid`` has the start values: those of each exponent, then the shares of each term but the last in the loss,
+    then those of s or R*. ``reuses`` are the places of the logs of R*, the constants of terms that saturate. ``derive`` takes
+    (points, fit, resamples, number of resamples, seed) and returns the values of ``derived``, by name, and sentences of doubt.
     """
 
-    name: str
-    title: str
-    formula: str
-    source: str
-    rule: str
-    variables: tuple[str, ...]
     parameters: tuple[Parameter, ...]
     internal: tuple[str, ...]
     terms: tuple[Term, ...]
     distinct: int
     held_out: str
-    published: dict[str, float]
     to_natural: Callable[[Array, Array], Array]
-    grid: tuple[tuple[float, ...], ...]  # exponents (one tuple each), then shares of each term but the last, then s or R*
+    grid: tuple[tuple[float, ...], ...]
     scaled: bool = False
     reuses: tuple[int, ...] = ()
+    derive: Callable[..., tuple[dict[str, Any], list[str]]] | None = None
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """Exponents that are compared with published ones: natural parameters that are not scales, and those derived."""
+        return (*(parameter.name for parameter in self.parameters if not parameter.log), *self.derived)
 
     @property
     def n_parameters(self) -> int:
+        """Number of parameters P."""
         return len(self.internal)
-
-    def design(self, z: Array) -> list[tuple[Array, Array | None]]:
-        """Features of each term at centred log variables z (n, V): t_k = theta[parameters of k] @ features.T + offset."""
-        out: list[tuple[Array, Array | None]] = []
-        for term in self.terms:
-            ones = np.ones((len(z), 1))
-            if term.variable is None:
-                out.append((ones, None))
-            elif term.exponent is None:
-                out.append((ones, -z[:, term.variable]))
-            else:
-                out.append((np.column_stack([ones, -z[:, term.variable]]), None))
-        return out
 
     @property
     def exponents(self) -> list[int]:
-        """Places of the free exponents."""
+        """Places of the free exponents among the internal parameters."""
         return sorted({term.exponent for term in self.terms if term.exponent is not None})
 
     @property
     def varied(self) -> tuple[str, ...]:
-        """The variables that must vary: those that a term falls with."""
+        """Variables that must vary for the law to be fitted: those that a term falls with."""
         return tuple(self.variables[k] for k in sorted({term.variable for term in self.terms if term.variable is not None}))
 
     def centre(self, log_variables: Array) -> Array:
-        """What is subtracted from log variables (n, V) before a fit: their means (V,)."""
+        """Return what is subtracted from log variables (n, V) before a fit: their means (V,)."""
         return np.asarray(log_variables.mean(axis=0), np.float64)
 
     def log_prediction(self, theta: Array, z: Array) -> Array:
-        """log L (B, n) at internal parameters theta (B, P) and centred log variables z (n, V)."""
+        """Return log L (B, n) at internal parameters theta (B, P) and centred log variables z (n, V)."""
         f, _, _, _ = self.expand(theta, z)
         return self._scale(theta) * f
 
     def jacobian(self, theta: Array, z: Array) -> Array:
-        """d log L / d theta (B, n, P), analytic."""
+        """Return the analytic derivatives d log L / d theta (B, n, P) at theta (B, P) and z (n, V)."""
         f, shares, slopes, _ = self.expand(theta, z)
         out, scale = np.zeros((*f.shape, self.n_parameters)), self._scale(theta)
         for term, share, slope in zip(self.terms, shares, slopes, strict=True):
@@ -136,11 +170,14 @@ class Law:
         return out
 
     def shares(self, theta: Array, z: Array) -> list[float]:
-        """The largest share of the sum that each term has at any point; theta (1, P)."""
+        """Return the largest share of the sum that each term has at any point; theta (1, P), z (n, V)."""
         return [float(share.max()) for share in self.expand(theta, z)[1]]
 
     def expand(self, theta: Array, z: Array) -> tuple[Array, list[Array], list[Array], list[Bend | None]]:
-        """log Σ exp(t_k) (B, n), and of each term its share of the sum (B, n), its features and its bend (see Expansion)."""
+        """Return log Σ exp(t_k) (B, n), and of each term its share of the sum (B, n), its features and its bend.
+
+        See ``Expansion`` for the last two; theta (B, P), z (n, V).
+        """
         found = [term.expand(theta, z) for term in self.terms]
         terms = [t for t, _, _ in found]
         top = np.max(terms, axis=0)
@@ -152,15 +189,16 @@ class Law:
         return np.exp(theta[:, -1:]) if self.scaled else np.ones((len(theta), 1))
 
     def natural(self, theta: Array, centre: Array) -> Array:
-        """Natural parameters (B, P) in the order of ``parameters``. centre (V,): what was subtracted from the logs.
+        """Return natural parameters (B, P), in the order of ``parameters``, from internal ones theta (B, P).
 
-        A scale beyond the range of a float becomes inf or 0; the caller reports it as null.
+        ``centre`` (V,) is what was subtracted from the logs of the variables. A scale beyond the range of a float becomes inf or
+        0, which fit.json reports as null.
         """
         with np.errstate(over="ignore", under="ignore"):
             return self.to_natural(theta, centre)
 
     def bounds(self) -> tuple[Array, Array]:
-        """Lower and upper bounds (P,) of the internal parameters. Terms may vanish or dominate, but not overflow."""
+        """Return lower and upper bounds (P,) of the internal parameters: terms may vanish or dominate, but not overflow."""
         widest = 1e4 if self.scaled else 80.0
         lower, upper = np.full(self.n_parameters, -widest), np.full(self.n_parameters, widest)
         lower[self.exponents], upper[self.exponents] = EXPONENT_RANGE
@@ -170,7 +208,7 @@ class Law:
         return lower, upper
 
     def starts(self, log_loss: Array) -> Array:
-        """The start grid (S, P): all exponents of ``grid`` with all shares of the loss of each term at the centre."""
+        """Return the grid of starts (S, P) for log losses (n,): all exponents of ``grid`` with all shares of its terms."""
         level, n_free = float(np.mean(log_loss)), len(self.exponents)
         values = np.array(list(product(*self.grid)))
         scale = values[:, -1] if self.scaled else np.ones(len(values))
@@ -187,12 +225,6 @@ class Law:
         return theta
 
 
-def chinchilla_natural(theta: Array, centre: Array) -> Array:
-    """(E, A, B, alpha, beta) of L = E + A/N^alpha + B/D^beta from (E, A, alpha, B, beta) as the solver has them."""
-    c_e, c_a, alpha, c_b, beta = theta.T
-    return np.column_stack([np.exp(c_e), np.exp(c_a + alpha * centre[0]), np.exp(c_b + beta * centre[1]), alpha, beta])
-
-
 def weighted_outer(weights: Array, a: Array, b: Array) -> Array:
-    """Σ_n w a bᵀ (B, i, j) of weights (B, n) and vectors (B or 1, n, i), (B or 1, n, j)."""
+    """Return Σ_n w a bᵀ (B, i, j) of weights (B, n) and vectors a (B or 1, n, i), b (B or 1, n, j)."""
     return np.asarray(a.swapaxes(1, 2) @ (weights[:, :, None] * b), np.float64)

@@ -1,18 +1,24 @@
-"""Chinchilla's approach 2 (Hoffmann et al. 2022, section 3.2): at each of several computes the size of least loss, and
-through these minima, in log-log, the lines N_opt ∝ C^a and D_opt ∝ C^b.
+"""The law ``isoflop``: the size of least loss at each of several computes, and lines N_opt ∝ C^a and D_opt ∝ C^b through these.
 
 A profile is the runs of nearly equal compute. Its minimum is found in two ways. The first is a parabola in log N by least
-squares, of the **loss** and not of its logarithm: the vertex then depends neither on E nor on the scale of the rest, so
-where the sizes span the same range about the optimum at every compute, skewness moves each minimum by the same factor.
-That biases the coefficients and not the exponents (Czech et al. 2026, arXiv:2603.22339); log loss has not this property.
-The second is free of shape: the lowest point of Akima's interpolation through the mean loss of each size (as Porian et al.
-2024, arXiv:2406.19146). PCHIP would not do: it is flat at the lowest point, so its minimum is always a sampled size.
+squares, of the **loss** and not of its logarithm: the vertex then depends neither on E nor on the scale of the rest. Where the
+sizes span the same range about the optimum at every compute, skewness moves each minimum by the same factor, which biases the
+coefficients and not the exponents (Czech et al. 2026); log loss lacks this property. The second way is free of shape: the lowest
+point of Akima's interpolation through the mean loss of each size (as Porian et al. 2024). PCHIP would not do, since it is flat at
+the lowest node, so that its minimum is always a sampled size.
+
+References
+----------
+Hoffmann et al. 2022 (arXiv:2203.15556), approach 2 in section 3.2, with the published a and b.
+Porian et al. 2024 (arXiv:2406.19146); Czech et al. 2026 (arXiv:2603.22339).
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,10 +26,13 @@ from scipy.interpolate import Akima1DInterpolator
 
 from scalinglaws.common.errors import StudyError
 from scalinglaws.laws.forms import Array
+from scalinglaws.laws.methods import Method, fields
+from scalinglaws.laws.rules import decayed, single_epoch
+from scalinglaws.laws.select import Points
 from scalinglaws.laws.uncertainty import FEW_TRUNKS, FEWEST_TRUNKS, interval
 
 FEWEST_SIZES, FEWEST_PROFILES = 3, 2
-# With fewer sizes resamples either lose a profile or give it the same minimum; two profiles test no line.
+# With fewer sizes than this, resamples either lose a profile or give it the same minimum; two profiles test no line.
 HONEST_SIZES, HONEST_PROFILES = 5, 3
 # Sizes nearer than this share count as one: an interpolation through two of them would follow their noise.
 SAME_SIZE = 0.01
@@ -40,7 +49,7 @@ WHY = (
 
 @dataclass(frozen=True)
 class Minimum:
-    """Of one profile, by the parabola (NaN where it has none) and shape-free; ``edge``: why it is none, or empty."""
+    """The minimum of one profile by the parabola, NaN where it has none, and shape-free; ``edge`` says why it is not used."""
 
     log_n: float
     loss: float
@@ -52,7 +61,7 @@ class Minimum:
 
 @dataclass(frozen=True)
 class Profile:
-    """The minimum at compute ``flops`` in parameters, tokens and nats; NaN where ``edge`` says why there is none."""
+    """The minimum at a compute in FLOP: parameters, tokens and nats, which are NaN where ``edge`` says why there is none."""
 
     flops: float
     n_points: int
@@ -68,10 +77,10 @@ class Profile:
 
 @dataclass(frozen=True)
 class IsoflopFit:
-    """N_opt = n_coefficient · C^a and D_opt = d_coefficient · C^b, C in FLOP: what ``uncertainty.interval`` returns.
+    """The lines N_opt = n_coefficient · C^a and D_opt = d_coefficient · C^b, C in FLOP, as ``uncertainty.interval`` returns them.
 
-    ``shape_free``: the four values by the other way. ``resamples`` (B, 4): a, b and the logs of both coefficients in the
-    resamples that have a line. ``counts``: points, runs, profiles; used profiles and their trunks; degenerate resamples.
+    ``shape_free`` has the four values by the other way. ``resamples`` (B, 4) are a, b and the logs of both coefficients in the
+    resamples that have a line. ``counts`` are those of points, runs, profiles, used profiles, their trunks, degenerate resamples.
     """
 
     a: dict[str, float]
@@ -86,7 +95,10 @@ class IsoflopFit:
 
 
 def groups(flops: ArrayLike, tolerance: float = 0.1) -> NDArray[np.int64]:
-    """The number (n,) of each row's profile, from 0 at the least compute; one ends ``tolerance`` above its first row."""
+    """Return the number (n,) of each row's profile, from 0 at the least compute.
+
+    A profile ends where the compute (n,) in FLOP exceeds that of its first row by the share ``tolerance``.
+    """
     values = np.log(np.asarray(flops, np.float64))
     number, current, first = np.zeros(len(values), np.int64), -1, -np.inf
     for i in np.argsort(values, kind="stable"):
@@ -97,7 +109,7 @@ def groups(flops: ArrayLike, tolerance: float = 0.1) -> NDArray[np.int64]:
 
 
 def _means(log_n: Array, values: Array) -> tuple[Array, Array, Array]:
-    """Of the S distinct sizes: the rows of each, as ones in a matrix (n, S); mean log N and mean value (S,)."""
+    """Return, for the S distinct sizes, the rows of each as ones in a matrix (n, S), mean log N (S,) and mean value (S,)."""
     number = groups(np.exp(log_n), SAME_SIZE)
     member = np.eye(number.max(initial=-1) + 1)[number]
     count = member.sum(axis=0)
@@ -105,7 +117,7 @@ def _means(log_n: Array, values: Array) -> tuple[Array, Array, Array]:
 
 
 def profile_minimum(log_n: ArrayLike, loss: ArrayLike) -> Minimum | None:
-    """The minimum of one profile from log_n (n,) and loss (n,); None where it has fewer than 3 distinct sizes."""
+    """Return the minimum of one profile from log N (n,) and losses (n,); None where it has fewer than 3 distinct sizes."""
     x, y = np.asarray(log_n, np.float64), np.asarray(loss, np.float64)
     x, y = np.array([x, y])[:, np.lexsort((y, x))]
     _, nodes, mean = _means(x, y)
@@ -120,7 +132,7 @@ def profile_minimum(log_n: ArrayLike, loss: ArrayLike) -> Minimum | None:
 
 
 def _parabolas(log_n: Array, loss: Array, weights: Array) -> tuple[Array, Array, NDArray[np.int64]]:
-    """Vertex in log N (B,), loss there (B,) and place in WHY (B,) of the parabolas with weights (B, n): one batch."""
+    """Return vertex in log N (B,), loss there (B,) and place in WHY (B,) of the parabolas with weights (B, n), in one batch."""
     member, nodes, _ = _means(log_n, loss)
     mass = weights @ member
     present = mass > 0
@@ -144,9 +156,21 @@ def fit_isoflop(
     run: Sequence[str], trunk: Sequence[str], n_params: ArrayLike, tokens: ArrayLike, flops: ArrayLike, loss: ArrayLike,
     n_bootstrap: int = 1000, seed: int = 0, tolerance: float = 0.1,
 ) -> IsoflopFit:  # fmt: skip
-    """Profiles, their minima, and the lines through them; one entry a row, in any order. NaN tokens become C/(6N).
+    """Find profiles, their minima, and the lines through them. A minimum at an edge is left out, with a flag.
 
-    A minimum at an edge is left out, with a flag. Raises StudyError for a value that is not a positive finite number.
+    Parameters
+    ----------
+    run, trunk, n_params, tokens, flops, loss
+        For each run, in any order: its name and trunk, N, D, C in FLOP and the loss in nats. NaN tokens become C/(6N).
+    n_bootstrap, seed
+        Number of resamples of trunks, and their seed.
+    tolerance
+        Share by which computes of one profile may differ.
+
+    Raises
+    ------
+    StudyError
+        If a value of N, C or the loss is not a positive finite number.
     """
     columns = [np.asarray(values, np.float64) for values in (n_params, flops, loss, tokens)]
     for name, values in zip(("n_params", "flops", "loss"), columns, strict=False):
@@ -177,7 +201,7 @@ def fit_isoflop(
 
 
 def _profile(points: Array) -> Profile:
-    """``points`` (n, 4) of one compute: log N, log D, loss, log C."""
+    """Return the profile of the points (n, 4) of one compute: log N, log D, loss, log C."""
     log_n, log_d, loss, log_c = points.T
     flops, best = float(np.exp(log_c.mean())), profile_minimum(log_n, loss)
     _, nodes, at_nodes = _means(log_n, log_d)
@@ -189,7 +213,7 @@ def _profile(points: Array) -> Profile:
 
 
 def _lines(x: Array, minima: Array, ok: NDArray[np.bool_]) -> Array:
-    """Least squares of minima (B, K, 2), logs of N and D, on log C (K,) where ``ok``: two slopes, two levels (B, 4)."""
+    """Return two slopes and two levels (B, 4): least squares of minima (B, K, 2), logs of N and D, on log C (K,) where ``ok``."""
     count = ok.sum(axis=1, keepdims=True)
     share = ok / np.maximum(count, 1)
     centre = share @ x[:, None]
@@ -204,8 +228,8 @@ def _resample(
 ) -> tuple[int, NDArray[np.bool_], Array]:
     """Draw the trunks of these profiles with replacement, all rows of a trunk together, in every profile.
 
-    The number of trunks; which resampled minima (B, K) are used, as some are at an edge; the lines of the resamples
-    that have enough of them. Tokens at a size are chosen, not measured: each profile keeps their curve.
+    Return the number of trunks; which resampled minima (B, K) are used, as some are at an edge; and the lines of the resamples
+    that have enough of them. Tokens at a size are chosen, not measured, so each profile keeps their curve.
     """
     names, member = np.unique(np.concatenate([*trunks, np.empty(0, str)]), return_inverse=True)
     if len(parts) < FEWEST_PROFILES:
@@ -224,7 +248,7 @@ def _flags(
     profiles: list[Profile], ok: NDArray[np.bool_], n_drawn: int, n_trunks: int,
     found: dict[str, dict[str, float]], shape_free: dict[str, float],
 ) -> list[str]:  # fmt: skip
-    """Sentences on what is not to be believed; ``ok`` (B, K): which resampled minima were used."""
+    """Return sentences on what is not to be believed; ``ok`` (B, K) says which resampled minima were used."""
     used = [p for p in profiles if not p.edge]
     out = [f"The profile at {p.flops:.3g} FLOP is left out: {p.edge}." for p in profiles if p.edge]
     has = f"{len(used)} of {len(profiles)} profiles have a minimum between their sizes"
@@ -250,3 +274,46 @@ def _flags(
                 f"the interval ({half:.2g}): the profiles are not parabolas, or noise hides their minima."
             )
     return out
+
+
+def _held_out(fit: IsoflopFit) -> dict[str, Any]:
+    """Return the relative error of N_opt at the largest compute, as the line through the other minima predicts it."""
+    used = [profile for profile in fit.profiles if not profile.edge]
+    rule, error = "fitted without the profile of largest compute, whose N_opt is predicted", float("nan")
+    if len(used) > 2:
+        x, y = np.log([profile.flops for profile in used]), np.log([profile.n_opt for profile in used])
+        slope, level = np.polyfit(x[:-1], y[:-1], 1)
+        error = float(abs(np.expm1(slope * x[-1] + level - y[-1])))
+    return {"rule": rule, "error": error, "n": int(len(used) > 2), "windows": []}
+
+
+def _result(points: Points, n_bootstrap: int, seed: int, allow_empty: bool) -> dict[str, Any]:
+    """Return fit.json; its parameters are the coefficients of N_opt and D_opt, its exponents a and b."""
+    n, tokens, flops = (points.columns[name] for name in ("n_params", "tokens", "flops"))
+    fit = fit_isoflop(points.run, points.trunk, n, tokens, flops, points.loss, n_bootstrap, seed)
+    found = fit.counts["used"] >= FEWEST_PROFILES
+    if not found and not allow_empty:
+        raise StudyError(f"law isoflop: {' '.join(fit.flags)}")
+    parameters = {"k_N": fit.n_coefficient | {"unit": "parameters"}, "k_D": fit.d_coefficient | {"unit": "tokens"}}
+    own = {
+        "exponents": {"a": fit.a | {"unit": ""}, "b": fit.b | {"unit": ""}} if found else {},
+        "shape_free": fit.shape_free if found else {},
+        "profiles": [dataclasses.asdict(profile) for profile in fit.profiles],
+        "held_out": _held_out(fit),
+    }
+    return fields(ISOFLOP, points, fit.counts, parameters if found else {}, own, fit.flags)
+
+
+ISOFLOP = Method(
+    name="isoflop",
+    title="Best model size at each compute",
+    formula="N_opt = k_N·C^a, D_opt = k_D·C^b",
+    source="Hoffmann et al. 2022, approach 2",
+    rule="decayed budgets, one epoch, in profiles of several sizes at nearly equal compute",
+    selection=(decayed, single_epoch),
+    variables=("n_params", "flops"),
+    published={"a": 0.49, "b": 0.51},
+    derived=("a", "b"),
+    result=_result,
+)
+LAWS = (ISOFLOP,)

@@ -1,4 +1,4 @@
-"""How well a law predicts: losses held out of the fit, windows that grow, and the interval of a new run's loss."""
+"""How well a law predicts: losses held out of the fit, in windows that grow, and the interval of a new run's loss."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from scalinglaws.laws.forms import Array, Law
 from scalinglaws.laws.select import Points
 from scalinglaws.laws.uncertainty import FEWEST_TRUNKS, Resamples
 
-MOST_WINDOWS = 8
+MOST_WINDOWS = 8  # in which losses are held out
 
 
 @dataclass(frozen=True)
 class Window:
-    """Fitted to the ``n_fitted`` points below ``at``, a value of the variable: mean relative error of the next ``n`` losses."""
+    """Mean relative error of the next ``n`` losses by a fit of the ``n_fitted`` points below the value ``at`` of the variable."""
 
     at: float
     n_fitted: int
@@ -27,7 +27,7 @@ class Window:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """``error``: of the largest value of the variable, NaN where too few points were left; ``windows``: of each value."""
+    """The ``error`` of the losses at the largest value of the variable, NaN where too few points were left, and all windows."""
 
     rule: str
     error: float
@@ -36,10 +36,21 @@ class HeldOut:
 
 
 def held_out(points: Points, law: Law, objective: Objective, weights: Array) -> HeldOut:
-    """For growing values of the law's variable: fit what lies below and predict the losses from there to the next.
+    """Fit what lies below each of growing values of the law's variable, and predict the losses from there to the next value.
 
-    At most MOST_WINDOWS of them, evenly spaced in rank; the last holds out the largest value alone. Values below which
-    too few points lie are left out.
+    There are at most MOST_WINDOWS values, evenly spaced in rank; the last window holds out the largest value alone. Values below
+    which too few points lie are left out.
+
+    Parameters
+    ----------
+    points, law
+        The points, and the law whose ``held_out`` names the variable.
+    objective, weights
+        How it is fitted, with weights (n,) of the points.
+
+    References
+    ----------
+    Choshen et al. 2024 (arXiv:2410.11840): report the relative error of what was held out.
     """
     values = points.columns[law.held_out]
     x, y = points.log_variables(law.variables), np.log(points.loss)
@@ -62,11 +73,26 @@ def held_out(points: Points, law: Law, objective: Objective, weights: Array) -> 
 
 
 def predict(fit: Fit, resamples: Resamples | None, log_variables: Array, seed: int) -> dict[str, Array]:
-    """Loss (m,) at log_variables (m, V), the 95 % interval of the law there, and that of a new run's loss.
+    """Predict losses, with the 95 % interval of the law and that of a new run's loss.
 
-    The law varies as its resamples do; a new run scatters about it as the fitted runs do, their residuals enlarged by
-    sqrt(n/(n − P)) for what the fit took up. Few trunks widen both by sqrt(G/(G − 1))·t/z as they do the parameters'.
-    NaN intervals where there are no resamples or fewer than 3 trunks.
+    The law varies as its resamples do. A new run scatters about it as the fitted runs do, their residuals enlarged by
+    sqrt(n/(n − P)) for what the fit took up. Few trunks widen both as they widen the intervals of parameters
+    (``uncertainty.interval``).
+
+    Parameters
+    ----------
+    fit, resamples
+        The fit and its resamples, or None.
+    log_variables
+        Natural logs of the law's variables at m places (m, V).
+    seed
+        Seed of the scatter.
+
+    Returns
+    -------
+    dict
+        loss, ci_low, ci_high (the law) and run_low, run_high (a new run), each (m,) in nats per token. The intervals are NaN
+        where there are no resamples or fewer than 3 trunks.
     """
     law, z = fit.law, log_variables - fit.centre
     centre = law.log_prediction(fit.theta[None], z)[0]
@@ -82,6 +108,6 @@ def predict(fit: Fit, resamples: Resamples | None, log_variables: Array, seed: i
         below, above = np.quantile(values, [0.025, 0.975], axis=0)
         out[low] = np.exp(centre + widen * np.minimum(below, 0.0))
         out[high] = np.exp(centre + widen * np.maximum(above, 0.0))
-    # With few resamples the quantiles of the sum may lie within those of the law alone.
+    # With few resamples the quantiles of the sum may lie inside those of the law alone.
     out["run_low"], out["run_high"] = np.minimum(out["run_low"], out["ci_low"]), np.maximum(out["run_high"], out["ci_high"])
     return out

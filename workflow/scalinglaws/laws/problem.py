@@ -1,6 +1,11 @@
-"""The objective at a law's points, with analytic derivatives, for a batch of parameters at once.
+"""The objective of a fit with its analytic derivatives, for a batch of parameter vectors at once.
 
-Arrays: B problems, n points, P parameters.
+Shapes: B parameter vectors, n points, P parameters.
+
+There are two ways to the same derivatives. The terms of most laws have features that do not depend on the parameters, and
+``Problem`` turns sums over points into matrix products that it prepares once; it is what makes thousands of fits take a second.
+``_ReuseProblem`` evaluates the features anew at each step, as the law of repeated tokens needs. It could serve every law, but
+sums in another order, so that fits would change in their last digits, and it is slower (docs/laws.md).
 """
 
 from __future__ import annotations
@@ -11,27 +16,34 @@ from scalinglaws.laws.forms import Array, Law, weighted_outer
 
 
 class Problem:
-    """A law at given points: objective, gradient, Hessian and metric of a batch of parameters.
+    """A law at given points: the objective, gradient, Hessian and metric of a batch of parameter vectors.
 
-    ``rough``: far from the answer, where the Hessian is often indefinite, steps use the metric in its place.
+    Parameters
+    ----------
+    law, z, log_loss
+        The law, centred log variables (n, V) and log losses (n,).
+    delta, factor
+        The objective is ``factor`` times a Huber function of this delta, infinite for squares.
+    rough
+        Whether steps start far from the answer, where the Hessian is often indefinite: they use the metric in its place.
     """
 
     def __init__(self, law: Law, z: Array, log_loss: Array, delta: float, factor: float, rough: bool) -> None:
         self.law, self.y, self.delta, self.factor, self.rough = law, log_loss, delta, factor, rough
-        self.design, self.places = law.design(z), [term.parameters for term in law.terms]
+        self.design, self.places = [term.features(z) for term in law.terms], [term.parameters for term in law.terms]
         # Products of a term's features, shared by the batch: a sum over points is one matrix product.
         self.squares = [np.einsum("na,nb->nab", features, features).reshape(len(z), -1) for features, _ in self.design]
         self.blocks = [np.ix_(where, where) for where in self.places]
         self.scratch = np.empty((2, 0, law.n_parameters, len(z)))
 
     def evaluate(self, theta: Array, weights: Array) -> tuple[Array, Array, Array, Array]:
-        """Value (B,), gradient (B, P), Hessian and metric (B, P, P) at theta (B, P); weights (B, n) or (n,)."""
+        """Return value (B,), gradient (B, P), Hessian and metric (B, P, P) at theta (B, P) with weights (B, n) or (n,)."""
         f, shares, scale = self._predict(theta)
         value, psi, curvature, irls = self._outer(f, weights)
         return value, *self._derivatives(f, shares, scale, psi, curvature, irls)
 
     def _outer(self, f: Array, weights: Array) -> tuple[Array, Array, Array, Array]:
-        """Value (B,), its slope and curvature in f (B, n), and the weights of iteratively reweighted least squares (B, n)."""
+        """Return the value (B,), its slope and curvature in f (B, n), and the weights of reweighted least squares (B, n)."""
         r = f - self.y
         psi = np.clip(r, -self.delta, self.delta)
         value = self.factor * (psi * (r - 0.5 * psi) * weights).sum(axis=1)
@@ -41,7 +53,7 @@ class Problem:
         return value, psi * weights, curvature, np.broadcast_to(irls, f.shape)
 
     def _predict(self, theta: Array) -> tuple[Array, list[Array], Array]:
-        """log L (B, n), each term's share of the sum (B, n), and the scale s (B, 1)."""
+        """Return log L (B, n), each term's share of the sum (B, n), and the scale s (B, 1)."""
         terms = []
         for (features, offset), where in zip(self.design, self.places, strict=True):
             t = theta[:, where] @ features.T if features.shape[1] > 1 or offset is not None else theta[:, where]
@@ -60,13 +72,14 @@ class Problem:
     def _derivatives(
         self, f: Array, shares: list[Array], scale: Array, psi: Array, curvature: Array, irls: Array
     ) -> tuple[Array, Array, Array]:
-        """Sums over points of psi·∇f, of curvature·∇f∇fᵀ + psi·∇²f, and of irls·∇f∇fᵀ.
+        """Return the sums over points of psi·∇f, of curvature·∇f∇fᵀ + psi·∇²f, and of irls·∇f∇fᵀ.
 
         With f = s·log Σ exp(t_k), p_k = exp(t_k)/Σ and φ_k = ∇t_k: ∇f = s Σ p_kφ_k and ∇²f = s Σ p_kφ_kφ_kᵀ − ∇f∇fᵀ/s.
         By log s: ∂f = f, ∂²f = f, ∂²f/∂log s∂theta = ∂f/∂theta.
         """
         (b, n), p = f.shape, self.law.n_parameters
-        if self.scratch.shape[1] < b:  # kept: fresh pages of memory for each step cost as much as the arithmetic
+        # The buffer is kept, since fresh pages of memory for each step cost as much as the arithmetic.
+        if self.scratch.shape[1] < b:
             self.scratch = np.empty((2, b, p, n))
         slopes, weighted = self.scratch[:, :b]
         slopes[:] = 0.0
@@ -100,7 +113,7 @@ class _ReuseProblem(Problem):
         self.law, self.y, self.delta, self.factor, self.rough, self.z = law, log_loss, delta, factor, rough, z
 
     def evaluate(self, theta: Array, weights: Array) -> tuple[Array, Array, Array, Array]:
-        """As Problem.evaluate; ∇²f = Σ p_k (φ_kφ_kᵀ + ∇²t_k) − ∇f∇fᵀ with f = log Σ exp(t_k), φ_k = ∇t_k."""
+        """Return what ``Problem.evaluate`` does: ∇²f = Σ p_k (φ_kφ_kᵀ + ∇²t_k) − ∇f∇fᵀ with f = log Σ exp(t_k), φ_k = ∇t_k."""
         f, shares, slopes, second = self.law.expand(theta, self.z)
         b, p = theta.shape
         value, psi, curvature, irls = self._outer(f, weights)
@@ -122,6 +135,6 @@ class _ReuseProblem(Problem):
 
 
 def problem_of(law: Law, z: Array, log_loss: Array, delta: float, factor: float, rough: bool) -> Problem:
-    """The problem of ``law`` at centred log variables z (n, V) and log losses (n,): see Problem."""
+    """Return the problem of a law, of the kind that its terms need; for the parameters see ``Problem``."""
     kind = _ReuseProblem if law.reuses else Problem
     return kind(law, z, log_loss, delta, factor, rough)

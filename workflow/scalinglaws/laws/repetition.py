@@ -1,8 +1,12 @@
-"""Loss with repeated tokens and excess parameters (Muennighoff et al. 2023, arXiv:2305.16264, (5), (6), appendix A).
+"""Loss with repeated tokens and excess parameters, L = E + A/N'^alpha + B/D'^beta.
 
-Of D tokens only U_D are unique, and of N parameters only U_N, the best model size for U_D tokens by the law itself, pay in
-full. What exceeds them is worth less and less: X' = U + U·R*·(1 − exp(−R/R*)) with R = X/U − 1 stands for X = D, N.
-The paper fits E, A, B and one exponent to runs of one epoch first, and R* then; here all are fitted together.
+Of D tokens only U_D are unique, and of N parameters only U_N, the best model size for U_D tokens by the law itself, pay in full.
+What exceeds them is worth less and less: X' = U + U·R*·(1 − exp(−R/R*)), with R = X/U − 1, stands for X = D and for X = N. The
+paper fits E, A, B and one exponent to runs of one epoch first, and then R*; here all are fitted together.
+
+References
+----------
+Muennighoff et al. 2023 (arXiv:2305.16264), (5), (6) and appendix A, with the published values.
 """
 
 from __future__ import annotations
@@ -14,15 +18,17 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from scalinglaws.laws.forms import Array, Expansion, Law, Parameter, Term, chinchilla_natural, weighted_outer
+from scalinglaws.laws import chinchilla
+from scalinglaws.laws.forms import Array, Expansion, Law, Parameter, Term, weighted_outer
+from scalinglaws.laws.rules import decayed
 
-SIZE, TOKENS, DATASET = range(3)  # among the variables
-C_A, ALPHA, LOG_RN, C_B, BETA, LOG_RD = range(1, 7)  # among the internal parameters
-LARGEST_RATIO = 60.0  # of log X/U: nothing more is gained long before
+SIZE, TOKENS, DATASET = range(3)  # places among the variables
+C_A, ALPHA, LOG_RN, C_B, BETA, LOG_RD = range(1, 7)  # places among the internal parameters
+LARGEST_RATIO = 60.0  # log X/U is cut here: nothing more is gained long before
 
 
 class _Saturated(NamedTuple):
-    """log X' (B, n) and its derivatives in u = log U and r = log R*."""
+    """log X' (B, n) and its first and second derivatives in u = log U and r = log R*."""
 
     x: Array
     u: Array
@@ -33,7 +39,10 @@ class _Saturated(NamedTuple):
 
 
 def _saturated(x: Array, u: Array, log_reuse: Array) -> _Saturated:
-    """log X' = u + log(1 + g), g = R*·(1 − exp(−q)), q = (X/U − 1)/R*; x = log X and u <= x (B or 1, n), log_reuse (B, 1)."""
+    """Return log X' = u + log(1 + g) with g = R*·(1 − exp(−q)) and q = (X/U − 1)/R*, and its derivatives.
+
+    x = log X and u = log U <= x are (B or 1, n), log_reuse = log R* is (B, 1).
+    """
     ratio, reuse = np.exp(np.minimum(x - u, LARGEST_RATIO)), np.exp(log_reuse)
     q = (ratio - 1) / reuse
     gone = np.exp(-q)
@@ -45,18 +54,21 @@ def _saturated(x: Array, u: Array, log_reuse: Array) -> _Saturated:
 
 
 class _Repeated(Term):
-    """B/D'^beta. Its parameters: log B, beta, log R_D*."""
+    """The term B/D'^beta, with the parameters log B, beta and log R_D*."""
 
     @property
     def parameters(self) -> list[int]:
+        """Places of its internal parameters, in the order of its features."""
         return [C_B, BETA, LOG_RD]
 
     def expand(self, theta: Array, z: Array) -> Expansion:
+        """Return the term's exponent and its derivatives (see ``forms.Expansion``) at theta (B, P) and z (n, V)."""
         x = z[None, :, TOKENS]
         at = _saturated(x, np.minimum(x, z[None, :, DATASET]), theta[:, LOG_RD, None])
         beta = theta[:, BETA, None]
 
         def bend(weights: Array) -> Array:
+            """Return the sum of −β·∇²log D' less what ∂β·∇log D' adds; it vanishes but for beta and log R_D*."""
             out = np.zeros((len(theta), 3, 3))
             out[:, 1, 2] = out[:, 2, 1] = -(weights * at.r).sum(axis=1)
             out[:, 2, 2] = -beta[:, 0] * (weights * at.rr).sum(axis=1)
@@ -66,17 +78,19 @@ class _Repeated(Term):
 
 
 class _Excess(Term):
-    """A/N'^alpha. Its parameters: log A, alpha, log R_N*, and log B and beta, on which the best size for U_D depends.
+    """The term A/N'^alpha, with the parameters log A, alpha and log R_N*, and log B and beta, on which the best size U_N depends.
 
-    Where αA/N^α = βB/D^β no other N and D of the same product have a lower loss:
-    log U_N = (β log U_D + log α − log β + c_A − c_B)/α, at most log N.
+    Where αA/N^α = βB/D^β no other N and D of the same product have a lower loss, so
+    log U_N = (β log U_D + log α − log β + c_A − c_B)/α, and at most log N.
     """
 
     @property
     def parameters(self) -> list[int]:
+        """Places of its internal parameters, in the order of its features."""
         return [C_A, ALPHA, LOG_RN, C_B, BETA]
 
     def expand(self, theta: Array, z: Array) -> Expansion:
+        """Return the term's exponent and its derivatives (see ``forms.Expansion``) at theta (B, P) and z (n, V)."""
         c_a, alpha, log_rn, c_b, beta = (theta[:, place, None] for place in self.parameters)
         x, unique = z[None, :, SIZE], np.minimum(z[None, :, TOKENS], z[None, :, DATASET])
         best = (beta * unique + np.log(alpha) - np.log(beta) + c_a - c_b) / alpha
@@ -93,7 +107,7 @@ class _Excess(Term):
         features[:, :, 1] -= at.x
 
         def bend(weights: Array) -> Array:
-            """−α·∇²log N' less what ∂α·∇log N' adds, summed."""
+            """Return the sum of −α·∇²log N', less what ∂α·∇log N' adds."""
             first, second = alpha[:, 0], np.zeros((len(theta), 5, 5))
             pull = weights * at.u * inside
             total, of_alpha, of_beta = pull.sum(axis=1), (pull * by_alpha).sum(axis=1), (pull * by_beta).sum(axis=1)
@@ -111,23 +125,35 @@ class _Excess(Term):
         return c_a - alpha * at.x, features, bend
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _RepetitionLaw(Law):
     def centre(self, log_variables: Array) -> Array:
-        """Means (V,), but that tokens and dataset tokens keep their ratio."""
+        """Return the means (V,), but that of the tokens for the dataset tokens too, so that the two keep their ratio."""
         out = super().centre(log_variables)
         out[DATASET] = out[TOKENS]
         return out
 
 
 def _natural(theta: Array, centre: Array) -> Array:
-    """(E, A, B, alpha, beta, R_D*, R_N*)."""
-    base = chinchilla_natural(theta[:, [0, C_A, ALPHA, C_B, BETA]], centre)
+    """Return (E, A, B, alpha, beta, R_D*, R_N*) from the solver's parameters."""
+    base = chinchilla.natural(theta[:, [0, C_A, ALPHA, C_B, BETA]], centre)
     return np.column_stack([base, np.exp(theta[:, [LOG_RD, LOG_RN]])])
 
 
 def loss(natural: Sequence[float], n_params: ArrayLike, tokens: ArrayLike, dataset_tokens: ArrayLike) -> Array:
-    """L in nats per token of arrays that broadcast; ``natural``: the estimates in the order of REPETITION.parameters."""
+    """Return the loss in nats per token.
+
+    Parameters
+    ----------
+    natural
+        E, A, B, alpha, beta, R_D* and R_N*, in the order of ``REPETITION.parameters``.
+    n_params, tokens, dataset_tokens
+        Parameters N, tokens processed D and unique tokens, which broadcast against each other.
+
+    References
+    ----------
+    Muennighoff et al. 2023 (arXiv:2305.16264), (5) and (6).
+    """
     e, a, b, alpha, beta, reuse_d, reuse_n = natural
     theta = np.array([[np.log(e), np.log(a), alpha, np.log(reuse_n), np.log(b), beta, np.log(reuse_d)]])
     columns = np.broadcast_arrays(n_params, tokens, dataset_tokens)
@@ -141,6 +167,7 @@ REPETITION = _RepetitionLaw(
     formula="L = E + A/N'^alpha + B/D'^beta, X' = U_X·(1 + R_X*(1 - exp(-(X/U_X - 1)/R_X*)))",
     source="Muennighoff et al. 2023 (5, 6)",
     rule="decayed budgets, one epoch or more; D is the tokens processed, U_D those of the dataset",
+    selection=(decayed,),
     variables=("n_params", "tokens", "dataset_tokens"),
     parameters=(
         *(Parameter(name, "nats per token", True) for name in ("E", "A", "B")),
@@ -165,3 +192,4 @@ REPETITION = _RepetitionLaw(
     to_natural=_natural,
     grid=((0.1, 0.4, 1.0), (0.1, 0.4, 1.0), (0.3, 0.6, 0.9), (0.2, 0.8), (6.0,), (3.0, 30.0)),
 )
+LAWS = (REPETITION,)

@@ -1,4 +1,4 @@
-"""The points of a law: reads a table, checks it, applies the law's rules, and lists every exclusion with its reason."""
+"""The points of a law: a table is checked, the law's steps choose among its rows, and each exclusion is listed and explained."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import polars as pl
 
 from scalinglaws.common.errors import StudyError
 from scalinglaws.laws.allocation import CriticalBatch, compute_min, steps_min
-from scalinglaws.laws.forms import Array
-from scalinglaws.laws.rules import RULES, drop, envelope, fitted, one_batch, usable_curves
+from scalinglaws.laws.forms import Array, Described
+from scalinglaws.laws.registry import LAWS
+from scalinglaws.laws.rules import drop, fitted, usable_curves
 from scalinglaws.tables.read import named, read_any, with_budgets
 
 COLUMNS = (
@@ -21,14 +22,14 @@ COLUMNS = (
 )
 # ln of a vocabulary of a million: a larger loss is not in nats per token.
 HIGHEST_LOSS = 13.8
-CURVE_LAWS = ("envelope", "envelope-offset", "kaplan-ns", "critical-batch")
 
 
 @dataclass(frozen=True)
 class Points:
-    """What a law is fitted to. Arrays have one entry a point; ``columns``: those of COLUMNS that are numbers, but the loss.
+    """What a law is fitted to. Lists and arrays have one entry for each point.
 
-    NaN stands for an unknown value.
+    ``loss`` is in nats per token; ``columns`` has the other numbers of COLUMNS, by name, NaN where the table does not tell.
+    ``excluded`` are the runs left out, each with its reason, and ``notes`` the sentences that the law's steps added.
     """
 
     run: list[str]
@@ -42,11 +43,11 @@ class Points:
         return len(self.loss)
 
     def log_variables(self, variables: Sequence[str]) -> Array:
-        """(n, V) natural logs of the columns named."""
+        """Return the natural logs (n, V) of the columns named."""
         return np.log(np.column_stack([self.columns[name] for name in variables]))
 
     def take(self, keep: np.ndarray) -> Points:
-        """The points where ``keep`` (n,) is true."""
+        """Return the points where ``keep`` (n,) is true."""
         index = np.flatnonzero(keep)
         columns = {name: values[index] for name, values in self.columns.items()}
         run, trunk = [self.run[i] for i in index], [self.trunk[i] for i in index]
@@ -59,26 +60,46 @@ def read_table(path: str | Path) -> pl.DataFrame:
 
 
 def select(
-    table: pl.DataFrame, law: str, variables: Sequence[str], columns: Mapping[str, str] | None = None,
-    where: str | None = None, exclude_highest: int = 0, curves: pl.DataFrame | None = None,
-    critical_batch: CriticalBatch | None = None,
+    table: pl.DataFrame, law: Described, columns: Mapping[str, str] | None = None, where: str | None = None,
+    exclude_highest: int = 0, curves: pl.DataFrame | None = None, critical_batch: CriticalBatch | None = None,
 ) -> Points:  # fmt: skip
-    """The points of ``law``, with ``variables``, in a table of runs; ``curves`` are learning curves, which some laws need.
+    """Return the points of a law in a table of runs, or in the learning curves of these runs.
 
-    ``columns`` maps default names (COLUMNS) to those of the table; ``where`` is an SQL condition on the table's own
-    columns; ``exclude_highest`` leaves out the runs with the largest losses; ``critical_batch`` gives steps_min and
-    flops_min from steps, batch_tokens and loss (Kaplan et al. 2020, 5.4 and 5.5). Raises StudyError for a missing
-    column, a value that is not a positive finite number, or a bad condition.
+    Parameters
+    ----------
+    table
+        The runs, one a row; ``columns`` says how its columns are named.
+    law
+        The law, which says what it needs and which rows it takes.
+    columns
+        Default names (COLUMNS) and the table's own names for them.
+    where
+        An SQL condition on the table's own columns.
+    exclude_highest
+        Number of runs with the largest losses to leave out.
+    curves
+        Learning curves, which some laws are fitted to.
+    critical_batch
+        B_crit(L), which gives steps_min and flops_min from steps, batch_tokens and loss.
+
+    Raises
+    ------
+    StudyError
+        If a column is missing, a value is not a positive finite number, or the condition cannot be used.
+
+    References
+    ----------
+    Kaplan et al. 2020 (arXiv:2001.08361), (5.4) for S_min and (5.5) for C_min.
     """
     excluded: list[dict[str, str]] = []
     table = _named(table, columns or {})
     if where is not None:
         table = drop(table, _condition(table, where).fill_null(False), f"not ({where})", excluded)
-    if law in CURVE_LAWS:
+    if LAWS.find(law.name).curves:
         if curves is None:
-            raise StudyError(f"law {law} is fitted to learning curves: give their table with --curves")
+            raise StudyError(f"law {law.name} is fitted to learning curves: give their table with --curves")
         table = usable_curves(table, _named(curves, {}), excluded)
-        table = envelope(one_batch(table, excluded, [])) if law.startswith("envelope") else table
+        table = law.reshape(table, excluded, []) if law.reshape else table
     else:
         table = fitted(table, excluded, [])
     if "status" in table.columns:
@@ -86,9 +107,9 @@ def select(
             table = drop(table, pl.col("status") != status, f"status {status}", excluded)
     if critical_batch is not None and not critical_batch.resolved:
         table = drop(table, pl.repeat(False, pl.len()), "B_crit(L) is not resolved, so it has no S_min and no C_min", excluded)
-    table = _checked(table, law, variables, critical_batch)
+    table = _checked(table, law, critical_batch)
     notes: list[str] = []
-    for rule in RULES[law]:
+    for rule in law.selection:
         table = rule(table, excluded, notes)
     if exclude_highest:
         if exclude_highest < 0:
@@ -113,6 +134,7 @@ def _named(table: pl.DataFrame, columns: Mapping[str, str]) -> pl.DataFrame:
 
 
 def _condition(table: pl.DataFrame, where: str) -> pl.Expr:
+    """Return an SQL condition as an expression. Raises StudyError where it cannot be evaluated or is not true or false."""
     try:
         condition = pl.sql_expr(where)
         if table.select(condition.alias("keep")).schema["keep"] != pl.Boolean:
@@ -122,8 +144,11 @@ def _condition(table: pl.DataFrame, where: str) -> pl.Expr:
     return condition
 
 
-def _checked(table: pl.DataFrame, law: str, variables: Sequence[str], critical_batch: CriticalBatch | None) -> pl.DataFrame:
-    """Fills flops and tokens from each other (C = 6 N D), dataset_tokens from tokens; refuses impossible values."""
+def _checked(table: pl.DataFrame, law: Described, critical_batch: CriticalBatch | None) -> pl.DataFrame:
+    """Return the table with flops and tokens filled from each other (C = 6ND), and dataset_tokens from tokens.
+
+    Raises StudyError for a column that the law needs and the table lacks, and for a value that is impossible.
+    """
     if "loss" not in table.columns:
         raise StudyError(f"the table has no column 'loss': it has {', '.join(table.columns)}; map it with --columns loss=NAME")
     have = table.columns
@@ -138,14 +163,14 @@ def _checked(table: pl.DataFrame, law: str, variables: Sequence[str], critical_b
     table = table.with_columns(pl.coalesce("dataset_tokens", "tokens"), steps.alias("steps"))
     if critical_batch is not None:
         table = _at_small_batches(table, critical_batch)
-    for name in variables:
+    for name in law.variables:
         if len(table) and table[name].is_null().all():
             way = f"map it with --columns {name}=NAME"
             if name in ("steps_min", "flops_min"):
                 way += ", or give B_crit(L) with --critical-batch and the columns batch_tokens and steps or tokens"
-            raise StudyError(f"law {law} needs the column '{name}' and the table has {', '.join(have)}: {way}")
+            raise StudyError(f"law {law.name} needs the column '{name}' and the table has {', '.join(have)}: {way}")
     table = table.with_columns(pl.col(COLUMNS[2:]).fill_null(float("nan")))
-    for name in ("loss", *variables):
+    for name in ("loss", *law.variables):
         bad = table.filter(~pl.col(name).is_finite() | (pl.col(name) <= 0))
         if len(bad):
             run, value = bad["run"][0], bad[name][0]
@@ -163,7 +188,7 @@ def _checked(table: pl.DataFrame, law: str, variables: Sequence[str], critical_b
 
 
 def _at_small_batches(table: pl.DataFrame, critical_batch: CriticalBatch) -> pl.DataFrame:
-    """steps_min and flops_min from B_crit at each loss; null where batch_tokens is unknown."""
+    """Return the table with steps_min and flops_min from B_crit at each loss, null where batch_tokens is unknown."""
     columns = table.select("steps", "flops", "batch_tokens", "loss").fill_null(float("nan"))
     steps, flops, batch, loss = (columns[name].to_numpy() for name in columns.columns)
     critical = critical_batch.tokens(loss)

@@ -1,4 +1,7 @@
-"""How sure a fit is: bootstrap over trunks, intervals, held-out error, and in words what the data do not determine."""
+"""How sure a fit is: the bootstrap over trunks, intervals, and in words what the data do not determine.
+
+A trunk is a stable phase that several budgets share. Shapes: B resamples, n points, P parameters, G trunks.
+"""
 
 from __future__ import annotations
 
@@ -13,23 +16,23 @@ from scalinglaws.laws.forms import Array
 from scalinglaws.laws.select import Points
 from scalinglaws.study.spec import round_float
 
-FEW_TRUNKS = 20
-FEWEST_TRUNKS = 3
-CONDITION_LIMIT = 1e3
-NARROW_RANGE = 3.0
-STEEPEST = 3.0
-SMALLEST_SHARE = 1e-6
+FEW_TRUNKS = 20  # below this many, a flag says that intervals are rough
+FEWEST_TRUNKS = 3  # below this many there are no intervals
+CONDITION_LIMIT = 1e3  # of the jacobian, above which parameters trade off
+NARROW_RANGE = 3.0  # ratio of the largest to the smallest value of a variable below which it hardly varies
+STEEPEST = 3.0  # exponents above this run away
+SMALLEST_SHARE = 1e-6  # of the sum, below which a term vanishes
 # A resample of few points lies in a long flat valley, where steps are many and cheap.
 ITERATIONS = 1000
-# Resamples that go to fit.json, for what is derived from several laws.
+# Number of resamples that go to fit.json, for what is derived from several laws.
 KEPT = 200
-# Resamples are drawn and solved so many at once that a number a point each bounds the memory.
+# So many numbers (resamples x points) are drawn and solved at once: this bounds the memory.
 BLOCK = 1 << 22
 
 
 @dataclass(frozen=True)
 class Resamples:
-    """Internal and natural parameters (B, P) of the resamples that were fitted, and counts of what went wrong."""
+    """Internal and natural parameters (B, P) of the resamples that were fitted, and counts of those that went wrong."""
 
     theta: Array
     natural: Array
@@ -39,12 +42,23 @@ class Resamples:
 
 
 def bootstrap(fit: Fit, trunk: list[str], n_resamples: int, seed: int) -> Resamples:
-    """Resample trunks with replacement, ``n_resamples`` times; all runs of a trunk stay together. One batch, from the
-    fit.
+    """Resample trunks with replacement, all runs of a trunk together, and fit each resample, starting from the fit.
 
-    A resample that leaves fewer distinct values of a variable than the law needs, or no more distinct points than
-    parameters less one, is counted as degenerate and not fitted. Where most are, the others are no fair sample: none is
-    kept.
+    A resample that leaves fewer distinct values of a variable than the law needs, or fewer distinct points than parameters, is
+    counted as degenerate and not fitted. Where most are degenerate the others are no fair sample, and none is kept.
+
+    Parameters
+    ----------
+    fit
+        The fit of all points.
+    trunk
+        Names of the trunks of the points (n).
+    n_resamples, seed
+        Number of resamples, and the seed that they are drawn from.
+
+    References
+    ----------
+    Besiroglu et al. 2024 (arXiv:2404.10102) bootstrap the same kind of fit, over runs.
     """
     law = fit.law
     names, member = np.unique(np.array(trunk), return_inverse=True)
@@ -63,7 +77,7 @@ def bootstrap(fit: Fit, trunk: list[str], n_resamples: int, seed: int) -> Resamp
 
 
 def _resample(fit: Fit, times: np.ndarray) -> Solution:
-    """Fits to points that count so many ``times`` (B, n), those that identify the law."""
+    """Fit the resamples in which points count so many ``times`` (B, n), leaving out those that do not identify the law."""
     law, present = fit.law, times > 0
     usable = present.sum(axis=1) >= law.n_parameters
     for column in fit.z.T:
@@ -74,7 +88,7 @@ def _resample(fit: Fit, times: np.ndarray) -> Solution:
 
 
 def _distinct(column: Array, present: np.ndarray, most: int) -> np.ndarray:
-    """How many distinct values of ``column`` (n,) each row of ``present`` (B, n) has, counted up to ``most``."""
+    """Return how many distinct values of ``column`` (n,) each row of ``present`` (B, n) has, counted up to ``most``."""
     found, above = np.zeros(len(present), int), np.full(len(present), -np.inf)
     for _ in range(most):
         above = np.where(present & (column > above[:, None]), column, np.inf).min(axis=1)
@@ -83,12 +97,24 @@ def _distinct(column: Array, present: np.ndarray, most: int) -> np.ndarray:
 
 
 def interval(estimate: float, resamples: Array, log: bool, n_trunks: int) -> dict[str, float]:
-    """stderr and 95 % interval of one parameter from its resampled values (B,).
+    """Return the estimate, stderr and 95 % interval of one parameter.
 
-    The percentile interval, widened about the estimate by sqrt(G/(G − 1))·t/z with Student's t at G − 1 degrees of
-    freedom, G the number of trunks: resamples of few trunks vary less than new samples would. The factor is 1.35 at 7
-    trunks, 1.05 at 40. For a scale parameter (``log``) this is done on its logarithm. NaN where there are no resamples
-    or fewer than 3 trunks.
+    It is the percentile interval, widened about the estimate by sqrt(G/(G − 1))·t/z with Student's t at G − 1 degrees of
+    freedom, as resamples of few trunks vary less than new samples would: the factor is 1.35 at 7 trunks and 1.05 at 40.
+
+    Parameters
+    ----------
+    estimate, resamples
+        The parameter, and its values in the resamples (B,).
+    log
+        Whether it is a scale, whose interval is formed on its logarithm.
+    n_trunks
+        Number G of trunks that were resampled.
+
+    Returns
+    -------
+    dict
+        estimate, stderr, ci_low and ci_high; NaN but for the first where there are no resamples or fewer than 3 trunks.
     """
     freedom = n_trunks - 1
     values = np.log(resamples) if log else resamples
@@ -108,22 +134,38 @@ def interval(estimate: float, resamples: Array, log: bool, n_trunks: int) -> dic
 
 
 def kept(names: Iterable[str], natural: Array) -> dict[str, list[float]]:
-    """The first KEPT resamples of ``natural`` (B, P), by parameter: one place in all lists is one resample."""
+    """Return the first KEPT rows of ``natural`` (B, P) as a list for each parameter: one place in all lists is one resample."""
     return {name: [round_float(value) for value in column] for name, column in zip(names, natural[:KEPT].T, strict=True)}
 
 
 def r2(fit: Fit) -> float:
-    """Share of the variance of log loss that the law explains."""
+    """Return the share of the variance of log loss that the law explains; NaN where the losses do not vary."""
     total = ((fit.log_loss - fit.log_loss.mean()) ** 2).sum()
     return float(1 - ((fit.log_loss - fit.log_prediction) ** 2).sum() / total) if total > 0 else float("nan")
 
 
 def covariance_interval(fit: Fit, trunk: list[str]) -> list[dict[str, float]]:
-    """stderr and 95 % interval of each natural parameter from the sandwich covariance, clustered by trunk; no resampling.
+    """Return stderr and 95 % interval of each natural parameter from the sandwich covariance, clustered by trunk.
 
-    H⁻¹ (Σ_g s_g s_gᵀ) H⁻¹ · G/(G − 1) with s_g the sum of scores of trunk g, and Student's t at G − 1 degrees of freedom.
-    The curvature of a Huber function is its delta at a kink: the share of small residuals is estimated in a window as
-    wide as they scatter (Powell 1991). NaN below 3 trunks or where H is singular.
+    The covariance is H⁻¹ (Σ_g s_g s_gᵀ) H⁻¹ · G/(G − 1) with s_g the sum of the scores of trunk g, and intervals use Student's t
+    at G − 1 degrees of freedom. The curvature of a Huber function lies within its delta: the share of such small residuals is
+    estimated in a window as wide as the residuals scatter.
+
+    Parameters
+    ----------
+    fit
+        The fit.
+    trunk
+        Names of the trunks of the points (n).
+
+    Returns
+    -------
+    list of dict
+        stderr, ci_low and ci_high in the order of the law's parameters; NaN below 3 trunks or where H is singular.
+
+    References
+    ----------
+    Powell 1991, in Nonparametric and Semiparametric Methods in Econometrics and Statistics, for the window.
     """
     names, member = np.unique(np.array(trunk), return_inverse=True)
     law, residuals = fit.law, fit.log_prediction - fit.log_loss
@@ -152,7 +194,7 @@ def covariance_interval(fit: Fit, trunk: list[str]) -> list[dict[str, float]]:
 
 
 def _natural_slopes(fit: Fit) -> Array:
-    """d natural / d theta (P natural, P internal) by central differences, of the logarithm where the parameter is a scale."""
+    """Return d natural / d theta (natural, internal) by central differences, of the logarithm where a parameter is a scale."""
     steps = 1e-6 * np.maximum(np.abs(fit.theta), 1.0)
     above, below = (fit.law.natural(fit.theta + sign * np.diag(steps), fit.centre) for sign in (1, -1))
     log = np.array([parameter.log for parameter in fit.law.parameters])
@@ -162,7 +204,7 @@ def _natural_slopes(fit: Fit) -> Array:
 
 
 def condition(fit: Fit) -> float:
-    """Condition number of the jacobian at the fit with columns of unit length; inf where a column vanishes."""
+    """Return the condition number of the jacobian at the fit with columns of unit length; inf where a column vanishes."""
     jacobian = fit.law.jacobian(fit.theta[None], fit.z)[0]
     length = np.linalg.norm(jacobian, axis=0)
     if not (length > 1e-12 * length.max()).all():
@@ -172,7 +214,15 @@ def condition(fit: Fit) -> float:
 
 
 def flags(fit: Fit, points: Points, resamples: Resamples | None) -> list[str]:
-    """Sentences that say what in this fit is not to be believed; an empty list where nothing was found."""
+    """Return sentences that say what in this fit is not to be believed; an empty list where nothing was found.
+
+    Parameters
+    ----------
+    fit, points
+        The fit and its points.
+    resamples
+        The resamples, or None where there are none.
+    """
     out = [*points.notes, *_about_data(fit, points), *_about_parameters(fit)]
     if not fit.converged:
         out.append("The optimiser did not reach its tolerance.")
@@ -185,6 +235,7 @@ def flags(fit: Fit, points: Points, resamples: Resamples | None) -> list[str]:
 
 
 def _about_data(fit: Fit, points: Points) -> list[str]:
+    """Return sentences on variables that do not vary enough to identify the parameters."""
     out = []
     for name in fit.law.varied:
         values = points.columns[name]
@@ -204,6 +255,7 @@ def _about_data(fit: Fit, points: Points) -> list[str]:
 
 
 def _about_parameters(fit: Fit) -> list[str]:
+    """Return sentences on parameters at a bound or out of range, and on terms that vanish."""
     out = []
     lower, upper = fit.law.bounds()
     for name, value, low, high in zip(fit.law.internal, fit.theta, lower, upper, strict=True):
@@ -222,6 +274,7 @@ def _about_parameters(fit: Fit) -> list[str]:
 
 
 def _about_resamples(fit: Fit, resamples: Resamples) -> list[str]:
+    """Return sentences on resamples that went wrong, and on parameters that they do not resolve."""
     out = []
     if resamples.degenerate:
         out.append(f"{resamples.degenerate} resamples had too few distinct points and were left out.")

@@ -43,7 +43,7 @@ def write_report(
     unreadable.
     """
     from scalinglaws.common.files import write_bytes
-    from scalinglaws.laws.names import LAW_KINDS
+    from scalinglaws.laws.registry import LAW_KINDS
     from scalinglaws.report.report import report
     from scalinglaws.tables.read import read_warnings
 

@@ -13,20 +13,10 @@ import pyarrow.parquet
 
 from scalinglaws.common.files import replacing, write_bytes
 from scalinglaws.figures.shared.fitted import Fit, parameter, published, unresolved
+from scalinglaws.laws.catalogue import find
+from scalinglaws.laws.registry import LAWS
 
-EXPONENTS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("power-n", "power-n-offset"), ("alpha_N",)),
-    **dict.fromkeys(("power-d", "power-d-offset"), ("alpha_D",)),
-    **dict.fromkeys(("power-c", "power-c-offset", "power-cmin", "power-cmin-offset", "envelope-offset"), ("alpha_C",)),
-    "envelope": ("alpha_C", "a", "b"),
-    "kaplan-nd": ("alpha_N", "alpha_D"),
-    "kaplan-ns": ("alpha_N", "alpha_S"),
-    "chinchilla": ("alpha", "beta", "a", "b"),
-    "overtraining": ("eta",),
-    "repetition": ("alpha", "beta"),
-    "isoflop": ("a", "b"),
-    "critical-batch": ("alpha_B",),
-}
+EXPONENTS: dict[str, tuple[str, ...]] = {name: find(name).compared for name in LAWS}
 SCHEMA: dict[str, Any] = {
     "law": polars.String,
     "parameter": polars.String,

@@ -11,7 +11,7 @@ from scalinglaws.figures.listed import Figure
 from scalinglaws.figures.registry import FIGURES
 from scalinglaws.figures.shared.fitted import Fit
 from scalinglaws.figures.shared.texts import own_name
-from scalinglaws.laws.names import LAW_KINDS
+from scalinglaws.laws.registry import LAW_KINDS
 from scalinglaws.report import tables_of_paper
 from scalinglaws.report.markdown import count, listed, table
 from scalinglaws.study.questions import WORDS

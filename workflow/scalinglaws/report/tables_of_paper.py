@@ -14,9 +14,8 @@ import polars
 from scalinglaws.figures.shared import compute_efficient
 from scalinglaws.figures.shared.compute_efficient import PUBLISHED_TRENDS, Derived
 from scalinglaws.figures.shared.fitted import Fit, parameter, unresolved
-from scalinglaws.laws.catalogue import LAWS, PF_DAY
-from scalinglaws.laws.methods import METHODS
-from scalinglaws.laws.names import LAW_KINDS
+from scalinglaws.laws.catalogue import LAWS, METHODS, PF_DAY
+from scalinglaws.laws.registry import LAW_KINDS
 from scalinglaws.models.config import ModelConfig
 from scalinglaws.models.count import n_params, table1
 from scalinglaws.report.exponents import agreement, differences, full, verdict

@@ -1,6 +1,6 @@
 """What questions a study's runs can answer: kinds of groups of runs that differ in one thing. Standard library only.
 
-Laws (laws/names.py) and figures (figures/registry.py) name the kinds that they need.
+Laws (laws/registry.py) and figures (figures/registry.py) name the kinds that they need.
 """
 
 from __future__ import annotations

@@ -1,0 +1,79 @@
+"""The laws by name: the one list of them in the project, and what the DAG must know before anything is fitted.
+
+To add a law, write a module that ends in ``LAWS = (Law(...),)`` (see ``laws/forms.py``, and ``laws/overtraining.py`` for a short
+example) and add one line to ``LAWS`` below. The order here is that of tables and reports. This module imports neither numpy,
+scipy nor polars, so the DAG can name laws without waiting for them; ``laws/catalogue.py`` loads the modules themselves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from scalinglaws.common.errors import StudyError
+from scalinglaws.common.registry import Registry
+from scalinglaws.study.study import Study
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is known of a law without loading it."""
+
+    name: str
+    question: str  # the question that a study's runs must answer to feed it, one of study/questions.py
+    module: str  # the module whose LAWS contains it
+    curves: bool = False  # whether it is fitted to learning curves rather than to final losses
+    small_batches: bool = False  # whether it is a law of S_min or C_min, which follow from the study's own B_crit(L)
+
+
+_ONE_VARIABLE, _ENVELOPE = "scalinglaws.laws.power_laws", "scalinglaws.laws.envelope"
+# Questions: decayed budgets on all the data (size), early-stopped runs on parts of it (data), several batch sizes of one model
+# size (batch), budgets of more than one epoch (repetition).
+LAWS = Registry(
+    "fits.laws",
+    (
+        Entry("power-n", "size", _ONE_VARIABLE),
+        Entry("power-n-offset", "size", _ONE_VARIABLE),
+        Entry("power-d", "data", _ONE_VARIABLE),
+        Entry("power-d-offset", "data", _ONE_VARIABLE),
+        Entry("power-c", "size", _ONE_VARIABLE),
+        Entry("power-c-offset", "size", _ONE_VARIABLE),
+        Entry("power-cmin", "batch", _ONE_VARIABLE, small_batches=True),
+        Entry("power-cmin-offset", "batch", _ONE_VARIABLE, small_batches=True),
+        Entry("envelope", "size", _ENVELOPE, curves=True),
+        Entry("envelope-offset", "size", _ENVELOPE, curves=True),
+        Entry("kaplan-nd", "data", "scalinglaws.laws.kaplan_nd"),
+        Entry("kaplan-ns", "batch", "scalinglaws.laws.kaplan_ns", curves=True, small_batches=True),
+        Entry("chinchilla", "size", "scalinglaws.laws.chinchilla"),
+        Entry("overtraining", "size", "scalinglaws.laws.overtraining"),
+        Entry("repetition", "repetition", "scalinglaws.laws.repetition"),
+        Entry("isoflop", "size", "scalinglaws.laws.isoflop"),
+        Entry("critical-batch", "batch", "scalinglaws.laws.critical_batch", curves=True),
+    ),
+)
+LAW_KINDS = {entry.name: entry.question for entry in LAWS.values()}
+AT_SMALL_BATCHES = tuple(entry.name for entry in LAWS.values() if entry.small_batches)
+
+
+def asked(names: list[str] | tuple[str, ...] | str) -> tuple[str, ...]:
+    """Return the names of the laws that a config asks for.
+
+    Parameters
+    ----------
+    names
+        The value of the config key ``fits.laws``: the word "all", or a list of names.
+
+    Raises
+    ------
+    StudyError
+        If a name is not that of a law.
+    """
+    if names == "all":
+        return tuple(LAWS)
+    if unknown := [name for name in names if name not in LAWS]:
+        raise StudyError(f"fits.laws: {unknown[0]} is not one of {', '.join(LAWS)}")
+    return tuple(names)
+
+
+def laws_of(study: Study) -> tuple[str, ...]:
+    """Return the names of the laws that a study's config asks for and that the runs of its fitted experiments can feed."""
+    return tuple(law for law in asked(study.fits.laws) if LAWS.find(law).question in study.fitted_kinds)
