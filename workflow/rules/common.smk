@@ -338,7 +338,7 @@ def report_of_study():
 
 
 def modules_of_report():
-    return modules("report/*.py", "figures/shared/*.py", "figures/registry.py", "figures/listed*.py", "study/questions.py", "laws/*.py", "models/count.py")
+    return modules("report/*.py", "figures/shared/*.py", "figures/registry.py", "study/questions.py", "laws/*.py", "models/count.py")
 
 
 def modules(*names):

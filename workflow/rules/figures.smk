@@ -35,6 +35,7 @@ rule report_md:
         laws=LAWS,
         kinds=sorted(STUDY.kinds),
         drawn=names_of_figures(),
+        titles=[figure.title for figure in registry.FIGURES.values()],  # of their modules, which are no input: one edit, one figure
     shell:
         "python -m scalinglaws report --tables results/tables --fits results/fits --figures results/figures"
         " --laws {params.laws:q} --kinds {params.kinds:q} --drawn {params.drawn:q} --out {output:q} > {log:q} 2>&1"

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars
@@ -14,7 +12,7 @@ import pytest
 from scipy.stats import chi2
 
 from fixtures import planted_models as planted
-from scalinglaws.figures import listed_models
+from fixtures.drawing import draw, words
 from scalinglaws.figures.models import (
     fig05_shape,
     fig06_depth,
@@ -24,10 +22,12 @@ from scalinglaws.figures.models import (
     fig24_transfer_depth,
     quality,
 )
+from scalinglaws.figures.registry import FIGURES
 from scalinglaws.figures.shared import comparing, groups, style, texts
 from scalinglaws.study.questions import kinds
 
 Tables = dict[str, polars.DataFrame]
+NAMES = [name for name, figure in FIGURES.items() if figure.folder == "models"]
 
 
 @pytest.fixture(scope="module")
@@ -41,24 +41,12 @@ def noisy() -> Tables:
     return planted.study()
 
 
-def draw(name: str, tables: Tables) -> Any:
-    with style.style():
-        return importlib.import_module(f"scalinglaws.figures.models.{name}").draw(tables, {})
-
-
-def words(figure: Any) -> str:
-    texts = [text.get_text() for axis in figure.axes for text in axis.texts]
-    texts += [text.get_text() for axis in figure.axes if axis.get_legend() for text in axis.get_legend().get_texts()]
-    style.plt.close(figure)
-    return " ".join(" ".join(texts).split())
-
-
 def test_the_planted_study_has_every_figure() -> None:
     found = kinds([run for run, _ in planted.asked()], transfer=True)
-    assert all(set(figure.needs) <= found for figure in listed_models.FIGURES)
+    assert all(set(FIGURES[name].needs) <= found for name in NAMES)
 
 
-@pytest.mark.parametrize("name", [figure.name for figure in listed_models.FIGURES])
+@pytest.mark.parametrize("name", NAMES)
 def test_a_figure_of_one_run_says_why_it_is_empty(name: str, exact: Tables) -> None:
     one = exact["runs"].filter(polars.col("architecture") == "transformer").head(1)
     assert "not resolved" in words(draw(name, {"runs": one, "evals": exact["evals"].clear()}))
@@ -158,7 +146,6 @@ def test_tokens_longer_than_bytes_get_a_row_of_nats_per_byte(exact: Tables) -> N
     assert len(figure.axes) == 4 and "nats per byte" in figure.axes[2].get_ylabel()
     tokens, byte = (figure.axes[place].get_ylim()[0] for place in (0, 2))
     assert byte == pytest.approx(tokens / 4, rel=0.01)
-    style.plt.close(figure)
 
 
 def test_losses_during_training_are_drawn_where_there_are_any(exact: Tables) -> None:
@@ -171,8 +158,6 @@ def test_losses_during_training_are_drawn_where_there_are_any(exact: Tables) -> 
     assert len(drawn.axes[1].lines) == len(before.axes[1].lines) + points.filter("final")["run"].n_unique() * len(
         planted.TRANSFER
     )
-    for figure in (drawn, before):
-        style.plt.close(figure)
 
 
 def test_depth_on_other_text_at_one_size(exact: Tables) -> None:

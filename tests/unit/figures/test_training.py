@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,8 @@ from scipy.optimize import brentq, minimize_scalar
 
 from fixtures import planted
 from fixtures import planted_training as plant
-from scalinglaws.figures import listed_training, registry
+from fixtures.drawing import draw, words
+from scalinglaws.figures import registry
 from scalinglaws.figures.scaling import fig04_loss_vs_data
 from scalinglaws.figures.shared import by_position, by_steps, groups, lines, style
 from scalinglaws.figures.training import (
@@ -28,33 +28,19 @@ from scalinglaws.figures.training import (
 from scalinglaws.laws.allocation import steps_min
 from scalinglaws.laws.catalogue import LAWS
 
-NAMES = [figure.name for figure in listed_training.FIGURES]
-
-
-def draw(name: str, tables: dict[str, polars.DataFrame], fits: dict[str, Any]) -> Any:
-    with style.style():
-        return importlib.import_module(registry.FIGURES[name].module).draw(tables, fits)
-
-
-def words(figure: Any) -> str:
-    """All text of a figure on one line; closes it."""
-    texts = [text.get_text() for axis in figure.axes for text in [*axis.texts, *axis.get_yticklabels()]]
-    for axis in figure.axes:
-        texts += [text.get_text() for text in axis.get_legend().get_texts()] if axis.get_legend() else []
-    style.plt.close(figure)
-    return " ".join(" ".join(texts).split())
+NAMES = [name for name, figure in registry.FIGURES.items() if figure.folder == "training"]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_study_without_runs_is_drawn_and_says_why(name: str) -> None:
-    assert "not resolved" in words(draw(name, plant.tables([]), {}))
+    assert "not resolved" in words(draw(name, plant.tables([])))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_one_run_is_drawn_and_says_why(name: str) -> None:
     one = plant.run("alone", 6144, 2.3)
     tables = plant.tables([one], plant.curve(one, lambda s: 8.0 * s**-0.1), plant.by_position(one, lambda t: 3 * t**-0.1))
-    assert "not resolved" in words(draw(name, tables, {}))
+    assert "not resolved" in words(draw(name, tables))
 
 
 def test_loss_at_a_batch_size_solves_both_equations() -> None:
@@ -115,10 +101,10 @@ def test_early_stopping_without_a_fit_has_the_published_slope() -> None:
     tables = plant.stopped()
     found = fig16_early_stopping.bounds(tables["runs"], None)
     assert np.allclose(found["bound"], found["excess"].to_numpy() ** (-1 / 0.76))
-    text = words(draw("fig16_early_stopping", tables, {}))
+    text = words(draw("fig16_early_stopping", tables))
     assert "published" in text and "this study has no fit of kaplan-ns" in text
     late = {"runs": tables["runs"].with_columns(steps="best_step"), "curves": tables["curves"]}
-    assert "ended by its budget" in words(draw("fig16_early_stopping", late, {}))
+    assert "ended by its budget" in words(draw("fig16_early_stopping", late))
 
 
 def test_a_power_law_in_the_position_is_recovered() -> None:
@@ -133,14 +119,14 @@ def test_a_power_law_in_the_position_is_recovered() -> None:
         assert line is not None and line.low - 0.002 < -0.11 < line.high + 0.002 and line.resolved
     rows, run = fig20_position.training(tables["curves"], runs)
     assert run["n_params"] == plant.SIZES[-1] and rows["step"].is_sorted() and len(rows) == 5
-    text = words(draw("fig20_position", tables, {}))
+    text = words(draw("fig20_position", tables))
     assert "N = 55.3k: exponent 0.11" in text and "not a power law" not in text
 
 
 def test_losses_that_level_off_are_said_to_bend() -> None:
     one = plant.run("bent", 6144, 2.3)
     tables = plant.tables([one], (), plant.by_position(one, lambda t: 2.0 + 1.5 / t))
-    assert "not a power law: 1 of 1 lines bend" in words(draw("fig20_position", tables, {}))
+    assert "not a power law: 1 of 1 lines bend" in words(draw("fig20_position", tables))
 
 
 def test_bins_of_positions() -> None:
@@ -176,7 +162,7 @@ def test_schedules_and_the_sums_of_their_rates() -> None:
     expected = [warm + 800 + 100 / 3, warm + 600 + 300 / 3, warm + 450, warm + 450, warm + 900]
     assert np.allclose(summary["summed"], 0.01 * np.array(expected), rtol=2e-3)
     assert np.isclose(groups.scatter(chosen, fig22_schedules.VARIANT), 0.004 / 2**0.5)
-    text = words(draw("fig22_schedules", tables, {}))
+    text = words(draw("fig22_schedules", tables))
     assert "worst less best schedule: 0.050 nats" in text and "wsd, decay 0.3" in text
 
 
@@ -188,7 +174,7 @@ def test_the_best_rate_follows_the_planted_law() -> None:
     assert np.allclose([least.x for _, least in found[1:]], [plant.best_rate(n) for n in plant.SIZES[1:]], rtol=1e-6)
     own = learning_rate.rule(tables["runs"], sweep)
     assert own is not None and np.isclose(own.slope, -1 / 3, atol=1e-4) and np.isclose(own(1.0), 0.3, rtol=1e-3)
-    text = words(draw("learning_rate", tables, {}))
+    text = words(draw("learning_rate", tables))
     assert "exponent -0.300" in text and "0.3·N^-0.333" in text and "edge of the rates" in text
     assert "1 diverged run left out" in text
     other = tables["runs"].with_columns(
@@ -233,7 +219,7 @@ def test_optimizers_at_their_best_rates_need_the_planted_tokens() -> None:
     for name, gain in (("muon", 1.8), ("adafactor", 0.9)):
         # The losses fall as one power of the tokens: a gain in tokens is the same at every loss.
         assert np.allclose(ratio.filter(polars.col("optimizer") == name)["ratio"], 1 / gain, rtol=1e-6)
-    assert "best rate at the edge of those tried" in words(draw("optimizers", tables, {}))
+    assert "best rate at the edge of those tried" in words(draw("optimizers", tables))
 
 
 def test_the_law_of_repetition_is_that_of_the_fits() -> None:
@@ -257,14 +243,13 @@ def test_repeated_data_against_fresh_data() -> None:
     assert part is not None and fresh is not None
     assert np.allclose(excess["excess"], part / fresh - 1, atol=0.008)
     assert "a loss is told from fresh data" in words(draw("repetition", tables, fits))
-    assert "this study has no fit of repetition" in words(draw("repetition", tables, {}))
+    assert "this study has no fit of repetition" in words(draw("repetition", tables))
 
 
 def test_figure_four_has_its_right_panel_where_the_study_fits_it() -> None:
     tables, fits = planted.study(sizes=planted.SIZES[::4])
     alone = draw("fig04_loss_vs_data", tables, {"kaplan-nd": fits["kaplan-nd"]})
     assert sum(bool(axis.get_xlabel()) for axis in alone.axes) == 1
-    style.plt.close(alone)
     both = plant.step_fits()
     points = fig04_loss_vs_data.step_points(both["kaplan-ns"])
     assert np.allclose(points["loss"], plant.LAW.loss(points["n_params"], points["steps_min"]))

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import polars
 
-from scalinglaws.figures.listed import Figure
-from scalinglaws.figures.registry import FIGURES
+from scalinglaws.figures.registry import FIGURES, Figure
 from scalinglaws.figures.shared.fitted import Fit
 from scalinglaws.figures.shared.texts import own_name
 from scalinglaws.laws.names import LAW_KINDS

@@ -7,11 +7,19 @@ import polars
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scalinglaws.figures.registry import FIGURES
 from scalinglaws.figures.shared import batches, fitted, style
 from scalinglaws.figures.shared.compute_efficient import PUBLISHED_TRENDS, trends
 
-REQUIRES = FIGURES["fig03_allocation"].requires
+LAWS = ("critical-batch", "kaplan-ns")
+TITLE = "How a growing compute budget divides"
+CAPTION = """
+Figure 3 of the paper. How compute that grows from the least of this study's curves on is best divided into a larger model, a
+larger batch and more steps: C_min = 6 N B S_min, so on logarithmic axes the heights of the areas are the three factors and add
+up to the whole. Each is a power of C_min, whose exponent follows from the fits of L(N, S_min) and B_crit(L) (equations 6.4,
+6.5, B.8 to B.10). Pale: beyond the compute of the curves. Intervals are 95 %, from resamples of the fits, which are taken as
+independent of each other. Grey: where the areas would part with the exponents of the paper's Table 6, N ∝ C^0.73, B ∝ C^0.24, S
+∝ C^0.03. Data grow as C^0.27 there: nearly all of a larger budget goes to larger models.
+"""
 AHEAD = 1e3  # how far beyond the curves, in compute
 # From the lowest area up.
 PARTS = (("N_opt", "model size N", "#35608d"), ("B", "batch size B", "#7fb8a4"), ("S_min", r"steps $S_{min}$", "#e9c46a"))
@@ -23,7 +31,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
     critical = batches.critical_batch(fits.get("critical-batch"))
     points = fitted.points(fits.get("kaplan-ns")).drop_nulls("steps_min")
     shares = trends(fits).values
-    notes = batches.doubts(fits, REQUIRES["fits"])
+    notes = batches.doubts(fits, LAWS)
     empty = critical is None or points.is_empty() or shares["N_opt"]["estimate"] is None
     axis.set_xlabel(r"$C_{min}$ (FLOP)")
     axis.set_ylabel("Factor over the least compute")

@@ -9,11 +9,18 @@ import polars
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scalinglaws.figures.registry import FIGURES
 from scalinglaws.figures.shared import batches, fitted, style
 from scalinglaws.figures.shared.learning import budget_runs
 
-REQUIRES = FIGURES["fig10_critical_batch"].requires
+TITLE = "Critical batch size against loss"
+CAPTION = """
+Figure 10 of the paper. B_crit = E_min/S_min of the hyperbola (5.1) through the steps that several batch sizes take to one loss,
+for a number of losses of each model size; bars: 95 %, by resampling the curves. Hollow triangles: losses whose B_crit lies
+beyond the batch sizes that reach them, at the last of these. Solid lines: the gradient noise scale tr(Σ)/|G|² of the stable
+phase where runs measured it, the ratio of sums over bins of the loss. Dashed: the fit of B_crit = B_*/L^(1/α_B) with its
+interval. Grey: the published slope through the centre of the points; tokens of another vocabulary give B_* other units. The
+paper found α_B 0.21 and B_* 2e8 tokens, and B_crit to depend on the loss alone, not on the size.
+"""
 BINS = 16  # of the loss, for the noise scale
 FEWEST = 3  # measurements in a bin
 FARTHEST = 5.0
@@ -36,7 +43,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
     _law(axis, fit, resolved)
     style.falling_loss_axis(axis, [*resolved["loss"], *limits["loss"], *noise["loss"]])
     style.upright_log_axis(axis, shown, "Critical batch size (tokens)")
-    notes = batches.doubts(fits, REQUIRES["fits"])
+    notes = batches.doubts(fits, ["critical-batch"])
     if not levels.is_empty() and noise.is_empty():
         notes.append("no run measured the gradient noise scale (noise_every)")
     batches.say(axis, notes, not shown, "no loss has a B_crit within the batch sizes", width=70, offset=-0.19)

@@ -11,12 +11,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from scalinglaws.figures.registry import FIGURES
 from scalinglaws.figures.shared import batches, fitted, style
 from scalinglaws.laws.allocation import LossNS, excess_compute, excess_steps
 from scalinglaws.laws.forms import Array
 
-REQUIRES = FIGURES["fig12_wrong_size"].requires
+TITLE = "The cost of a model of the wrong size"
+CAPTION = """
+Figure 12 of the paper. What a model of N instead of the best N_eff takes more to the same loss: compute (**a**, equation B.16)
+and steps (**b**, B.17), with the exponents of this study's L(N, S_min) (dashed, 95 % band) and the published ones (grey).
+Points: the curves of those sizes that reach a loss, a colour each, over what the fit expects of N_eff at that loss; S_min is
+the geometric mean over the batch sizes of a size, bars are their range. In the paper models of 0.6 to 2.2 times the best size
+take at most 20 % more compute; larger ones take fewer steps.
+"""
 LOSSES = 5
 ABOVE = 1.1  # how far above the loss at which the smallest model is the best one points are taken
 RANGE = (0.1, 10.0)  # of N/N_eff at least

@@ -12,7 +12,6 @@ import polars
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scalinglaws.figures.registry import FIGURES
 from scalinglaws.figures.shared import batches, fitted, style
 from scalinglaws.figures.shared.compute_efficient import PUBLISHED_TRENDS, trends
 from scalinglaws.figures.shared.learning import budget_runs
@@ -21,7 +20,16 @@ from scalinglaws.laws.allocation import CriticalBatch, Frontier, frontier
 from scalinglaws.laws.forms import Array
 from scalinglaws.study.spec import short
 
-REQUIRES = FIGURES["fig14_optimal_size"].requires
+LAWS = ("critical-batch", "kaplan-ns")
+TITLE = "Best model size and steps for a compute budget"
+CAPTION = """
+Figure 14 of the paper. **a** Points: where two neighbouring sizes reach one loss with the same C_min (means over the batch
+sizes of each, before the decay of the rate): the best size lies between them, near their geometric mean, which is drawn; bars
+go from the one to the other. **b** S_min there (filled; geometric mean of the two) and the steps S of runs at the batch size
+that most runs have (hollow). Dotted: least squares through the points, with Student's t interval of the slope. Dashed: what the
+fits of L(N, S_min) and B_crit(L) predict (B.8 to B.10). Intervals are 95 %, from resamples of the fits, which are taken as
+independent of each other. Grey: the published exponents as slopes. The paper found N ∝ C_min^0.73 and S_min ∝ C_min^0.03.
+"""
 GRID = np.log(10) / 20  # of log C_min
 FEWEST = 3  # points of a line with an interval
 # Of each panel: the column drawn, and what the closed form gives.
@@ -38,7 +46,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
     critical = batches.critical_batch(fits.get("critical-batch"))
     points = fitted.points(fits.get("kaplan-ns")).drop_nulls("steps_min")
     empty = critical is None or points.is_empty()
-    notes, derived = batches.doubts(fits, REQUIRES["fits"]), trends(fits)
+    notes, derived = batches.doubts(fits, LAWS), trends(fits)
     for axis, name, label in zip(axes, SIDES, ("N (non-embedding parameters)", "Steps"), strict=True):
         if critical is not None and not empty:
             found = crossovers(points, critical)
@@ -145,7 +153,7 @@ def _closed_form(axis: Axes, fits: dict[str, fitted.Fit], name: str, found: dict
     losses = np.geomspace(first, last, 40)
     n_eff, steps = law.efficient(losses)
     x = 6 * n_eff * steps * critical.tokens(losses)
-    of, laws = SIDES[name][1], REQUIRES["fits"]
+    of, laws = SIDES[name][1], LAWS
     best = of(frontier(law, critical, x))
 
     def curve(draw: batches.Draw) -> Array:

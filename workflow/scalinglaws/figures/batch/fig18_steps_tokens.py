@@ -7,12 +7,17 @@ import polars
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scalinglaws.figures.registry import FIGURES
 from scalinglaws.figures.shared import batches, fitted, style
 from scalinglaws.study.questions import FEWEST_BATCHES
 from scalinglaws.study.spec import short
 
-REQUIRES = FIGURES["fig18_steps_tokens"].requires
+TITLE = "Steps against tokens to reach a loss"
+CAPTION = """
+Figure 18 of the paper. Steps S and tokens processed E = BS to reach each of many losses (colours), a point a batch size, for
+the smallest and the largest model that were trained at enough of them. Lines: (S/S_min − 1)(E/E_min − 1) = 1 (5.1) fitted to
+each loss by least squares in log S; losses without a line have no B_crit within the batch sizes that reach them. The paper
+finds B_crit = E_min/S_min from such fits.
+"""
 
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Figure:
@@ -21,7 +26,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
     levels = batches.levels(fits.get("critical-batch")).filter(polars.col("steps").list.len() >= FEWEST_BATCHES)
     sizes = levels["n_params"].unique().sort().to_list()
     scale = style.LossScale(levels.filter(polars.col("n_params").is_in(sizes[:1] + sizes[1:][-1:]))["loss"].to_list())
-    notes = batches.doubts(fits, REQUIRES["fits"])
+    notes = batches.doubts(fits, ["critical-batch"])
     for axis, n_params in zip(axes, [*sizes[:1], *sizes[1:][-1:], None, None], strict=False):
         rows = levels.filter(polars.col("n_params") == n_params) if n_params else levels.clear()
         _panel(axis, rows, scale)

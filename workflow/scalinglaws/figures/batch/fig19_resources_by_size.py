@@ -9,12 +9,18 @@ import polars
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scalinglaws.figures.registry import FIGURES
 from scalinglaws.figures.shared import batches, fitted, style
 from scalinglaws.laws.allocation import LossNS
 from scalinglaws.laws.forms import Array
 
-REQUIRES = FIGURES["fig19_resources_by_size"].requires
+LAWS = ("critical-batch", "kaplan-ns")
+TITLE = "Steps and tokens needed against model size"
+CAPTION = """
+Figure 19 of the paper. The least steps S_min (**a**, at large batches) and the least tokens E_min = S_min B_crit (**b**, at
+small batches) to reach each of several losses, against model size. Points: curves before the decay of the rate, the geometric
+mean over the batch sizes of a size; bars: their range. Dashed: the fit of L(N, S_min), solved for S_min. Larger models need
+fewer steps and fewer tokens.
+"""
 LOSSES = 6
 
 
@@ -25,7 +31,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
     points = fitted.points(fits.get("kaplan-ns")).drop_nulls("steps_min")
     found = batches.reached(points, batches.shared_losses(points, LOSSES))
     scale = style.LossScale(found["loss"].to_list())
-    notes = batches.doubts(fits, REQUIRES["fits"])
+    notes = batches.doubts(fits, LAWS)
     for axis, label in ((steps, r"$S_{min}$ (steps)"), (tokens, r"$E_{min}$ (tokens)")):
         axis.set_xlabel("N (non-embedding parameters)")
         axis.set_ylabel(label)

@@ -7,11 +7,16 @@ import polars
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scalinglaws.figures.registry import FIGURES
 from scalinglaws.figures.shared import by_position, comparing, fitted, style
 from scalinglaws.figures.shared.groups import alike, one_rate
 
-REQUIRES = FIGURES["fig07_lstm"].requires
+TITLE = "LSTM and Transformer"
+CAPTION = """
+Figure 7 of the paper. **a** Final test loss of LSTMs and of Transformers against N, trained alike on the same budget (the
+learning rate may differ). The note gives the LSTMs' excess over the Transformers' line, interpolated in logarithms to the same
+N. **b** Loss by position in the context, at most two pairs of like size (within a factor of 1.5), in bins that grow by √2. Bars
+and bands: 1.96 standard errors of the test loss; for a bin the mean of its positions' errors.
+"""
 MATCHED = 1.5  # largest factor between the sizes of a pair
 PAIRS = 2
 

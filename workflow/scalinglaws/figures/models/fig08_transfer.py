@@ -8,12 +8,18 @@ from matplotlib.figure import Figure
 from scipy.special import stdtrit
 from scipy.stats import linregress
 
-from scalinglaws.figures.registry import FIGURES
 from scalinglaws.figures.shared import comparing, fitted, style
 from scalinglaws.figures.shared.groups import alike, one_rate
 from scalinglaws.figures.shared.texts import beside_own, in_unit, measured, texts_over_seeds
 
-REQUIRES = FIGURES["fig08_transfer"].requires
+TITLE = "Loss on other text"
+CAPTION = """
+Figure 8 of the paper. **a** Loss of the final models on other text and on the text that they were trained on, against N, at the
+budget that most sizes have; dashed: straight lines in logarithms with their exponents (95 %, Student's t). **b** The same
+models at all budgets: loss on other text against that on the text trained on; thin lines: during training, where it was
+measured. In brackets the 95 % interval of the slope, 1 for a constant distance; runs of one model are not independent, so it is
+too narrow. Where a token is not a byte a second row shows nats per byte. Bars: 1.96 standard errors of the test loss.
+"""
 UNITS = (("loss", "nats per token"), ("nats_per_byte", "nats per byte"))
 BYTE = 0.05  # where nats per byte differ by less than this share they are not drawn again
 NOTHING = "not resolved: no run that ended at a budget was measured on other text"

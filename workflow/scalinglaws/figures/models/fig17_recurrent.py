@@ -6,11 +6,16 @@ import numpy as np
 import polars
 from matplotlib.figure import Figure
 
-from scalinglaws.figures.registry import FIGURES
 from scalinglaws.figures.shared import comparing, fitted, style
 from scalinglaws.figures.shared.groups import alike, one_rate
 
-REQUIRES = FIGURES["fig17_recurrent"].requires
+TITLE = "Parameter sharing"
+CAPTION = """
+Figure 17 of the paper. Final test loss of Transformers whose layers are each used several times (layers A and B as ABAB or
+AABB) and of standard ones, trained alike on the same budget, against parameters (**a**) and against compute, in which a
+parameter counts at each use (**b**). The legend gives the mean excess over the standard line, interpolated in logarithms to the
+same N (a) or C (b). Bars: 1.96 standard errors of the test loss.
+"""
 PANELS = (("n_params", "N (parameters, each counted once)", True), ("flops_6nd", "C = 6NBS (FLOP), N counted at each use", False))
 ORDERS = {"cycle": "ABAB", "sequence": "AABB"}
 FORM = ["sharing", "n_repeats"]

@@ -6,12 +6,17 @@ import polars
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from scalinglaws.figures.registry import FIGURES
 from scalinglaws.figures.shared import fitted, style
 from scalinglaws.figures.shared.groups import main_family
 from scalinglaws.figures.shared.learning import segments
 
-REQUIRES = FIGURES["fig02_learning_curves"].requires
+TITLE = "Learning curves"
+CAPTION = """
+Figure 2 of the paper. Test loss during training against the tokens processed (**a**) and against compute (**b**), for the
+budgets of one family of models that see all the data. With a warmup-stable-decay schedule the budgets of a size share one line;
+each decay leaves it and ends in a point, the final loss on the whole test sample. In the paper larger models need fewer tokens
+to reach the same loss.
+"""
 
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Figure:

@@ -7,10 +7,15 @@ import polars
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scalinglaws.figures.registry import FIGURES
 from scalinglaws.figures.shared import batches, by_steps, fitted, style
 
-REQUIRES = FIGURES["fig04_loss_vs_data"].requires
+TITLE = "L(N, D) against D, and L(N, S)"
+CAPTION = """
+Figure 4 of the paper. Left, or alone: test loss of early-stopped runs against the size of their training set, a colour for each
+model size, with the joint fit of equation 1.5 (dashed). Bars: 1.96 standard errors of the test loss. Right, where the study
+fits L(N, S): learning curves after warm-up and before the decay against S_min = S/(1 + B_crit/B), with the fit of equation 1.6.
+The paper found exponents of 0.076 (N) and 0.103 (D), and 0.077 (N) and 0.76 (S).
+"""
 
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Figure:

@@ -8,14 +8,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
-from scalinglaws.figures.registry import FIGURES
 from scalinglaws.figures.shared import fitted, groups, style
 from scalinglaws.figures.shared.learning import finished
 from scalinglaws.laws.repetition import REPETITION, loss
 from scalinglaws.study.questions import SHAPE
 from scalinglaws.study.spec import short
 
-REQUIRES = FIGURES["repetition"].requires
+TITLE = "Repeated data"
+CAPTION = """
+**a** Final test loss against the number of epochs, a colour for each dataset, of the size with most such runs, with the law of
+repeated data (Muennighoff et al. 2023; dashed) where the study fits it. **b** The excess over the same size and budget on fresh
+data, all sizes. Bars: 1.96 standard errors; in **b** the two losses are taken as independent although they share the test text,
+so the bars are too long.
+"""
 TINY = 1e-300
 MARKERS = "osD^vP"
 FREE = ("tokens", "dataset_tokens", "decay", "learning_rate")
