@@ -27,7 +27,7 @@ rule exponents:
     """Fitted exponents beside the published ones."""
     input:
         fits=expand("results/fits/{law}.json", law=LAWS),
-        code=modules("report/exponents.py", "figures/shared/fitted.py", "tables/*.py"),
+        code=modules("report/exponents.py", "figures/shared/fit_json.py", "tables/*.py"),
     output:
         fits="results/tables/fits.parquet",
         parquet="results/tables/exponents.parquet",

@@ -18,9 +18,9 @@ from scalinglaws.figures.batch.fig12_wrong_size import measured
 from scalinglaws.figures.batch.fig14_optimal_size import crossovers
 from scalinglaws.figures.batch.fig15_contradiction import verdict
 from scalinglaws.figures.registry import FIGURES, drawable
-from scalinglaws.figures.shared import batches, fitted, style
+from scalinglaws.figures.shared import batch_laws, fit_json, style
 from scalinglaws.figures.shared.compute_efficient import Derived
-from scalinglaws.figures.shared.lines import power_law
+from scalinglaws.figures.shared.least_squares import power_law
 from scalinglaws.laws.allocation import excess_compute, excess_steps, frontier
 
 MINE = [name for name, figure in FIGURES.items() if figure.folder == "batch"]
@@ -88,7 +88,7 @@ def test_noise_scale_is_the_ratio_of_sums(study: Study) -> None:
 
 
 def test_levels_have_intervals_that_hold_the_planted_batch_size(study: Study) -> None:
-    levels = batches.levels(study[1]["critical-batch"]).drop_nulls("b_crit_low")
+    levels = batch_laws.levels(study[1]["critical-batch"]).drop_nulls("b_crit_low")
     truth = CRITICAL.tokens(levels["loss"].to_numpy())
     low, high = levels["b_crit_low"].to_numpy(), levels["b_crit_high"].to_numpy()
     assert len(levels) > 20 and (low < high).all() and np.mean((low < truth) & (truth < high)) > 0.7
@@ -119,24 +119,24 @@ def test_crossovers_lie_near_the_best_size(exact: polars.DataFrame) -> None:
 
 
 def test_steps_to_a_loss_by_size(exact: polars.DataFrame) -> None:
-    losses = batches.shared_losses(exact, 6)
+    losses = batch_laws.shared_losses(exact, 6)
     assert len(losses) == 6 and (np.diff(losses) < 0).all()
-    found = batches.reached(exact, losses)
+    found = batch_laws.reached(exact, losses)
     assert found["curves"].max() == 3
     truth = LAW.steps_to(found["n_params"].to_numpy(), found["loss"].to_numpy())
     assert np.allclose(found["steps_min"], truth, rtol=1e-3)
     assert (found["low"] <= found["steps_min"]).all() and (found["steps_min"] <= found["high"]).all()
-    assert len(batches.shared_losses(exact.filter(polars.col("n_params") == 1500), 6)) == 0
+    assert len(batch_laws.shared_losses(exact.filter(polars.col("n_params") == 1500), 6)) == 0
 
 
 def test_resamples_of_several_laws_are_not_tied(study: Study) -> None:
     fits = study[1]
-    draws = batches.resamples(fits, ("critical-batch", "kaplan-ns"))
+    draws = batch_laws.resamples(fits, ("critical-batch", "kaplan-ns"))
     pairs = np.log([[draw["alpha_B"], draw["alpha_N"]] for draw in draws])
     assert len(draws) >= 200 and len(np.unique(pairs, axis=0)) == len(draws)
-    one = [draw["alpha_N"] for draw in batches.resamples(fits, ["kaplan-ns"])]
+    one = [draw["alpha_N"] for draw in batch_laws.resamples(fits, ["kaplan-ns"])]
     assert np.std(one) == pytest.approx(fits["kaplan-ns"]["parameters"]["alpha_N"]["stderr"], rel=0.1)
-    assert batches.resamples({}, ["kaplan-ns"]) == []
+    assert batch_laws.resamples({}, ["kaplan-ns"]) == []
 
 
 def test_the_crossing_in_words() -> None:
@@ -172,5 +172,5 @@ def test_drawn_twice_every_byte_is_the_same(name: str, study: Study, tmp_path: P
 
 
 def test_points_of_these_laws_carry_their_variables(study: Study) -> None:
-    assert fitted.points(study[1]["kaplan-ns"])["steps_min"].null_count() == 0
-    assert fitted.points(study[1]["power-cmin"])["flops_min"].null_count() == 0
+    assert fit_json.points(study[1]["kaplan-ns"])["steps_min"].null_count() == 0
+    assert fit_json.points(study[1]["power-cmin"])["flops_min"].null_count() == 0

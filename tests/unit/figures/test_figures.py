@@ -24,7 +24,7 @@ from scalinglaws.common.errors import StudyError
 from scalinglaws.figures import command
 from scalinglaws.figures.registry import FIGURES, drawable, modules
 from scalinglaws.figures.scaling.fig23_power_law_alternatives import fit_logarithm
-from scalinglaws.figures.shared import fitted, learning, style
+from scalinglaws.figures.shared import fit_json, law_lines, learning_curves, style
 from scalinglaws.figures.shared.groups import overfitting
 from scalinglaws.laws.names import LAW_KINDS
 from scalinglaws.report import exponents
@@ -151,7 +151,9 @@ def test_pictures_show_the_fitted_points_and_no_diverged_run(study: tuple) -> No
     figure = draw("fig01_compute_data_parameters", tables, fits)
     drawn = [x for line in figure.axes[2].containers for x in line.lines[0].get_xdata()]
     assert sorted(drawn) == sorted(point["n_params"] for point in fits["power-n"]["points"])
-    assert "diverged" not in {run for piece in learning.segments(tables["curves"], tables["runs"]) for run in piece.rows["run"]}
+    assert "diverged" not in {
+        run for piece in learning_curves.segments(tables["curves"], tables["runs"]) for run in piece.rows["run"]
+    }
     estimate = fits["power-n"]["parameters"]["alpha_N"]["estimate"]
     assert f"{estimate:.3f}" in words(figure)
 
@@ -161,22 +163,22 @@ def test_the_line_of_a_power_law_needs_no_scale(study: tuple) -> None:
     fit["parameters"]["N_c"]["estimate"] = None
     with style.style():
         _, (axis,) = style.panels(3, 3)
-        fitted.draw_power_law(axis, fit, "power-n", "red", "L(N)")
+        law_lines.draw_power_law(axis, fit, "power-n", "red", "L(N)")
     x, y = (np.asarray(values) for values in axis.lines[0].get_data())
-    seen = fitted.points(fit)
+    seen = fit_json.points(fit)
     assert np.allclose(np.exp(np.interp(np.log(seen["n_params"]), np.log(x), np.log(y))), seen["predicted"], rtol=1e-9)
 
 
 def test_budgets_share_one_stable_phase(study: tuple) -> None:
     tables = study[0]
-    pieces = learning.segments(tables["curves"], tables["runs"])
+    pieces = learning_curves.segments(tables["curves"], tables["runs"])
     sizes = len(planted.SIZES[::2])
     assert sum(not piece.branch for piece in pieces) == sizes
     assert sum(piece.branch for piece in pieces) == sizes * len(planted.BUDGETS)
     for piece in pieces:
         assert piece.rows["step"].is_unique().all() and piece.rows["step"].is_sorted()
     cosine = tables["runs"].with_columns(schedule=polars.lit("cosine"))
-    assert not any(piece.branch for piece in learning.segments(tables["curves"], cosine))
+    assert not any(piece.branch for piece in learning_curves.segments(tables["curves"], cosine))
 
 
 def test_overfitting_is_the_planted_equation() -> None:
@@ -211,15 +213,15 @@ def test_logarithm_agrees_with_scipy() -> None:
 
 def test_not_resolved_is_told_from_the_numbers_and_the_flags(study: tuple) -> None:
     fit = json.loads(json.dumps(study[1]["power-n"]))
-    assert fitted.unresolved(fit, "power-n", ("alpha_N",)) is None
+    assert fit_json.unresolved(fit, "power-n", ("alpha_N",)) is None
     fit["flags"] = ["Only 4 trunks: intervals are widened for it (Student's t), and are rough."]
-    assert fitted.unresolved(fit, "power-n", ("alpha_N",)) is None
+    assert fit_json.unresolved(fit, "power-n", ("alpha_N",)) is None
     fit["flags"].append("Not identified: n_params varies by a factor of 1.5 only.")
-    assert fitted.unresolved(fit, "power-n", ("alpha_N",)) == (
+    assert fit_json.unresolved(fit, "power-n", ("alpha_N",)) == (
         "not resolved: Not identified: n_params varies by a factor of 1.5 only"
     )
     fit["parameters"]["alpha_N"]["ci_low"] = -0.01
-    assert "includes 0" in str(fitted.unresolved(fit, "power-n", ("alpha_N",)))
+    assert "includes 0" in str(fit_json.unresolved(fit, "power-n", ("alpha_N",)))
 
 
 def test_exponents_table_and_sentences(study: tuple, tmp_path: Path) -> None:

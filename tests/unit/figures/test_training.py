@@ -14,7 +14,7 @@ from fixtures import planted_training as plant
 from fixtures.drawing import draw, words
 from scalinglaws.figures import registry
 from scalinglaws.figures.scaling import fig04_loss_vs_data
-from scalinglaws.figures.shared import by_position, by_steps, groups, lines, style
+from scalinglaws.figures.shared import groups, least_squares, loss_by_position, loss_by_steps, style
 from scalinglaws.figures.training import (
     fig11_fixed_resources,
     fig16_early_stopping,
@@ -45,7 +45,7 @@ def test_one_run_is_drawn_and_says_why(name: str) -> None:
 
 def test_loss_at_a_batch_size_solves_both_equations() -> None:
     n, steps = 20_000.0, 700.0
-    found = float(by_steps.loss_at(plant.LAW, plant.B_CRIT, n, steps, plant.BATCH))
+    found = float(loss_by_steps.loss_at(plant.LAW, plant.B_CRIT, n, steps, plant.BATCH))
     expected = brentq(
         lambda loss: loss - float(plant.LAW.loss(n, steps_min(steps, plant.BATCH, plant.B_CRIT.tokens(loss)))),
         1.0,
@@ -57,17 +57,17 @@ def test_loss_at_a_batch_size_solves_both_equations() -> None:
 
 def test_fixed_resources_are_read_off_the_planted_curves() -> None:
     tables = plant.sizes()
-    curves = by_steps.sized_curves(tables["curves"], tables["runs"])
+    curves = loss_by_steps.sized_curves(tables["curves"], tables["runs"])
     for column in ("flops_6nd", "step"):
         points = fig11_fixed_resources.at_levels(curves, column)
         assert points["level"].n_unique() == 6 and points.group_by("level").len()["len"].to_numpy().min() >= 3
         n, level = points["n_params"].to_numpy(), points["level"].to_numpy()
         steps = level / (6 * n * plant.BATCH) if column == "flops_6nd" else level
-        assert np.allclose(points["loss"], by_steps.loss_at(plant.LAW, plant.B_CRIT, n, steps, plant.BATCH), rtol=4e-3)
+        assert np.allclose(points["loss"], loss_by_steps.loss_at(plant.LAW, plant.B_CRIT, n, steps, plant.BATCH), rtol=4e-3)
     for level, least in fig11_fixed_resources.minima(fig11_fixed_resources.at_levels(curves, "flops_6nd")):
         best = minimize_scalar(
             lambda x, level=level: float(
-                by_steps.loss_at(plant.LAW, plant.B_CRIT, np.exp(x), level / (6 * np.exp(x) * plant.BATCH), plant.BATCH)
+                loss_by_steps.loss_at(plant.LAW, plant.B_CRIT, np.exp(x), level / (6 * np.exp(x) * plant.BATCH), plant.BATCH)
             ),
             bounds=(np.log(100), np.log(1e6)), method="bounded",
         )  # fmt: skip
@@ -83,7 +83,7 @@ def test_of_a_size_one_shape_is_taken_and_one_family() -> None:
     other = [plant.run(f"odd{k}", 6144, 2.0, d_model=4 + k, n_layer=9, n_ctx=128 - 64 * (k > 0)) for k in range(2)]
     curves = tables["curves"].to_dicts() + [row for one in other for row in plant.curve(one, lambda s: 2.0)]
     changed = plant.tables([*rows, *other], curves)
-    kept = by_steps.sized_curves(changed["curves"], changed["runs"])
+    kept = loss_by_steps.sized_curves(changed["curves"], changed["runs"])
     assert set(kept["trunk"]) == {f"trunk-n{n}" for n in plant.SIZES}
 
 
@@ -111,11 +111,11 @@ def test_a_power_law_in_the_position_is_recovered() -> None:
     tables = plant.positions(exponent=0.11)
     runs = fig20_position.chosen_runs(tables["runs"])
     assert runs["n_params"].to_list() == plant.SIZES
-    data = by_position.final(tables["evals"], runs)
+    data = loss_by_position.final(tables["evals"], runs)
     assert data["position"].min() == 1 and data["position"].max() == plant.N_CTX
     for n_params in plant.SIZES:
-        position, loss, _ = by_position.binned(data.filter(polars.col("n_params") == n_params))
-        line = lines.power_law(position, loss)
+        position, loss, _ = loss_by_position.binned(data.filter(polars.col("n_params") == n_params))
+        line = least_squares.power_law(position, loss)
         assert line is not None and line.low - 0.002 < -0.11 < line.high + 0.002 and line.resolved
     rows, run = fig20_position.training(tables["curves"], runs)
     assert run["n_params"] == plant.SIZES[-1] and rows["step"].is_sorted() and len(rows) == 5
@@ -130,8 +130,8 @@ def test_losses_that_level_off_are_said_to_bend() -> None:
 
 
 def test_bins_of_positions() -> None:
-    assert np.allclose(by_position.octaves(4, 9), [1, 6**0.5, 840**0.25, 72**0.5])
-    edges = by_position.bin_edges(128)
+    assert np.allclose(loss_by_position.octaves(4, 9), [1, 6**0.5, 840**0.25, 72**0.5])
+    edges = loss_by_position.bin_edges(128)
     assert edges[0] == 1 and edges[-1] == 129 and (np.diff(edges) > 0).all()
 
 
@@ -143,10 +143,10 @@ def test_position_by_size_compares_the_lengths_of_context() -> None:
     assert len(drawn) == 2 and all(sizes == tuple(plant.SIZES) for _, sizes in drawn)
     text = words(figure)
     assert "position 128: exponent 0.0" in text and "n_ctx = 8" in text
-    rows = by_position.final(tables["evals"], tables["runs"]).filter(
+    rows = loss_by_position.final(tables["evals"], tables["runs"]).filter(
         (polars.col("n_ctx") == 128) & (polars.col("position") == 128)
     )
-    line = lines.power_law(rows["n_params"], rows["loss"])
+    line = least_squares.power_law(rows["n_params"], rows["loss"])
     assert line is not None and abs(line.slope + 0.08) < 0.004
 
 
@@ -188,7 +188,7 @@ def test_the_interval_of_a_minimum_holds_the_truth() -> None:
     x = np.geomspace(0.001, 0.1, 5)
     for _ in range(400):
         y = 0.05 * np.log(x / 0.012) ** 2 + rng.normal(0, 0.004, 5)
-        least = lines.minimum(x, y, scatter=0.004)
+        least = least_squares.minimum(x, y, scatter=0.004)
         assert least is not None and least.edge == 0
         inside += least.low <= 0.012 <= least.high
     assert 0.91 <= inside / 400 <= 0.99
@@ -198,11 +198,11 @@ def test_the_interval_of_a_power_law_holds_the_truth() -> None:
     rng, inside = np.random.default_rng(9), 0
     x = np.geomspace(1e3, 1e5, 6)
     for _ in range(400):
-        line = lines.power_law(x, 3 * x**-0.07 * np.exp(rng.normal(0, 0.01, 6)))
+        line = least_squares.power_law(x, 3 * x**-0.07 * np.exp(rng.normal(0, 0.01, 6)))
         assert line is not None
         inside += line.low <= -0.07 <= line.high
     assert 0.92 <= inside / 400 <= 0.98
-    two = lines.power_law([1, 10], [2, 1])
+    two = least_squares.power_law([1, 10], [2, 1])
     assert two is not None and np.isclose(two.slope, -np.log10(2)) and not two.resolved and "no interval" in two.words()
 
 

@@ -12,7 +12,7 @@ import polars
 import pyarrow.parquet
 
 from scalinglaws.common.files import write_bytes
-from scalinglaws.figures.shared.fitted import Fit, parameter, published, unresolved
+from scalinglaws.figures.shared.fit_json import Fit, parameter, published, unresolved
 
 EXPONENTS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("power-n", "power-n-offset"), ("alpha_N",)),
@@ -84,7 +84,7 @@ def verdict(fit: Fit | None, law: str, name: str) -> str:
 
 
 def agreement(found: dict[str, float | None], value: float | None, measure: str = "as steep") -> str:
-    """Whether the published ``value`` lies in the interval of ``found`` (``fitted.parameter``), and if not, how far it is."""
+    """Whether the published ``value`` lies in the interval of ``found`` (``fit_json.parameter``), and if not, how far it is."""
     if value is None:
         return "There is no published value to compare with."
     estimate, low, high = (float(found[key] or 0.0) for key in ("estimate", "ci_low", "ci_high"))

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 import polars
 
 from scalinglaws.figures.registry import FIGURES, Figure
-from scalinglaws.figures.shared.fitted import Fit
-from scalinglaws.figures.shared.texts import own_name
+from scalinglaws.figures.shared.fit_json import Fit
+from scalinglaws.figures.shared.loss_by_text import own_name
 from scalinglaws.laws.names import LAW_KINDS
 from scalinglaws.report import tables_of_paper
 from scalinglaws.report.markdown import count, listed, table

@@ -13,7 +13,7 @@ import polars
 
 from scalinglaws.figures.shared import compute_efficient
 from scalinglaws.figures.shared.compute_efficient import PUBLISHED_TRENDS, Derived
-from scalinglaws.figures.shared.fitted import Fit, parameter, unresolved
+from scalinglaws.figures.shared.fit_json import Fit, parameter, unresolved
 from scalinglaws.laws.catalogue import LAWS, PF_DAY
 from scalinglaws.laws.methods import METHODS
 from scalinglaws.laws.names import LAW_KINDS

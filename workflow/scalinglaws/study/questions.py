@@ -59,9 +59,9 @@ def kinds(runs: Iterable[RunSpec], transfer: bool) -> set[str]:
     }
     has |= {name: any(spec.architecture == name for spec in budgets) for name in ("lstm", "recurrent")}
     for kind, (field, follow, fewest) in COMPARISONS.items():
-        groups = alike(budgets, (field, *follow))
+        groups = spec_groups(budgets, (field, *follow))
         has[kind] = any(len({getattr(spec, field) for spec in group}) >= fewest for group in groups)
-    sizes = alike([spec for spec in whole if spec.architecture == "transformer"], (*SHAPE, "learning_rate"))
+    sizes = spec_groups([spec for spec in whole if spec.architecture == "transformer"], (*SHAPE, "learning_rate"))
     return {kind for kind, there in has.items() if there} | {kind for group in sizes for kind in _of_shapes(group)}
 
 
@@ -81,11 +81,15 @@ def _values(runs: list[RunSpec], field: str, by: str) -> list[set]:
     return list(out.values())
 
 
-def alike(runs: list[RunSpec], varied: tuple[str, ...]) -> list[list[RunSpec]]:
-    """The runs in groups that agree in every field of their specs but those named."""
-    fixed = [field.name for field in dataclasses.fields(RunSpec) if field.name not in varied]
+def spec_groups(specs: list[RunSpec], varied: tuple[str, ...]) -> list[list[RunSpec]]:
+    """The specs in groups that agree in every field but those named."""
     out: dict[tuple, list[RunSpec]] = {}
-    for spec in runs:
-        values = (getattr(spec, name) for name in fixed)
+    for spec in specs:
+        values = (getattr(spec, name) for name in fields_but(varied))
         out.setdefault(tuple(getattr(value, "id", value) for value in values), []).append(spec)
     return list(out.values())
+
+
+def fields_but(varied: tuple[str, ...]) -> tuple[str, ...]:
+    """The fields of a spec in which runs that are compared must agree: all but those ``varied``."""
+    return tuple(field.name for field in dataclasses.fields(RunSpec) if field.name not in varied)

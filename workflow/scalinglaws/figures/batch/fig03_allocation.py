@@ -7,7 +7,7 @@ import polars
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scalinglaws.figures.shared import batches, fitted, style
+from scalinglaws.figures.shared import batch_laws, fit_json, style
 from scalinglaws.figures.shared.compute_efficient import PUBLISHED_TRENDS, trends
 
 LAWS = ("critical-batch", "kaplan-ns")
@@ -25,21 +25,21 @@ AHEAD = 1e3  # how far beyond the curves, in compute
 PARTS = (("N_opt", "model size N", "#35608d"), ("B", "batch size B", "#7fb8a4"), ("S_min", r"steps $S_{min}$", "#e9c46a"))
 
 
-def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Figure:
+def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
     """Stacked areas of the three factors whose product is C_min over that of the least compute of the fitted curves."""
     figure, (axis,) = style.panels(style.COLUMN, 3.9)
-    critical = batches.critical_batch(fits.get("critical-batch"))
-    points = fitted.points(fits.get("kaplan-ns")).drop_nulls("steps_min")
+    critical = batch_laws.critical_batch(fits.get("critical-batch"))
+    points = fit_json.points(fits.get("kaplan-ns")).drop_nulls("steps_min")
     shares = trends(fits).values
-    notes = batches.doubts(fits, LAWS)
+    notes = batch_laws.doubts(fits, LAWS)
     empty = critical is None or points.is_empty() or shares["N_opt"]["estimate"] is None
     axis.set_xlabel(r"$C_{min}$ (FLOP)")
     axis.set_ylabel("Factor over the least compute")
     if critical is not None and not empty:
-        seen = batches.compute_of(points, critical)
+        seen = batch_laws.compute_of(points, critical)
         _areas(axis, shares, float(seen.min()), float(seen.max()))
-        notes.append(f"the curves end at the upright line, {batches.quantity(seen.max())} FLOP")
-    batches.say(axis, notes, empty, "the fits of L(N, S_min) and B_crit(L) have no parameters", width=52)
+        notes.append(f"the curves end at the upright line, {batch_laws.quantity(seen.max())} FLOP")
+    batch_laws.say(axis, notes, empty, "the fits of L(N, S_min) and B_crit(L) have no parameters", width=52)
     return figure
 
 

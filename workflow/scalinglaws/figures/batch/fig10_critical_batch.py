@@ -9,8 +9,8 @@ import polars
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scalinglaws.figures.shared import batches, fitted, style
-from scalinglaws.figures.shared.learning import budget_runs
+from scalinglaws.figures.shared import batch_laws, fit_json, style
+from scalinglaws.figures.shared.groups import budget_runs
 
 TITLE = "Critical batch size against loss"
 CAPTION = """
@@ -26,11 +26,11 @@ FEWEST = 3  # measurements in a bin
 FARTHEST = 5.0
 
 
-def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Figure:
+def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
     """Levels of the fit of B_crit(L), limits where it is not within the batch sizes, measured noise scales, the fitted law."""
     figure, (axis,) = style.panels(style.PAGE * 0.62, 4.4)
     fit = fits.get("critical-batch")
-    levels, noise = batches.levels(fit), noise_scale(tables["runs"], tables["curves"])
+    levels, noise = batch_laws.levels(fit), noise_scale(tables["runs"], tables["curves"])
     resolved = levels.filter(polars.col("b_crit").is_not_null())
     limits = levels.filter(polars.col("b_crit").is_null() & polars.col("why").str.starts_with("B_crit lies"))
     scale = style.Scale([int(n) for n in [*levels["n_params"], *noise["n_params"]]], "N (non-embedding parameters)")
@@ -43,10 +43,10 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
     _law(axis, fit, resolved)
     style.falling_loss_axis(axis, [*resolved["loss"], *limits["loss"], *noise["loss"]])
     style.upright_log_axis(axis, shown, "Critical batch size (tokens)")
-    notes = batches.doubts(fits, ["critical-batch"])
+    notes = batch_laws.doubts(fits, ["critical-batch"])
     if not levels.is_empty() and noise.is_empty():
         notes.append("no run measured the gradient noise scale (noise_every)")
-    batches.say(axis, notes, not shown, "no loss has a B_crit within the batch sizes", width=70, offset=-0.19)
+    batch_laws.say(axis, notes, not shown, "no loss has a B_crit within the batch sizes", width=70, offset=-0.19)
     scale.bar(figure, [axis])
     return figure
 
@@ -107,20 +107,20 @@ def _limits(axis: Axes, rows: polars.DataFrame, scale: style.Scale) -> list[floa
     return out
 
 
-def _law(axis: Axes, fit: fitted.Fit | None, rows: polars.DataFrame) -> None:
+def _law(axis: Axes, fit: fit_json.Fit | None, rows: polars.DataFrame) -> None:
     """The fitted law with its band, and the published slope through the centre of the points."""
-    critical = batches.critical_batch(fit)
+    critical = batch_laws.critical_batch(fit)
     if critical is None or fit is None or rows.is_empty():
         return
     loss = rows["loss"].to_numpy()
     x = np.geomspace(loss.min() / 1.03, loss.max() * 1.03, 60)
     best = critical.tokens(x)
-    draws = batches.resamples({"critical-batch": fit}, ["critical-batch"])
-    count = batches.trunks({"critical-batch": fit}, ["critical-batch"])
-    batches.band(axis, x, best, draws, lambda draw: batches.critical_of(draw).tokens(x), count, style.FIT)
-    label = r"fit: $B_{crit} = B_*/L^{1/\alpha_B}$, $\alpha_B$ = " + fitted.with_interval(fit, "alpha_B")
+    draws = batch_laws.resamples({"critical-batch": fit}, ["critical-batch"])
+    count = batch_laws.trunks({"critical-batch": fit}, ["critical-batch"])
+    batch_laws.band(axis, x, best, draws, lambda draw: batch_laws.critical_of(draw).tokens(x), count, style.FIT)
+    label = r"fit: $B_{crit} = B_*/L^{1/\alpha_B}$, $\alpha_B$ = " + fit_json.with_interval(fit, "alpha_B")
     axis.plot(x, best, "--", color=style.FIT, label=label, zorder=6)
-    centre, slope = float(np.exp(np.log(loss).mean())), fitted.published(fit, "alpha_B")
+    centre, slope = float(np.exp(np.log(loss).mean())), fit_json.published(fit, "alpha_B")
     if slope is not None:
         line = critical.tokens(centre) * (x / centre) ** (-1 / slope)
         axis.plot(

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from scalinglaws.figures.shared import batches, fitted, style
+from scalinglaws.figures.shared import batch_laws, fit_json, style
 from scalinglaws.laws.allocation import LossNS, excess_compute, excess_steps
 from scalinglaws.laws.forms import Array
 
@@ -31,15 +31,15 @@ HIGHEST = 10.0  # of the excess at least: models too small never reach the loss
 Excess = Callable[[ArrayLike, ArrayLike, ArrayLike], Array]
 
 
-def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Figure:
+def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
     """B.16 and B.17 with the fitted and the published exponents, and the sizes that reach each of several losses."""
     figure, (compute, steps) = style.panels(style.PAGE, 3.5, 2)
-    law = batches.loss_ns(fits.get("kaplan-ns"))
-    points = fitted.points(fits.get("kaplan-ns")).drop_nulls("steps_min")
+    law = batch_laws.loss_ns(fits.get("kaplan-ns"))
+    points = fit_json.points(fits.get("kaplan-ns")).drop_nulls("steps_min")
     found = measured(points, law) if law else measured(points.clear(), None)
     scale = style.LossScale(found["loss"].to_list())
     ratio = np.geomspace(min([RANGE[0], *found["ratio"]]), max([RANGE[1], *found["ratio"]]) * 1.2, 400)
-    notes = batches.doubts(fits, ("kaplan-ns",))
+    notes = batch_laws.doubts(fits, ("kaplan-ns",))
     panels: tuple[tuple[Axes, Excess, str, str], ...] = (
         (compute, excess_compute, "compute", r"Excess compute $C(N)/C(N_{eff})$"),
         (steps, excess_steps, "steps", r"Excess steps $S(N)/S(N_{eff})$"),
@@ -54,12 +54,12 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
             style.positive_axis(axis, shown)
             style.log_axis(axis, ratio, r"$N/N_{eff}$", counts=False)
             style.plain_ticks(axis)
-        batches.say(axis, notes if axis is compute else [], law is None, _missing(fits), width=66)
+        batch_laws.say(axis, notes if axis is compute else [], law is None, _missing(fits), width=66)
     scale.bar(figure, [compute, steps])
     return figure
 
 
-def _missing(fits: dict[str, fitted.Fit]) -> str:
+def _missing(fits: dict[str, fit_json.Fit]) -> str:
     return "the fit of L(N, S_min) has no parameters" if fits.get("kaplan-ns") else "this study has no fit of kaplan-ns"
 
 
@@ -70,7 +70,7 @@ def measured(points: polars.DataFrame, law: LossNS | None) -> polars.DataFrame:
         return polars.DataFrame(schema=dict.fromkeys(names, polars.Float64))
     smallest = law.loss(points["n_params"].min(), np.inf)  # type: ignore[arg-type]
     highest = float(smallest * (1 + law.alpha_n / law.alpha_s))  # where it is the best size (B.5)
-    found = batches.reached(points, batches.shared_losses(points, LOSSES, ABOVE * highest))
+    found = batch_laws.reached(points, batch_laws.shared_losses(points, LOSSES, ABOVE * highest))
     best, least = law.efficient(found["loss"].to_numpy())
     found = found.with_columns(ratio=found["n_params"].to_numpy() / best, least=least)
     sides = {"steps": "steps_min", "steps_low": "low", "steps_high": "high"}
@@ -79,17 +79,17 @@ def measured(points: polars.DataFrame, law: LossNS | None) -> polars.DataFrame:
     return found.with_columns(**compute).select(names)
 
 
-def _lines(axis: Axes, fits: dict[str, fitted.Fit], law: LossNS, excess: Excess, ratio: Array) -> None:
+def _lines(axis: Axes, fits: dict[str, fit_json.Fit], law: LossNS, excess: Excess, ratio: Array) -> None:
     fit = fits["kaplan-ns"]
     best = excess(ratio, law.alpha_n, law.alpha_s)
     ahead = np.isfinite(best) & (best < 50)
-    draws = batches.resamples({"kaplan-ns": fit}, ["kaplan-ns"])
-    x, count = ratio[ahead], batches.trunks({"kaplan-ns": fit}, ["kaplan-ns"])
-    batches.band(axis, x, best[ahead], draws, lambda draw: excess(x, draw["alpha_N"], draw["alpha_S"]), count, style.FIT)
-    exponents = [rf"$\alpha_{name[-1]}$ = {fitted.with_interval(fit, name)}" for name in ("alpha_N", "alpha_S")]
+    draws = batch_laws.resamples({"kaplan-ns": fit}, ["kaplan-ns"])
+    x, count = ratio[ahead], batch_laws.trunks({"kaplan-ns": fit}, ["kaplan-ns"])
+    batch_laws.band(axis, x, best[ahead], draws, lambda draw: excess(x, draw["alpha_N"], draw["alpha_S"]), count, style.FIT)
+    exponents = [rf"$\alpha_{name[-1]}$ = {fit_json.with_interval(fit, name)}" for name in ("alpha_N", "alpha_S")]
     number = "B.16" if excess is excess_compute else "B.17"
     axis.plot(x, best[ahead], "--", color=style.FIT, label=f"({number}) with {exponents[0]},\n{exponents[1]}", zorder=4)
-    alphas = batches.PUBLISHED["alpha_N"], batches.PUBLISHED["alpha_S"]
+    alphas = batch_laws.PUBLISHED["alpha_N"], batch_laws.PUBLISHED["alpha_S"]
     published = excess(ratio, *alphas)
     kept = np.isfinite(published)
     label = rf"with the published $\alpha_N$ = {alphas[0]:g}, $\alpha_S$ = {alphas[1]:g}"

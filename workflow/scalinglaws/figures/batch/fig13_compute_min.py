@@ -7,7 +7,7 @@ from typing import Any
 import polars
 from matplotlib.figure import Figure
 
-from scalinglaws.figures.shared import batches, fitted, style
+from scalinglaws.figures.shared import batch_laws, fit_json, law_lines, style
 from scalinglaws.figures.shared.compute_efficient import trends
 
 LAWS = ("power-c", "power-cmin", "critical-batch", "kaplan-ns")
@@ -27,23 +27,23 @@ SERIES: dict[str, tuple[str, str, dict[str, Any], str]] = {
 }
 
 
-def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Figure:
+def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
     """Points and lines of the fits of L(C) and L(C_min), a colour each."""
     figure, (axis,) = style.panels(style.COLUMN * 1.2, 4.3)
     shown, losses = [], []
     for law, (column, colour, marker, name) in SERIES.items():
-        data = fitted.points(fits.get(law), tables["runs"]).drop_nulls(column)
-        fitted.error_bars(axis, data, column, colour, **marker)
-        fitted.draw_power_law(axis, fits.get(law), law, colour, f"{len(data)} runs by {name}")
+        data = fit_json.points(fits.get(law), tables["runs"]).drop_nulls(column)
+        law_lines.error_bars(axis, data, column, colour, **marker)
+        law_lines.draw_power_law(axis, fits.get(law), law, colour, f"{len(data)} runs by {name}")
         shown += data[column].to_list()
-        losses += fitted.reach(data).tolist()
+        losses += law_lines.reach(data).tolist()
     style.loss_axis(axis, losses)
     style.log_axis(axis, shown, r"$C$ or $C_{min}$ (FLOP)", counts=False)
-    notes = batches.doubts(fits, LAWS)
+    notes = batch_laws.doubts(fits, LAWS)
     predicted = trends(fits)
     value, low, high = (predicted.values["alpha_C_min"][key] for key in ("estimate", "ci_low", "ci_high"))
     if value is not None:
         interval = "no interval" if low is None or high is None else f"{low:.3f} to {high:.3f}"
         notes.insert(0, f"(6.4) predicts {value:.3f} ({interval}) for the exponent of C_min from the fits of α_N, α_S and α_B")
-    batches.say(axis, notes, not shown, "no run has a compute to draw", width=64)
+    batch_laws.say(axis, notes, not shown, "no run has a compute to draw", width=64)
     return figure

@@ -12,10 +12,10 @@ import polars
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scalinglaws.figures.shared import batches, fitted, style
+from scalinglaws.figures.shared import batch_laws, fit_json, style
 from scalinglaws.figures.shared.compute_efficient import PUBLISHED_TRENDS, trends
-from scalinglaws.figures.shared.learning import budget_runs
-from scalinglaws.figures.shared.lines import power_law
+from scalinglaws.figures.shared.groups import budget_runs
+from scalinglaws.figures.shared.least_squares import power_law
 from scalinglaws.laws.allocation import CriticalBatch, Frontier, frontier
 from scalinglaws.laws.forms import Array
 from scalinglaws.study.spec import short
@@ -40,13 +40,13 @@ SIDES: dict[str, tuple[str, Callable[[Frontier], Array]]] = {
 SCHEMA = dict.fromkeys(("flops_min", "smaller", "larger", "n_params", "loss", "steps_min"), polars.Float64)
 
 
-def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Figure:
+def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
     """Computes at which neighbouring sizes are equally good, their N and S_min, a line through them, and the closed form."""
     figure, axes = style.panels(style.PAGE, 3.8, 2)
-    critical = batches.critical_batch(fits.get("critical-batch"))
-    points = fitted.points(fits.get("kaplan-ns")).drop_nulls("steps_min")
+    critical = batch_laws.critical_batch(fits.get("critical-batch"))
+    points = fit_json.points(fits.get("kaplan-ns")).drop_nulls("steps_min")
     empty = critical is None or points.is_empty()
-    notes, derived = batches.doubts(fits, LAWS), trends(fits)
+    notes, derived = batch_laws.doubts(fits, LAWS), trends(fits)
     for axis, name, label in zip(axes, SIDES, ("N (non-embedding parameters)", "Steps"), strict=True):
         if critical is not None and not empty:
             found = crossovers(points, critical)
@@ -58,11 +58,11 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
             x, best = _closed_form(axis, fits, name, derived.values[name])
             style.log_axis(axis, [*found["flops_min"], *x], r"$C_{min}$ (FLOP)", counts=False)
             style.upright_log_axis(axis, [*shown, *best], label)
-            batches.say(axis, [*said, *notes] if name == "N_opt" else [], False, "", width=66)
+            batch_laws.say(axis, [*said, *notes] if name == "N_opt" else [], False, "", width=66)
         else:
             axis.set_xlabel(r"$C_{min}$ (FLOP)")
             axis.set_ylabel(label)
-            batches.say(axis, notes, True, "the fits of L(N, S_min) and B_crit(L) have no parameters")
+            batch_laws.say(axis, notes, True, "the fits of L(N, S_min) and B_crit(L) have no parameters")
     return figure
 
 
@@ -72,7 +72,7 @@ def crossovers(points: polars.DataFrame, critical: CriticalBatch) -> polars.Data
     The log loss of a size at each C_min is the mean over its curves that have one there. ``n_params`` and ``steps_min`` are
     the geometric means of the two sizes; S_min = C_min/(6 N B_crit(L)).
     """
-    points = points.with_columns(compute=batches.compute_of(points, critical)).sort("compute")
+    points = points.with_columns(compute=batch_laws.compute_of(points, critical)).sort("compute")
     log_c = points["compute"].log()
     grid = np.arange(float(log_c.min()), float(log_c.max()), GRID)  # type: ignore[arg-type]
     by_size = {}
@@ -143,12 +143,12 @@ def _line(axis: Axes, name: str, found: polars.DataFrame) -> list[str]:
     return []
 
 
-def _closed_form(axis: Axes, fits: dict[str, fitted.Fit], name: str, found: dict[str, float | None]) -> tuple[Array, Array]:
+def _closed_form(axis: Axes, fits: dict[str, fit_json.Fit], name: str, found: dict[str, float | None]) -> tuple[Array, Array]:
     """x and y of N_opt or S_min on the frontier, from half the smallest to twice the largest size; drawn with its interval."""
-    law, critical = batches.loss_ns(fits.get("kaplan-ns")), batches.critical_batch(fits.get("critical-batch"))
+    law, critical = batch_laws.loss_ns(fits.get("kaplan-ns")), batch_laws.critical_batch(fits.get("critical-batch"))
     if law is None or critical is None:
         return np.empty(0), np.empty(0)
-    sizes = fitted.points(fits["kaplan-ns"])["n_params"].to_numpy()
+    sizes = fit_json.points(fits["kaplan-ns"])["n_params"].to_numpy()
     first, last = (1 + law.alpha_n / law.alpha_s) * law.loss([sizes.min() / 2, sizes.max() * 2], np.inf)  # (B.5)
     losses = np.geomspace(first, last, 40)
     n_eff, steps = law.efficient(losses)
@@ -156,10 +156,10 @@ def _closed_form(axis: Axes, fits: dict[str, fitted.Fit], name: str, found: dict
     of, laws = SIDES[name][1], LAWS
     best = of(frontier(law, critical, x))
 
-    def curve(draw: batches.Draw) -> Array:
-        return of(frontier(batches.law_of(draw), batches.critical_of(draw), x))
+    def curve(draw: batch_laws.Draw) -> Array:
+        return of(frontier(batch_laws.law_of(draw), batch_laws.critical_of(draw), x))
 
-    batches.band(axis, x, best, batches.resamples(fits, laws), curve, batches.trunks(fits, laws), style.FIT)
+    batch_laws.band(axis, x, best, batch_laws.resamples(fits, laws), curve, batch_laws.trunks(fits, laws), style.FIT)
     value, low, high = (found[key] for key in ("estimate", "ci_low", "ci_high"))
     words = "not fitted" if value is None else f"{value:.3f}"
     words += "" if low is None or high is None else f" [{low:.3f}, {high:.3f}]"

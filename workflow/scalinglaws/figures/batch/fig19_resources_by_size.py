@@ -9,7 +9,7 @@ import polars
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scalinglaws.figures.shared import batches, fitted, style
+from scalinglaws.figures.shared import batch_laws, fit_json, style
 from scalinglaws.laws.allocation import LossNS
 from scalinglaws.laws.forms import Array
 
@@ -24,14 +24,14 @@ fewer steps and fewer tokens.
 LOSSES = 6
 
 
-def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Figure:
+def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
     """Left S_min, right E_min = S_min B_crit: measured on the curves of each size, and by the fit of L(N, S_min)."""
     figure, (steps, tokens) = style.panels(style.PAGE, 3.5, 2)
-    law, critical = batches.loss_ns(fits.get("kaplan-ns")), batches.critical_batch(fits.get("critical-batch"))
-    points = fitted.points(fits.get("kaplan-ns")).drop_nulls("steps_min")
-    found = batches.reached(points, batches.shared_losses(points, LOSSES))
+    law, critical = batch_laws.loss_ns(fits.get("kaplan-ns")), batch_laws.critical_batch(fits.get("critical-batch"))
+    points = fit_json.points(fits.get("kaplan-ns")).drop_nulls("steps_min")
+    found = batch_laws.reached(points, batch_laws.shared_losses(points, LOSSES))
     scale = style.LossScale(found["loss"].to_list())
-    notes = batches.doubts(fits, LAWS)
+    notes = batch_laws.doubts(fits, LAWS)
     for axis, label in ((steps, r"$S_{min}$ (steps)"), (tokens, r"$E_{min}$ (tokens)")):
         axis.set_xlabel("N (non-embedding parameters)")
         axis.set_ylabel(label)
@@ -42,7 +42,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
             style.log_axis(axis, found["n_params"].to_list(), "N (non-embedding parameters)")
             factor = np.asarray(times(found["loss"].to_numpy()), np.float64)
             style.upright_log_axis(axis, [*(found["low"].to_numpy() * factor), *(found["high"].to_numpy() * factor)], label)
-        batches.say(axis, notes if axis is steps or empty else [], empty, "no loss is reached by two sizes", width=66)
+        batch_laws.say(axis, notes if axis is steps or empty else [], empty, "no loss is reached by two sizes", width=66)
     scale.bar(figure, [steps, tokens])
     return figure
 

@@ -6,8 +6,8 @@ import numpy as np
 import polars
 from matplotlib.figure import Figure
 
-from scalinglaws.figures.shared import comparing, fitted, style
-from scalinglaws.figures.shared.groups import one_rate, same_size
+from scalinglaws.figures.shared import fit_json, model_comparison, seed_noise, style
+from scalinglaws.figures.shared.groups import all_data, one_rate, same_size
 
 TITLE = "Shape at fixed size"
 CAPTION = """
@@ -30,7 +30,7 @@ RATIOS = (
 )
 
 
-def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Figure:
+def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
     """Each panel: of the sizes with the longest series the models in which that ratio varies and most others do not, in
     percent above the best of their series; the band is what two runs of a model differ by.
     """
@@ -38,7 +38,9 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
     every = [series(tables["runs"], ratio, fixed) for ratio, _, fixed in RATIOS]
     scale = style.Scale([int(one["n_params"][0]) for panel in every for one in panel], "N (non-embedding parameters)")
     for axis, panel, (ratio, label, _) in zip(axes, every, RATIOS, strict=True):
-        comparing.log2_axis(axis, np.concatenate([one[ratio].to_numpy() for one in panel]) if panel else np.array([]), label)
+        model_comparison.log2_axis(
+            axis, np.concatenate([one[ratio].to_numpy() for one in panel]) if panel else np.array([]), label
+        )
         if not panel:
             style.sentence(axis, "not resolved: no size (N within 2 %) has three models that differ in this ratio alone")
             continue
@@ -58,7 +60,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
 
 
 def _name(one: polars.DataFrame) -> str:
-    return f"N {comparing.span(one, 'n_params')}, {comparing.span(one, 'tokens')} tokens"
+    return f"N {model_comparison.span(one, 'n_params')}, {model_comparison.span(one, 'tokens')} tokens"
 
 
 def series(runs: polars.DataFrame, ratio: str, fixed: tuple[str, ...]) -> list[polars.DataFrame]:
@@ -67,11 +69,11 @@ def series(runs: polars.DataFrame, ratio: str, fixed: tuple[str, ...]) -> list[p
     Where N fixed lets the head width differ it is kept as near as possible to the usual one.
     """
     best: dict[float, polars.DataFrame] = {}
-    for group in same_size(one_rate(runs).filter(comparing.all_data()), 3, ("seed",)):
-        table = comparing.proportions(comparing.over_seeds(group))
-        parts = comparing.aspects(table) if ratio == "aspect" else table.partition_by(fixed, maintain_order=True)
+    for group in same_size(one_rate(runs).filter(all_data()), 3, ("seed",)):
+        table = model_comparison.proportions(model_comparison.over_seeds(group))
+        parts = model_comparison.aspects(table) if ratio == "aspect" else table.partition_by(fixed, maintain_order=True)
         for part in parts:
-            one = comparing.usual_heads(part, [ratio]) if ratio == "feed_forward" else part
+            one = model_comparison.usual_heads(part, [ratio]) if ratio == "feed_forward" else part
             one = one.unique(ratio, keep="first", maintain_order=True).sort(ratio)
             size = float(group["n_params"].min())  # type: ignore[arg-type]
             known = best.get(size)
@@ -88,7 +90,7 @@ def _rank(one: polars.DataFrame) -> tuple[int, int, int]:
 
 def band(runs: polars.DataFrame, one: polars.DataFrame) -> tuple[float, str]:
     """(half-width in percent of the difference that two models of a series show by chance, where it is from)."""
-    known = comparing.noise(runs, float(one["n_params"].median()))  # type: ignore[arg-type]
+    known = seed_noise.noise(runs, float(one["n_params"].median()))  # type: ignore[arg-type]
     if known is None:
         stderr = float((one["loss_stderr"] / one["loss"]).mean() or 0.0)  # type: ignore[arg-type]
         return 100 * style.Z95 * stderr, "band: ±1.96 standard errors of the test loss (no second seeds)"

@@ -8,9 +8,9 @@ from matplotlib.figure import Figure
 from scipy.special import stdtrit
 from scipy.stats import linregress
 
-from scalinglaws.figures.shared import comparing, fitted, style
-from scalinglaws.figures.shared.groups import alike, one_rate
-from scalinglaws.figures.shared.texts import beside_own, in_unit, measured, texts_over_seeds
+from scalinglaws.figures.shared import fit_json, law_lines, model_comparison, style
+from scalinglaws.figures.shared.groups import all_data, one_rate, run_groups
+from scalinglaws.figures.shared.loss_by_text import beside_own, in_unit, measured, texts_over_seeds
 
 TITLE = "Loss on other text"
 CAPTION = """
@@ -25,7 +25,7 @@ BYTE = 0.05  # where nats per byte differ by less than this share they are not d
 NOTHING = "not resolved: no run that ended at a budget was measured on other text"
 
 
-def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Figure:
+def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
     """Left: the budget with most sizes. Right: final losses of all budgets, and those during training where there are any.
 
     A second row shows nats per byte where a token is not about a byte.
@@ -33,15 +33,15 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
     points = transferred(tables["runs"], tables["evals"])
     units = UNITS if longer_tokens(points) else UNITS[:1]
     figure, axes = style.panels(style.PAGE, 3.7 * len(units), 2, len(units))
-    styles = comparing.corpus_styles([*points["tested"]], points["own"][0] if len(points) else None)
+    styles = model_comparison.corpus_styles([*points["tested"]], points["own"][0] if len(points) else None)
     for (unit, words), left, right in zip(units, axes[::2], axes[1::2], strict=True):
         _by_size(left, in_unit(points, unit), styles, f"Test loss ({words})")
         _beside(right, beside_own(points, unit), styles, words)
         if points.is_empty():
             continue
-        notes = [comparing.averaged(by_size(points))]
+        notes = [model_comparison.averaged(by_size(points))]
         notes += ["a token is a byte, to 5 %: nats per byte look the same"] if len(units) == 1 else []
-        style.legend_below(left, [*notes, *comparing.diverged(tables["runs"])] if unit == "loss" else [], width=62)
+        style.legend_below(left, [*notes, *model_comparison.diverged(tables["runs"])] if unit == "loss" else [], width=62)
         style.legend_below(right, ["dotted: the same loss on both texts"] if unit == "loss" else [], width=62)
     return figure
 
@@ -49,8 +49,10 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
 def transferred(runs: polars.DataFrame, evals: polars.DataFrame) -> polars.DataFrame:
     """Rows of ``measured`` for the largest group of runs that differ in size, budget and seed alone."""
     known = measured(runs, evals)["run"].unique().to_list()
-    table = one_rate(runs).filter(comparing.all_data() & polars.col("run").is_in(known))
-    group = comparing.biggest([comparing.usual(group) for group in alike(table, "d_model", (*comparing.SIZES, "tokens"), 1)])
+    table = one_rate(runs).filter(all_data() & polars.col("run").is_in(known))
+    group = model_comparison.biggest(
+        [model_comparison.usual(group) for group in run_groups(table, "d_model", (*model_comparison.SIZES, "tokens"), 1)]
+    )
     return measured(runs.clear() if group is None else group, evals)
 
 
@@ -72,11 +74,11 @@ def _by_size(axis: Axes, points: polars.DataFrame, styles: dict[str, tuple[str, 
     data = by_size(points)
     for corpus, (colour, marker) in styles.items():
         mine = data.filter(polars.col("tested") == corpus)
-        found = comparing.draw_power(axis, mine, "n_params", colour)
+        found = model_comparison.draw_power(axis, mine, "n_params", colour)
         own = " (trained on)" if corpus in data["own"] else ""
-        text = f"{corpus}{own}: {comparing.exponent(found)}"
-        fitted.error_bars(axis, mine, "n_params", colour, style.plain(text, 60), fmt=marker)
-    style.loss_axis(axis, fitted.reach(data), label)
+        text = f"{corpus}{own}: {model_comparison.exponent(found)}"
+        law_lines.error_bars(axis, mine, "n_params", colour, style.plain(text, 60), fmt=marker)
+    style.loss_axis(axis, law_lines.reach(data), label)
     style.log_axis(axis, data["n_params"].to_numpy(), "N (non-embedding parameters)")
     if data.is_empty():
         style.sentence(axis, NOTHING)
@@ -104,7 +106,9 @@ def tie(ends: polars.DataFrame) -> str:
     """How far the loss on other text lies above that on the own on average, and its slope over it with a 95 % interval."""
     above = float((ends["loss"] - ends["inside"]).mean())  # type: ignore[arg-type]
     if ends["inside"].n_unique() < 3:
-        return comparing.minus(f"{above:+.2f} nats, slope not resolved (under 3 losses)")
+        return model_comparison.minus(f"{above:+.2f} nats, slope not resolved (under 3 losses)")
     found = linregress(ends["inside"].to_numpy(), ends["loss"].to_numpy())
     half = stdtrit(len(ends) - 2, 0.975) * found.stderr
-    return comparing.minus(f"{above:+.2f} nats, slope {found.slope:.2f} [{found.slope - half:.2f}, {found.slope + half:.2f}]")
+    return model_comparison.minus(
+        f"{above:+.2f} nats, slope {found.slope:.2f} [{found.slope - half:.2f}, {found.slope + half:.2f}]"
+    )

@@ -7,9 +7,9 @@ import polars
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scalinglaws.figures.shared import comparing, fitted, style
-from scalinglaws.figures.shared.groups import alike, one_rate
-from scalinglaws.figures.shared.texts import measured, own_name, texts_over_seeds
+from scalinglaws.figures.shared import fit_json, law_lines, model_comparison, seed_noise, style
+from scalinglaws.figures.shared.groups import all_data, one_rate, run_groups
+from scalinglaws.figures.shared.loss_by_text import measured, own_name, texts_over_seeds
 from scalinglaws.study.questions import SHAPE
 
 TITLE = "Quality of the text"
@@ -21,24 +21,24 @@ different texts say nothing of each other; b alone tells which text teaches more
 """
 
 
-def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Figure:
+def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
     """Left: final losses on the test split of the corpus trained on. Right: on the corpus that most of them were tested on."""
     figure, (left, right) = style.panels(style.PAGE, 3.7, 2)
     data = compared(tables["runs"])
     order = corpora(data)
-    averaged = comparing.over_seeds(data)
+    averaged = model_comparison.over_seeds(data)
     _panel(left, averaged, order, "Own test loss (nats per token)")
     if data.is_empty():
         for axis in (left, right):
             style.sentence(axis, "not resolved: no model was trained on two corpora alike")
         return figure
-    style.legend_below(left, [comparing.averaged(averaged), *comparing.diverged(tables["runs"])], width=62)
+    style.legend_below(left, [model_comparison.averaged(averaged), *model_comparison.diverged(tables["runs"])], width=62)
     text, common = on_common(data, tables["evals"])
     _panel(right, common, order, f"Loss on {text} (nats per token)" if text else "Loss on one text (nats per token)")
     if text is None:
         style.sentence(right, "not resolved: no text was measured by models of two corpora")
     else:
-        notes = [*above_best(common), comparing.smallest(tables["runs"], common)]
+        notes = [*above_best(common), seed_noise.smallest(tables["runs"], common)]
         style.legend_below(right, notes, width=62)
     right.set_title("b", loc="left", fontweight="bold")
     return figure
@@ -46,12 +46,12 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
 
 def compared(runs: polars.DataFrame) -> polars.DataFrame:
     """Runs of models that were trained on several corpora alike: of several budgets that with most runs."""
-    table = one_rate(runs).filter(comparing.all_data() & (polars.col("architecture") == "transformer"))
+    table = one_rate(runs).filter(all_data() & (polars.col("architecture") == "transformer"))
     groups = []
-    for group in alike(table, "corpus", comparing.SIZES):
+    for group in run_groups(table, "corpus", model_comparison.SIZES):
         several = group.filter(polars.col("corpus").n_unique().over(*SHAPE, "seed") > 1)
-        groups.append(comparing.usual(several).select(group.columns))
-    best = comparing.biggest([group for group in groups if len(group)])
+        groups.append(model_comparison.usual(several).select(group.columns))
+    best = model_comparison.biggest([group for group in groups if len(group)])
     best = runs.clear() if best is None else best
     return best.with_columns(own=own_name(), corruption=polars.col("corruption").fill_null(0.0))
 
@@ -59,7 +59,7 @@ def compared(runs: polars.DataFrame) -> polars.DataFrame:
 def corpora(data: polars.DataFrame) -> dict[str, tuple[str, str, str]]:
     """A label, a colour and a marker for each corpus by name, the least corrupted first."""
     rows = data.select("own", "corruption").unique().sort("corruption", "own").iter_rows()
-    styles = [("0.15", "o"), *comparing.CATEGORIES]
+    styles = [("0.15", "o"), *model_comparison.CATEGORIES]
     return {name: (label(name, share), *styles[i % len(styles)]) for i, (name, share) in enumerate(rows)}
 
 
@@ -75,7 +75,7 @@ def on_common(data: polars.DataFrame, evals: polars.DataFrame) -> tuple[str | No
     counts = table.group_by("tested").agg(trained=polars.col("own").n_unique(), runs=polars.col("run").n_unique())
     rows = [row for row in counts.iter_rows(named=True) if row["trained"] > 1]
     if not rows:
-        return None, comparing.over_seeds(data.clear())
+        return None, model_comparison.over_seeds(data.clear())
     best = min(rows, key=lambda row: (-row["trained"], clean.get(row["tested"], len(clean)), -row["runs"], row["tested"]))
     return best["tested"], texts_over_seeds(table.filter(polars.col("tested") == best["tested"]))
 
@@ -85,9 +85,11 @@ def _panel(axis: Axes, data: polars.DataFrame, order: dict[str, tuple[str, str, 
         mine = data.filter(polars.col("own") == corpus)
         if mine.is_empty():
             continue
-        found = comparing.draw_power(axis, mine, "n_params", colour)
-        fitted.error_bars(axis, mine, "n_params", colour, style.plain(f"{text}: {comparing.exponent(found)}", 60), fmt=marker)
-    style.loss_axis(axis, fitted.reach(data), name)
+        found = model_comparison.draw_power(axis, mine, "n_params", colour)
+        law_lines.error_bars(
+            axis, mine, "n_params", colour, style.plain(f"{text}: {model_comparison.exponent(found)}", 60), fmt=marker
+        )
+    style.loss_axis(axis, law_lines.reach(data), name)
     style.log_axis(axis, data["n_params"].to_numpy(), "N (non-embedding parameters)")
 
 
@@ -97,9 +99,11 @@ def above_best(common: polars.DataFrame) -> list[str]:
     best = means["own"][0]
     out = []
     for corpus in means["own"][1:]:
-        above = comparing.excess(common.filter(polars.col("own") == best), "n_params", common.filter(polars.col("own") == corpus))
+        above = model_comparison.excess(
+            common.filter(polars.col("own") == best), "n_params", common.filter(polars.col("own") == corpus)
+        )
         above = above[np.isfinite(above)]
         if len(above):
             ends = dict.fromkeys(f"{value:+.1f}" for value in (above.min(), above.max()))
-            out.append(comparing.minus(f"{corpus} lies {' to '.join(ends)} % from {best} at equal N"))
+            out.append(model_comparison.minus(f"{corpus} lies {' to '.join(ends)} % from {best} at equal N"))
     return out

@@ -7,7 +7,7 @@ import polars
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scalinglaws.figures.shared import comparing, fitted, style
+from scalinglaws.figures.shared import fit_json, model_comparison, seed_noise, style
 from scalinglaws.figures.shared.groups import comparison
 
 TITLE = "Noise between seeds"
@@ -22,10 +22,10 @@ NATS = "Standard deviation (nats)"
 NOTHING = "not resolved: no model was trained with two seeds"
 
 
-def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Figure:
+def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
     """Left: each run's distance from its group's mean. Right: standard deviations by size beside the test text's error."""
     figure, (left, right) = style.panels(style.PAGE, 3.3, 2)
-    groups, spread = comparison(tables["runs"], "seed"), comparing.seed_spread(tables["runs"])
+    groups, spread = comparison(tables["runs"], "seed"), seed_noise.seed_spread(tables["runs"])
     scale = style.Scale([*spread["tokens"]], "tokens processed", "plasma")
     for group in groups:
         away = (group["loss"] - group["loss"].mean()).to_numpy()
@@ -39,7 +39,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
             style.sentence(axis, NOTHING)
     if len(spread):
         runs = f"{int(spread['runs'].sum())} runs in {int(spread['groups'].sum())} groups that differ in the seed alone"
-        style.legend_below(left, [runs, *comparing.diverged(tables["runs"])], width=62)
+        style.legend_below(left, [runs, *model_comparison.diverged(tables["runs"])], width=62)
         style.legend_below(right, [summary(spread)], width=62)
     scale.bar(figure, [left, right])
     return figure
@@ -62,11 +62,11 @@ def _spread(axis: Axes, spread: polars.DataFrame, scale: style.Scale) -> None:
 
 def summary(spread: polars.DataFrame) -> str:
     """The noise of all groups together, as a share of the loss, and what two runs must differ by to tell anything."""
-    found = comparing.pooled(spread)
+    found = seed_noise.pooled(spread)
     if found is None:
         return NOTHING
     share, freedom = found
-    low, high = comparing.sd_interval(share, freedom)
+    low, high = seed_noise.sd_interval(share, freedom)
     differ = 100 * style.Z95 * np.sqrt(2) * share
     return (
         f"together {100 * share:.2g} % of the loss [{100 * low:.2g}, {100 * high:.2g}]: single runs that differ by under "

@@ -6,9 +6,9 @@ import polars
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from scalinglaws.figures.shared import fitted, style
+from scalinglaws.figures.shared import fit_json, style
 from scalinglaws.figures.shared.groups import main_family
-from scalinglaws.figures.shared.learning import segments
+from scalinglaws.figures.shared.learning_curves import segments
 
 TITLE = "Learning curves"
 CAPTION = """
@@ -19,7 +19,7 @@ to reach the same loss.
 """
 
 
-def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Figure:
+def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
     """Test loss during training of the models that most laws tell of. Under wsd a line is the phase that all budgets of a size
     share; each budget's decay leaves it and ends in a point: the run's final test loss, measured on more text than the curve.
     """

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.optimize import minimize_scalar
 
-from scalinglaws.figures.shared import fitted, style
+from scalinglaws.figures.shared import fit_json, law_lines, style
 
 TITLE = "Power law and alternatives for L(N)"
 CAPTION = """
@@ -69,24 +69,24 @@ ALTERNATIVES = (
 )
 
 
-def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Figure:
+def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
     """Left: the points of the fit of L(N) and the three laws. Right: relative residuals of each, with the error bars of
     the test loss on the power law's.
     """
     figure, (left, right) = style.panels(style.PAGE, 3.3, 2)
     fit = fits.get("power-n")
-    data = fitted.points(fit, tables["runs"]).drop_nulls("n_params")
+    data = fit_json.points(fit, tables["runs"]).drop_nulls("n_params")
     n, loss = data["n_params"].to_numpy(), data["loss"].to_numpy()
-    style.loss_axis(left, fitted.reach(data))
+    style.loss_axis(left, law_lines.reach(data))
     for axis in (left, right):
         style.log_axis(axis, n, "N (non-embedding parameters)")
     right.set_ylabel("Residual, loss/fit − 1 (%)")
-    doubt = fitted.unresolved(fit, "power-n", ("alpha_N",))
+    doubt = fit_json.unresolved(fit, "power-n", ("alpha_N",))
     if data["n_params"].n_unique() < LEAST:
         for axis in (left, right):
             style.sentence(axis, doubt or f"not resolved: {LEAST} sizes are needed to tell laws apart, there are {len(data)}")
         return figure
-    fitted.error_bars(left, data, "n_params", "0.2", f"{len(data)} runs, ±1.96 standard errors of the test loss")
+    law_lines.error_bars(left, data, "n_params", "0.2", f"{len(data)} runs, ±1.96 standard errors of the test loss")
     for law in ALTERNATIVES:
         _law(left, right, law, data)
     right.axhline(0, color="0.5", linewidth=0.6)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scalinglaws.figures.shared.fitted import Fit, paired, parameter, unresolved
+from scalinglaws.figures.shared.fit_json import Fit, paired, parameter, unresolved
 from scalinglaws.laws import allocation
 from scalinglaws.laws.catalogue import PF_DAY
 from scalinglaws.laws.uncertainty import interval
@@ -139,7 +139,7 @@ def _estimates(fits: dict[str, Fit], laws: tuple[str, ...]) -> Found:
 
 
 def _resamples(fits: dict[str, Fit], laws: tuple[str, ...]) -> list[Values] | None:
-    """The fits' draws together (fitted.paired); None where a fit keeps none."""
+    """The fits' draws together (fit_json.paired); None where a fit keeps none."""
     needed = {name for law in laws for part in PARTS[law] for name in part}
     drawn = paired(fits, laws)
     return drawn if drawn and needed <= set(drawn[0]) else None

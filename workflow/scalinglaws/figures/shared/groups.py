@@ -2,36 +2,63 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 import polars
 
-from scalinglaws.figures.shared.learning import budget_runs, finished
-from scalinglaws.study.questions import COMPARISONS, SAME_SIZE, SHAPE
-from scalinglaws.study.spec import RunSpec, short
-
-FIELDS = tuple(field.name for field in dataclasses.fields(RunSpec) if field.name != "dataset_tokens")
+from scalinglaws.study.questions import COMPARISONS, SAME_SIZE, SHAPE, fields_but
+from scalinglaws.study.spec import short
 
 
-def alike(runs: polars.DataFrame, key: str, follow: tuple[str, ...] = (), fewest: int = 2) -> list[polars.DataFrame]:
+def finished(runs: polars.DataFrame) -> polars.DataFrame:
+    """Runs that did not diverge and have a loss, sorted by size, budget and id."""
+    return runs.filter((polars.col("status") == "ok") & polars.col("loss").is_not_null()).sort("n_params", "tokens", "run")
+
+
+def at_budget() -> polars.Expr:
+    """Whether a run ended at its budget of tokens, not by early stopping."""
+    return polars.col("stop").fill_null("budget") == "budget"
+
+
+def all_data() -> polars.Expr:
+    """Whether a run ended at its budget and was trained on the whole training split."""
+    return at_budget() & ~polars.col("dataset_limited").fill_null(False)
+
+
+def budget_runs(runs: polars.DataFrame) -> polars.DataFrame:
+    """Finished runs that ended at a budget and were trained on all the data."""
+    return finished(runs).filter(all_data())
+
+
+def columns_but(varied: Sequence[str]) -> list[str]:
+    """Columns in which runs of the table that are compared must agree: the fields of their specs but those ``varied``.
+
+    The size of the dataset is not among them. In the table it is the number of tokens that there were, which says something of a
+    run only where its dataset was limited: see ``part_of_data``.
+    """
+    return [name for name in fields_but(tuple(varied)) if name != "dataset_tokens"]
+
+
+def part_of_data() -> polars.Expr:
+    """The size of a run's dataset where that was limited, null for a run on all the data."""
+    return polars.when(polars.col("dataset_limited")).then(polars.col("dataset_tokens"))
+
+
+def run_groups(runs: polars.DataFrame, key: str, follow: tuple[str, ...] = (), fewest: int = 2) -> list[polars.DataFrame]:
     """Finished runs in groups that agree in every field of their specs but ``key`` and those that ``follow`` it.
 
-    Groups with fewer than ``fewest`` different values of ``key`` are left out; each is sorted by it. tokens are those
-    processed; dataset_tokens must agree where the dataset was limited.
+    A group with fewer than ``fewest`` different values of ``key`` is left out. Each group is sorted by ``key``.
     """
-    fixed = [name for name in FIELDS if name not in (key, *follow)]
-    limited = polars.when(polars.col("dataset_limited")).then(polars.col("dataset_tokens"))
-    table = finished(runs).with_columns(limited=limited)
-    groups = table.partition_by([*fixed, "limited"], maintain_order=True)
+    table = finished(runs).with_columns(limited=part_of_data())
+    groups = table.partition_by([*columns_but((key, *follow)), "limited"], maintain_order=True)
     return [group.sort(key, "run").drop("limited") for group in groups if group[key].n_unique() >= fewest]
 
 
 def comparison(runs: polars.DataFrame, kind: str) -> list[polars.DataFrame]:
     """The groups of a kind of ``kinds.COMPARISONS`` among runs that ended at a budget."""
     key, follow, fewest = COMPARISONS[kind]
-    return alike(runs.filter(polars.col("stop").fill_null("budget") == "budget"), key, follow, fewest)
+    return run_groups(runs.filter(at_budget()), key, follow, fewest)
 
 
 def sized(data: polars.DataFrame) -> polars.DataFrame:
@@ -51,11 +78,10 @@ def one_rate(runs: polars.DataFrame) -> polars.DataFrame:
     Column ``times``: how many finished runs the table has of a run's model.
     """
     model = ["architecture", *SHAPE, "n_repeats", "sharing", "optimizer"]
-    limited = polars.when(polars.col("dataset_limited")).then(polars.col("dataset_tokens"))
     table = finished(runs).with_columns(
-        limited=limited, times=polars.len().over(model), at_rate=polars.len().over([*model, "learning_rate"])
+        limited=part_of_data(), times=polars.len().over(model), at_rate=polars.len().over([*model, "learning_rate"])
     )
-    same = [name for name in FIELDS if name != "learning_rate"]
+    same = columns_but(["learning_rate"])
     table = table.sort("at_rate", "loss", "run", descending=[True, False, False]).unique(
         [*same, "limited"], keep="first", maintain_order=True
     )
@@ -69,7 +95,7 @@ def same_size(runs: polars.DataFrame, fewest: int = 3, follow: tuple[str, ...] =
     """
     table = runs.filter((polars.col("stop") == "budget") & (polars.col("architecture") == "transformer"))
     out = []
-    for group in alike(table, "d_model", (*SHAPE, "learning_rate", *follow), 1):
+    for group in run_groups(table, "d_model", (*SHAPE, "learning_rate", *follow), 1):
         sizes = sized(group).partition_by("size", maintain_order=True)
         out += [size.drop("size").sort("n_layer", "d_model", "d_ff", "n_heads") for size in sizes if len(size) >= fewest]
     return out
@@ -80,9 +106,9 @@ def family(runs: polars.DataFrame, key: str, follow: tuple[str, ...] = (), fewes
 
     Only shapes with at least ``fewest`` values of ``key`` are in it. No rows where there is no such set.
     """
-    table = runs.filter(polars.col("stop").fill_null("budget") == "budget")
+    table = runs.filter(at_budget())
     sets = []
-    for group in alike(table, key, (*follow, *SHAPE, "seed"), fewest):
+    for group in run_groups(table, key, (*follow, *SHAPE, "seed"), fewest):
         counts = group.group_by(SHAPE).agg(values=polars.col(key).n_unique()).filter(polars.col("values") >= fewest)
         sets.append(group.join(counts, on=SHAPE, how="semi", nulls_equal=True, maintain_order="left"))
     sets = [chosen for chosen in sets if not chosen.is_empty()]
@@ -96,7 +122,7 @@ def main_family(runs: polars.DataFrame) -> polars.DataFrame:
     of a size the shape that most runs have.
     """
     free = ("tokens", "decay", "learning_rate", "seed", "noise_every")
-    fixed = [name for name in FIELDS if name not in (*free, *SHAPE)]
+    fixed = columns_but((*free, *SHAPE))
     chosen = (polars.col("architecture") == "transformer") & polars.col("fitted").fill_null(True) & (polars.col("n_layer") > 1)
     families = budget_runs(runs).filter(chosen).partition_by(fixed, maintain_order=True)
     if not families:
@@ -143,7 +169,7 @@ def overfitting(data: polars.DataFrame, runs: polars.DataFrame) -> polars.DataFr
 
 def lost(runs: polars.DataFrame, chosen: polars.DataFrame, free: tuple[str, ...]) -> list[str]:
     """A note of the runs that diverged and agree with ``chosen`` in every field but those ``free`` to vary, shape and seed."""
-    fixed = [name for name in FIELDS if name not in (*free, *SHAPE, "seed")]
+    fixed = columns_but((*free, *SHAPE, "seed"))
     same = runs.join(chosen.select(fixed).unique(), on=fixed, how="semi", nulls_equal=True, maintain_order="left")
     count = len(same.filter(polars.col("status") != "ok"))
     return [f"{count} diverged run{'s' if count > 1 else ''} left out"] if count else []

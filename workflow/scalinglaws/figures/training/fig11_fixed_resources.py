@@ -7,8 +7,8 @@ import polars
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scalinglaws.figures.shared import batches, by_steps, fitted, style
-from scalinglaws.figures.shared.lines import Minimum, interpolate, minimum
+from scalinglaws.figures.shared import batch_laws, fit_json, loss_by_steps, style
+from scalinglaws.figures.shared.least_squares import Minimum, interpolate, minimum
 from scalinglaws.study.spec import short
 
 TITLE = "Loss against size at fixed compute and at fixed steps"
@@ -24,14 +24,14 @@ the least loss is that of the smallest or the largest size, so that the best siz
 LEVELS, FEWEST = 6, 3  # levels of a panel; sizes that a level needs
 
 
-def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Figure:
+def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
     """Learning curves of all sizes read off at six values of compute and of steps, with L(N, S) of the fit (dashed)."""
     figure, axes = style.panels(style.PAGE, 3.5, 2)
-    curves = by_steps.sized_curves(tables["curves"], tables["runs"])
+    curves = loss_by_steps.sized_curves(tables["curves"], tables["runs"])
     runs = tables["runs"].filter(polars.col("trunk").is_in(curves["trunk"].unique().to_list()))
     batch = float(runs["batch_tokens"][0]) if len(runs) else np.nan
-    doubt = fitted.unresolved(fits.get("kaplan-ns"), "kaplan-ns", by_steps.STEPS)
-    law, b_crit = batches.loss_ns(fits.get("kaplan-ns")), batches.critical_batch(fits.get("critical-batch"))
+    doubt = fit_json.unresolved(fits.get("kaplan-ns"), "kaplan-ns", loss_by_steps.STEPS)
+    law, b_crit = batch_laws.loss_ns(fits.get("kaplan-ns")), batch_laws.critical_batch(fits.get("critical-batch"))
     if law and not b_crit:
         doubt = "not resolved: L(N, S) is not drawn, since this study has no B_crit(L) to turn S into S_min"
     panels = (("flops_6nd", "C = 6NBS (FLOP)", "plasma"), ("step", "S (steps)", "cividis"))
@@ -44,7 +44,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
             if law and b_crit:
                 x = np.geomspace(n.min(), n.max(), 60)
                 steps = float(level) / (6 * x * batch) if column == "flops_6nd" else np.full(60, float(level))
-                axis.plot(x, by_steps.loss_at(law, b_crit, x, steps, batch), "--", color=colour, linewidth=0.8, zorder=3)
+                axis.plot(x, loss_by_steps.loss_at(law, b_crit, x, steps, batch), "--", color=colour, linewidth=0.8, zorder=3)
         style.loss_axis(axis, points["loss"].to_numpy())
         style.log_axis(axis, points["n_params"].to_numpy(), "N (non-embedding parameters)")
         if points.is_empty():
@@ -62,7 +62,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
         if law and b_crit:
             axis.plot([], [], "--", color="0.3", linewidth=0.8, label=r"fit: $(N_c/N)^{\alpha_N} + (S_c/S_{min})^{\alpha_S}$")
         notes = _minima(axis, points) if column == "flops_6nd" else []
-        style.legend_below(axis, [*notes, *(fitted.brief(doubt) if column == "flops_6nd" else [])], width=58)
+        style.legend_below(axis, [*notes, *(fit_json.brief(doubt) if column == "flops_6nd" else [])], width=58)
         scale.bar(figure, [axis], counts=column == "step")
     return figure
 

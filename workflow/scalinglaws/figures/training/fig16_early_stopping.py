@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from scalinglaws.figures.shared import batches, by_steps, fitted, groups, style
-from scalinglaws.figures.shared.learning import finished
+from scalinglaws.figures.shared import batch_laws, fit_json, groups, loss_by_steps, style
+from scalinglaws.figures.shared.groups import finished
 from scalinglaws.laws.allocation import LossNS, earliest_stop
 from scalinglaws.study.spec import short
 
@@ -26,7 +26,7 @@ with most datasets.
 """
 
 
-def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Figure:
+def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
     """Left: best step of early-stopped runs against (5.7), with L(N, ∞) of the same size stopped early on the whole split.
     Right: train and test curves of the size with most datasets.
     """
@@ -39,7 +39,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
     return figure
 
 
-def bounds(runs: polars.DataFrame, fit: fitted.Fit | None) -> polars.DataFrame:
+def bounds(runs: polars.DataFrame, fit: fit_json.Fit | None) -> polars.DataFrame:
     """Early-stopped runs on part of the data, with excess = L(N, D) − L(N, ∞) in nats, excess_stderr and the ``bound`` (5.7)
     in steps, null where the excess is not positive.
 
@@ -51,8 +51,8 @@ def bounds(runs: polars.DataFrame, fit: fitted.Fit | None) -> polars.DataFrame:
     part = groups.overfitting(data, runs).join(
         early.select("best_step", "steps", "run"), on="run", how="left", maintain_order="left"
     )
-    law = batches.loss_ns(fit)
-    s_c, alpha_s = (law.s_c, law.alpha_s) if law else (1.0, batches.PUBLISHED["alpha_S"])
+    law = batch_laws.loss_ns(fit)
+    s_c, alpha_s = (law.s_c, law.alpha_s) if law else (1.0, batch_laws.PUBLISHED["alpha_S"])
     found = earliest_stop(part["loss"].to_numpy(), part["loss_whole"].to_numpy(), s_c, alpha_s)
     stderr = (polars.col("loss_stderr") ** 2 + polars.col("stderr_whole") ** 2).sqrt()
     return part.with_columns(
@@ -63,17 +63,17 @@ def bounds(runs: polars.DataFrame, fit: fitted.Fit | None) -> polars.DataFrame:
     )
 
 
-def _bound(axis: Axes, data: polars.DataFrame, fit: fitted.Fit | None, scale: style.Scale) -> None:
-    law = batches.loss_ns(fit)
+def _bound(axis: Axes, data: polars.DataFrame, fit: fit_json.Fit | None, scale: style.Scale) -> None:
+    law = batch_laws.loss_ns(fit)
     label = r"$S_c\,[L(N,D) - L(N,\infty)]^{-1/\alpha_S}$ (steps)" if law else r"$[L(N,D) - L(N,\infty)]^{-1/\alpha_S}$"
     shown = data.drop_nulls("bound")
-    doubt = fitted.unresolved(fit, "kaplan-ns", by_steps.STEPS)
+    doubt = fit_json.unresolved(fit, "kaplan-ns", loss_by_steps.STEPS)
     axis.set_yscale("log")
     axis.set_ylabel("Step of the least validation loss")
     if shown.is_empty():
         missing = "no size was stopped early both on part of the data and, at a lower loss, on all of it"
         style.log_axis(axis, [], label, counts=False)
-        return style.sentence(axis, f"not resolved: {missing}. {' '.join(fitted.brief(doubt, 1))}")
+        return style.sentence(axis, f"not resolved: {missing}. {' '.join(fit_json.brief(doubt, 1))}")
     _markers(axis, data, shown, scale)
     x, y = shown["bound"].to_numpy(), shown["best_step"].to_numpy().astype(float)
     stopped = ~shown["ended"].to_numpy()
@@ -84,13 +84,13 @@ def _bound(axis: Axes, data: polars.DataFrame, fit: fitted.Fit | None, scale: st
     style.log_axis(axis, x, label, counts=law is not None)
     style.positive_axis(axis, np.concatenate([y, x * factor]) if law else y, counts=True)
     notes = [f"{int((y < x)[stopped].sum())} of {int(stopped.sum())} runs that stopped lie below the bound"] if law else []
-    return style.legend_below(axis, [*notes, *fitted.brief(doubt)], width=56)
+    return style.legend_below(axis, [*notes, *fit_json.brief(doubt)], width=56)
 
 
-def _label(fit: fitted.Fit | None, law: LossNS | None) -> str:
+def _label(fit: fit_json.Fit | None, law: LossNS | None) -> str:
     if law:
-        return rf"bound (5.7): $\alpha_S$ = {fitted.with_interval(fit, 'alpha_S')}, $S_c$ = {law.s_c:.3g}"
-    slope = rf"slope of the bound (5.7), published $\alpha_S$ = {batches.PUBLISHED['alpha_S']};"
+        return rf"bound (5.7): $\alpha_S$ = {fit_json.with_interval(fit, 'alpha_S')}, $S_c$ = {law.s_c:.3g}"
+    slope = rf"slope of the bound (5.7), published $\alpha_S$ = {batch_laws.PUBLISHED['alpha_S']};"
     return slope + "\nlevel set to touch the lowest run: $S_c$ has other units"
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import polars
 from matplotlib.figure import Figure
 
-from scalinglaws.figures.shared import by_position, groups, style
-from scalinglaws.figures.shared.lines import power_law
+from scalinglaws.figures.shared import groups, loss_by_position, style
+from scalinglaws.figures.shared.least_squares import power_law
 
 TITLE = "Loss at chosen positions against size"
 CAPTION = """
@@ -22,7 +22,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, object]) -> Figure
     """Final losses on own text at positions 1, 2, 4, … against N: the longest context solid, the shortest dashed."""
     figure, (axis,) = style.panels(style.COLUMN * 1.3, 4.2)
     runs = groups.family(tables["runs"], "n_ctx", FOLLOW)
-    data = by_position.final(tables["evals"], runs)
+    data = loss_by_position.final(tables["evals"], runs)
     lengths = sorted(data["n_ctx"].unique().to_list(), reverse=True)
     lengths = [*lengths[:1], *lengths[-1:]] if len(lengths) > 1 else lengths
     positions = chosen_positions(lengths)
@@ -66,7 +66,7 @@ def chosen_positions(lengths: list[int]) -> list[int]:
     if not lengths:
         return []
     powers = [2**k for k in range(40) if 2**k <= lengths[0]]
-    return sorted({*by_position.spread(powers, 7), lengths[-1]})
+    return sorted({*loss_by_position.spread(powers, 7), lengths[-1]})
 
 
 def means(rows: polars.DataFrame) -> polars.DataFrame:

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scalinglaws.figures.shared import groups, style
-from scalinglaws.figures.shared.lines import power_law
+from scalinglaws.figures.shared.least_squares import power_law
 from scalinglaws.optim import schedule
 from scalinglaws.study.questions import COMPARISONS, SHAPE
 from scalinglaws.study.spec import RunSpec, short

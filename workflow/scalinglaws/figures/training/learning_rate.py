@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scalinglaws.figures.shared import groups, style
-from scalinglaws.figures.shared.lines import Line, Minimum, minimum, power_law
+from scalinglaws.figures.shared.least_squares import Line, Minimum, minimum, power_law
 from scalinglaws.optim import schedule
 from scalinglaws.study.questions import COMPARISONS, SHAPE
 

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scalinglaws.figures.shared import groups, style
-from scalinglaws.figures.shared.lines import interpolate
+from scalinglaws.figures.shared.least_squares import interpolate
 from scalinglaws.study.questions import COMPARISONS, SHAPE
 
 TITLE = "Optimizers"

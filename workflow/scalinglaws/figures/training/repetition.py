@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
-from scalinglaws.figures.shared import fitted, groups, style
-from scalinglaws.figures.shared.learning import finished
+from scalinglaws.figures.shared import fit_json, groups, law_lines, style
+from scalinglaws.figures.shared.groups import finished
 from scalinglaws.laws.repetition import REPETITION, loss
 from scalinglaws.study.questions import SHAPE
 from scalinglaws.study.spec import short
@@ -26,7 +26,7 @@ MARKERS = "osD^vP"
 FREE = ("tokens", "dataset_tokens", "decay", "learning_rate")
 
 
-def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Figure:
+def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
     """Left: the size with most runs on limited data, a line a dataset, with the law. Right: all sizes over the same budget on
     fresh data.
     """
@@ -48,15 +48,17 @@ def family(runs: polars.DataFrame) -> polars.DataFrame:
     """
     table = finished(runs).filter(polars.col("stop").fill_null("budget") == "budget")
     table = table.with_columns(epochs=polars.col("tokens") / polars.col("dataset_tokens"))
-    fixed = [name for name in groups.FIELDS if name not in (*FREE, *SHAPE, "seed")]
+    fixed = groups.columns_but((*FREE, *SHAPE, "seed"))
     sets = [group for group in table.partition_by(fixed, maintain_order=True) if group["dataset_limited"].fill_null(False).any()]
     limited = [int(group["dataset_limited"].sum()) for group in sets]
     return sets[int(np.argmax(limited))] if sets else table.clear()
 
 
-def law(fit: fitted.Fit | None, n_params: ArrayLike, tokens: ArrayLike, dataset_tokens: ArrayLike) -> NDArray[np.float64] | None:
+def law(
+    fit: fit_json.Fit | None, n_params: ArrayLike, tokens: ArrayLike, dataset_tokens: ArrayLike
+) -> NDArray[np.float64] | None:
     """The fitted L(N, D, U_D) in nats per token (laws/repetition.py); None where a parameter is missing."""
-    found = [fitted.parameter(fit, item.name)["estimate"] for item in REPETITION.parameters]
+    found = [fit_json.parameter(fit, item.name)["estimate"] for item in REPETITION.parameters]
     values = [value for value in found if value is not None]
     if len(values) < len(found) or min(values[1:]) <= 0:
         return None
@@ -79,15 +81,15 @@ def over_fresh(runs: polars.DataFrame) -> polars.DataFrame:
     return part.with_columns(excess=ratio - 1, excess_stderr=ratio * relative).sort("n_params", "dataset_tokens", "tokens", "run")
 
 
-def _epochs(axis: Axes, repeated: polars.DataFrame, runs: polars.DataFrame, fit: fitted.Fit | None, scale: style.Scale) -> None:
-    doubt = fitted.unresolved(fit, "repetition", ("alpha", "beta"))
+def _epochs(axis: Axes, repeated: polars.DataFrame, runs: polars.DataFrame, fit: fit_json.Fit | None, scale: style.Scale) -> None:
+    doubt = fit_json.unresolved(fit, "repetition", ("alpha", "beta"))
     counts = repeated.group_by("n_params").len().sort("len", "n_params", descending=True)
     data = repeated.filter(polars.col("n_params") == (counts["n_params"][0] if len(counts) else 0)).sort(
         "dataset_tokens", "epochs", "run"
     )
     for (tokens,), group in data.group_by("dataset_tokens", maintain_order=True):
         colour = scale(float(tokens))
-        fitted.error_bars(axis, group, "epochs", colour)
+        law_lines.error_bars(axis, group, "epochs", colour)
         seen = group["epochs"].to_numpy()
         epochs = np.geomspace(seen.min() / 1.1, seen.max() * 1.1, 80)
         curve = law(fit, float(data["n_params"][0]), epochs * float(tokens), float(tokens))
@@ -96,11 +98,11 @@ def _epochs(axis: Axes, repeated: polars.DataFrame, runs: polars.DataFrame, fit:
             axis.plot(means["epochs"], means["loss"], color=colour, linewidth=0.7, zorder=3)
         else:
             axis.plot(epochs, curve, "--", color=colour, linewidth=0.9, zorder=3)
-    style.loss_axis(axis, fitted.reach(data))
+    style.loss_axis(axis, law_lines.reach(data))
     style.log_axis(axis, data["epochs"].to_numpy(), "Epochs (tokens processed / D)", counts=False)
     style.plain_ticks(axis)
     if data.is_empty():
-        return style.sentence(axis, f"not resolved: no budget was trained on limited data. {' '.join(fitted.brief(doubt, 1))}")
+        return style.sentence(axis, f"not resolved: no budget was trained on limited data. {' '.join(fit_json.brief(doubt, 1))}")
     axis.plot(
         [],
         [],
@@ -110,10 +112,10 @@ def _epochs(axis: Axes, repeated: polars.DataFrame, runs: polars.DataFrame, fit:
         label=f"N = {short(int(data['n_params'][0]))}, ±1.96 standard errors of the test loss",
     )
     if law(fit, 1.0, 1.0, 1.0) is not None:
-        text = rf"law of repeated data: $R_D^*$ = {fitted.with_interval(fit, 'R_D*')} epochs"
+        text = rf"law of repeated data: $R_D^*$ = {fit_json.with_interval(fit, 'R_D*')} epochs"
         axis.plot([], [], "--", color="0.3", linewidth=0.9, label=text)
     notes = [groups.described(data), *groups.lost(runs, data, FREE)]
-    return style.legend_below(axis, [*notes, *fitted.brief(doubt)], width=56)
+    return style.legend_below(axis, [*notes, *fit_json.brief(doubt)], width=56)
 
 
 def _against_fresh(axis: Axes, data: polars.DataFrame, scale: style.Scale, sizes: list[int]) -> None:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import polars
 
+from scalinglaws.figures.shared.groups import budget_runs
+
 
 @dataclass(frozen=True)
 class Segment:
@@ -14,17 +16,6 @@ class Segment:
     n_params: int
     rows: polars.DataFrame
     branch: bool
-
-
-def finished(runs: polars.DataFrame) -> polars.DataFrame:
-    """Runs that did not diverge and have a loss, sorted by size, budget and id."""
-    return runs.filter((polars.col("status") == "ok") & polars.col("loss").is_not_null()).sort("n_params", "tokens", "run")
-
-
-def budget_runs(runs: polars.DataFrame) -> polars.DataFrame:
-    """Finished runs that ended at a budget and saw all the data (the experiment of sizes and budgets)."""
-    whole = ~polars.col("dataset_limited").fill_null(False)
-    return finished(runs).filter((polars.col("stop").fill_null("budget") == "budget") & whole)
 
 
 def segments(curves: polars.DataFrame, runs: polars.DataFrame) -> list[Segment]:

@@ -13,7 +13,7 @@ import numpy as np
 import polars
 from matplotlib.axes import Axes
 
-from scalinglaws.figures.shared import fitted, style
+from scalinglaws.figures.shared import fit_json, style
 from scalinglaws.laws.allocation import CriticalBatch, LossNS
 from scalinglaws.laws.catalogue import LAWS
 from scalinglaws.laws.critical import steps_to_reach
@@ -34,51 +34,51 @@ LEVEL_SCHEMA |= {"why": polars.String, "batch_tokens": polars.List(polars.Float6
 Draw = dict[str, float]
 
 
-def values(fit: fitted.Fit | None, names: Sequence[str]) -> list[float] | None:
+def values(fit: fit_json.Fit | None, names: Sequence[str]) -> list[float] | None:
     """Estimates of the parameters named, None where one is missing or not positive."""
-    found = [fitted.parameter(fit, name)["estimate"] for name in names]
+    found = [fit_json.parameter(fit, name)["estimate"] for name in names]
     kept = [value for value in found if value is not None and value > 0]
     return kept if len(kept) == len(found) else None
 
 
-def loss_ns(fit: fitted.Fit | None) -> LossNS | None:
+def loss_ns(fit: fit_json.Fit | None) -> LossNS | None:
     """L(N, S_min) (1.6) as fitted."""
     found = values(fit, ("alpha_N", "alpha_S", "N_c", "S_c"))
     return LossNS(*found) if found else None
 
 
-def critical_batch(fit: fitted.Fit | None) -> CriticalBatch | None:
+def critical_batch(fit: fit_json.Fit | None) -> CriticalBatch | None:
     """B_crit(L) (1.4) as fitted."""
     found = values(fit, ("B_star", "alpha_B"))
     return CriticalBatch(*found) if found else None
 
 
-def doubts(fits: dict[str, fitted.Fit], laws: Sequence[str]) -> list[str]:
+def doubts(fits: dict[str, fit_json.Fit], laws: Sequence[str]) -> list[str]:
     """What is not resolved of each law, a sentence each that names it."""
-    found = {law: _without(fits.get(law)) or fitted.unresolved(fits.get(law), law, NEEDED[law]) for law in laws}
+    found = {law: _without(fits.get(law)) or fit_json.unresolved(fits.get(law), law, NEEDED[law]) for law in laws}
     return [doubt if law in doubt else f"{law}: {doubt}" for law, doubt in found.items() if doubt]
 
 
-def _without(fit: fitted.Fit | None) -> str | None:
+def _without(fit: fit_json.Fit | None) -> str | None:
     """In short, that a law has no points for want of B_crit(L): its flag counts every run."""
     reasons = {item.get("reason", "") for item in (fit or {}).get("excluded") or []}
     none = fit is not None and not fit.get("parameters") and any(reason.startswith(UNRESOLVED) for reason in reasons)
     return f"not resolved: {UNRESOLVED}, so there are no S_min and no C_min" if none else None
 
 
-def levels(fit: fitted.Fit | None) -> polars.DataFrame:
+def levels(fit: fit_json.Fit | None) -> polars.DataFrame:
     """The losses at which B_crit was sought, of each size: see laws/critical.py, Level."""
     rows = [{name: row.get(name) for name in LEVEL_SCHEMA} for row in (fit or {}).get("levels") or []]
     return polars.DataFrame(rows, schema=LEVEL_SCHEMA, strict=False).sort("n_params", "loss", descending=[False, True])
 
 
-def resamples(fits: dict[str, fitted.Fit], laws: Sequence[str]) -> list[Draw]:
-    """Parameters of all ``laws`` together (fitted.paired), without draws in which one is not a positive number."""
-    drawn = fitted.paired(fits, laws, SHIFTS if len(laws) > 1 else 1)
+def resamples(fits: dict[str, fit_json.Fit], laws: Sequence[str]) -> list[Draw]:
+    """Parameters of all ``laws`` together (fit_json.paired), without draws in which one is not a positive number."""
+    drawn = fit_json.paired(fits, laws, SHIFTS if len(laws) > 1 else 1)
     return [draw for draw in drawn if all(math.isfinite(value) and value > 0 for value in draw.values())]
 
 
-def trunks(fits: dict[str, fitted.Fit], laws: Sequence[str]) -> int:
+def trunks(fits: dict[str, fit_json.Fit], laws: Sequence[str]) -> int:
     """Those of the law that has fewest: its intervals are widened for them."""
     return min(int((fits.get(law) or {}).get("n_trunks") or 0) for law in laws)
 

@@ -6,7 +6,7 @@ import math
 
 import polars
 
-from scalinglaws.figures.shared.learning import finished
+from scalinglaws.figures.shared.groups import finished
 
 
 def own_name() -> polars.Expr:

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import polars
 from matplotlib.axes import Axes
-from scipy.stats import chi2
 
-from scalinglaws.figures.shared import fitted, lines, style
-from scalinglaws.figures.shared.groups import FIELDS, comparison, sized
+from scalinglaws.figures.shared import law_lines, least_squares
+from scalinglaws.figures.shared.groups import columns_but, sized
 from scalinglaws.study.questions import SAME_SIZE, SHAPE
 from scalinglaws.study.spec import short
 
@@ -22,7 +21,6 @@ CATEGORIES = (
     *(("#e69f00", "v"), ("#56b4e9", "P"), ("#7f4f24", "X")),
 )
 SIZES = (*SHAPE, "learning_rate", "seed")  # what may differ between the sizes of one comparison
-OVERLAP = 2.0  # seeds of models within this factor of N tell the noise of a model
 
 
 def minus(text: str) -> str:
@@ -30,12 +28,12 @@ def minus(text: str) -> str:
     return re.sub(r"(?<![\w-])-(?=[\d.])", "−", text)
 
 
-def power(data: polars.DataFrame, x: str) -> lines.Line | None:
+def power(data: polars.DataFrame, x: str) -> least_squares.Line | None:
     """The straight line through the logarithms of ``x`` and the loss; None below three different ``x``: nothing is left over."""
-    return lines.power_law(data[x].to_numpy(), data["loss"].to_numpy()) if data[x].n_unique() > 2 else None
+    return least_squares.power_law(data[x].to_numpy(), data["loss"].to_numpy()) if data[x].n_unique() > 2 else None
 
 
-def draw_power(axis: Axes, data: polars.DataFrame, x: str, colour: Any) -> lines.Line | None:
+def draw_power(axis: Axes, data: polars.DataFrame, x: str, colour: Any) -> least_squares.Line | None:
     """Draw that line, dashed, over the range of ``x``."""
     found = power(data, x)
     if found is not None:
@@ -44,7 +42,7 @@ def draw_power(axis: Axes, data: polars.DataFrame, x: str, colour: Any) -> lines
     return found
 
 
-def exponent(found: lines.Line | None) -> str:
+def exponent(found: least_squares.Line | None) -> str:
     """ "α_N = 0.062 [0.055, 0.069]": minus the slope of ``power``; says so where it is not resolved."""
     if found is None:
         return "not resolved (under 3 sizes)"
@@ -64,11 +62,6 @@ def excess(reference: polars.DataFrame, x: str, data: polars.DataFrame) -> np.nd
     return 100 * np.expm1(np.log(data["loss"].to_numpy()) - expected)
 
 
-def all_data() -> polars.Expr:
-    """Whether a run ended at a budget and saw all the data."""
-    return (polars.col("stop").fill_null("budget") == "budget") & ~polars.col("dataset_limited").fill_null(False)
-
-
 def biggest(groups: Sequence[polars.DataFrame]) -> polars.DataFrame | None:
     """The group with most runs; of several that with most tokens."""
     return max(groups, key=lambda group: (len(group), group["tokens"].max(), group["run"].min()), default=None)
@@ -76,7 +69,7 @@ def biggest(groups: Sequence[polars.DataFrame]) -> polars.DataFrame | None:
 
 def over_seeds(data: polars.DataFrame) -> polars.DataFrame:
     """A row for runs that differ in their seed alone: the mean loss, ``seeds``, and the test text's error, which seeds share."""
-    same = [name for name in FIELDS if name != "seed"]
+    same = columns_but(["seed"])
     averages = (
         polars.col("loss").mean(),
         (polars.col("loss_stderr") ** 2).mean().sqrt(),
@@ -145,62 +138,6 @@ def aspects(data: polars.DataFrame) -> list[polars.DataFrame]:
     return out
 
 
-def smallest(runs: polars.DataFrame, data: polars.DataFrame) -> str:
-    """What single runs of the models of ``data`` must differ by to tell anything."""
-    known = noise(runs, float(data["n_params"].median()))  # type: ignore[arg-type]
-    if known is None:
-        return "no run has a second seed: how large a difference tells anything is not known"
-    return f"single runs that differ by under {100 * style.Z95 * np.sqrt(2) * known[0]:.2g} % are not told apart (seeds)"
-
-
-def seed_spread(runs: polars.DataFrame) -> polars.DataFrame:
-    """A row for each size (N within 2 %) and budget that has runs that differ in their seed alone, sorted.
-
-    Columns n_params, tokens, groups, runs, freedom (runs less groups), loss (mean), sd (nats; within the groups, all of the
-    row together), low and high (its 95 % interval, chi squared), loss_stderr (mean).
-    """
-    kinds: dict[str, Any] = dict.fromkeys(("n_params", "tokens", "groups", "runs", "freedom"), polars.Int64)
-    kinds |= dict.fromkeys(("loss", "sd", "low", "high", "loss_stderr"), polars.Float64)
-    groups = comparison(runs, "seed")
-    if not groups:
-        return polars.DataFrame(schema=kinds)
-    marked = [
-        group.with_columns(group=polars.lit(place), away=polars.col("loss") - polars.col("loss").mean())
-        for place, group in enumerate(groups)
-    ]
-    rows = []
-    for part in sized(polars.concat(marked)).partition_by("size", "tokens", maintain_order=True):
-        count = part["group"].n_unique()
-        freedom = len(part) - count
-        sd = float(np.sqrt(float((part["away"] ** 2).sum()) / freedom))
-        low, high = sd_interval(sd, freedom)
-        row = {"n_params": part["n_params"][0], "tokens": part["tokens"][0], "groups": count, "runs": len(part)}
-        row |= {"freedom": freedom, "loss": part["loss"].mean(), "loss_stderr": part["loss_stderr"].mean()}
-        rows.append(row | {"sd": sd, "low": low, "high": high})
-    return polars.DataFrame(rows, schema=kinds).sort("n_params", "tokens")
-
-
-def sd_interval(sd: float, freedom: int) -> tuple[float, float]:
-    """The 95 % interval of a standard deviation of normal values with so many degrees of freedom."""
-    return sd * float(np.sqrt(freedom / chi2.ppf(0.975, freedom))), sd * float(np.sqrt(freedom / chi2.ppf(0.025, freedom)))
-
-
-def pooled(spread: polars.DataFrame) -> tuple[float, int] | None:
-    """(sd between seeds as a share of the loss, degrees of freedom) of all groups of ``seed_spread`` together."""
-    freedom = int(spread["freedom"].sum())
-    if not freedom:
-        return None
-    square = float((spread["freedom"] * (spread["sd"] / spread["loss"]) ** 2).sum())
-    return float(np.sqrt(square / freedom)), freedom
-
-
-def noise(runs: polars.DataFrame, n_params: float) -> tuple[float, int] | None:
-    """``pooled`` of the models near ``n_params``, of all models where no near one has several seeds."""
-    spread = seed_spread(runs)
-    near = spread.filter(polars.col("n_params").is_between(n_params / OVERLAP, n_params * OVERLAP))
-    return pooled(near) or pooled(spread)
-
-
 def count(value: float) -> str:
     """24.6k, 2M."""
     return short(round(value)).replace(".0", "")
@@ -230,7 +167,7 @@ def loss_points(axis: Axes, data: polars.DataFrame, x: str, colour: Any, marker:
     """Losses with their bars, joined by a thin line."""
     data = data.sort(x)
     axis.plot(data[x], data["loss"], color=colour, linewidth=0.7, linestyle=more.pop("linestyle", "-"), zorder=3)
-    fitted.error_bars(axis, data, x, colour, label, fmt=marker, **more)
+    law_lines.error_bars(axis, data, x, colour, label, fmt=marker, **more)
 
 
 def corpus_styles(names: Sequence[str], own: str | None = None) -> dict[str, tuple[str, str]]:
