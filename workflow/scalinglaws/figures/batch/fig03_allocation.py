@@ -13,12 +13,13 @@ from scalinglaws.figures.shared.compute_efficient import PUBLISHED_TRENDS, trend
 LAWS = ("critical-batch", "kaplan-ns")
 TITLE = "How a growing compute budget divides"
 CAPTION = """
-Figure 3 of the paper. How compute that grows from the least of this study's curves on is best divided into a larger model, a
-larger batch and more steps: C_min = 6 N B S_min, so on logarithmic axes the heights of the areas are the three factors and add
-up to the whole. Each is a power of C_min, whose exponent follows from the fits of L(N, S_min) and B_crit(L) (equations 6.4,
-6.5, B.8 to B.10). Pale: beyond the compute of the curves. Intervals are 95 %, from resamples of the fits, which are taken as
-independent of each other. Grey: where the areas would part with the exponents of the paper's Table 6, N ∝ C^0.73, B ∝ C^0.24, S
-∝ C^0.03. Data grow as C^0.27 there: nearly all of a larger budget goes to larger models.
+Figure 3 of the paper. The figure shows how compute that grows from the least of this study's learning curves on is best divided
+into a larger model, a larger batch and more steps. Since C_min = 6 N B S_min, the heights of the areas on logarithmic axes are
+the three factors and add up to the whole. Each factor is a power of C_min, whose exponent follows from the fits of L(N, S_min)
+and B_crit(L) (equations 6.4, 6.5, B.8 to B.10). Pale areas lie beyond the compute of the curves. Intervals are 95 %, from
+resamples of the fits, which are taken as independent of each other. Grey lines are the borders of the areas with the exponents
+of the paper's Table 6, N ∝ C^0.73, B ∝ C^0.24 and S ∝ C^0.03. There, data grow as C^0.27: nearly all of a larger budget goes to
+larger models.
 """
 AHEAD = 1e3  # how far beyond the curves, in compute
 # From the lowest area up.

@@ -14,12 +14,13 @@ from scalinglaws.figures.shared.groups import budget_runs
 
 TITLE = "Critical batch size against loss"
 CAPTION = """
-Figure 10 of the paper. B_crit = E_min/S_min of the hyperbola (5.1) through the steps that several batch sizes take to one loss,
-for a number of losses of each model size; bars: 95 %, by resampling the curves. Hollow triangles: losses whose B_crit lies
-beyond the batch sizes that reach them, at the last of these. Solid lines: the gradient noise scale tr(Σ)/|G|² of the stable
-phase where runs measured it, the ratio of sums over bins of the loss. Dashed: the fit of B_crit = B_*/L^(1/α_B) with its
-interval. Grey: the published slope through the centre of the points; tokens of another vocabulary give B_* other units. The
-paper found α_B 0.21 and B_* 2e8 tokens, and B_crit to depend on the loss alone, not on the size.
+Figure 10 of the paper. Points are B_crit = E_min/S_min of the hyperbola (5.1) through the steps that several batch sizes take
+to one loss, for a number of losses of each model size. Their bars are 95 % intervals from resampling the curves. Hollow
+triangles mark losses whose B_crit lies beyond the batch sizes that reach them, at the last of these. Solid lines are the
+gradient noise scale tr(Σ)/|G|² of the stable phase where runs measured it, as a ratio of sums over bins of the loss. The dashed
+line is the fit of B_crit = B_*/L^(1/α_B) with its interval. The grey line has the published slope and goes through the centre
+of the points; tokens of another vocabulary give B_* other units. The paper found α_B = 0.21 and B_* = 2e8 tokens, and that
+B_crit depends on the loss alone, not on the size.
 """
 BINS = 16  # of the loss, for the noise scale
 FEWEST = 3  # measurements in a bin

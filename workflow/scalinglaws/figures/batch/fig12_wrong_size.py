@@ -17,11 +17,12 @@ from scalinglaws.laws.forms import Array
 
 TITLE = "The cost of a model of the wrong size"
 CAPTION = """
-Figure 12 of the paper. What a model of N instead of the best N_eff takes more to the same loss: compute (**a**, equation B.16)
-and steps (**b**, B.17), with the exponents of this study's L(N, S_min) (dashed, 95 % band) and the published ones (grey).
-Points: the curves of those sizes that reach a loss, a colour each, over what the fit expects of N_eff at that loss; S_min is
-the geometric mean over the batch sizes of a size, bars are their range. In the paper models of 0.6 to 2.2 times the best size
-take at most 20 % more compute; larger ones take fewer steps.
+Figure 12 of the paper. The figure shows how much more a model of N parameters instead of the best N_eff takes to reach the same
+loss, in compute (**a**, equation B.16) and in steps (**b**, equation B.17), with the exponents of this study's L(N, S_min)
+(dashed, with a 95 % band) and with the published ones (grey). Points are the curves of the sizes that reach a loss, in a colour
+for each loss, over what the fit expects of N_eff at that loss; S_min is the geometric mean over the batch sizes of a size, and
+bars are their range. In the paper, models of 0.6 to 2.2 times the best size take at most 20 % more compute, and larger ones
+take fewer steps.
 """
 LOSSES = 5
 ABOVE = 1.1  # how far above the loss at which the smallest model is the best one points are taken

@@ -13,11 +13,12 @@ from scalinglaws.figures.shared.compute_efficient import trends
 LAWS = ("power-c", "power-cmin", "critical-batch", "kaplan-ns")
 TITLE = "Loss against compute at small batches"
 CAPTION = """
-Figure 13 of the paper. Test loss against C_min = C/(1 + B/B_crit), the compute that a run would have needed at small batches,
-beside that against C = 6NBS at one batch size: decayed runs that no run betters with less, and the power laws fitted to either.
-Bars: 1.96 standard errors of the test loss. Bands: the line turned about the centre of its points through the exponent's 95 %
-interval. Grey: the published exponents as slopes through the same centres. The legend gives the exponent that equation 6.4
-predicts from the fits of L(N, S_min) and B_crit(L). The paper found 0.050 for C_min and 0.057 for C, and predicted 0.054.
+Figure 13 of the paper. The test loss against C_min = C/(1 + B/B_crit), the compute that a run would have needed at small
+batches, beside the loss against C = 6NBS at one batch size. Points are decayed runs that no run with less compute betters, and
+lines are the power laws fitted to them. Bars show 1.96 standard errors of the test loss. A band is the line turned about the
+centre of its points through the 95 % interval of the exponent. Grey lines have the published exponents as their slopes and go
+through the same centres. A note gives the exponent that equation 6.4 predicts from the fits of L(N, S_min) and B_crit(L). The
+paper found 0.050 for C_min and 0.057 for C, and predicted 0.054.
 """
 SQUARES: dict[str, Any] = {"fmt": "s", "markersize": 3.6, "markerfacecolor": "white", "markeredgewidth": 0.9, "zorder": 6}
 # law: column of its compute, colour, markers, name in the legend

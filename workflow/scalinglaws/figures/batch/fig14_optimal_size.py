@@ -23,12 +23,13 @@ from scalinglaws.study.spec import short
 LAWS = ("critical-batch", "kaplan-ns")
 TITLE = "Best model size and steps for a compute budget"
 CAPTION = """
-Figure 14 of the paper. **a** Points: where two neighbouring sizes reach one loss with the same C_min (means over the batch
-sizes of each, before the decay of the rate): the best size lies between them, near their geometric mean, which is drawn; bars
-go from the one to the other. **b** S_min there (filled; geometric mean of the two) and the steps S of runs at the batch size
-that most runs have (hollow). Dotted: least squares through the points, with Student's t interval of the slope. Dashed: what the
-fits of L(N, S_min) and B_crit(L) predict (B.8 to B.10). Intervals are 95 %, from resamples of the fits, which are taken as
-independent of each other. Grey: the published exponents as slopes. The paper found N ∝ C_min^0.73 and S_min ∝ C_min^0.03.
+Figure 14 of the paper. **a** A point lies where two neighbouring sizes reach one loss with the same C_min (means over the batch
+sizes of each, before the decay of the rate). The best size lies between the two, near their geometric mean, which is drawn;
+bars go from the one to the other. **b** S_min at these points (filled; the geometric mean of the two sizes) and the steps S of
+runs at the batch size that most runs have (hollow). Dotted lines are least squares through the points, with Student's t
+interval of the slope. Dashed lines are what the fits of L(N, S_min) and B_crit(L) predict (equations B.8 to B.10). Intervals
+are 95 %, from resamples of the fits, which are taken as independent of each other. Grey lines have the published exponents as
+their slopes. The paper found N ∝ C_min^0.73 and S_min ∝ C_min^0.03.
 """
 GRID = np.log(10) / 20  # of log C_min
 FEWEST = 3  # points of a line with an interval

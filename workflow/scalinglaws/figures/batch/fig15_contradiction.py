@@ -15,12 +15,12 @@ from scalinglaws.laws.forms import Array
 
 TITLE = "Where the laws of compute and data contradict each other"
 CAPTION = """
-Figure 15 of the paper. L(C_min), and L(D) for the data D(C_min) = 2 C_min/(6 N(C_min)) that a compute-efficient run at the
-critical batch size processes (6.6), both extrapolated far beyond the runs (filled points: runs by their C_min; hollow:
-early-stopped runs at the compute that would process their dataset). Where L(D) begins to lie above L(C_min), compute would give
-a loss that the data cannot: the laws must break down before. Intervals are 95 %, from resamples of the fits, which are taken as
-independent of each other. The paper found the crossing near C* = 1e4 PF-days (8.64e23 FLOP), N* and D* 1e12, L* = 1.7 nats, all
-of them rough. N, D and L have the units of a vocabulary and a text.
+Figure 15 of the paper. The figure shows L(C_min), and L(D) for the data D(C_min) = 2 C_min/(6 N(C_min)) that a
+compute-efficient run at the critical batch size processes (equation 6.6), both extrapolated far beyond the runs. Filled points
+are runs by their C_min; hollow points are early-stopped runs at the compute that would process their dataset. Where L(D) begins
+to lie above L(C_min), compute would give a loss that the data cannot, so the laws must break down before. Intervals are 95 %,
+from resamples of the fits, which are taken as independent of each other. The paper found the crossing near C* = 1e4 PF-days
+(8.64e23 FLOP), N* and D* = 1e12 and L* = 1.7 nats, all of them rough. N, D and L have the units of a vocabulary and a text.
 """
 LAWS = ("power-cmin", "power-d", "critical-batch", "kaplan-ns")
 # Section 6.3, in FLOP and nats per BPE token.

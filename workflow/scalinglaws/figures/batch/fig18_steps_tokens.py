@@ -13,10 +13,10 @@ from scalinglaws.study.spec import short
 
 TITLE = "Steps against tokens to reach a loss"
 CAPTION = """
-Figure 18 of the paper. Steps S and tokens processed E = BS to reach each of many losses (colours), a point a batch size, for
-the smallest and the largest model that were trained at enough of them. Lines: (S/S_min − 1)(E/E_min − 1) = 1 (5.1) fitted to
-each loss by least squares in log S; losses without a line have no B_crit within the batch sizes that reach them. The paper
-finds B_crit = E_min/S_min from such fits.
+Figure 18 of the paper. Points are the steps S and the tokens processed E = BS that each batch size takes to reach each of many
+losses (colours), for the smallest and the largest model that were trained at enough batch sizes. Lines are (S/S_min −
+1)(E/E_min − 1) = 1 (equation 5.1), fitted to each loss by least squares in log S. Losses without a line have no B_crit within
+the batch sizes that reach them. The paper finds B_crit = E_min/S_min from such fits.
 """
 
 

@@ -17,9 +17,9 @@ LAWS = ("critical-batch", "kaplan-ns")
 TITLE = "Steps and tokens needed against model size"
 CAPTION = """
 Figure 19 of the paper. The least steps S_min (**a**, at large batches) and the least tokens E_min = S_min B_crit (**b**, at
-small batches) to reach each of several losses, against model size. Points: curves before the decay of the rate, the geometric
-mean over the batch sizes of a size; bars: their range. Dashed: the fit of L(N, S_min), solved for S_min. Larger models need
-fewer steps and fewer tokens.
+small batches) that reach each of several losses, against model size. Points come from the learning curves before the decay of
+the rate: each is the geometric mean over the batch sizes of a size, and its bar is their range. Dashed lines are the fit of
+L(N, S_min), solved for S_min. Larger models need fewer steps and fewer tokens.
 """
 LOSSES = 6
 

@@ -11,13 +11,14 @@ from scalinglaws.figures.shared.groups import all_data, one_rate, same_size
 
 TITLE = "Shape at fixed size"
 CAPTION = """
-Figure 5 of the paper. Final test loss of Transformers of one N (within 2 %), in percent above the best of the series, against
-the feed-forward ratio d_ff/d_model (**a**; n_layer and d_attn/d_model fixed, d_model follows N), the aspect ratio
-d_model/n_layer (**b**; d_attn/d_model fixed, d_ff/d_model nearest to one power of two) and the head width d_attn/n_heads
-(**c**; all else fixed). In a and b the head width is the one that a model mostly has. Of each size the longest such series is
-drawn, three sizes at most, each model averaged over its seeds. Band: what two models differ by through the seed alone in 95 %
-of cases, from the runs that have several seeds; where there are none, 1.96 standard errors of the test loss, which all models
-share, so it overstates the noise of a difference. At the paper's exponent of 0.076 2 % of N are 0.15 % of loss.
+Figure 5 of the paper. The final test loss of Transformers of one N (within 2 %), in percent above the best of their series,
+against three ratios: the feed-forward ratio d_ff/d_model (**a**; n_layer and d_attn/d_model are fixed, and d_model follows from
+N), the aspect ratio d_model/n_layer (**b**; d_attn/d_model is fixed, and d_ff/d_model is nearest to one power of two) and the
+head width d_attn/n_heads (**c**; all else is fixed). In a and b the head width is the one that most models have. At most three
+sizes are drawn, each with its longest series; every model is averaged over its seeds. The band is the range in which two models
+differ through the seed alone in 95 % of cases, taken from the runs that have several seeds. Where there are none, it is 1.96
+standard errors of the test loss, which all models share, so that it overstates the noise of a difference. At the paper's
+exponent of 0.076, 2 % of N are 0.15 % of the loss.
 """
 
 SERIES = 3  # most sizes a panel

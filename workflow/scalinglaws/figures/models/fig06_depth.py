@@ -12,10 +12,10 @@ from scalinglaws.study.questions import SHAPE
 
 TITLE = "Parameters with and without embeddings"
 CAPTION = """
-Figure 6 of the paper. Final test loss against all parameters (**a**) and against parameters without embeddings (**b**), a line
-for each depth, for Transformers of the commonest proportions that were trained alike. Bars: 1.96 standard errors of the test
-loss. The notes say how far models of two layers and more scatter about one curve: the better count of parameters is that with
-less scatter. The paper leaves models of one layer out of its fits.
+Figure 6 of the paper. The final test loss against all parameters (**a**) and against parameters without embeddings (**b**),
+with a line for each depth, for Transformers of the commonest proportions that were trained alike. Bars show 1.96 standard
+errors of the test loss. The notes say how far models of two layers and more scatter about one curve: the better count of
+parameters is the one with less scatter. The paper leaves models of one layer out of its fits.
 """
 PANELS = (("n_params_total", "Parameters with embeddings"), ("n_params", "N (parameters without embeddings)"))
 

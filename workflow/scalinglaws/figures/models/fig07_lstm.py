@@ -12,10 +12,11 @@ from scalinglaws.figures.shared.groups import all_data, one_rate, run_groups
 
 TITLE = "LSTM and Transformer"
 CAPTION = """
-Figure 7 of the paper. **a** Final test loss of LSTMs and of Transformers against N, trained alike on the same budget (the
-learning rate may differ). The note gives the LSTMs' excess over the Transformers' line, interpolated in logarithms to the same
-N. **b** Loss by position in the context, at most two pairs of like size (within a factor of 1.5), in bins that grow by √2. Bars
-and bands: 1.96 standard errors of the test loss; for a bin the mean of its positions' errors.
+Figure 7 of the paper. **a** The final test loss of LSTMs and of Transformers against N. They were trained alike on the same
+budget, though the learning rate may differ. The note gives the excess of the LSTMs over the line of the Transformers,
+interpolated in logarithms to the same N. **b** The loss by position in the context, for at most two pairs of similar size
+(within a factor of 1.5), in bins that grow by √2. Bars and bands show 1.96 standard errors of the test loss; that of a bin is
+the mean of the errors of its positions.
 """
 MATCHED = 1.5  # largest factor between the sizes of a pair
 PAIRS = 2

@@ -14,11 +14,12 @@ from scalinglaws.figures.shared.loss_by_text import beside_own, in_unit, measure
 
 TITLE = "Loss on other text"
 CAPTION = """
-Figure 8 of the paper. **a** Loss of the final models on other text and on the text that they were trained on, against N, at the
-budget that most sizes have; dashed: straight lines in logarithms with their exponents (95 %, Student's t). **b** The same
-models at all budgets: loss on other text against that on the text trained on; thin lines: during training, where it was
-measured. In brackets the 95 % interval of the slope, 1 for a constant distance; runs of one model are not independent, so it is
-too narrow. Where a token is not a byte a second row shows nats per byte. Bars: 1.96 standard errors of the test loss.
+Figure 8 of the paper. **a** The loss of the final models on other text and on the text that they were trained on, against N, at
+the budget that most sizes have. Dashed lines are straight lines in logarithms; the legend gives their exponents with 95 %
+intervals (Student's t). **b** The same models at all budgets: their loss on other text against that on the text trained on.
+Thin lines show it during training, where it was measured. Brackets hold the 95 % interval of the slope, which is 1 where the
+distance is constant; it is too narrow, since the runs of one model are not independent. Where a token is not a byte, a second
+row shows nats per byte. Bars show 1.96 standard errors of the test loss.
 """
 UNITS = (("loss", "nats per token"), ("nats_per_byte", "nats per byte"))
 BYTE = 0.05  # where nats per byte differ by less than this share they are not drawn again

@@ -11,10 +11,10 @@ from scalinglaws.figures.shared.groups import all_data, one_rate, run_groups
 
 TITLE = "Parameter sharing"
 CAPTION = """
-Figure 17 of the paper. Final test loss of Transformers whose layers are each used several times (layers A and B as ABAB or
+Figure 17 of the paper. The final test loss of Transformers whose layers are each used several times (layers A and B as ABAB or
 AABB) and of standard ones, trained alike on the same budget, against parameters (**a**) and against compute, in which a
-parameter counts at each use (**b**). The legend gives the mean excess over the standard line, interpolated in logarithms to the
-same N (a) or C (b). Bars: 1.96 standard errors of the test loss.
+parameter counts at each use (**b**). The legend gives the mean excess over the line of the standard models, interpolated in
+logarithms to the same N (a) or C (b). Bars show 1.96 standard errors of the test loss.
 """
 PANELS = (("n_params", "N (parameters, each counted once)", True), ("flops_6nd", "C = 6NBS (FLOP), N counted at each use", False))
 ORDERS = {"cycle": "ABAB", "sequence": "AABB"}

@@ -12,10 +12,10 @@ from scalinglaws.figures.shared.loss_by_text import measured, texts_over_seeds
 
 TITLE = "Loss on other text by depth at fixed size"
 CAPTION = """
-Figure 24 of the paper. Final loss on other text and on the text trained on against n_layer, for models of one N (within 2 %),
-one d_attn/d_model and d_ff/d_model nearest to one power of two; of several sizes that with most depths. In brackets the 95 %
-interval of the change with each doubling of the depth, from a straight line in logarithms (Student's t). Bars: 1.96 standard
-errors of the test loss.
+Figure 24 of the paper. The final loss on other text and on the text trained on against n_layer, for models of one N (within 2
+%) and one d_attn/d_model whose d_ff/d_model is nearest to one power of two. Of several sizes the one with most depths is drawn.
+Brackets hold the 95 % interval of the change with each doubling of the depth, from a straight line in logarithms (Student's t).
+Bars show 1.96 standard errors of the test loss.
 """
 
 

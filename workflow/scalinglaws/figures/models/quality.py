@@ -14,10 +14,11 @@ from scalinglaws.study.questions import SHAPE
 
 TITLE = "Quality of the text"
 CAPTION = """
-The same models trained on different corpora. **a** Final loss on the test split of the corpus trained on. **b** Loss on one
-text for all: that which models of most corpora were measured on, the least corrupted of these. In brackets: the share of
-characters that were replaced. Dashed: straight lines in logarithms with their exponents (95 %, Student's t). Losses on
-different texts say nothing of each other; b alone tells which text teaches more. Bars: 1.96 standard errors of the test loss.
+The same models were trained on different corpora. **a** The final loss on the test split of the corpus trained on. **b** The
+loss of all models on one text: the one on which models of most corpora were measured, and the least corrupted of these.
+Brackets hold the share of characters that were replaced. Dashed lines are straight lines in logarithms; the legend gives their
+exponents with 95 % intervals (Student's t). Losses on different texts say nothing of each other, so b alone tells which text
+teaches more. Bars show 1.96 standard errors of the test loss.
 """
 
 

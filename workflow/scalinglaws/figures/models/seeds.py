@@ -12,10 +12,11 @@ from scalinglaws.figures.shared.groups import comparison
 
 TITLE = "Noise between seeds"
 CAPTION = """
-Runs that differ in their seed alone (weights and order of data). **a** Final losses less the mean of their group. **b**
-Standard deviation within the groups of one N (within 2 %) and budget together, with its 95 % interval (chi squared), beside the
-mean standard error of the test loss. Runs share the test text, so the seeds' noise is that of a comparison of two runs, and the
-test loss's that of a comparison with other text. The paper found that seeds move the final loss by about 0.02.
+The runs differ in their seed alone, which sets the weights and the order of the data. **a** The final losses less the mean of
+their group. **b** The standard deviation within all groups of one N (within 2 %) and budget, with its 95 % interval (chi
+squared), beside the mean standard error of the test loss. Runs share the test text, so the noise between seeds is that of a
+comparison of two runs, and the error of the test loss is that of a comparison with other text. The paper found that seeds move
+the final loss by about 0.02.
 """
 PUBLISHED = 0.02  # nats, Kaplan et al. 2020, section 4.4
 NATS = "Standard deviation (nats)"

@@ -14,12 +14,13 @@ from scalinglaws.figures.shared.learning_curves import Segment, segments
 LAWS = ("power-c", "envelope", "power-d", "power-n")
 TITLE = "Loss against compute, data and parameters"
 CAPTION = """
-Figure 1 of the paper. **a** Test loss against compute C: learning curves of the budgets of one family of models that see all
-the data, the lower envelope of all stable phases, decayed runs that no run betters with less compute (points), and the power
-laws fitted to either. **b** Early-stopped runs of the largest model on growing datasets, with L(D). **c** The largest budget of
-each size, with L(N). Bars: 1.96 standard errors of the test loss. Bands: the line turned about the centre of its points through
-the exponent's 95 % interval. Grey: the published exponent as a slope through the same centre; its level has no meaning here.
-The paper found exponents of 0.057 (C), 0.095 (D) and 0.076 (N), for N from 768 to 1.5e9 on WebText2.
+Figure 1 of the paper. **a** The test loss against compute C. Thin lines are the learning curves of the budgets of one family of
+models that were trained on all the data, the black line is the lower envelope of all stable phases, and points are decayed runs
+that no run with less compute betters. Dashed and dotted lines are the power laws that were fitted to these points and to the
+envelope. **b** Early-stopped runs of the largest model on growing datasets, with L(D). **c** The largest budget of each size,
+with L(N). Bars show 1.96 standard errors of the test loss. A band is the line turned about the centre of its points through the
+95 % interval of the exponent. Grey lines have the published exponent as their slope and go through the same centre; their level
+has no meaning here. The paper found exponents of 0.057 (C), 0.095 (D) and 0.076 (N), for N from 768 to 1.5e9 on WebText2.
 """
 
 

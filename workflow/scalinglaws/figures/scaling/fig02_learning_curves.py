@@ -12,10 +12,10 @@ from scalinglaws.figures.shared.learning_curves import segments
 
 TITLE = "Learning curves"
 CAPTION = """
-Figure 2 of the paper. Test loss during training against the tokens processed (**a**) and against compute (**b**), for the
-budgets of one family of models that see all the data. With a warmup-stable-decay schedule the budgets of a size share one line;
-each decay leaves it and ends in a point, the final loss on the whole test sample. In the paper larger models need fewer tokens
-to reach the same loss.
+Figure 2 of the paper. The test loss during training against the tokens processed (**a**) and against compute (**b**), for the
+budgets of one family of models that were trained on all the data. With a warmup-stable-decay schedule the budgets of a size
+share one line; each decay leaves it and ends in a point, the final loss on the whole test sample. In the paper larger models
+need fewer tokens to reach the same loss.
 """
 
 

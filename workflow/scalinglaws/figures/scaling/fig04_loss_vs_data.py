@@ -11,10 +11,11 @@ from scalinglaws.figures.shared import batch_laws, fit_json, law_lines, loss_by_
 
 TITLE = "L(N, D) against D, and L(N, S)"
 CAPTION = """
-Figure 4 of the paper. Left, or alone: test loss of early-stopped runs against the size of their training set, a colour for each
-model size, with the joint fit of equation 1.5 (dashed). Bars: 1.96 standard errors of the test loss. Right, where the study
-fits L(N, S): learning curves after warm-up and before the decay against S_min = S/(1 + B_crit/B), with the fit of equation 1.6.
-The paper found exponents of 0.076 (N) and 0.103 (D), and 0.077 (N) and 0.76 (S).
+Figure 4 of the paper. The left panel, or the only one, shows the test loss of early-stopped runs against the size of their
+training set in a colour for each model size, with the joint fit of equation 1.5 (dashed). Bars show 1.96 standard errors of the
+test loss. Where the study fits L(N, S), the right panel shows the learning curves after warm-up and before the decay against
+S_min = S/(1 + B_crit/B), with the fit of equation 1.6. The paper found exponents of 0.076 (N) and 0.103 (D), and of 0.077 (N)
+and 0.76 (S).
 """
 
 

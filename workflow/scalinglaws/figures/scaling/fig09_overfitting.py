@@ -13,11 +13,11 @@ from scalinglaws.figures.shared import fit_json, groups, law_lines, style
 
 TITLE = "Overfitting: L(N, D) by size and dataset"
 CAPTION = """
-Figure 9 of the paper. **a** Test loss of early-stopped runs against model size, a colour for each training set, with the joint
-fit of equation 1.5. **b** Their excess over the same size trained on the whole split, against N^(α_N/α_D)/D, on which the
-paper's data collapse; dashed: equation 4.3. The whole split stands for infinite data: the short dashes show what the fit
-expects of the ratio that was measured. Bars: 1.96 standard errors, the two losses taken as independent although they share the
-test text, so the bars are too long.
+Figure 9 of the paper. **a** The test loss of early-stopped runs against model size in a colour for each training set, with the
+joint fit of equation 1.5. **b** Their excess over the same size trained on the whole split, against N^(α_N/α_D)/D, on which the
+paper's data collapse; the dashed line is equation 4.3. The whole split stands for infinite data: the short dashes show what the
+fit expects of the ratio that was measured. Bars show 1.96 standard errors. In b the two losses are taken as independent
+although they share the test text, so these bars are too long.
 """
 
 

@@ -17,8 +17,8 @@ from scalinglaws.figures.shared import fit_json, law_lines, style
 TITLE = "Power law and alternatives for L(N)"
 CAPTION = """
 Figure 23 of the paper. **a** The points of the fit of L(N), with a power law, a logarithm and an exponential of two parameters
-each, fitted by least squares in log loss. **b** Their residuals; bars: 1.96 standard errors of the test loss. In the paper the
-power law fits better than the logarithm; a narrow range of sizes cannot always tell.
+each, which were fitted by least squares in log loss. **b** Their residuals. Bars show 1.96 standard errors of the test loss. In
+the paper the power law fits better than the logarithm; a narrow range of sizes cannot always tell them apart.
 """
 LEAST = 3  # points; two parameters pass through two points whatever the law
 

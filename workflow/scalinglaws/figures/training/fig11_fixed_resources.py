@@ -13,13 +13,13 @@ from scalinglaws.study.spec import short
 
 TITLE = "Loss against size at fixed compute and at fixed steps"
 CAPTION = """
-Figure 11 of the paper. Test loss against model size at fixed compute (**a**) and at a fixed number of steps (**b**): learning
-curves after warm-up, and before the decay where the schedule has a stable phase, read off between their points in logarithms at
-six values, evenly in log, that at least three sizes have passed. Of several runs of a size their mean; of several shapes the
-one with most runs. Dashed: L(N, S) of equation 1.6 at S_min = S/(1 + B_crit/B), where the study has its fit and that of
-B_crit(L). Diamonds in **a**: the lowest point of a parabola in log N through the least loss and its neighbours; hollow where
-the least loss is that of the smallest or the largest size, so that the best size lies beyond. The paper found exponents of
-0.077 (N) and 0.76 (S).
+Figure 11 of the paper. The test loss against model size at fixed compute (**a**) and at a fixed number of steps (**b**).
+Learning curves after warm-up, and before the decay where the schedule has a stable phase, are read off between their points in
+logarithms, at six values, evenly spaced in the logarithm, that at least three sizes have passed. Several runs of a size enter
+by their mean; of several shapes the one with most runs is taken. Dashed lines are L(N, S) of equation 1.6 at S_min = S/(1 +
+B_crit/B), where the study has its fit and that of B_crit(L). Diamonds in a are the lowest points of parabolas in log N through
+the least loss and its neighbours. A diamond is hollow where the least loss is that of the smallest or the largest size, so that
+the best size lies beyond. The paper found exponents of 0.077 (N) and 0.76 (S).
 """
 LEVELS, FEWEST = 6, 3  # levels of a panel; sizes that a level needs
 

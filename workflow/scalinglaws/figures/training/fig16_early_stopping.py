@@ -17,11 +17,11 @@ from scalinglaws.study.spec import short
 
 TITLE = "Early stopping against its lower bound"
 CAPTION = """
-Figure 16 of the paper. **a** Step of the least validation loss of runs that were stopped early, against the lower bound of
-equation 5.7, S_c/[L(N, D) − L(N, ∞)]^(1/α_S), the shaded side of which it excludes. L(N, ∞) is the measured loss of the same
-size stopped early on the whole split; S_c and α_S are those of the fit of L(N, S). Without such a fit the bound is known up to
-a factor and has the paper's α_S of 0.76. S_c is counted in steps at large batches, of which a run at a smaller batch takes
-more, so the bound holds for it too. Standard errors take the two losses as independent. **b** Train and test loss of the size
+Figure 16 of the paper. **a** The step of the least validation loss of runs that were stopped early, against the lower bound of
+equation 5.7, S_c/[L(N, D) − L(N, ∞)]^(1/α_S). The bound excludes the shaded side. L(N, ∞) is the measured loss of the same size
+stopped early on the whole split; S_c and α_S are those of the fit of L(N, S). Without such a fit the bound is known up to a
+factor and has the paper's α_S of 0.76. S_c is counted in steps at large batches, of which a run at a smaller batch takes more,
+so the bound holds for it too. Standard errors take the two losses as independent. **b** The train and test losses of the size
 with most datasets.
 """
 

@@ -18,11 +18,11 @@ from scalinglaws.study.spec import short
 
 TITLE = "Loss by position in the context"
 CAPTION = """
-Figure 20 of the paper. Test loss by position in the context, the first predicted token being 1. **a** After training, for up to
-five sizes at one budget: every position (faint), means over bins that grow by √2 with 1.96 times the mean of their standard
-errors (points), and a power law in the position (dashed), fitted to the points in logarithms. **b** The largest model at up to
-five steps, in bins that double. Brackets: 95 % intervals from the scatter about the line. Lines are said to bend where a
-quadratic term exceeds three standard errors.
+Figure 20 of the paper. The test loss by position in the context, where the first predicted token has position 1. **a** The loss
+after training, for up to five sizes at one budget: at every position (faint lines), as means over bins that grow by √2 with
+1.96 times the mean of their standard errors (points), and as a power law in the position that was fitted to the points in
+logarithms (dashed). **b** The loss of the largest model at up to five steps, in bins that double. Brackets hold 95 % intervals
+from the scatter about the line. A line is said to bend where a quadratic term exceeds three standard errors.
 """
 LABEL = "Position in the context (tokens, from 1)"
 

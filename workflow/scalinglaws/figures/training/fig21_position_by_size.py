@@ -10,9 +10,10 @@ from scalinglaws.figures.shared.least_squares import power_law
 
 TITLE = "Loss at chosen positions against size"
 CAPTION = """
-Figure 21 of the paper. Final test loss at chosen positions in the context against model size. Solid: the longest context of the
-study; dashed with hollow points: the shortest (n_ctx = 8 in the paper). Bars: 1.96 standard errors. The models agree in
-everything else but the learning rate. Exponents: of the loss in N, with 95 % intervals from the scatter about the line.
+Figure 21 of the paper. The final test loss at chosen positions in the context against model size. Solid lines belong to the
+longest context of the study, dashed lines with hollow points to the shortest (n_ctx = 8 in the paper). Bars show 1.96 standard
+errors. The models agree in everything else but the learning rate. Exponents are those of the loss in N, with 95 % intervals
+from the scatter about the line.
 """
 FOLLOW = ("learning_rate", "micro_batch_tokens")
 STYLES = ("-", (0, (4, 1.5)), ":")

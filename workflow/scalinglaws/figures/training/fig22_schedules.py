@@ -18,10 +18,10 @@ from scalinglaws.study.spec import RunSpec, short
 
 TITLE = "Learning-rate schedules"
 CAPTION = """
-Figure 22 of the paper. **a** Learning-rate schedules of one model, each at the peak rate that most of them have. **b** The
-final losses they reach, best first, in the same colours: points are runs, ticks means over seeds, bars 1.96 standard errors of
-the test loss, which all runs share, so that their differences are known better. **c** The losses against the sum of the rates
-of all updates. In the paper schedules move the final loss by about 0.05, seeds by about 0.02.
+Figure 22 of the paper. **a** The learning-rate schedules of one model, each at the peak rate that most of them have. **b** The
+final losses that they reach, best first, in the same colours. Points are runs, ticks are means over seeds, and bars show 1.96
+standard errors of the test loss, which all runs share, so that their differences are known better. **c** The losses against the
+sum of the rates of all updates. In the paper schedules move the final loss by about 0.05 and seeds by about 0.02.
 """
 KEY, FOLLOW, FEWEST = COMPARISONS["schedule"]
 VARIANT = ("schedule", "decay", "warmup_tokens", "learning_rate")

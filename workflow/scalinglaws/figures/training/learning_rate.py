@@ -14,12 +14,13 @@ from scalinglaws.study.questions import COMPARISONS, SHAPE
 
 TITLE = "Loss against the learning rate"
 CAPTION = """
-**a** Final test loss against the learning rate, a colour for each size, with a parabola in the log rate through the least loss
-and up to two rates on either side, or one where five points are no parabola. **b** The rate at the lowest point of the parabola
-against size. Bars: 95 % intervals of that point from the scatter of seeds, or else from the scatter about the parabola; where
-nothing tells the scatter, the neighbouring rates. Sizes whose least loss is at the end of the rates tried are hollow and not
-fitted. Brackets: 95 % interval of the exponent. Orange: the power law on which the rates of the study's other runs lie, if they
-do. Grey: LR(N) = 0.003239 − 0.0001395 ln N of the paper, for its tokens and batch.
+**a** The final test loss against the learning rate in a colour for each size, with a parabola in the log rate through the least
+loss and up to two rates on either side, or one rate where five points do not lie on a parabola. **b** The rate at the lowest
+point of the parabola against size. Bars are 95 % intervals of that point, from the scatter of seeds or else from the scatter
+about the parabola; where nothing tells the scatter, they end at the neighbouring rates. Sizes whose least loss is at the end of
+the rates tried are hollow and not fitted. Brackets hold the 95 % interval of the exponent. The orange line is the power law on
+which the rates of the study's other runs lie, if they do. The grey line is LR(N) = 0.003239 − 0.0001395 ln N of the paper, for
+its tokens and batch.
 """
 KEY, _, FEWEST = COMPARISONS["rate"]
 EXACT = 1e-3  # relative: how well rates of a rule lie on it, after rounding and the rounding of N in a label

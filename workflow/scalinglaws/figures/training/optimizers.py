@@ -13,11 +13,12 @@ from scalinglaws.study.questions import COMPARISONS, SHAPE
 
 TITLE = "Optimizers"
 CAPTION = """
-**a** Final test loss against size, each optimizer at the best of the learning rates that were tried with it; hollow where that
-is the least or the largest of them, so that a better one may lie beyond. Bars: 1.96 standard errors, of a test text that all
-share. **b** Tokens that each needs to reach one loss, over those of AdamW: the worst of the final losses of its size, read off
-the learning curves. The worst optimizer reaches it with its rate decayed to the end and the others earlier, so that the gain is
-rather understated. Work of the optimizer itself is not counted.
+**a** The final test loss against size, with each optimizer at the best of the learning rates that were tried with it. A point
+is hollow where that is the least or the largest of these rates, so that a better one may lie beyond. Bars show 1.96 standard
+errors, of a test text that all runs share. **b** The tokens that each optimizer needs to reach one loss, over those of AdamW.
+The loss is the worst of the final losses of its size, and the tokens are read off the learning curves. The worst optimizer
+reaches it with its rate decayed to the end and the others earlier, so that the gain is rather understated. The work of the
+optimizer itself is not counted.
 """
 KEY, FOLLOW, FEWEST = COMPARISONS["optimizer"]
 LOOKS = {"adamw": ("#4477aa", "o"), "adafactor": ("#228833", "s"), "muon": ("#cc6677", "D"), "sgd": ("#aa7733", "^")}

@@ -16,10 +16,10 @@ from scalinglaws.study.spec import short
 
 TITLE = "Repeated data"
 CAPTION = """
-**a** Final test loss against the number of epochs, a colour for each dataset, of the size with most such runs, with the law of
-repeated data (Muennighoff et al. 2023; dashed) where the study fits it. **b** The excess over the same size and budget on fresh
-data, all sizes. Bars: 1.96 standard errors; in **b** the two losses are taken as independent although they share the test text,
-so the bars are too long.
+**a** The final test loss against the number of epochs in a colour for each dataset, for the size with most such runs, with the
+law of repeated data (Muennighoff et al. 2023; dashed) where the study fits it. **b** The excess over the same size and budget
+on fresh data, for all sizes. Bars show 1.96 standard errors. In b the two losses are taken as independent although they share
+the test text, so these bars are too long.
 """
 TINY = 1e-300
 MARKERS = "osD^vP"
