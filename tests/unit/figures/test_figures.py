@@ -70,6 +70,13 @@ def test_every_module_of_a_figure_is_registered_and_has_its_texts() -> None:
         assert figure.caption.endswith(".") and len(figure.caption) > 200
 
 
+def test_the_gallery_shows_every_figure_with_its_title_and_caption() -> None:
+    page = (ROOT / "docs" / "gallery.md").read_text()
+    for name, figure in FIGURES.items():
+        assert f"## {figure.title}\n\n![{figure.title}](gallery/{name}.png)\n\n{figure.caption}\n" in page, name
+        assert (ROOT / "docs" / "gallery" / f"{name}.png").is_file()
+
+
 def test_every_figure_of_the_paper_has_one_module() -> None:
     numbers = [int(name[3:5]) for name in FIGURES if name.startswith("fig")]
     assert numbers == list(range(1, 25))

@@ -41,7 +41,7 @@ def _wordy(axis: Axes) -> None:
 
 
 def _cut_off(axis: Axes) -> None:
-    axis.text(0.99, 0.5, "not resolved: a long sentence in a short panel", transform=axis.transAxes)
+    axis.set_title("a title that is longer than the picture is wide, which no layout can make room for, however it tries to")
 
 
 @pytest.mark.parametrize(

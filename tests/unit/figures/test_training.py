@@ -222,6 +222,11 @@ def test_optimizers_at_their_best_rates_need_the_planted_tokens() -> None:
     assert "best rate at the edge of those tried" in words(draw("optimizers", tables))
 
 
+def test_optimizers_of_plug_ins_are_told_apart() -> None:
+    looks = optimizers.looks_of(["adamw", "mine", "yours", "sgd"])
+    assert looks["adamw"] == optimizers.LOOKS["adamw"] and len(set(looks.values())) == 4
+
+
 def test_the_law_of_repetition_is_that_of_the_fits() -> None:
     law = LAWS["repetition"]
     n, data = np.array([5e3, 5e4, 1e6]), np.array([1e5, 1e6, 1e6])

@@ -1,6 +1,6 @@
-"""What questions a study's runs can answer: kinds of groups of runs that differ in one thing. Standard library only.
+"""The questions that a study's runs can answer: each is a kind of group of runs that differ in one thing. Standard library only.
 
-Laws (laws/names.py) and figures (figures/registry.py) name the kinds that they need.
+Laws and figures (figures/registry.py) name the questions that they need.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from collections.abc import Iterable
 
 from scalinglaws.study.spec import RunSpec
 
-# Of one question, what may differ: the key and what is set to suit it (a rate is tuned for an optimizer).
+# The fields that make the shape of a model.
 SHAPE = ("n_layer", "d_model", "n_heads", "d_ff", "d_attn")
 COMPARISONS: dict[str, tuple[str, tuple[str, ...], int]] = {
-    # kind: (the field compared, fields that follow it, the fewest different values)
+    # question: (the field that is compared, fields that may differ because they suit it, the fewest different values)
     "schedule": ("schedule", ("decay", "warmup_tokens", "learning_rate"), 3),
     "optimizer": ("optimizer", ("learning_rate", "beta1", "beta2", "weight_decay"), 2),
     "seed": ("seed", (), 2),
@@ -21,7 +21,7 @@ COMPARISONS: dict[str, tuple[str, tuple[str, ...], int]] = {
     "rate": ("learning_rate", (), 3),
     "context": ("n_ctx", (), 2),
 }
-# What each kind takes, for people.
+# What a study needs so that it can answer a question, for the sentences of reports.
 WORDS = {
     "size": "budgets on all the data",
     "data": "early-stopped runs",
@@ -41,11 +41,11 @@ WORDS = {
     "depth": "two depths of two sizes each",
 }
 FEWEST_BATCHES = 3  # batch sizes of one model that a critical batch can be fitted to
-SAME_SIZE = 1.02  # N of two shapes that count as the same size
+SAME_SIZE = 1.02  # largest factor between the N of two shapes that count as the same size
 
 
 def kinds(runs: Iterable[RunSpec], transfer: bool) -> set[str]:
-    """The kinds of questions that ``runs`` can answer; ``transfer``: whether any is evaluated on other text."""
+    """The questions that ``runs`` can answer. ``transfer`` says whether any of them is evaluated on other text."""
     runs = list(runs)
     budgets = [spec for spec in runs if spec.stop == "budget"]
     whole = [spec for spec in budgets if spec.dataset_tokens is None]
@@ -66,7 +66,7 @@ def kinds(runs: Iterable[RunSpec], transfer: bool) -> set[str]:
 
 
 def _of_shapes(group: list[RunSpec]) -> list[str]:
-    """shape: three models of one size. depth: two depths with two sizes each."""
+    """The questions about shapes that a group answers: shape takes three models of one size, depth two depths of two sizes."""
     shapes = sorted({(spec.n_params, *(getattr(spec, name) for name in SHAPE)) for spec in group})
     close = any(last[0] <= SAME_SIZE * first[0] for first, last in zip(shapes, shapes[2:], strict=False))
     depths = [sizes for sizes in _values(group, "n_params", "n_layer") if len(sizes) > 1]
@@ -74,7 +74,7 @@ def _of_shapes(group: list[RunSpec]) -> list[str]:
 
 
 def _values(runs: list[RunSpec], field: str, by: str) -> list[set]:
-    """The values of a field at each value of another."""
+    """For each value of the field ``by``, the set of values of ``field``."""
     out: dict[int, set] = {}
     for spec in runs:
         out.setdefault(getattr(spec, by), set()).add(getattr(spec, field))

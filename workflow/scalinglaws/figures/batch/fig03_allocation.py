@@ -21,13 +21,13 @@ resamples of the fits, which are taken as independent of each other. Grey lines 
 of the paper's Table 6, N ∝ C^0.73, B ∝ C^0.24 and S ∝ C^0.03. There, data grow as C^0.27: nearly all of a larger budget goes to
 larger models.
 """
-AHEAD = 1e3  # how far beyond the curves, in compute
-# From the lowest area up.
+AHEAD = 1e3  # the factor in compute by which the axis goes beyond the curves
+# The factors, from the lowest area up: name, label, colour.
 PARTS = (("N_opt", "model size N", "#35608d"), ("B", "batch size B", "#7fb8a4"), ("S_min", r"steps $S_{min}$", "#e9c46a"))
 
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
-    """Stacked areas of the three factors whose product is C_min over that of the least compute of the fitted curves."""
+    """Draw stacked areas of the three factors whose product is C_min over the least compute of the fitted curves."""
     figure, (axis,) = style.panels(style.COLUMN, 3.9)
     critical = batch_laws.critical_batch(fits.get("critical-batch"))
     points = fit_json.points(fits.get("kaplan-ns")).drop_nulls("steps_min")
@@ -45,7 +45,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
 
 
 def _areas(axis: Axes, shares: dict[str, dict[str, float | None]], least: float, most: float) -> None:
-    """Each factor is C^share: on the logarithmic axis the areas are wedges."""
+    """Draw each factor C^share as an area, which is a wedge on logarithmic axes."""
     x = np.geomspace(least, most * AHEAD, 100)
     below = published = 0.0
     for name, label, colour in PARTS:

@@ -22,13 +22,13 @@ line is the fit of B_crit = B_*/L^(1/α_B) with its interval. The grey line has 
 of the points; tokens of another vocabulary give B_* other units. The paper found α_B = 0.21 and B_* = 2e8 tokens, and that
 B_crit depends on the loss alone, not on the size.
 """
-BINS = 16  # of the loss, for the noise scale
-FEWEST = 3  # measurements in a bin
-FARTHEST = 5.0
+BINS = 16  # bins of the loss, for the noise scale
+FEWEST = 3  # fewest measurements in a bin
+FARTHEST = 5.0  # the axis shows intervals whole whose ends are within this factor of the estimate
 
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
-    """Levels of the fit of B_crit(L), limits where it is not within the batch sizes, measured noise scales, the fitted law."""
+    """Draw B_crit at each loss, or its limit where it lies beyond the batch sizes, measured noise scales, and the fitted law."""
     figure, (axis,) = style.panels(style.PAGE * 0.62, 4.4)
     fit = fits.get("critical-batch")
     levels, noise = batch_laws.levels(fit), noise_scale(tables["runs"], tables["curves"])
@@ -53,9 +53,10 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
 
 
 def noise_scale(runs: polars.DataFrame, curves: polars.DataFrame) -> polars.DataFrame:
-    """tr(Σ)/|G|² in tokens by size and loss: n_params, loss, tokens; ratio of sums over bins of the stable phase's loss.
+    """The noise scale tr(Σ)/|G|² in tokens by size and loss, with columns n_params, loss and tokens.
 
-    |G|² is estimated without bias and may be negative: bins whose sum is, and those with few measurements, are left out.
+    It is the ratio of sums over bins of the loss in the stable phase. |G|² is estimated without bias and may be negative, so bins
+    whose sum is negative are left out, and so are bins with few measurements.
     """
     empty = polars.DataFrame(schema=dict.fromkeys(("n_params", "loss", "tokens"), polars.Float64))
     if not {"noise_square", "noise_trace"} <= set(curves.columns):
@@ -78,7 +79,7 @@ def noise_scale(runs: polars.DataFrame, curves: polars.DataFrame) -> polars.Data
 
 
 def _reach(rows: polars.DataFrame) -> list[float]:
-    """The ends of the intervals that the axis shows whole: those of less than a factor FARTHEST."""
+    """The ends of intervals that the axis shows: those within a factor FARTHEST of the estimate."""
     bars = [(row["b_crit"], row[side]) for row in rows.iter_rows(named=True) for side in ("b_crit_low", "b_crit_high")]
     return [end for best, end in bars if end is not None and 1 / FARTHEST < end / best < FARTHEST]
 
@@ -94,7 +95,7 @@ def _resolved(axis: Axes, rows: polars.DataFrame, scale: style.Scale) -> None:
 
 
 def _limits(axis: Axes, rows: polars.DataFrame, scale: style.Scale) -> list[float]:
-    """Triangles at the last batch size before an unresolved B_crit, pointing to it; their heights."""
+    """Draw triangles at the last batch size before an unresolved B_crit, pointing to it, and return their heights."""
     out = []
     hollow: dict[str, Any] = {"markersize": 3.2, "markeredgewidth": 0.6, "markerfacecolor": "white"}
     for row in rows.iter_rows(named=True):
@@ -109,7 +110,7 @@ def _limits(axis: Axes, rows: polars.DataFrame, scale: style.Scale) -> list[floa
 
 
 def _law(axis: Axes, fit: fit_json.Fit | None, rows: polars.DataFrame) -> None:
-    """The fitted law with its band, and the published slope through the centre of the points."""
+    """Draw the fitted law with its band, and the published slope through the centre of the points."""
     critical = batch_laws.critical_batch(fit)
     if critical is None or fit is None or rows.is_empty():
         return

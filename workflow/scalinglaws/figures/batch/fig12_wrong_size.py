@@ -24,16 +24,16 @@ for each loss, over what the fit expects of N_eff at that loss; S_min is the geo
 bars are their range. In the paper, models of 0.6 to 2.2 times the best size take at most 20 % more compute, and larger ones
 take fewer steps.
 """
-LOSSES = 5
-ABOVE = 1.1  # how far above the loss at which the smallest model is the best one points are taken
-RANGE = (0.1, 10.0)  # of N/N_eff at least
-HIGHEST = 10.0  # of the excess at least: models too small never reach the loss
+LOSSES = 5  # number of losses at which sizes are compared
+ABOVE = 1.1  # points are taken up to this factor above the loss at which the smallest model is the best one
+RANGE = (0.1, 10.0)  # the least range of N/N_eff that the axis shows
+HIGHEST = 10.0  # the least excess that the axis shows; models that are too small never reach the loss
 
 Excess = Callable[[ArrayLike, ArrayLike, ArrayLike], Array]
 
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
-    """B.16 and B.17 with the fitted and the published exponents, and the sizes that reach each of several losses."""
+    """Draw B.16 and B.17 with the fitted and the published exponents, and the sizes that reach each of several losses."""
     figure, (compute, steps) = style.panels(style.PAGE, 3.5, 2)
     law = batch_laws.loss_ns(fits.get("kaplan-ns"))
     points = fit_json.points(fits.get("kaplan-ns")).drop_nulls("steps_min")
@@ -65,7 +65,7 @@ def _missing(fits: dict[str, fit_json.Fit]) -> str:
 
 
 def measured(points: polars.DataFrame, law: LossNS | None) -> polars.DataFrame:
-    """Of each size and loss: ratio N/N_eff, and compute, steps with _low and _high over what ``law`` expects of N_eff."""
+    """For each size and loss: N/N_eff, and compute and steps, with _low and _high, over what ``law`` expects of N_eff."""
     names = ("loss", "ratio", "steps", "steps_low", "steps_high", "compute", "compute_low", "compute_high")
     if law is None or points.is_empty():
         return polars.DataFrame(schema=dict.fromkeys(names, polars.Float64))

@@ -21,7 +21,7 @@ through the same centres. A note gives the exponent that equation 6.4 predicts f
 paper found 0.050 for C_min and 0.057 for C, and predicted 0.054.
 """
 SQUARES: dict[str, Any] = {"fmt": "s", "markersize": 3.6, "markerfacecolor": "white", "markeredgewidth": 0.9, "zorder": 6}
-# law: column of its compute, colour, markers, name in the legend
+# For each law: the column of its compute, its colour, its markers, its name in the legend.
 SERIES: dict[str, tuple[str, str, dict[str, Any], str]] = {
     "power-c": ("flops", style.SECOND, SQUARES, r"$C$, one batch size"),
     "power-cmin": ("flops_min", style.FIT, {"markersize": 3.2}, r"$C_{min}$"),
@@ -29,7 +29,7 @@ SERIES: dict[str, tuple[str, str, dict[str, Any], str]] = {
 
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
-    """Points and lines of the fits of L(C) and L(C_min), a colour each."""
+    """Draw the points and the lines of the fits of L(C) and L(C_min), in a colour for each."""
     figure, (axis,) = style.panels(style.COLUMN * 1.2, 4.3)
     shown, losses = [], []
     for law, (column, colour, marker, name) in SERIES.items():

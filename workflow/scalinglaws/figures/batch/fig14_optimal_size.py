@@ -31,9 +31,9 @@ interval of the slope. Dashed lines are what the fits of L(N, S_min) and B_crit(
 are 95 %, from resamples of the fits, which are taken as independent of each other. Grey lines have the published exponents as
 their slopes. The paper found N ∝ C_min^0.73 and S_min ∝ C_min^0.03.
 """
-GRID = np.log(10) / 20  # of log C_min
-FEWEST = 3  # points of a line with an interval
-# Of each panel: the column drawn, and what the closed form gives.
+GRID = np.log(10) / 20  # spacing of log C_min
+FEWEST = 3  # fewest points of a line with an interval
+# For each panel: the column that is drawn, and what the closed form gives for it.
 SIDES: dict[str, tuple[str, Callable[[Frontier], Array]]] = {
     "N_opt": ("n_params", lambda found: found.n_opt),
     "S_min": ("steps_min", lambda found: found.steps_min),
@@ -42,7 +42,7 @@ SCHEMA = dict.fromkeys(("flops_min", "smaller", "larger", "n_params", "loss", "s
 
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
-    """Computes at which neighbouring sizes are equally good, their N and S_min, a line through them, and the closed form."""
+    """Draw N and S_min where neighbouring sizes are equally good, a line through these points, and the closed form."""
     figure, axes = style.panels(style.PAGE, 3.8, 2)
     critical = batch_laws.critical_batch(fits.get("critical-batch"))
     points = fit_json.points(fits.get("kaplan-ns")).drop_nulls("steps_min")
@@ -68,10 +68,10 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
 
 
 def crossovers(points: polars.DataFrame, critical: CriticalBatch) -> polars.DataFrame:
-    """Where neighbouring sizes reach one loss with one C_min and the larger is better beyond: columns of SCHEMA.
+    """The points where neighbouring sizes reach one loss with one C_min and the larger is better beyond; columns of SCHEMA.
 
-    The log loss of a size at each C_min is the mean over its curves that have one there. ``n_params`` and ``steps_min`` are
-    the geometric means of the two sizes; S_min = C_min/(6 N B_crit(L)).
+    The log loss of a size at each C_min is the mean over its curves that have one there. ``n_params`` is the geometric mean of
+    the two sizes, and ``steps_min`` is S_min = C_min/(6 N B_crit(L)) for it.
     """
     points = points.with_columns(compute=batch_laws.compute_of(points, critical)).sort("compute")
     log_c = points["compute"].log()
@@ -101,7 +101,7 @@ def crossovers(points: polars.DataFrame, critical: CriticalBatch) -> polars.Data
 
 
 def _points(axis: Axes, name: str, found: polars.DataFrame, points: polars.DataFrame) -> list[str]:
-    """The crossovers; a note on pairs of sizes that have none."""
+    """Draw the crossovers, and return a note on pairs of sizes that have none."""
     y = found[SIDES[name][0]].to_numpy()
     bars = [y - found["smaller"].to_numpy(), found["larger"].to_numpy() - y] if name == "N_opt" else None
     label = "two neighbouring sizes equally good" if name == "N_opt" else r"$S_{min}$ there"
@@ -113,7 +113,7 @@ def _points(axis: Axes, name: str, found: polars.DataFrame, points: polars.DataF
 
 
 def _as_trained(axis: Axes, found: polars.DataFrame, critical: CriticalBatch, runs: polars.DataFrame) -> list[float]:
-    """S = S_min (1 + B_crit/B) (5.4) at the batch size B that most runs have."""
+    """Draw S = S_min (1 + B_crit/B) (5.4) at the batch size B that most runs have, and return these steps."""
     sizes = (
         budget_runs(runs)["batch_tokens"].drop_nulls()
         if "batch_tokens" in runs.columns
@@ -129,7 +129,7 @@ def _as_trained(axis: Axes, found: polars.DataFrame, critical: CriticalBatch, ru
 
 
 def _line(axis: Axes, name: str, found: polars.DataFrame) -> list[str]:
-    """The line through the crossovers with its band, and the published slope; a note where there are too few."""
+    """Draw the line through the crossovers with its band, and the published slope; return a note where there are too few."""
     column, (_, published) = SIDES[name][0], PUBLISHED_TRENDS[name]
     line = power_law(found["flops_min"], found[column]) if len(found) >= FEWEST else None
     if line is None:
@@ -145,7 +145,7 @@ def _line(axis: Axes, name: str, found: polars.DataFrame) -> list[str]:
 
 
 def _closed_form(axis: Axes, fits: dict[str, fit_json.Fit], name: str, found: dict[str, float | None]) -> tuple[Array, Array]:
-    """x and y of N_opt or S_min on the frontier, from half the smallest to twice the largest size; drawn with its interval."""
+    """Draw N_opt or S_min on the frontier with its interval, from half the smallest to twice the largest size; return x and y."""
     law, critical = batch_laws.loss_ns(fits.get("kaplan-ns")), batch_laws.critical_batch(fits.get("critical-batch"))
     if law is None or critical is None:
         return np.empty(0), np.empty(0)

@@ -23,14 +23,14 @@ from resamples of the fits, which are taken as independent of each other. The pa
 (8.64e23 FLOP), N* and D* = 1e12 and L* = 1.7 nats, all of them rough. N, D and L have the units of a vocabulary and a text.
 """
 LAWS = ("power-cmin", "power-d", "critical-batch", "kaplan-ns")
-# Section 6.3, in FLOP and nats per BPE token.
+# The crossing of section 6.3 of the paper, in FLOP and nats per BPE token.
 PUBLISHED_FLOPS, PUBLISHED_LOSS = 1e4 * PF_DAY, 1.7
-AHEAD, FARTHEST = 1e4, 1e16  # of the axis beyond the data: at least, and at most to show a crossing
+AHEAD, FARTHEST = 1e4, 1e16  # factors by which the axis goes beyond the data: at least, and at most to show a crossing
 COMPUTE, DATA = style.FIT, "#2166ac"
 
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
-    """Both lines with their bands, the runs behind them, and the crossing with its interval where there is one."""
+    """Draw both lines with their bands, the runs behind them, and the crossing with its interval where there is one."""
     figure, (axis,) = style.panels(style.PAGE * 0.62, 4.3)
     runs = fit_json.points(fits.get("power-cmin"), tables["runs"]).drop_nulls("flops_min")
     early = fit_json.points(fits.get("power-d"), tables["runs"]).drop_nulls("dataset_tokens")
@@ -82,7 +82,7 @@ def _at_datasets(law: LossNS | None, critical: CriticalBatch | None, early: pola
 
 
 def verdict(found: Derived, last: float) -> tuple[list[float], str]:
-    """Computes of the crossing that the axis should show, and a sentence on it. ``last``: the largest compute of a run."""
+    """The computes of the crossing that the axis should show, and a sentence on it; ``last`` is the largest compute of a run."""
     at, low, high = (found.values["C*"][key] for key in ("estimate", "ci_low", "ci_high"))
     if at is None:
         return [], f"no crossing; {found.doubt or 'not resolved'}"

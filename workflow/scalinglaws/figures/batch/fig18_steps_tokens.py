@@ -21,7 +21,7 @@ the batch sizes that reach them. The paper finds B_crit = E_min/S_min from such 
 
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
-    """A panel for the smallest and for the largest size of the fit of B_crit(L); a colour a loss."""
+    """Draw a panel for the smallest and one for the largest size of the fit of B_crit(L), in a colour for each loss."""
     figure, axes = style.panels(style.PAGE, 3.6, 2)
     levels = batch_laws.levels(fits.get("critical-batch")).filter(polars.col("steps").list.len() >= FEWEST_BATCHES)
     sizes = levels["n_params"].unique().sort().to_list()

@@ -21,11 +21,11 @@ small batches) that reach each of several losses, against model size. Points com
 the rate: each is the geometric mean over the batch sizes of a size, and its bar is their range. Dashed lines are the fit of
 L(N, S_min), solved for S_min. Larger models need fewer steps and fewer tokens.
 """
-LOSSES = 6
+LOSSES = 6  # number of losses
 
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
-    """Left S_min, right E_min = S_min B_crit: measured on the curves of each size, and by the fit of L(N, S_min)."""
+    """Draw S_min and E_min = S_min B_crit as measured on the curves of each size, and as the fit of L(N, S_min) has them."""
     figure, (steps, tokens) = style.panels(style.PAGE, 3.5, 2)
     law, critical = batch_laws.loss_ns(fits.get("kaplan-ns")), batch_laws.critical_batch(fits.get("critical-batch"))
     points = fit_json.points(fits.get("kaplan-ns")).drop_nulls("steps_min")

@@ -21,9 +21,9 @@ standard errors of the test loss, which all models share, so that it overstates 
 exponent of 0.076, 2 % of N are 0.15 % of the loss.
 """
 
-SERIES = 3  # most sizes a panel
-WIDTH = 40  # characters of a line below a panel
-# Of each panel: the ratio, its axis, and what its models must agree in.
+SERIES = 3  # most sizes in a panel
+WIDTH = 40  # characters in a line below a panel
+# For each panel: the ratio, the label of its axis, and the columns in which its models must agree.
 RATIOS = (
     ("feed_forward", "Feed-forward ratio d_ff / d_model", ("n_layer", "attention")),
     ("aspect", "Aspect ratio d_model / n_layer", ("attention",)),
@@ -32,8 +32,9 @@ RATIOS = (
 
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
-    """Each panel: of the sizes with the longest series the models in which that ratio varies and most others do not, in
-    percent above the best of their series; the band is what two runs of a model differ by.
+    """Draw, for each ratio, the models in which it varies and most others do not, in percent above the best of their series.
+
+    The sizes with the longest series are drawn. The band is what two runs of one model differ by.
     """
     figure, axes = style.panels(style.PAGE, 3.4, 3)
     every = [series(tables["runs"], ratio, fixed) for ratio, _, fixed in RATIOS]
@@ -67,7 +68,7 @@ def _name(one: polars.DataFrame) -> str:
 def series(runs: polars.DataFrame, ratio: str, fixed: tuple[str, ...]) -> list[polars.DataFrame]:
     """For each size the longest series of models that differ in ``ratio``, averaged over seeds, with ``change`` in percent.
 
-    Where N fixed lets the head width differ it is kept as near as possible to the usual one.
+    Where a fixed N lets the head width differ, it is kept as near as possible to the usual one.
     """
     best: dict[float, polars.DataFrame] = {}
     for group in same_size(one_rate(runs).filter(all_data()), 3, ("seed",)):
@@ -90,7 +91,7 @@ def _rank(one: polars.DataFrame) -> tuple[int, int, int]:
 
 
 def band(runs: polars.DataFrame, one: polars.DataFrame) -> tuple[float, str]:
-    """(half-width in percent of the difference that two models of a series show by chance, where it is from)."""
+    """Half the width in percent of the difference that two models of a series show by chance, and words on its source."""
     known = seed_noise.noise(runs, float(one["n_params"].median()))  # type: ignore[arg-type]
     if known is None:
         stderr = float((one["loss_stderr"] / one["loss"]).mean() or 0.0)  # type: ignore[arg-type]
@@ -100,7 +101,7 @@ def band(runs: polars.DataFrame, one: polars.DataFrame) -> tuple[float, str]:
 
 
 def verdict(ratio: np.ndarray, change: np.ndarray, half: float) -> str:
-    """What a series says: where its best model lies and what the worst loses, or that it tells nothing."""
+    """Words on what a series says: where its best model lies and what the worst one loses, or that it tells nothing."""
     where = f"from {ratio.min():.3g} to {ratio.max():.3g}"
     if change.max() <= half:
         return f"not resolved: {change.max():.1f} % {where}, within the band"

@@ -21,7 +21,7 @@ PANELS = (("n_params_total", "Parameters with embeddings"), ("n_params", "N (par
 
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
-    """Transformers of the usual proportions in several depths and sizes, trained alike; how far they scatter about one curve."""
+    """Draw Transformers of the usual proportions in several depths and sizes, and say how far they scatter about one curve."""
     figure, axes = style.panels(style.PAGE, 3.3, 2)
     data = depths(tables["runs"])
     scale = style.Scale([*data["n_layer"]], "n_layer", "plasma")
@@ -45,7 +45,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
 
 
 def depths(runs: polars.DataFrame) -> polars.DataFrame:
-    """The largest group of Transformers that differ in depth and width, of depths with two sizes at least, over seeds."""
+    """The largest group of Transformers that differ in depth and width, averaged over seeds; each depth has two sizes or more."""
     table = one_rate(runs).filter(all_data() & (polars.col("architecture") == "transformer"))
     found = []
     for group in run_groups(table, "d_model", (*SHAPE, "learning_rate", "seed")):
@@ -58,7 +58,7 @@ def depths(runs: polars.DataFrame) -> polars.DataFrame:
 
 
 def scatter(data: polars.DataFrame, column: str) -> float | None:
-    """Percent by which models of two layers and more scatter about one parabola in logarithms; None for under 5 of them."""
+    """The percentage by which models of two layers and more scatter about one parabola in logarithms; None for under 5 models."""
     deep = data.filter(polars.col("n_layer") > 1)
     if len(deep) < 5:
         return None
@@ -69,7 +69,7 @@ def scatter(data: polars.DataFrame, column: str) -> float | None:
 
 
 def scatter_note(data: polars.DataFrame, column: str) -> str:
-    """How well one curve holds all depths but the first."""
+    """A note on how well one curve describes all depths but the first."""
     found = scatter(data, column)
     if found is None:
         return "not resolved: under 5 models of two layers and more"

@@ -19,11 +19,11 @@ interpolated in logarithms to the same N. **b** The loss by position in the cont
 the mean of the errors of its positions.
 """
 MATCHED = 1.5  # largest factor between the sizes of a pair
-PAIRS = 2
+PAIRS = 2  # most pairs that are drawn
 
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
-    """Left: final losses, a line a depth of LSTM. Right: losses by position of the smallest and the largest matched pair."""
+    """Draw final losses with a line for each depth of LSTM, and losses by position of the smallest and the largest pair."""
     figure, (left, right) = style.panels(style.PAGE, 3.5, 2)
     data = compared(tables["runs"])
     standard, lstm = (data.filter(polars.col("architecture") == name) for name in ("transformer", "lstm"))
@@ -45,7 +45,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
 
 
 def compared(runs: polars.DataFrame) -> polars.DataFrame:
-    """LSTMs and usual Transformers trained alike, averaged over seeds: of several such groups that with most LSTMs."""
+    """LSTMs and usual Transformers that were trained alike, averaged over seeds; of several groups the one with most LSTMs."""
     table = one_rate(runs).filter(all_data() & polars.col("architecture").is_in(["transformer", "lstm"]))
     groups = [model_comparison.over_seeds(group) for group in run_groups(table, "architecture", model_comparison.SIZES, 1)]
     groups = [group for group in groups if "lstm" in group["architecture"]]
@@ -59,7 +59,7 @@ def compared(runs: polars.DataFrame) -> polars.DataFrame:
 
 
 def at_equal_size(standard: polars.DataFrame, lstm: polars.DataFrame) -> str:
-    """How far LSTMs lie above the Transformers, interpolated to their N."""
+    """A note on how far LSTMs lie above the Transformers, interpolated to their N."""
     above = model_comparison.excess(standard, "n_params", lstm)
     above = above[np.isfinite(above)]
     if not len(above):
@@ -68,7 +68,7 @@ def at_equal_size(standard: polars.DataFrame, lstm: polars.DataFrame) -> str:
 
 
 def pairs(standard: polars.DataFrame, lstm: polars.DataFrame) -> list[tuple[dict, dict]]:
-    """(Transformer, LSTM) of nearest size: of the pairs within a factor of 1.5 the smallest and the largest."""
+    """Pairs of a Transformer and an LSTM of nearest size: the smallest and the largest pair within a factor of 1.5."""
     found = []
     for row in lstm.sort("n_params", "n_layer").iter_rows(named=True):
         away = (standard["n_params"] / row["n_params"]).log().abs()
@@ -78,13 +78,13 @@ def pairs(standard: polars.DataFrame, lstm: polars.DataFrame) -> list[tuple[dict
 
 
 def by_place(evals: polars.DataFrame, run: dict) -> polars.DataFrame:
-    """position (geometric mean), loss and stderr of a run in the bins of ``loss_by_position.binned``."""
+    """The loss of a run in the bins of ``loss_by_position.binned``, with columns position (geometric mean), loss and stderr."""
     rows = loss_by_position.final(evals, polars.DataFrame([run]))
     return polars.DataFrame(dict(zip(("position", "loss", "stderr"), loss_by_position.binned(rows), strict=True)))
 
 
 def gap(first: polars.DataFrame, second: polars.DataFrame) -> str | None:
-    """The LSTM's loss less the Transformer's at the first and in the last octave of positions, in nats."""
+    """A note on the LSTM's loss less the Transformer's in nats, at the first position and in the last octave of positions."""
     both = first.join(second, on="position", suffix="_lstm", how="inner", maintain_order="left")
     if len(both) < 2:
         return None

@@ -22,12 +22,12 @@ distance is constant; it is too narrow, since the runs of one model are not inde
 row shows nats per byte. Bars show 1.96 standard errors of the test loss.
 """
 UNITS = (("loss", "nats per token"), ("nats_per_byte", "nats per byte"))
-BYTE = 0.05  # where nats per byte differ by less than this share they are not drawn again
+BYTE = 0.05  # nats per byte that differ from nats per token by less than this share are not drawn
 NOTHING = "not resolved: no run that ended at a budget was measured on other text"
 
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
-    """Left: the budget with most sizes. Right: final losses of all budgets, and those during training where there are any.
+    """Draw losses by size at the budget with most sizes, and losses on other text against those on the own text at all budgets.
 
     A second row shows nats per byte where a token is not about a byte.
     """
@@ -104,7 +104,7 @@ def _beside(axis: Axes, paired: polars.DataFrame, styles: dict[str, tuple[str, s
 
 
 def tie(ends: polars.DataFrame) -> str:
-    """How far the loss on other text lies above that on the own on average, and its slope over it with a 95 % interval."""
+    """Words on how far the loss on other text lies above that on the own text, and on its slope with a 95 % interval."""
     above = float((ends["loss"] - ends["inside"]).mean())  # type: ignore[arg-type]
     if ends["inside"].n_unique() < 3:
         return model_comparison.minus(f"{above:+.2f} nats, slope not resolved (under 3 losses)")

@@ -22,7 +22,7 @@ FORM = ["sharing", "n_repeats"]
 
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
-    """Final losses at one budget, a marker a form of sharing; how far each lies above the standard at equal N and C."""
+    """Draw final losses at one budget with a marker for each form of sharing, and say how far each lies above the standard."""
     figure, axes = style.panels(style.PAGE, 3.5, 2)
     standard, shared = compared(tables["runs"])
     data = polars.concat([standard, shared])
@@ -46,7 +46,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
 
 
 def compared(runs: polars.DataFrame) -> tuple[polars.DataFrame, polars.DataFrame]:
-    """(standard, recurrent) Transformers trained alike, over seeds: of several groups that with most recurrent ones."""
+    """Standard and recurrent Transformers that were trained alike, averaged over seeds; the group with most recurrent ones."""
     table = one_rate(runs).filter(all_data() & polars.col("architecture").is_in(["transformer", "recurrent"]))
     follow = (*model_comparison.SIZES, "n_repeats", "sharing")
     groups = [model_comparison.over_seeds(group) for group in run_groups(table, "architecture", follow, 1)]
@@ -62,13 +62,13 @@ def compared(runs: polars.DataFrame) -> tuple[polars.DataFrame, polars.DataFrame
 
 
 def name(form: polars.DataFrame) -> str:
-    """ "each layer used 2 times, ABAB"; of one layer the order means nothing."""
+    """The name of a form of sharing, "layers used 2 times, ABAB"; with one layer the order means nothing."""
     order = f", {ORDERS[form['sharing'][0]]}" if int(form["n_layer"].max()) > 1 else ""  # type: ignore[arg-type]
     return f"layers used {form['n_repeats'][0]} times{order}"
 
 
 def beside(standard: polars.DataFrame, column: str, form: polars.DataFrame) -> str:
-    """The mean of how far a form lies above standard models of equal N or C, and how many models of it that is."""
+    """Words on how far the models of a form lie above standard models of equal N or C on average, and on their number."""
     above = model_comparison.excess(standard, column, form)
     above = above[np.isfinite(above)]
     if not len(above):

@@ -20,7 +20,7 @@ Bars show 1.96 standard errors of the test loss.
 
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
-    """A line a text, and what each doubling of the depth changes."""
+    """Draw a line for each text, and say what each doubling of the depth changes."""
     figure, (axis,) = style.panels(style.COLUMN * 1.3, 3.7)
     data = depths(tables["runs"], tables["evals"])
     own = data["own"][0] if len(data) else None
@@ -39,7 +39,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
 
 
 def depths(runs: polars.DataFrame, evals: polars.DataFrame) -> polars.DataFrame:
-    """Losses by text of models of one size that agree in proportions, over seeds: of all sizes that with most depths."""
+    """Losses by text of models of one size that agree in proportions, averaged over seeds, for the size with most depths."""
     found = []
     known = measured(runs, evals)["run"].unique().to_list()
     seen = one_rate(runs).filter(all_data() & polars.col("run").is_in(known))
@@ -52,7 +52,7 @@ def depths(runs: polars.DataFrame, evals: polars.DataFrame) -> polars.DataFrame:
 
 
 def per_doubling(line: polars.DataFrame) -> str:
-    """Percent of the loss that a doubling of the depth changes, from a straight line in logarithms."""
+    """The percentage by which a doubling of the depth changes the loss, from a straight line in logarithms, in words."""
     found = model_comparison.power(line, "n_layer")
     if found is None:
         return "not resolved (under 3 depths)"

@@ -23,7 +23,7 @@ teaches more. Bars show 1.96 standard errors of the test loss.
 
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
-    """Left: final losses on the test split of the corpus trained on. Right: on the corpus that most of them were tested on."""
+    """Draw final losses on the test split of the corpus trained on, and on the corpus that most models were tested on."""
     figure, (left, right) = style.panels(style.PAGE, 3.7, 2)
     data = compared(tables["runs"])
     order = corpora(data)
@@ -46,7 +46,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
 
 
 def compared(runs: polars.DataFrame) -> polars.DataFrame:
-    """Runs of models that were trained on several corpora alike: of several budgets that with most runs."""
+    """Runs of models that were trained on several corpora in the same way; of several budgets the one with most runs."""
     table = one_rate(runs).filter(all_data() & (polars.col("architecture") == "transformer"))
     groups = []
     for group in run_groups(table, "corpus", model_comparison.SIZES):
@@ -65,12 +65,12 @@ def corpora(data: polars.DataFrame) -> dict[str, tuple[str, str, str]]:
 
 
 def label(name: str, share: float) -> str:
-    """ "books (20 % replaced)": the share of characters."""
+    """The name of a corpus with the share of its characters that were replaced, "books (20 % replaced)"."""
     return f"{name} ({100 * share:.3g} % replaced)" if share else name
 
 
 def on_common(data: polars.DataFrame, evals: polars.DataFrame) -> tuple[str | None, polars.DataFrame]:
-    """(the text that models of most corpora were tested on, their losses on it); of several that trained on, least corrupted."""
+    """The text that models of most corpora were tested on, and their losses on it; of several texts the least corrupted."""
     table = measured(data, evals).filter(polars.col("final"))
     clean = {name: place for place, name in enumerate(corpora(data))}
     counts = table.group_by("tested").agg(trained=polars.col("own").n_unique(), runs=polars.col("run").n_unique())
@@ -95,7 +95,7 @@ def _panel(axis: Axes, data: polars.DataFrame, order: dict[str, tuple[str, str, 
 
 
 def above_best(common: polars.DataFrame) -> list[str]:
-    """How far the losses of models of each corpus lie above those of the best corpus, interpolated to the same N."""
+    """Notes on how far the losses of each corpus' models lie above those of the best corpus, interpolated to the same N."""
     means = common.group_by("own").agg(polars.col("loss").log().mean()).sort("loss", "own")
     best = means["own"][0]
     out = []

@@ -24,7 +24,7 @@ NOTHING = "not resolved: no model was trained with two seeds"
 
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
-    """Left: each run's distance from its group's mean. Right: standard deviations by size beside the test text's error."""
+    """Draw each run's distance from the mean of its group, and standard deviations by size beside the error of the test text."""
     figure, (left, right) = style.panels(style.PAGE, 3.3, 2)
     groups, spread = comparison(tables["runs"], "seed"), seed_noise.seed_spread(tables["runs"])
     scale = style.Scale([*spread["tokens"]], "tokens processed", "plasma")
@@ -62,7 +62,7 @@ def _spread(axis: Axes, spread: polars.DataFrame, scale: style.Scale) -> None:
 
 
 def summary(spread: polars.DataFrame) -> str:
-    """The noise of all groups together, as a share of the loss, and what two runs must differ by to tell anything."""
+    """A note on the noise of all groups together as a share of the loss, and on how far two runs must differ to tell anything."""
     found = seed_noise.pooled(spread)
     if found is None:
         return NOTHING

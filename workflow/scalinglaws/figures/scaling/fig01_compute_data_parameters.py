@@ -25,8 +25,9 @@ has no meaning here. The paper found exponents of 0.057 (C), 0.095 (D) and 0.076
 
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
-    """Left: all learning curves against C = 6NBS in FLOP, their lower envelope, and the two fits of L(C). Middle: early-stopped
-    runs of the largest model against D, law L(D). Right: L(N). Only the points that entered a fit are drawn as points.
+    """Draw learning curves with both fits of L(C), then the points and fits of L(D) and of L(N).
+
+    Only the points that entered a fit are drawn as points.
     """
     figure, (compute, data, size) = style.panels(style.PAGE, 3.3, 3)
     runs = tables["runs"]
@@ -67,9 +68,10 @@ def _compute(
 
 
 def _settled(pieces: list[Segment], finals: polars.DataFrame) -> np.ndarray:
-    """(flops, loss) rows that the axes of the left panel must show: curves from 1.3 times the worst end of a curve down.
+    """The rows (flops, loss) that the axes of the left panel must show.
 
-    The steep fall from ln n_vocab would press the laws into a strip.
+    They are those below 1.3 times the worst loss at which a curve ends: the steep fall from ln n_vocab would press the laws into
+    a strip.
     """
     rows = [row for piece in pieces for row in piece.rows.select("flops_6nd", "loss_test").iter_rows()]
     ends = [piece.rows["loss_test"][-1] for piece in pieces] + finals["loss"].to_list()
@@ -89,8 +91,8 @@ def _against(axis: Axes, fits: dict[str, fit_json.Fit], law: str, data: polars.D
 
 
 def _words(axis: Axes, fits: dict[str, fit_json.Fit], laws: tuple[str, ...], empty: bool) -> None:
-    """What is not resolved: in the middle of a panel without data, under one with data."""
-    doubts = [fit_json.unresolved(fits.get(law), law, (fit_json.POWER_LAWS[law].exponent,)) for law in laws]
+    """Say what is not resolved, in the middle of a panel without data and under one with data."""
+    doubts = [fit_json.unresolved(fits.get(law), law) for law in laws]
     notes = [f"{law}: {doubt}" if len(laws) > 1 else doubt for law, doubt in zip(laws, doubts, strict=False) if doubt]
     if empty:
         style.sentence(axis, notes[0] if notes else "not resolved: there are no runs to draw")

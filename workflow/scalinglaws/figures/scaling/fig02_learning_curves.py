@@ -20,8 +20,10 @@ need fewer tokens to reach the same loss.
 
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
-    """Test loss during training of the models that most laws tell of. Under wsd a line is the phase that all budgets of a size
-    share; each budget's decay leaves it and ends in a point: the run's final test loss, measured on more text than the curve.
+    """Draw the test loss during training of the models that most laws are about.
+
+    Under the schedule wsd a line is the phase that all budgets of a size share. The decay of each budget leaves it and ends in a
+    point, the run's final test loss, which was measured on more text than the curve.
     """
     figure, axes = style.panels(style.PAGE, 3.1, 2)
     runs = main_family(tables["runs"])

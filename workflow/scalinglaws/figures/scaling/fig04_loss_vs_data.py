@@ -7,7 +7,7 @@ import polars
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scalinglaws.figures.shared import batch_laws, fit_json, law_lines, loss_by_steps, style
+from scalinglaws.figures.shared import batch_laws, fit_json, law_lines, style
 
 TITLE = "L(N, D) against D, and L(N, S)"
 CAPTION = """
@@ -20,8 +20,9 @@ and 0.76 (S).
 
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
-    """Left: early-stopped test losses that entered the fit of L(N, D), and the fitted curve of each size. Right, where the
-    study fits L(N, S): the points of learning curves that entered it.
+    """Draw the losses that entered the fit of L(N, D) with the fitted curve of each size.
+
+    A right panel has the points of learning curves that entered the fit of L(N, S), where the study has it.
     """
     steps = fits.get("kaplan-ns")
     figure, axes = style.panels(style.COLUMN * 1.15, 3.5) if steps is None else style.panels(style.PAGE, 3.6, 2)
@@ -42,7 +43,7 @@ def _against_data(axis: Axes, fit: fit_json.Fit | None, data: polars.DataFrame, 
         _curve(axis, fit, float(n_params), data["dataset_tokens"].to_numpy(), scale)
     style.loss_axis(axis, law_lines.reach(data))
     style.log_axis(axis, data["dataset_tokens"].to_numpy(), "D (tokens in the training set)")
-    doubt = fit_json.unresolved(fit, "kaplan-nd", fit_json.JOINT)
+    doubt = fit_json.unresolved(fit, "kaplan-nd")
     if data.is_empty():
         style.sentence(axis, doubt or "not resolved: there are no early-stopped runs to draw")
     else:
@@ -58,7 +59,7 @@ def _curve(axis: Axes, fit: fit_json.Fit | None, n_params: float, dataset_tokens
 
 
 def step_points(fit: fit_json.Fit | None) -> polars.DataFrame:
-    """trunk, n_params, steps_min and loss of the points of the fit of L(N, S), sorted."""
+    """The points of the fit of L(N, S), sorted, with columns trunk, n_params, steps_min and loss."""
     schema = {"trunk": polars.String, "n_params": polars.Float64, "steps_min": polars.Float64, "loss": polars.Float64}
     rows = [{name: point.get(name) for name in schema} for point in (fit or {}).get("points", [])]
     return polars.DataFrame(rows, schema=schema, strict=False).drop_nulls().sort("n_params", "trunk", "steps_min")
@@ -75,7 +76,7 @@ def _against_steps(axis: Axes, fit: fit_json.Fit, data: polars.DataFrame, scale:
             axis.plot(x, law.loss(size["n_params"][0], x), "--", color=scale(size["n_params"][0]), linewidth=1.1, zorder=4)
     style.loss_axis(axis, data["loss"].to_numpy())
     style.log_axis(axis, data["steps_min"].to_numpy(), r"$S_{min}$ (steps)")
-    doubt = fit_json.unresolved(fit, "kaplan-ns", loss_by_steps.STEPS)
+    doubt = fit_json.unresolved(fit, "kaplan-ns")
     if data.is_empty():
         nothing = "not resolved: no point of a learning curve entered the fit of L(N, S)"
         return style.sentence(axis, *fit_json.brief(doubt or nothing))

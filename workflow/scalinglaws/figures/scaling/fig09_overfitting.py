@@ -22,8 +22,9 @@ although they share the test text, so these bars are too long.
 
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
-    """Left: losses of the fit's early-stopped runs against N. Right: δL = L(N, D)/L(N, ∞) − 1 with equation 4.3, where
-    L(N, ∞) is the measured loss of the same size early-stopped on the whole training split.
+    """Draw the losses of the fit's runs against N, and δL = L(N, D)/L(N, ∞) − 1 with equation 4.3.
+
+    L(N, ∞) is the measured loss of the same size stopped early on the whole training split.
     """
     figure, (left, right) = style.panels(style.PAGE, 3.5, 2)
     fit = fits.get("kaplan-nd")
@@ -39,7 +40,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
             left.plot(x, loss, "--", color=colour, linewidth=0.9, zorder=3)
     style.loss_axis(left, law_lines.reach(data))
     style.log_axis(left, data["n_params"].to_numpy(), "N (non-embedding parameters)")
-    doubt = fit_json.unresolved(fit, "kaplan-nd", fit_json.JOINT)
+    doubt = fit_json.unresolved(fit, "kaplan-nd")
     if data.is_empty():
         style.sentence(left, doubt or "not resolved: there are no early-stopped runs to draw")
     else:
@@ -53,7 +54,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
 def _collapse(axis: Axes, fit: fit_json.Fit | None, data: polars.DataFrame, scale: style.Scale) -> None:
     axis.set_ylabel(r"$\delta L = L(N,D)/L(N,\infty) - 1$")
     label = r"$N^{\alpha_N/\alpha_D}/D$"
-    exponents = [fit_json.parameter(fit, name)["estimate"] for name in fit_json.JOINT]
+    exponents = [fit_json.parameter(fit, name)["estimate"] for name in fit_json.EXPONENTS["kaplan-nd"]]
     if data.is_empty() or law_lines.kaplan_nd(fit, 1.0, 1.0) is None:
         style.log_axis(axis, [], label, counts=False)
         missing = (
@@ -77,7 +78,7 @@ def _collapse(axis: Axes, fit: fit_json.Fit | None, data: polars.DataFrame, scal
 
 
 def _predictions(axis: Axes, fit: fit_json.Fit | None, data: polars.DataFrame, x: np.ndarray) -> None:
-    """Equation 4.3 (D = ∞) as a line, and what the same fit says of the ratio that was measured (D = the whole split)."""
+    """Draw equation 4.3 (D = ∞) as a line, and what the same fit says of the measured ratio (D = the whole split)."""
     n_params, tokens = data["n_params"].to_numpy(), data["dataset_tokens"].to_numpy()
     estimates = [fit_json.parameter(fit, name)["estimate"] for name in ("alpha_N", "alpha_D", "N_c", "D_c")]
     alpha_n, alpha_d, n_c, d_c = (float(value or np.nan) for value in estimates)

@@ -25,7 +25,7 @@ POINT_SCHEMA: dict[str, Any] = {
     "loss": polars.Float64,
     "predicted": polars.Float64,
 }
-# Flags that begin so doubt the parameters themselves; others (few trunks, say) are for the table of exponents to tell.
+# Beginnings of flags that doubt the parameters themselves. The table of exponents tells the others, such as few trunks.
 DOUBTS: tuple[str, ...] = (
     "not fitted",
     "not identified",
@@ -35,32 +35,41 @@ DOUBTS: tuple[str, ...] = (
     "the term of",
     "the optimiser",
 )
-DOUBTS += ("no law", "alpha_b is not resolved", "the steps scatter")  # of the critical batch size
+DOUBTS += ("no law", "alpha_b is not resolved", "the steps scatter")  # from the fit of the critical batch size
 GREEK = {"alpha_N": "α_N", "alpha_D": "α_D", "alpha_C": "α_C", "alpha_S": "α_S", "alpha_B": "α_B", "alpha": "α", "beta": "β"}
-JOINT = ("alpha_N", "alpha_D")  # the exponents of equation 1.5
 
 
 @dataclass(frozen=True)
 class PowerLaw:
-    """L(x) = (scale/x)^exponent, equations 1.1, 1.2 and 3.3: the names of its parts in fit.json."""
+    """A power law of one variable, L(x) = (scale/x)^exponent (equations 1.1, 1.2 and 3.3)."""
 
-    x: str
-    symbol: str
-    exponent: str
-    scale: str
+    x: str  # the column of the points that holds the variable
+    symbol: str  # the letter of the variable
+
+    @property
+    def exponent(self) -> str:
+        """The name of its exponent in fit.json."""
+        return f"alpha_{self.symbol}"
 
 
 POWER_LAWS = {
-    "power-n": PowerLaw("n_params", "N", "alpha_N", "N_c"),
-    "power-d": PowerLaw("dataset_tokens", "D", "alpha_D", "D_c"),
-    "power-c": PowerLaw("flops", "C", "alpha_C", "C_c"),
-    "power-cmin": PowerLaw("flops_min", "C", "alpha_C", "C_c"),
-    "envelope": PowerLaw("flops", "C", "alpha_C", "C_c"),
+    "power-n": PowerLaw("n_params", "N"),
+    "power-d": PowerLaw("dataset_tokens", "D"),
+    "power-c": PowerLaw("flops", "C"),
+    "power-cmin": PowerLaw("flops_min", "C"),
+    "envelope": PowerLaw("flops", "C"),
 }
+# The exponents of each law that is drawn, which must be resolved for a picture to say that the law is.
+EXPONENTS: dict[str, tuple[str, ...]] = {name: (law.exponent,) for name, law in POWER_LAWS.items()}
+EXPONENTS |= {"kaplan-nd": ("alpha_N", "alpha_D"), "kaplan-ns": ("alpha_N", "alpha_S"), "critical-batch": ("alpha_B",)}
+EXPONENTS |= {"repetition": ("alpha", "beta")}
 
 
 def points(fit: Fit | None, runs: polars.DataFrame | None = None) -> polars.DataFrame:
-    """The points that entered a fit, sorted; none for no fit. ``runs`` adds loss_stderr (nats per token; null if unknown)."""
+    """The points that entered a fit, sorted; an empty table where there is no fit.
+
+    The table of ``runs`` adds the column loss_stderr in nats per token, null where it is not known.
+    """
     rows = [{key: row.get(key) for key in POINT_SCHEMA} for row in (fit or {}).get("points", [])]
     frame = polars.DataFrame(rows, schema=POINT_SCHEMA, strict=False).drop_nulls("loss")
     frame = frame.sort("n_params", "dataset_tokens", "tokens", "flops", "run")
@@ -71,7 +80,7 @@ def points(fit: Fit | None, runs: polars.DataFrame | None = None) -> polars.Data
 
 
 def parameter(fit: Fit | None, name: str) -> dict[str, float | None]:
-    """{"estimate", "ci_low", "ci_high"} of a parameter or exponent; None where it is missing or not finite."""
+    """The estimate, ci_low and ci_high of a parameter or derived exponent, each None where it is missing or not finite."""
     found = {**((fit or {}).get("parameters") or {}), **((fit or {}).get("exponents") or {})}.get(name) or {}
     return {key: _finite(found.get(key)) for key in ("estimate", "ci_low", "ci_high")}
 
@@ -81,10 +90,11 @@ def _finite(value: Any) -> float | None:
 
 
 def paired(fits: Mapping[str, Fit], laws: Sequence[str], shifts: int = 1) -> list[dict[str, float]]:
-    """Parameters of all ``laws`` together, one dictionary a draw, NaN where one is beyond the range of numbers.
+    """Resampled parameters of all ``laws`` together, a dictionary for each draw; empty where a fit keeps no resamples.
 
-    All fits draw with one seed: place by place their resamples would be tied, though they have nothing in common. So each
-    law's are moved on by another number of places, ``shifts`` times. Empty where a fit keeps none.
+    A value beyond the range of numbers is NaN. All fits draw their resamples with one seed, so pairing them place by place would
+    tie parameters that have nothing in common. Therefore the resamples of each law are moved on by a different number of places,
+    and this is done ``shifts`` times with other numbers.
     """
     kept = [
         {name: np.array(column, np.float64) for name, column in ((fits.get(law) or {}).get("resamples") or {}).items()}
@@ -102,12 +112,12 @@ def paired(fits: Mapping[str, Fit], laws: Sequence[str], shifts: int = 1) -> lis
 
 
 def published(fit: Fit | None, name: str) -> float | None:
-    """The published value of a parameter, None where there is none."""
+    """The published value of a parameter; None where there is none."""
     return _finite(((fit or {}).get("published") or {}).get(name))
 
 
 def with_interval(fit: Fit | None, name: str) -> str:
-    """ "0.0621 [0.055, 0.069]", for legends."""
+    """A parameter with its interval for a legend: "0.062 [0.055, 0.069]"."""
     found = parameter(fit, name)
     if found["estimate"] is None:
         return "not fitted"
@@ -116,17 +126,17 @@ def with_interval(fit: Fit | None, name: str) -> str:
     return f"{found['estimate']:.3f} [{found['ci_low']:.3f}, {found['ci_high']:.3f}]"
 
 
-def unresolved(fit: Fit | None, law: str, exponents: tuple[str, ...]) -> str | None:
-    """A sentence saying why the exponents of a law cannot be relied on, or None where they can.
+def unresolved(fit: Fit | None, law: str, parameters: Sequence[str] | None = None) -> str | None:
+    """A sentence that says why ``parameters`` of a law, or all its exponents, cannot be relied on; None where they can.
 
-    Not resolved: no fit, no parameters, no interval, an interval that includes 0, or a flag that doubts the parameters.
+    They cannot where there is no fit, no parameter, no interval, an interval that includes 0, or a flag that doubts them.
     """
     if fit is None:
         return f"not resolved: this study has no fit of {law}"
     flags = [str(flag) for flag in fit.get("flags") or []]
     doubts = [flag for flag in flags if flag.lower().startswith(DOUBTS)]
     reason = _because(doubts or flags)
-    for name in exponents:
+    for name in EXPONENTS[law] if parameters is None else parameters:
         found = parameter(fit, name)
         symbol = GREEK.get(name, name)
         if found["estimate"] is None:
@@ -139,7 +149,7 @@ def unresolved(fit: Fit | None, law: str, exponents: tuple[str, ...]) -> str | N
 
 
 def brief(doubt: str | None, sentences: int = 2) -> list[str]:
-    """A note of at most so many sentences of a doubt, what stands in parentheses left out; none for no doubt."""
+    """The first ``sentences`` of a doubt as a note, without what stands in parentheses; no note where there is no doubt."""
     if not doubt:
         return []
     plain = re.sub(r"\s*\((?:[^()]|\([^()]*\))*\)", "", doubt)

@@ -13,9 +13,10 @@ from scalinglaws.figures.shared.fit_json import POWER_LAWS, Fit, parameter, poin
 
 
 def _line(fit: Fit | None, law: str) -> tuple[float, float, float] | None:
-    """(centre, level, exponent): ln L = level − exponent (ln x − centre), centre being the mean of the points' ln x.
+    """The centre, level and exponent of ln L = level − exponent·(ln x − centre); centre is the mean of ln x over the points.
 
-    The level is that of the fit's own predictions, so a scale too large for a float (written as null) does no harm.
+    The level is the mean of the fit's own predictions, so it is known even where the scale of the law is too large for a float
+    and stands as null in fit.json.
     """
     form = POWER_LAWS[law]
     data = points(fit).drop_nulls([form.x, "predicted"])
@@ -26,7 +27,7 @@ def _line(fit: Fit | None, law: str) -> tuple[float, float, float] | None:
 
 
 def kaplan_nd(fit: Fit | None, n_params: np.ndarray | float, dataset_tokens: np.ndarray | float) -> np.ndarray | None:
-    """Equation 1.5: L(N, D) = [(N_c/N)^(α_N/α_D) + D_c/D]^α_D with the fitted parameters; None where there are none."""
+    """The fitted L(N, D) = [(N_c/N)^(α_N/α_D) + D_c/D]^α_D (equation 1.5) in nats per token; None where it has no parameters."""
     found = [parameter(fit, name)["estimate"] for name in ("alpha_N", "alpha_D", "N_c", "D_c")]
     if any(value is None for value in found):
         return None
@@ -39,11 +40,11 @@ def kaplan_nd(fit: Fit | None, n_params: np.ndarray | float, dataset_tokens: np.
 def draw_power_law(
     axis: Axes, fit: Fit | None, law: str, colour: str, name: str, linestyle: str = "--", guide: bool = True
 ) -> None:
-    """The fitted line over the range of its points, the band of its exponent, and the published slope.
+    """Draw the fitted line over the range of its points, the band of its exponent, and the published slope.
 
-    Band: the line turned about the centre of the points (in logarithms) through the exponent's 95 % interval; there
-    slope and level of a straight-line fit are independent. The published law is drawn as a slope through that centre:
-    its constant has other units.
+    The band is the line turned about the centre of the points (in logarithms) through the 95 % interval of the exponent: at the
+    centre, slope and level of a straight-line fit are independent. The published law is drawn as a slope through that centre,
+    since its constant has other units.
     """
     line = _line(fit, law)
     if line is None:
@@ -77,14 +78,14 @@ def reach(data: polars.DataFrame) -> np.ndarray:
 
 
 def error_bars(axis: Axes, data: polars.DataFrame, x: str, colour: Any, label: str | None = None, **more: Any) -> None:
-    """Markers at the losses of ``data`` with ±1.96 standard errors of the test loss where they are known."""
+    """Draw markers at the losses of ``data``, with ±1.96 standard errors of the test loss where they are known."""
     half = style.Z95 * data["loss_stderr"].fill_null(0.0).to_numpy()
     options: dict[str, Any] = {"fmt": "o", "markersize": 3.6, "elinewidth": 0.7, "capsize": 0, "zorder": 5} | more
     axis.errorbar(data[x].to_numpy(), data["loss"].to_numpy(), yerr=half, color=colour, label=label, **options)
 
 
 def label_kaplan_nd(axis: Axes, fit: Fit | None) -> None:
-    """Legend entries of the joint fit: equation, exponents with intervals, published exponents, number of runs."""
+    """Add the legend entries of the joint fit: number of runs, equation, and exponents with intervals and published values."""
     count = len((fit or {}).get("points") or [])
     axis.plot(
         [], [], "o", color="0.3", markersize=3.6, label=f"{count} early-stopped runs, ±1.96 standard errors of the test loss"

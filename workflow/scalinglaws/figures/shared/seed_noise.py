@@ -15,7 +15,7 @@ OVERLAP = 2.0  # the noise of a model is told by the seeds of models within this
 
 
 def smallest(runs: polars.DataFrame, data: polars.DataFrame) -> str:
-    """What single runs of the models of ``data`` must differ by to tell anything."""
+    """A sentence that says by how much single runs of the models of ``data`` must differ to tell anything."""
     known = noise(runs, float(data["n_params"].median()))  # type: ignore[arg-type]
     if known is None:
         return "no run has a second seed: how large a difference tells anything is not known"
@@ -23,10 +23,10 @@ def smallest(runs: polars.DataFrame, data: polars.DataFrame) -> str:
 
 
 def seed_spread(runs: polars.DataFrame) -> polars.DataFrame:
-    """A row for each size (N within 2 %) and budget that has runs that differ in their seed alone, sorted.
+    """A row for each size (N within 2 %) and budget that has runs which differ in their seed alone, sorted.
 
-    Columns n_params, tokens, groups, runs, freedom (runs less groups), loss (mean), sd (nats; within the groups, all of the
-    row together), low and high (its 95 % interval, chi squared), loss_stderr (mean).
+    The columns are n_params, tokens, the numbers of groups and runs, freedom (runs less groups), the mean loss, sd (the standard
+    deviation within the groups in nats, pooled), low and high (its 95 % interval, chi squared) and the mean loss_stderr.
     """
     kinds: dict[str, Any] = dict.fromkeys(("n_params", "tokens", "groups", "runs", "freedom"), polars.Int64)
     kinds |= dict.fromkeys(("loss", "sd", "low", "high", "loss_stderr"), polars.Float64)
@@ -50,12 +50,12 @@ def seed_spread(runs: polars.DataFrame) -> polars.DataFrame:
 
 
 def sd_interval(sd: float, freedom: int) -> tuple[float, float]:
-    """The 95 % interval of a standard deviation of normal values with so many degrees of freedom."""
+    """The 95 % interval of a standard deviation of normal values with ``freedom`` degrees of freedom."""
     return sd * float(np.sqrt(freedom / chi2.ppf(0.975, freedom))), sd * float(np.sqrt(freedom / chi2.ppf(0.025, freedom)))
 
 
 def pooled(spread: polars.DataFrame) -> tuple[float, int] | None:
-    """(sd between seeds as a share of the loss, degrees of freedom) of all groups of ``seed_spread`` together."""
+    """The standard deviation between seeds as a share of the loss, and its degrees of freedom, pooled over ``seed_spread``."""
     freedom = int(spread["freedom"].sum())
     if not freedom:
         return None
@@ -64,7 +64,7 @@ def pooled(spread: polars.DataFrame) -> tuple[float, int] | None:
 
 
 def noise(runs: polars.DataFrame, n_params: float) -> tuple[float, int] | None:
-    """``pooled`` of the models near ``n_params``, of all models where no near one has several seeds."""
+    """``pooled`` over the models near ``n_params``, or over all models where none near it has several seeds."""
     spread = seed_spread(runs)
     near = spread.filter(polars.col("n_params").is_between(n_params / OVERLAP, n_params * OVERLAP))
     return pooled(near) or pooled(spread)

@@ -21,16 +21,16 @@ B_crit/B), where the study has its fit and that of B_crit(L). Diamonds in a are 
 the least loss and its neighbours. A diamond is hollow where the least loss is that of the smallest or the largest size, so that
 the best size lies beyond. The paper found exponents of 0.077 (N) and 0.76 (S).
 """
-LEVELS, FEWEST = 6, 3  # levels of a panel; sizes that a level needs
+LEVELS, FEWEST = 6, 3  # levels in a panel; fewest sizes at a level
 
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
-    """Learning curves of all sizes read off at six values of compute and of steps, with L(N, S) of the fit (dashed)."""
+    """Draw the learning curves of all sizes, read off at six values of compute and of steps, with the fitted L(N, S) (dashed)."""
     figure, axes = style.panels(style.PAGE, 3.5, 2)
     curves = loss_by_steps.sized_curves(tables["curves"], tables["runs"])
     runs = tables["runs"].filter(polars.col("trunk").is_in(curves["trunk"].unique().to_list()))
     batch = float(runs["batch_tokens"][0]) if len(runs) else np.nan
-    doubt = fit_json.unresolved(fits.get("kaplan-ns"), "kaplan-ns", loss_by_steps.STEPS)
+    doubt = fit_json.unresolved(fits.get("kaplan-ns"), "kaplan-ns")
     law, b_crit = batch_laws.loss_ns(fits.get("kaplan-ns")), batch_laws.critical_batch(fits.get("critical-batch"))
     if law and not b_crit:
         doubt = "not resolved: L(N, S) is not drawn, since this study has no B_crit(L) to turn S into S_min"
@@ -68,8 +68,10 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
 
 
 def at_levels(curves: polars.DataFrame, column: str) -> polars.DataFrame:
-    """level, n_params, loss: every size's loss (mean over its trunks) at up to six values of ``column``, read off its
-    curve between the points' logarithms. Levels lie evenly in log where at least three sizes have been.
+    """The loss of every size at up to six values of ``column``, with columns level, n_params and loss.
+
+    It is the mean over the trunks of a size and is read off the curves between the logarithms of their points. The levels are
+    evenly spaced in the logarithm, where at least three sizes have been.
     """
     trunks = [rows for rows in curves.partition_by("trunk", maintain_order=True) if len(rows) > 1]
     reach = [(int(rows["n_params"][0]), float(rows[column].min()), float(rows[column].max())) for rows in trunks]  # type: ignore[arg-type]
@@ -92,7 +94,7 @@ def at_levels(curves: polars.DataFrame, column: str) -> polars.DataFrame:
 
 
 def minima(points: polars.DataFrame) -> list[tuple[float, Minimum]]:
-    """Of each level the lowest point of a parabola in log N through the least log loss and its neighbours."""
+    """For each level the lowest point of a parabola in log N through the least log loss and its neighbours."""
     found = []
     for (level,), group in points.group_by("level", maintain_order=True):
         least = minimum(group["n_params"].to_numpy(), np.log(group["loss"].to_numpy()), width=1)
@@ -102,7 +104,7 @@ def minima(points: polars.DataFrame) -> list[tuple[float, Minimum]]:
 
 
 def _minima(axis: Axes, points: polars.DataFrame) -> list[str]:
-    """Mark the minima; those at the smallest or largest size are hollow. The words that belong below."""
+    """Mark the minima, hollow where they are at the smallest or the largest size, and return notes on them."""
     found = minima(points)
     for _, least in found:
         fill = "white" if least.edge else "black"

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from scalinglaws.figures.shared import batch_laws, fit_json, groups, loss_by_steps, style
+from scalinglaws.figures.shared import batch_laws, fit_json, groups, style
 from scalinglaws.figures.shared.groups import finished
 from scalinglaws.laws.allocation import LossNS, earliest_stop
 from scalinglaws.study.spec import short
@@ -27,8 +27,9 @@ with most datasets.
 
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
-    """Left: best step of early-stopped runs against (5.7), with L(N, ∞) of the same size stopped early on the whole split.
-    Right: train and test curves of the size with most datasets.
+    """Draw the best step of early-stopped runs against (5.7), and the train and test curves of the size with most datasets.
+
+    L(N, ∞) is the loss of the same size stopped early on the whole split.
     """
     figure, (left, right) = style.panels(style.PAGE, 3.6, 2)
     runs = finished(tables["runs"]).filter(polars.col("stop") == "early")
@@ -40,11 +41,11 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
 
 
 def bounds(runs: polars.DataFrame, fit: fit_json.Fit | None) -> polars.DataFrame:
-    """Early-stopped runs on part of the data, with excess = L(N, D) − L(N, ∞) in nats, excess_stderr and the ``bound`` (5.7)
-    in steps, null where the excess is not positive.
+    """Early-stopped runs on part of the data, with the columns excess, excess_stderr, bound and ended.
 
-    Without a fit of L(N, S) the bound has the published α_S and S_c = 1: it is then known up to a factor.
-    ``ended``: the best step is the last, so the run was ended by its budget and would have gone on.
+    The excess is L(N, D) − L(N, ∞) in nats. The bound (5.7) is in steps and null where the excess is not positive; without a fit
+    of L(N, S) it has the published α_S and S_c = 1, and is then known up to a factor. A run has ``ended`` by its budget, and
+    would have gone on, where its best step is its last.
     """
     early = finished(runs).filter((polars.col("stop") == "early") & polars.col("best_step").is_not_null())
     data = early.select("run", **{name: polars.col(name) for name in ("n_params", "dataset_tokens", "loss", "loss_stderr")})
@@ -67,7 +68,7 @@ def _bound(axis: Axes, data: polars.DataFrame, fit: fit_json.Fit | None, scale: 
     law = batch_laws.loss_ns(fit)
     label = r"$S_c\,[L(N,D) - L(N,\infty)]^{-1/\alpha_S}$ (steps)" if law else r"$[L(N,D) - L(N,\infty)]^{-1/\alpha_S}$"
     shown = data.drop_nulls("bound")
-    doubt = fit_json.unresolved(fit, "kaplan-ns", loss_by_steps.STEPS)
+    doubt = fit_json.unresolved(fit, "kaplan-ns")
     axis.set_yscale("log")
     axis.set_ylabel("Step of the least validation loss")
     if shown.is_empty():
@@ -95,7 +96,7 @@ def _label(fit: fit_json.Fit | None, law: LossNS | None) -> str:
 
 
 def _markers(axis: Axes, data: polars.DataFrame, shown: polars.DataFrame, scale: style.Scale) -> None:
-    """The runs, hollow where their excess is not told from 0, with legend entries for what occurs and what is left out."""
+    """Draw the runs, hollow where their excess is not told from 0, with legend entries for what occurs and what is left out."""
     told = (shown["excess"] > style.Z95 * shown["excess_stderr"].fill_null(0.0)).to_list()
     for row, sure in zip(shown.iter_rows(named=True), told, strict=True):
         colour, marker = scale(row["dataset_tokens"]), "^" if row["ended"] else "o"
@@ -112,7 +113,7 @@ def _markers(axis: Axes, data: polars.DataFrame, shown: polars.DataFrame, scale:
 
 
 def _curves(axis: Axes, curves: polars.DataFrame, runs: polars.DataFrame, scale: style.Scale) -> None:
-    """Train (dashed) and test (solid) loss of the size with most datasets, the largest such; a point where each stopped."""
+    """Draw train (dashed) and test (solid) losses of the largest size with most datasets, and a point where each run stopped."""
     sizes = (
         runs.group_by("n_params").agg(count=polars.col("dataset_tokens").n_unique()).sort("count", "n_params", descending=True)
     )

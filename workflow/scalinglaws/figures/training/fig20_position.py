@@ -28,8 +28,9 @@ LABEL = "Position in the context (tokens, from 1)"
 
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, object]) -> Figure:
-    """Left: final losses of the largest budget of up to five sizes. Right: the largest model's at up to five steps. Dashed: power
-    laws in the position, by least squares in logarithms over all of it.
+    """Draw final losses by position for up to five sizes, and those of the largest model at up to five steps of its training.
+
+    Dashed lines are power laws in the position, by least squares in logarithms over the whole context.
     """
     figure, (left, right) = style.panels(style.PAGE, 3.9, 2)
     runs = chosen_runs(tables["runs"])
@@ -39,7 +40,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, object]) -> Figure
 
 
 def chosen_runs(runs: polars.DataFrame) -> polars.DataFrame:
-    """A run a size: transformers that agree in all but shape, rate and seed, at the largest budget that most sizes have."""
+    """A run for each size: Transformers that agree in all but shape, rate and seed, at the largest budget of most sizes."""
     table = budget_runs(runs).filter((polars.col("architecture") == "transformer") & polars.col("fitted").fill_null(True))
     fixed = groups.columns_but((*SHAPE, "learning_rate", "seed"))
     sets = table.partition_by(fixed, maintain_order=True)
@@ -93,7 +94,7 @@ def _by_step(figure: Figure, axis: Axes, curves: polars.DataFrame, runs: polars.
 
 
 def training(curves: polars.DataFrame, runs: polars.DataFrame) -> tuple[polars.DataFrame, dict]:
-    """Up to five points of the curve of the largest run that has losses by position, evenly in log steps, and that run."""
+    """The largest run whose curve has losses by position, and up to five points of it, evenly spaced in the log of the step."""
     seen = curves.filter(polars.col("loss_by_position").list.len() > 1)
     for run in runs.sort("n_params", descending=True).iter_rows(named=True):
         shared = polars.col("run").is_null() & (polars.col("trunk") == run["trunk"]) & (polars.col("step") <= run["steps"])
@@ -106,7 +107,7 @@ def training(curves: polars.DataFrame, runs: polars.DataFrame) -> tuple[polars.D
 
 
 def _fit(axis: Axes, line: Line | None, position: NDArray[np.float64], colour: Any, name: str) -> bool:
-    """Draw a power law with its exponent in the legend; whether the points bend away from it."""
+    """Draw a power law with its exponent in the legend, and return whether the points bend away from it."""
     if line is None:
         return False
     label = f"{name}: exponent {line.words(-1.0)}"

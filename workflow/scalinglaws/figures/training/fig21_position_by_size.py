@@ -20,7 +20,7 @@ STYLES = ("-", (0, (4, 1.5)), ":")
 
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, object]) -> Figure:
-    """Final losses on own text at positions 1, 2, 4, … against N: the longest context solid, the shortest dashed."""
+    """Draw final losses at positions 1, 2, 4, … against N: solid for the longest context, dashed for the shortest."""
     figure, (axis,) = style.panels(style.COLUMN * 1.3, 4.2)
     runs = groups.family(tables["runs"], "n_ctx", FOLLOW)
     data = loss_by_position.final(tables["evals"], runs)
@@ -71,5 +71,5 @@ def chosen_positions(lengths: list[int]) -> list[int]:
 
 
 def means(rows: polars.DataFrame) -> polars.DataFrame:
-    """n_params, loss and stderr of each size, seeds averaged; their test text is the same, so is the standard error."""
+    """The loss and standard error of each size, averaged over seeds; these share the test text and so its standard error."""
     return rows.group_by("n_params").agg(polars.col("loss").mean(), polars.col("stderr").mean()).sort("n_params")

@@ -27,9 +27,7 @@ FREE = ("tokens", "dataset_tokens", "decay", "learning_rate")
 
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
-    """Left: the size with most runs on limited data, a line a dataset, with the law. Right: all sizes over the same budget on
-    fresh data.
-    """
+    """Draw the size with most runs on limited data, with a line for each dataset and the law, and all sizes over fresh data."""
     figure, (left, right) = style.panels(style.PAGE, 3.6, 2)
     runs = family(tables["runs"])
     repeated = runs.filter(polars.col("dataset_limited"))
@@ -42,9 +40,9 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
 
 
 def family(runs: polars.DataFrame) -> polars.DataFrame:
-    """Finished budgets that agree in all but dataset, budget, shape, rate and seed, some on limited data; the largest such set.
+    """The largest set of finished runs to a budget that agree in all but dataset, budget, shape, rate and seed.
 
-    With a column epochs = tokens/dataset_tokens.
+    Some of its runs are on limited data. The column ``epochs`` is tokens/dataset_tokens.
     """
     table = finished(runs).filter(polars.col("stop").fill_null("budget") == "budget")
     table = table.with_columns(epochs=polars.col("tokens") / polars.col("dataset_tokens"))
@@ -62,13 +60,15 @@ def law(
     values = [value for value in found if value is not None]
     if len(values) < len(found) or min(values[1:]) <= 0:
         return None
-    # A loss with a floor of 0 has no logarithm of it.
+    # A floor of 0 has no logarithm.
     return loss([max(values[0], TINY), *values[1:]], n_params, tokens, dataset_tokens)
 
 
 def over_fresh(runs: polars.DataFrame) -> polars.DataFrame:
-    """Runs of more than one epoch with ``excess`` = loss/loss of the same shape and budget on the whole split − 1 (seeds
-    averaged), where that saw no token twice, and excess_stderr as if the two losses were independent.
+    """Runs of more than one epoch with their excess over fresh data: columns excess and excess_stderr.
+
+    The excess is loss/fresh − 1, where fresh is the loss of the same shape and budget on the whole split, averaged over seeds, if
+    that run saw no token twice. Its standard error takes the two losses as independent.
     """
     fresh = runs.filter(~polars.col("dataset_limited").fill_null(False) & (polars.col("epochs") <= 1))
     fresh = fresh.group_by(*SHAPE, "tokens").agg(fresh=polars.col("loss").mean(), fresh_stderr=polars.col("loss_stderr").mean())
@@ -82,7 +82,7 @@ def over_fresh(runs: polars.DataFrame) -> polars.DataFrame:
 
 
 def _epochs(axis: Axes, repeated: polars.DataFrame, runs: polars.DataFrame, fit: fit_json.Fit | None, scale: style.Scale) -> None:
-    doubt = fit_json.unresolved(fit, "repetition", ("alpha", "beta"))
+    doubt = fit_json.unresolved(fit, "repetition")
     counts = repeated.group_by("n_params").len().sort("len", "n_params", descending=True)
     data = repeated.filter(polars.col("n_params") == (counts["n_params"][0] if len(counts) else 0)).sort(
         "dataset_tokens", "epochs", "run"
