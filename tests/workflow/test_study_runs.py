@@ -13,7 +13,7 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
-from scalinglaws.figures.shared import learning
+from scalinglaws.figures.shared import learning_curves
 from scalinglaws.tables import schema as tables
 from workflow.conftest import SMOKE, copy_workflow, environment
 
@@ -38,7 +38,7 @@ def test_every_output_is_there_and_fits_its_schema(finished):
     assert runs["loss"].is_between(1.5, 5.5).all()
     curves = pl.read_parquet(results / "tables/curves.parquet")
     assert set(curves["phase"]) == {"warmup", "stable", "decay"}
-    pieces = learning.segments(curves, runs)
+    pieces = learning_curves.segments(curves, runs)
     assert [piece.branch for piece in pieces] == [False, True, True] * 2  # of each size: the trunk, and the decays of two budgets
     assert all(piece.rows["tokens"][0] < 8 * 512 * 2 for piece in pieces if not piece.branch)
     evals = pl.read_parquet(results / "tables/evals.parquet")

@@ -42,6 +42,7 @@ rule report_md:
         laws=",".join(CONTEXT.laws),
         kinds=",".join(sorted(CONTEXT.study.kinds)),
         drawn=",".join(CONTEXT.figures),
+        titles=inputs.titles_of_figures(),  # they stand in the figures' modules, which are no input: an edit redraws one figure
     shell:
         "python -m scalinglaws report"
         " --tables results/tables"

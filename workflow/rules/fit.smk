@@ -36,7 +36,7 @@ rule exponents:
     """Put the fitted exponents beside the published ones, as tables and as Markdown."""
     input:
         fits=targets.fits(CONTEXT),
-        code=inputs.modules("report/exponents.py", "figures/shared/fitted.py", "tables/*.py", "train/metrics.py"),
+        code=inputs.modules("report/exponents.py", "figures/shared/fit_json.py", "tables/*.py", "train/metrics.py"),
     output:
         fits="results/tables/fits.parquet",
         parquet="results/tables/exponents.parquet",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -12,19 +11,19 @@ import polars
 import pytest
 
 from fixtures import planted, planted_batches
+from fixtures.drawing import draw, words
 from fixtures.planted_batches import CRITICAL, LAW
 from scalinglaws.figures.batch.fig10_critical_batch import noise_scale
 from scalinglaws.figures.batch.fig12_wrong_size import measured
 from scalinglaws.figures.batch.fig14_optimal_size import crossovers
 from scalinglaws.figures.batch.fig15_contradiction import verdict
-from scalinglaws.figures.listed_batch import FIGURES as LISTED
 from scalinglaws.figures.registry import FIGURES, drawable
-from scalinglaws.figures.shared import batches, fitted, style
+from scalinglaws.figures.shared import batch_laws, fit_json, style
 from scalinglaws.figures.shared.compute_efficient import Derived
-from scalinglaws.figures.shared.lines import power_law
+from scalinglaws.figures.shared.least_squares import power_law
 from scalinglaws.laws.allocation import excess_compute, excess_steps, frontier
 
-MINE = [figure.name for figure in LISTED]
+MINE = [name for name, figure in FIGURES.items() if figure.folder == "batch"]
 Study = tuple[dict[str, polars.DataFrame], dict[str, Any]]
 
 
@@ -45,21 +44,6 @@ def exact() -> polars.DataFrame:
     return polars.concat([polars.DataFrame(frame) for frame in frames])
 
 
-def draw(name: str, tables: dict[str, polars.DataFrame], fits: dict[str, Any]) -> Any:
-    wanted = FIGURES[name]
-    with style.style():
-        return importlib.import_module(wanted.module).draw(
-            {key: tables[key] for key in wanted.tables}, {law: fits[law] for law in wanted.laws if law in fits}
-        )
-
-
-def words(figure: Any) -> str:
-    texts = [text.get_text() for axis in figure.axes for text in axis.texts]
-    for axis in figure.axes:
-        texts += [text.get_text() for text in axis.get_legend().get_texts()] if axis.get_legend() else []
-    return " ".join(" ".join(texts).split())
-
-
 def test_a_study_of_batch_sizes_has_these_figures() -> None:
     names = drawable({"batch"}, {"critical-batch", "kaplan-ns", "power-cmin"})
     assert names == [name for name in MINE if name != "fig15_contradiction"]
@@ -72,7 +56,6 @@ def test_a_full_study_draws_without_doubt(name: str, study: Study) -> None:
     said = words(figure)
     if name not in ("fig10_critical_batch", "fig14_optimal_size", "fig15_contradiction", "fig18_steps_tokens"):
         assert "not resolved" not in said
-    style.plt.close(figure)
 
 
 @pytest.mark.parametrize("batch_sizes", [(), (1024,)], ids=["no runs", "one batch size"])
@@ -83,7 +66,6 @@ def test_without_batch_sizes_each_says_why(batch_sizes: tuple[int, ...]) -> None
     for name in MINE:
         figure = draw(name, tables, fits)
         assert "not resolved" in words(figure), name
-        style.plt.close(figure)
 
 
 def test_shares_of_compute_are_the_planted_ones(study: Study) -> None:
@@ -92,7 +74,6 @@ def test_shares_of_compute_are_the_planted_ones(study: Study) -> None:
     said = [float(part.split("}")[0]) for part in words(figure).split("C_{min}^{")[1:]]
     assert said == pytest.approx([total / LAW.alpha_n, total / CRITICAL.alpha_b, total / LAW.alpha_s], abs=0.02)
     assert sum(said) == pytest.approx(1, abs=0.002)
-    style.plt.close(figure)
 
 
 def test_noise_scale_is_the_ratio_of_sums(study: Study) -> None:
@@ -107,7 +88,7 @@ def test_noise_scale_is_the_ratio_of_sums(study: Study) -> None:
 
 
 def test_levels_have_intervals_that_hold_the_planted_batch_size(study: Study) -> None:
-    levels = batches.levels(study[1]["critical-batch"]).drop_nulls("b_crit_low")
+    levels = batch_laws.levels(study[1]["critical-batch"]).drop_nulls("b_crit_low")
     truth = CRITICAL.tokens(levels["loss"].to_numpy())
     low, high = levels["b_crit_low"].to_numpy(), levels["b_crit_high"].to_numpy()
     assert len(levels) > 20 and (low < high).all() and np.mean((low < truth) & (truth < high)) > 0.7
@@ -138,24 +119,24 @@ def test_crossovers_lie_near_the_best_size(exact: polars.DataFrame) -> None:
 
 
 def test_steps_to_a_loss_by_size(exact: polars.DataFrame) -> None:
-    losses = batches.shared_losses(exact, 6)
+    losses = batch_laws.shared_losses(exact, 6)
     assert len(losses) == 6 and (np.diff(losses) < 0).all()
-    found = batches.reached(exact, losses)
+    found = batch_laws.reached(exact, losses)
     assert found["curves"].max() == 3
     truth = LAW.steps_to(found["n_params"].to_numpy(), found["loss"].to_numpy())
     assert np.allclose(found["steps_min"], truth, rtol=1e-3)
     assert (found["low"] <= found["steps_min"]).all() and (found["steps_min"] <= found["high"]).all()
-    assert len(batches.shared_losses(exact.filter(polars.col("n_params") == 1500), 6)) == 0
+    assert len(batch_laws.shared_losses(exact.filter(polars.col("n_params") == 1500), 6)) == 0
 
 
 def test_resamples_of_several_laws_are_not_tied(study: Study) -> None:
     fits = study[1]
-    draws = batches.resamples(fits, ("critical-batch", "kaplan-ns"))
+    draws = batch_laws.resamples(fits, ("critical-batch", "kaplan-ns"))
     pairs = np.log([[draw["alpha_B"], draw["alpha_N"]] for draw in draws])
     assert len(draws) >= 200 and len(np.unique(pairs, axis=0)) == len(draws)
-    one = [draw["alpha_N"] for draw in batches.resamples(fits, ["kaplan-ns"])]
+    one = [draw["alpha_N"] for draw in batch_laws.resamples(fits, ["kaplan-ns"])]
     assert np.std(one) == pytest.approx(fits["kaplan-ns"]["parameters"]["alpha_N"]["stderr"], rel=0.1)
-    assert batches.resamples({}, ["kaplan-ns"]) == []
+    assert batch_laws.resamples({}, ["kaplan-ns"]) == []
 
 
 def test_the_crossing_in_words() -> None:
@@ -180,7 +161,6 @@ def test_unresolved_levels_are_limits(study: Study) -> None:
     assert "not resolved at 80 losses" in words(figure)
     marked = [line for line in figure.axes[0].lines if line.get_marker() == "^"]
     assert len(marked) == 80 and all(line.get_ydata()[0] <= max(planted_batches.BATCHES) for line in marked)
-    style.plt.close(figure)
 
 
 @pytest.mark.parametrize("name", ["fig03_allocation"])
@@ -192,5 +172,5 @@ def test_drawn_twice_every_byte_is_the_same(name: str, study: Study, tmp_path: P
 
 
 def test_points_of_these_laws_carry_their_variables(study: Study) -> None:
-    assert fitted.points(study[1]["kaplan-ns"])["steps_min"].null_count() == 0
-    assert fitted.points(study[1]["power-cmin"])["flops_min"].null_count() == 0
+    assert fit_json.points(study[1]["kaplan-ns"])["steps_min"].null_count() == 0
+    assert fit_json.points(study[1]["power-cmin"])["flops_min"].null_count() == 0

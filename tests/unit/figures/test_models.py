@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars
@@ -14,7 +12,7 @@ import pytest
 from scipy.stats import chi2
 
 from fixtures import planted_models as planted
-from scalinglaws.figures import listed_models
+from fixtures.drawing import draw, words
 from scalinglaws.figures.models import (
     fig05_shape,
     fig06_depth,
@@ -24,10 +22,12 @@ from scalinglaws.figures.models import (
     fig24_transfer_depth,
     quality,
 )
-from scalinglaws.figures.shared import comparing, groups, style, texts
+from scalinglaws.figures.registry import FIGURES
+from scalinglaws.figures.shared import groups, loss_by_text, model_comparison, seed_noise, style
 from scalinglaws.study.questions import kinds
 
 Tables = dict[str, polars.DataFrame]
+NAMES = [name for name, figure in FIGURES.items() if figure.folder == "models"]
 
 
 @pytest.fixture(scope="module")
@@ -41,24 +41,12 @@ def noisy() -> Tables:
     return planted.study()
 
 
-def draw(name: str, tables: Tables) -> Any:
-    with style.style():
-        return importlib.import_module(f"scalinglaws.figures.models.{name}").draw(tables, {})
-
-
-def words(figure: Any) -> str:
-    texts = [text.get_text() for axis in figure.axes for text in axis.texts]
-    texts += [text.get_text() for axis in figure.axes if axis.get_legend() for text in axis.get_legend().get_texts()]
-    style.plt.close(figure)
-    return " ".join(" ".join(texts).split())
-
-
 def test_the_planted_study_has_every_figure() -> None:
     found = kinds([run for run, _ in planted.asked()], transfer=True)
-    assert all(set(figure.needs) <= found for figure in listed_models.FIGURES)
+    assert all(set(FIGURES[name].needs) <= found for name in NAMES)
 
 
-@pytest.mark.parametrize("name", [figure.name for figure in listed_models.FIGURES])
+@pytest.mark.parametrize("name", NAMES)
 def test_a_figure_of_one_run_says_why_it_is_empty(name: str, exact: Tables) -> None:
     one = exact["runs"].filter(polars.col("architecture") == "transformer").head(1)
     assert "not resolved" in words(draw(name, {"runs": one, "evals": exact["evals"].clear()}))
@@ -110,7 +98,7 @@ def test_lstms_lie_the_planted_excess_above_transformers(exact: Tables) -> None:
     data = fig07_lstm.compared(exact["runs"])
     standard, lstm = (data.filter(polars.col("architecture") == name) for name in ("transformer", "lstm"))
     assert standard["n_layer"].unique().to_list() == [2] and len(lstm) == 8
-    above = comparing.excess(standard, "n_params", lstm)
+    above = model_comparison.excess(standard, "n_params", lstm)
     assert np.isnan(above[lstm["n_params"].to_numpy() < 1536]).all()
     # The Transformers' line bends: between two of its points the straight one lies up to 0.6 % too high.
     assert np.allclose(above[np.isfinite(above)], 100 * math.expm1(planted.LSTM), atol=0.7)
@@ -126,13 +114,13 @@ def test_lstms_lie_the_planted_excess_above_transformers(exact: Tables) -> None:
 def test_shared_layers_lie_the_planted_excess_beside_the_standard(exact: Tables) -> None:
     standard, shared = fig17_recurrent.compared(exact["runs"])
     assert standard["n_layer"].unique().to_list() == [2] and shared["n_repeats"].unique().sort().to_list() == [2, 4]
-    above = comparing.excess(standard, "n_params", shared)
+    above = model_comparison.excess(standard, "n_params", shared)
     assert np.allclose(above, 100 * math.expm1(planted.SHARED), atol=0.7)
     for form in shared.partition_by("n_repeats", "sharing", maintain_order=True):
         assert np.allclose(form["flops_6nd"], 6 * form["n_params"] * form["tokens"] * form["n_repeats"])
         assert (
             fig17_recurrent.beside(standard, "n_params", form)
-            == f"−{abs(comparing.excess(standard, 'n_params', form).mean()):.1f} % (4 models)"
+            == f"−{abs(model_comparison.excess(standard, 'n_params', form).mean()):.1f} % (4 models)"
         )
     said = words(draw("fig17_recurrent", exact))
     assert "layers used 2 times, AABB" in said and "layers used 4 times, ABAB" in said
@@ -140,7 +128,7 @@ def test_shared_layers_lie_the_planted_excess_beside_the_standard(exact: Tables)
 
 def test_losses_on_other_text_have_the_planted_slopes(exact: Tables) -> None:
     points = fig08_transfer.transferred(exact["runs"], exact["evals"])
-    paired = texts.beside_own(points, "loss")
+    paired = loss_by_text.beside_own(points, "loss")
     assert set(paired["tested"]) == set(planted.TRANSFER) and set(points["own"]) == {"books"}
     for name, (offset, slope) in planted.TRANSFER.items():
         ends = paired.filter(polars.col("tested") == name)
@@ -158,7 +146,6 @@ def test_tokens_longer_than_bytes_get_a_row_of_nats_per_byte(exact: Tables) -> N
     assert len(figure.axes) == 4 and "nats per byte" in figure.axes[2].get_ylabel()
     tokens, byte = (figure.axes[place].get_ylim()[0] for place in (0, 2))
     assert byte == pytest.approx(tokens / 4, rel=0.01)
-    style.plt.close(figure)
 
 
 def test_losses_during_training_are_drawn_where_there_are_any(exact: Tables) -> None:
@@ -171,8 +158,6 @@ def test_losses_during_training_are_drawn_where_there_are_any(exact: Tables) -> 
     assert len(drawn.axes[1].lines) == len(before.axes[1].lines) + points.filter("final")["run"].n_unique() * len(
         planted.TRANSFER
     )
-    for figure in (drawn, before):
-        style.plt.close(figure)
 
 
 def test_depth_on_other_text_at_one_size(exact: Tables) -> None:
@@ -193,7 +178,7 @@ def test_corrupted_text_costs_what_was_planted_on_the_clean_text(exact: Tables) 
     clean = common.filter(polars.col("own") == "books")
     for share, cost in planted.CORRUPTED.items():
         mine = common.filter(polars.col("own") == f"books-{100 * share:g}") if share else clean
-        assert np.allclose(comparing.excess(clean, "n_params", mine), 100 * math.expm1(cost), atol=1e-9)
+        assert np.allclose(model_comparison.excess(clean, "n_params", mine), 100 * math.expm1(cost), atol=1e-9)
     said = words(draw("quality", exact))
     low = f"+{100 * math.expm1(planted.CORRUPTED[0.2]):.1f}"
     assert f"books-20 lies {low} % from books" in said and "books-20 (20 % replaced)" in said
@@ -203,30 +188,30 @@ def test_seeds_spread_is_the_standard_deviation_within_groups() -> None:
     rng = np.random.default_rng(5)
     runs = [planted.spec(2, width, seed=seed) for width in (8, 16) for seed in range(200)]
     rows = [planted.row(run, noise=float(rng.normal(0, 0.01))) for run in runs]
-    spread = comparing.seed_spread(planted.frames(rows, [])["runs"])
+    spread = seed_noise.seed_spread(planted.frames(rows, [])["runs"])
     for place, width in enumerate((8, 16)):
         losses = np.array([row["loss"] for row in rows if row["d_model"] == width])
         sd = losses.std(ddof=1)
         assert spread["sd"][place] == pytest.approx(sd)
         low, high = sd * np.sqrt(199 / chi2.ppf([0.975, 0.025], 199))
         assert (spread["low"][place], spread["high"][place]) == (pytest.approx(low), pytest.approx(high))
-    share, freedom = comparing.pooled(spread) or (0.0, 0)
+    share, freedom = seed_noise.pooled(spread) or (0.0, 0)
     assert freedom == 398 and share == pytest.approx(0.01, rel=0.1)
 
 
 def test_seeds_are_averaged_and_the_error_of_the_text_is_not(noisy: Tables) -> None:
     group = groups.comparison(noisy["runs"].filter(polars.col("d_model") == 8), "seed")[0]
-    row = comparing.over_seeds(group).row(0, named=True)
+    row = model_comparison.over_seeds(group).row(0, named=True)
     assert row["loss"] == pytest.approx(group["loss"].mean()) and row["seeds"] == len(group)
     assert row["loss_stderr"] == pytest.approx(planted.STDERR)
 
 
 def test_a_minus_is_not_put_into_names() -> None:
-    assert comparing.minus("books-20: -1.5 % [-2, -1]") == "books-20: −1.5 % [−2, −1]"
+    assert model_comparison.minus("books-20: -1.5 % [-2, -1]") == "books-20: −1.5 % [−2, −1]"
 
 
 def test_diverged_runs_are_counted(noisy: Tables) -> None:
-    assert comparing.diverged(noisy["runs"]) == ["1 diverged run of this study left out"]
+    assert model_comparison.diverged(noisy["runs"]) == ["1 diverged run of this study left out"]
     assert "1 diverged run" in words(draw("seeds", noisy))
 
 

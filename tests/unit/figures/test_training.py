@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 import numpy as np
@@ -12,9 +11,10 @@ from scipy.optimize import brentq, minimize_scalar
 
 from fixtures import planted
 from fixtures import planted_training as plant
-from scalinglaws.figures import listed_training, registry
+from fixtures.drawing import draw, words
+from scalinglaws.figures import registry
 from scalinglaws.figures.scaling import fig04_loss_vs_data
-from scalinglaws.figures.shared import by_position, by_steps, groups, lines, style
+from scalinglaws.figures.shared import groups, least_squares, loss_by_position, loss_by_steps, style
 from scalinglaws.figures.training import (
     fig11_fixed_resources,
     fig16_early_stopping,
@@ -28,38 +28,24 @@ from scalinglaws.figures.training import (
 from scalinglaws.laws.allocation import steps_min
 from scalinglaws.laws.catalogue import LAWS
 
-NAMES = [figure.name for figure in listed_training.FIGURES]
-
-
-def draw(name: str, tables: dict[str, polars.DataFrame], fits: dict[str, Any]) -> Any:
-    with style.style():
-        return importlib.import_module(registry.FIGURES[name].module).draw(tables, fits)
-
-
-def words(figure: Any) -> str:
-    """All text of a figure on one line; closes it."""
-    texts = [text.get_text() for axis in figure.axes for text in [*axis.texts, *axis.get_yticklabels()]]
-    for axis in figure.axes:
-        texts += [text.get_text() for text in axis.get_legend().get_texts()] if axis.get_legend() else []
-    style.plt.close(figure)
-    return " ".join(" ".join(texts).split())
+NAMES = [name for name, figure in registry.FIGURES.items() if figure.folder == "training"]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_study_without_runs_is_drawn_and_says_why(name: str) -> None:
-    assert "not resolved" in words(draw(name, plant.tables([]), {}))
+    assert "not resolved" in words(draw(name, plant.tables([])))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_one_run_is_drawn_and_says_why(name: str) -> None:
     one = plant.run("alone", 6144, 2.3)
     tables = plant.tables([one], plant.curve(one, lambda s: 8.0 * s**-0.1), plant.by_position(one, lambda t: 3 * t**-0.1))
-    assert "not resolved" in words(draw(name, tables, {}))
+    assert "not resolved" in words(draw(name, tables))
 
 
 def test_loss_at_a_batch_size_solves_both_equations() -> None:
     n, steps = 20_000.0, 700.0
-    found = float(by_steps.loss_at(plant.LAW, plant.B_CRIT, n, steps, plant.BATCH))
+    found = float(loss_by_steps.loss_at(plant.LAW, plant.B_CRIT, n, steps, plant.BATCH))
     expected = brentq(
         lambda loss: loss - float(plant.LAW.loss(n, steps_min(steps, plant.BATCH, plant.B_CRIT.tokens(loss)))),
         1.0,
@@ -71,17 +57,17 @@ def test_loss_at_a_batch_size_solves_both_equations() -> None:
 
 def test_fixed_resources_are_read_off_the_planted_curves() -> None:
     tables = plant.sizes()
-    curves = by_steps.sized_curves(tables["curves"], tables["runs"])
+    curves = loss_by_steps.sized_curves(tables["curves"], tables["runs"])
     for column in ("flops_6nd", "step"):
         points = fig11_fixed_resources.at_levels(curves, column)
         assert points["level"].n_unique() == 6 and points.group_by("level").len()["len"].to_numpy().min() >= 3
         n, level = points["n_params"].to_numpy(), points["level"].to_numpy()
         steps = level / (6 * n * plant.BATCH) if column == "flops_6nd" else level
-        assert np.allclose(points["loss"], by_steps.loss_at(plant.LAW, plant.B_CRIT, n, steps, plant.BATCH), rtol=4e-3)
+        assert np.allclose(points["loss"], loss_by_steps.loss_at(plant.LAW, plant.B_CRIT, n, steps, plant.BATCH), rtol=4e-3)
     for level, least in fig11_fixed_resources.minima(fig11_fixed_resources.at_levels(curves, "flops_6nd")):
         best = minimize_scalar(
             lambda x, level=level: float(
-                by_steps.loss_at(plant.LAW, plant.B_CRIT, np.exp(x), level / (6 * np.exp(x) * plant.BATCH), plant.BATCH)
+                loss_by_steps.loss_at(plant.LAW, plant.B_CRIT, np.exp(x), level / (6 * np.exp(x) * plant.BATCH), plant.BATCH)
             ),
             bounds=(np.log(100), np.log(1e6)), method="bounded",
         )  # fmt: skip
@@ -97,7 +83,7 @@ def test_of_a_size_one_shape_is_taken_and_one_family() -> None:
     other = [plant.run(f"odd{k}", 6144, 2.0, d_model=4 + k, n_layer=9, n_ctx=128 - 64 * (k > 0)) for k in range(2)]
     curves = tables["curves"].to_dicts() + [row for one in other for row in plant.curve(one, lambda s: 2.0)]
     changed = plant.tables([*rows, *other], curves)
-    kept = by_steps.sized_curves(changed["curves"], changed["runs"])
+    kept = loss_by_steps.sized_curves(changed["curves"], changed["runs"])
     assert set(kept["trunk"]) == {f"trunk-n{n}" for n in plant.SIZES}
 
 
@@ -115,37 +101,37 @@ def test_early_stopping_without_a_fit_has_the_published_slope() -> None:
     tables = plant.stopped()
     found = fig16_early_stopping.bounds(tables["runs"], None)
     assert np.allclose(found["bound"], found["excess"].to_numpy() ** (-1 / 0.76))
-    text = words(draw("fig16_early_stopping", tables, {}))
+    text = words(draw("fig16_early_stopping", tables))
     assert "published" in text and "this study has no fit of kaplan-ns" in text
     late = {"runs": tables["runs"].with_columns(steps="best_step"), "curves": tables["curves"]}
-    assert "ended by its budget" in words(draw("fig16_early_stopping", late, {}))
+    assert "ended by its budget" in words(draw("fig16_early_stopping", late))
 
 
 def test_a_power_law_in_the_position_is_recovered() -> None:
     tables = plant.positions(exponent=0.11)
     runs = fig20_position.chosen_runs(tables["runs"])
     assert runs["n_params"].to_list() == plant.SIZES
-    data = by_position.final(tables["evals"], runs)
+    data = loss_by_position.final(tables["evals"], runs)
     assert data["position"].min() == 1 and data["position"].max() == plant.N_CTX
     for n_params in plant.SIZES:
-        position, loss, _ = by_position.binned(data.filter(polars.col("n_params") == n_params))
-        line = lines.power_law(position, loss)
+        position, loss, _ = loss_by_position.binned(data.filter(polars.col("n_params") == n_params))
+        line = least_squares.power_law(position, loss)
         assert line is not None and line.low - 0.002 < -0.11 < line.high + 0.002 and line.resolved
     rows, run = fig20_position.training(tables["curves"], runs)
     assert run["n_params"] == plant.SIZES[-1] and rows["step"].is_sorted() and len(rows) == 5
-    text = words(draw("fig20_position", tables, {}))
+    text = words(draw("fig20_position", tables))
     assert "N = 55.3k: exponent 0.11" in text and "not a power law" not in text
 
 
 def test_losses_that_level_off_are_said_to_bend() -> None:
     one = plant.run("bent", 6144, 2.3)
     tables = plant.tables([one], (), plant.by_position(one, lambda t: 2.0 + 1.5 / t))
-    assert "not a power law: 1 of 1 lines bend" in words(draw("fig20_position", tables, {}))
+    assert "not a power law: 1 of 1 lines bend" in words(draw("fig20_position", tables))
 
 
 def test_bins_of_positions() -> None:
-    assert np.allclose(by_position.octaves(4, 9), [1, 6**0.5, 840**0.25, 72**0.5])
-    edges = by_position.bin_edges(128)
+    assert np.allclose(loss_by_position.octaves(4, 9), [1, 6**0.5, 840**0.25, 72**0.5])
+    edges = loss_by_position.bin_edges(128)
     assert edges[0] == 1 and edges[-1] == 129 and (np.diff(edges) > 0).all()
 
 
@@ -157,10 +143,10 @@ def test_position_by_size_compares_the_lengths_of_context() -> None:
     assert len(drawn) == 2 and all(sizes == tuple(plant.SIZES) for _, sizes in drawn)
     text = words(figure)
     assert "position 128: exponent 0.0" in text and "n_ctx = 8" in text
-    rows = by_position.final(tables["evals"], tables["runs"]).filter(
+    rows = loss_by_position.final(tables["evals"], tables["runs"]).filter(
         (polars.col("n_ctx") == 128) & (polars.col("position") == 128)
     )
-    line = lines.power_law(rows["n_params"], rows["loss"])
+    line = least_squares.power_law(rows["n_params"], rows["loss"])
     assert line is not None and abs(line.slope + 0.08) < 0.004
 
 
@@ -176,7 +162,7 @@ def test_schedules_and_the_sums_of_their_rates() -> None:
     expected = [warm + 800 + 100 / 3, warm + 600 + 300 / 3, warm + 450, warm + 450, warm + 900]
     assert np.allclose(summary["summed"], 0.01 * np.array(expected), rtol=2e-3)
     assert np.isclose(groups.scatter(chosen, fig22_schedules.VARIANT), 0.004 / 2**0.5)
-    text = words(draw("fig22_schedules", tables, {}))
+    text = words(draw("fig22_schedules", tables))
     assert "worst less best schedule: 0.050 nats" in text and "wsd, decay 0.3" in text
 
 
@@ -188,7 +174,7 @@ def test_the_best_rate_follows_the_planted_law() -> None:
     assert np.allclose([least.x for _, least in found[1:]], [plant.best_rate(n) for n in plant.SIZES[1:]], rtol=1e-6)
     own = learning_rate.rule(tables["runs"], sweep)
     assert own is not None and np.isclose(own.slope, -1 / 3, atol=1e-4) and np.isclose(own(1.0), 0.3, rtol=1e-3)
-    text = words(draw("learning_rate", tables, {}))
+    text = words(draw("learning_rate", tables))
     assert "exponent -0.300" in text and "0.3·N^-0.333" in text and "edge of the rates" in text
     assert "1 diverged run left out" in text
     other = tables["runs"].with_columns(
@@ -202,7 +188,7 @@ def test_the_interval_of_a_minimum_holds_the_truth() -> None:
     x = np.geomspace(0.001, 0.1, 5)
     for _ in range(400):
         y = 0.05 * np.log(x / 0.012) ** 2 + rng.normal(0, 0.004, 5)
-        least = lines.minimum(x, y, scatter=0.004)
+        least = least_squares.minimum(x, y, scatter=0.004)
         assert least is not None and least.edge == 0
         inside += least.low <= 0.012 <= least.high
     assert 0.91 <= inside / 400 <= 0.99
@@ -212,11 +198,11 @@ def test_the_interval_of_a_power_law_holds_the_truth() -> None:
     rng, inside = np.random.default_rng(9), 0
     x = np.geomspace(1e3, 1e5, 6)
     for _ in range(400):
-        line = lines.power_law(x, 3 * x**-0.07 * np.exp(rng.normal(0, 0.01, 6)))
+        line = least_squares.power_law(x, 3 * x**-0.07 * np.exp(rng.normal(0, 0.01, 6)))
         assert line is not None
         inside += line.low <= -0.07 <= line.high
     assert 0.92 <= inside / 400 <= 0.98
-    two = lines.power_law([1, 10], [2, 1])
+    two = least_squares.power_law([1, 10], [2, 1])
     assert two is not None and np.isclose(two.slope, -np.log10(2)) and not two.resolved and "no interval" in two.words()
 
 
@@ -233,7 +219,12 @@ def test_optimizers_at_their_best_rates_need_the_planted_tokens() -> None:
     for name, gain in (("muon", 1.8), ("adafactor", 0.9)):
         # The losses fall as one power of the tokens: a gain in tokens is the same at every loss.
         assert np.allclose(ratio.filter(polars.col("optimizer") == name)["ratio"], 1 / gain, rtol=1e-6)
-    assert "best rate at the edge of those tried" in words(draw("optimizers", tables, {}))
+    assert "best rate at the edge of those tried" in words(draw("optimizers", tables))
+
+
+def test_optimizers_of_plug_ins_are_told_apart() -> None:
+    looks = optimizers.looks_of(["adamw", "mine", "yours", "sgd"])
+    assert looks["adamw"] == optimizers.LOOKS["adamw"] and len(set(looks.values())) == 4
 
 
 def test_the_law_of_repetition_is_that_of_the_fits() -> None:
@@ -257,14 +248,13 @@ def test_repeated_data_against_fresh_data() -> None:
     assert part is not None and fresh is not None
     assert np.allclose(excess["excess"], part / fresh - 1, atol=0.008)
     assert "a loss is told from fresh data" in words(draw("repetition", tables, fits))
-    assert "this study has no fit of repetition" in words(draw("repetition", tables, {}))
+    assert "this study has no fit of repetition" in words(draw("repetition", tables))
 
 
 def test_figure_four_has_its_right_panel_where_the_study_fits_it() -> None:
     tables, fits = planted.study(sizes=planted.SIZES[::4])
     alone = draw("fig04_loss_vs_data", tables, {"kaplan-nd": fits["kaplan-nd"]})
     assert sum(bool(axis.get_xlabel()) for axis in alone.axes) == 1
-    style.plt.close(alone)
     both = plant.step_fits()
     points = fig04_loss_vs_data.step_points(both["kaplan-ns"])
     assert np.allclose(points["loss"], plant.LAW.loss(points["n_params"], points["steps_min"]))

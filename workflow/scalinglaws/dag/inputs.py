@@ -13,7 +13,7 @@ from scalinglaws.laws import registry as law_names
 
 PACKAGE = Path(__file__).parents[1]
 MODULES_OF_REPORT = (
-    *("report/*.py", "figures/shared/*.py", "figures/registry.py", "figures/listed*.py"),
+    *("report/*.py", "figures/shared/*.py", "figures/registry.py"),
     *("study/questions.py", "laws/*.py", "models/count.py", "tables/read.py"),
 )
 
@@ -112,6 +112,11 @@ def fits_of_figure(context: Context, figure: str) -> list[str]:
 def caption_of_figure(figure: str) -> str:
     """The caption of a figure, for the report of Snakemake."""
     return registry.FIGURES[figure].caption
+
+
+def titles_of_figures() -> list[str]:
+    """The titles of all figures, in the order of the report."""
+    return [figure.title for figure in registry.FIGURES.values()]
 
 
 def external_tables(context: Context) -> str:

@@ -1,29 +1,112 @@
-"""Which figures there are and what each is drawn from. Standard library only: the DAG reads it without importing matplotlib."""
+"""The figures: a line for each says where its module lies and what it is drawn from. Standard library only.
+
+The DAG reads this without importing matplotlib or polars. A figure is added by one module in one of the folders beside this file
+(``scaling``, ``batch``, ``models``, ``training``) and one line here. The module holds
+
+- ``TITLE``: the figure's name in the report,
+- ``CAPTION``: what it shows, how, and what the paper found, one paragraph of reStructuredText,
+- ``draw(tables, fits)``: a matplotlib figure, from the polars frames of the tables and the fit.json of the laws that are there.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import ast
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 from scalinglaws.common.errors import StudyError
-from scalinglaws.figures import listed_batch, listed_models, listed_scaling, listed_training
-from scalinglaws.figures.listed import Figure
 
-# In the order of the report.
-_GROUPS = {"batch": listed_batch, "models": listed_models, "scaling": listed_scaling, "training": listed_training}
-_LISTED = [replace(figure, group=group) for group, listed in _GROUPS.items() for figure in listed.FIGURES]
-FIGURES: dict[str, Figure] = {figure.name: figure for figure in sorted(_LISTED, key=lambda figure: figure.name)}
 
-USED = (
+@dataclass(frozen=True)
+class Figure:
+    """What is known of a figure without drawing it."""
+
+    name: str  # of its module, and of the picture's files
+    folder: str  # of its module
+    needs: tuple[str, ...]  # questions (study/questions.py) that a study's runs must be able to answer, or it has no such figure
+    tables: tuple[str, ...]  # of results/tables
+    laws: tuple[str, ...]  # drawn where the study fits them; the picture says which are missing
+    bare: bool  # whether it is worth drawing where the study fits none of its laws
+
+    @property
+    def module(self) -> str:
+        """The dotted name of its module."""
+        return f"scalinglaws.figures.{self.folder}.{self.name}"
+
+    @property
+    def title(self) -> str:
+        """Its name in the report."""
+        return _texts(self.folder, self.name)["TITLE"]
+
+    @property
+    def caption(self) -> str:
+        """Its caption, one paragraph of reStructuredText."""
+        return _texts(self.folder, self.name)["CAPTION"]
+
+
+@cache
+def _texts(folder: str, name: str) -> dict[str, str]:
+    """TITLE and CAPTION as a figure's source has them, white space as single spaces; importing it would import matplotlib."""
+    source = Path(__file__).parent / folder / f"{name}.py"
+    assigned = [node for node in ast.parse(source.read_text(encoding="utf-8")).body if isinstance(node, ast.Assign)]
+    values = {target.id: node.value for node in assigned for target in node.targets if isinstance(target, ast.Name)}
+    return {key: " ".join(ast.literal_eval(values[key]).split()) for key in ("TITLE", "CAPTION")}
+
+
+def _figure(name: str, folder: str, needs: str, tables: str = "", laws: str = "", bare: bool = False) -> Figure:
+    """An entry whose lists are words in one string."""
+    return Figure(name, folder, tuple(needs.split()), tuple(tables.split()), tuple(laws.split()), bare)
+
+
+# In the order of the report: name, folder, questions that it needs, tables, laws.
+FIGURES: dict[str, Figure] = {
+    figure.name: figure
+    for figure in (
+        _figure("fig01_compute_data_parameters", "scaling", "size", "runs curves", "power-c envelope power-d power-n"),
+        _figure("fig02_learning_curves", "scaling", "size", "runs curves"),
+        _figure("fig03_allocation", "batch", "batch", "", "critical-batch kaplan-ns"),
+        _figure("fig04_loss_vs_data", "scaling", "data", "runs", "kaplan-nd kaplan-ns"),
+        _figure("fig05_shape", "models", "shape", "runs"),
+        _figure("fig06_depth", "models", "depth", "runs"),
+        _figure("fig07_lstm", "models", "lstm", "runs evals"),
+        _figure("fig08_transfer", "models", "transfer", "runs evals"),
+        _figure("fig09_overfitting", "scaling", "data", "runs", "kaplan-nd"),
+        _figure("fig10_critical_batch", "batch", "batch", "runs curves", "critical-batch"),
+        _figure("fig11_fixed_resources", "training", "size", "runs curves", "kaplan-ns critical-batch", bare=True),
+        _figure("fig12_wrong_size", "batch", "batch", "", "kaplan-ns"),
+        _figure("fig13_compute_min", "batch", "batch", "runs", "power-c power-cmin critical-batch kaplan-ns"),
+        _figure("fig14_optimal_size", "batch", "batch", "runs", "critical-batch kaplan-ns"),
+        _figure("fig15_contradiction", "batch", "batch data", "runs", "power-cmin power-d critical-batch kaplan-ns"),
+        _figure("fig16_early_stopping", "training", "data", "runs curves", "kaplan-ns", bare=True),
+        _figure("fig17_recurrent", "models", "recurrent", "runs"),
+        _figure("fig18_steps_tokens", "batch", "batch", "", "critical-batch"),
+        _figure("fig19_resources_by_size", "batch", "batch", "", "critical-batch kaplan-ns"),
+        _figure("fig20_position", "training", "size", "runs curves evals"),
+        _figure("fig21_position_by_size", "training", "context", "runs evals"),
+        _figure("fig22_schedules", "training", "schedule", "runs"),
+        _figure("fig23_power_law_alternatives", "scaling", "size", "runs", "power-n"),
+        _figure("fig24_transfer_depth", "models", "shape transfer", "runs evals"),
+        _figure("learning_rate", "training", "rate", "runs"),
+        _figure("optimizers", "training", "optimizer", "runs curves"),
+        _figure("quality", "models", "quality", "runs evals"),
+        _figure("repetition", "training", "repetition", "runs", "repetition", bare=True),
+        _figure("seeds", "models", "seed", "runs"),
+    )
+}
+
+# The files of the package that all figures are drawn with.
+DRAWN_WITH = (
     *("figures/shared/*.py", "study/questions.py", "laws/*.py", "tables/read.py"),
     *("models/count.py", "optim/rates.py", "optim/schedule.py", "study/spec.py"),
 )
 
 
 def drawable(kinds: set[str], laws: set[str]) -> list[str]:
-    """Names of the figures that a study has, in the registry's order.
+    """Names of the figures that a study has, in the order of the report.
 
-    ``kinds``: of its runs (kinds.py); ``laws``: those that it fits. A figure all of whose laws are missing is left out
-    unless it is worth drawing without.
+    ``kinds``: the questions that its runs can answer (study/questions.py); ``laws``: those that it fits. A figure all of whose
+    laws are missing is left out unless it is worth drawing without them.
     """
     return [
         name
@@ -33,14 +116,14 @@ def drawable(kinds: set[str], laws: set[str]) -> list[str]:
 
 
 def modules(name: str) -> list[str]:
-    """Patterns of the package's files that draw a figure; captions are the report's."""
-    return [f"figures/{FIGURES[name].group}/{name}.py", *USED]
+    """Patterns, relative to the package, of the source files that draw a figure: an edit of one of them draws it again."""
+    return [f"figures/{FIGURES[name].folder}/{name}.py", *DRAWN_WITH]
 
 
 def asked(names: list[str] | tuple[str, ...] | str) -> tuple[str, ...]:
-    """The figures that a config asks for, by name. ``names``: the value of its key ``figures``, "all" or a list.
+    """The names of the figures that a config asks for.
 
-    Raises StudyError for a name that is not in FIGURES.
+    ``names`` is the value of the config's key ``figures``: "all" or a list. Raises StudyError for a name that is not in FIGURES.
     """
     if names == "all":
         return tuple(FIGURES)

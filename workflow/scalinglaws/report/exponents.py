@@ -12,7 +12,7 @@ import polars
 import pyarrow.parquet
 
 from scalinglaws.common.files import replacing, write_bytes
-from scalinglaws.figures.shared.fitted import Fit, parameter, published, unresolved
+from scalinglaws.figures.shared.fit_json import Fit, parameter, published, unresolved
 from scalinglaws.laws.catalogue import find
 from scalinglaws.laws.registry import LAWS
 
@@ -38,8 +38,8 @@ NOTE = (
 def exponents(fits: dict[str, Fit]) -> polars.DataFrame:
     """A row for each exponent of each fit, in the order of the laws given; ``verdict`` is a sentence made from the numbers.
 
-    An exponent that a law has but its fit lacks keeps its row, with a null estimate.
-    a and b (N_opt ∝ C^a, D_opt ∝ C^b) appear where they were derived.
+    An exponent that a law has but its fit lacks keeps its row, with a null estimate. The exponents a and b (N_opt ∝ C^a,
+    D_opt ∝ C^b) have a row where they were derived.
     """
     rows = []
     for law, fit in fits.items():
@@ -54,7 +54,7 @@ def exponents(fits: dict[str, Fit]) -> polars.DataFrame:
 
 
 def fit_rows(fits: dict[str, Fit]) -> list[dict[str, Any]]:
-    """Rows of the table ``fits``: one a parameter or derived exponent; a law without any has one row that says so."""
+    """Rows of the table ``fits``: one for each parameter or derived exponent, and one for a law that has neither."""
     rows = []
     for law, fit in fits.items():
         common = {"law": law, "n_points": fit["n_points"], "n_trunks": fit["n_trunks"], "r2": fit["r2"]}
@@ -68,13 +68,13 @@ def fit_rows(fits: dict[str, Fit]) -> list[dict[str, Any]]:
 
 
 def verdict(fit: Fit | None, law: str, name: str) -> str:
-    """Whether an exponent agrees with the published one, in a sentence."""
+    """A sentence that says whether an exponent agrees with the published one."""
     doubt = unresolved(fit, law, (name,))
     return full(doubt) if doubt else agreement(parameter(fit, name), published(fit, name))
 
 
 def agreement(found: dict[str, float | None], value: float | None, measure: str = "as steep") -> str:
-    """Whether the published ``value`` lies in the interval of ``found`` (``fitted.parameter``), and if not, how far it is."""
+    """Whether the published ``value`` lies in the interval of ``found`` (``fit_json.parameter``), and if not, how far it is."""
     if value is None:
         return "There is no published value to compare with."
     estimate, low, high = (float(found[key] or 0.0) for key in ("estimate", "ci_low", "ci_high"))
@@ -90,13 +90,13 @@ def full(sentence: str) -> str:
 
 
 def differences(fits: dict[str, Fit]) -> list[str]:
-    """Of each law of compute a line: its exponents under each convention of FLOP, and how they differ."""
+    """A line for each law of compute: its exponents under each convention of counting FLOP, and how they differ."""
     found = {law: (fit.get("conventions") or {}).get("difference") for law, fit in fits.items()}
     return [f"{law}: {sentence}" for law, sentence in found.items() if sentence]
 
 
 def markdown(table: polars.DataFrame, conventions: list[str]) -> str:
-    """The table for people: one line an exponent, the verdict last; ``conventions`` and flags as lists below."""
+    """The table as Markdown, a line for each exponent with the verdict last, and lists of ``conventions`` and flags below."""
     lines = ["# Fitted and published exponents", "", NOTE, ""]
     if table.is_empty():
         return "\n".join([*lines, "This study fits no law.", ""])
@@ -120,7 +120,7 @@ def _cell(value: float | None, form: str) -> str:
 
 
 def write(table: polars.DataFrame, conventions: list[str], parquet: str | Path, md: str | Path) -> None:
-    """Both files; the same table gives the same bytes."""
+    """Write the table as Parquet and as Markdown; the same table gives the same bytes."""
     with replacing(Path(parquet)) as temporary:
         pyarrow.parquet.write_table(table.to_arrow(), temporary, compression="zstd")
     write_bytes(Path(md), markdown(table, conventions).encode())

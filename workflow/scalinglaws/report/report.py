@@ -1,4 +1,4 @@
-"""The study on one page: what was run, Tables 1 to 6 of Kaplan et al. 2020 with its numbers, flags, figures."""
+"""The report, a study on one page: what was run, Tables 1 to 6 of Kaplan et al. 2020 with its numbers, flags and figures."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from collections.abc import Iterable, Sequence
 
 import polars
 
-from scalinglaws.figures.listed import Figure
-from scalinglaws.figures.registry import FIGURES
-from scalinglaws.figures.shared.fitted import Fit
-from scalinglaws.figures.shared.texts import own_name
+from scalinglaws.figures.registry import FIGURES, Figure
+from scalinglaws.figures.shared.fit_json import Fit
+from scalinglaws.figures.shared.loss_by_text import own_name
 from scalinglaws.laws.registry import LAW_KINDS
 from scalinglaws.report import tables_of_paper
 from scalinglaws.report.markdown import count, listed, table
@@ -23,7 +22,7 @@ NOTE = (
     "count once). A sentence in the last column compares the published value with the interval. Only exponents are compared: "
     "scales such as N_c carry the units of a vocabulary and of a text, and those of this study are not the paper's."
 )
-SHOWN = 4  # of a list of values, before it is told by its range
+SHOWN = 4  # most values that are listed; more are told by their range
 FIGURES_OF_PAPER = 24
 
 
@@ -37,8 +36,9 @@ def report(
 ) -> str:
     """The page as Markdown; the same input gives the same text.
 
-    ``runs``: the table of runs; ``fits``: law -> fit.json of the laws that the study fits; ``kinds`` of its runs (kinds.py);
-    ``drawn``: names of its figures, which lie in ``folder`` as seen from the page. ``warnings``: sentences of aggregation.
+    ``runs`` is the table of runs, ``fits`` holds the fit.json of each law that the study fits, and ``kinds`` are the questions
+    that its runs can answer (study/questions.py). ``drawn`` names its figures, which lie in ``folder`` as seen from the page.
+    ``warnings`` are sentences of aggregation about the runs.
     """
     fits = {law: fits[law] for law in LAW_KINDS if law in fits}
     sections = {
@@ -61,7 +61,7 @@ def report(
 
 
 def what_was_run(runs: polars.DataFrame) -> list[str]:
-    """A row an experiment: runs, sizes, tokens, corpora, seeds; then the runs that diverged."""
+    """The number of runs and those that diverged, then a row for each experiment with its sizes, tokens, seeds and corpora."""
     if runs.is_empty():
         return ["No run is there yet."]
     each = runs.with_columns(own=own_name()).explode("experiments")
@@ -80,7 +80,7 @@ def what_was_run(runs: polars.DataFrame) -> list[str]:
 
 
 def _sizes(values: polars.Series, none: str = "not said") -> str:
-    """ "1.5k, 3.1k", or "1.5k to 55.3k (5)" for many."""
+    """Different values in words, "1.5k, 3.1k", or their range and number where there are many, "1.5k to 55.3k (5)"."""
     found = [int(value) for value in values.drop_nulls().unique().sort()]
     if len(found) > SHOWN:
         return f"{short(found[0])} to {short(found[-1])} ({len(found)})"
@@ -92,7 +92,7 @@ def _words(values: polars.Series) -> str:
 
 
 def flags(fits: dict[str, Fit]) -> list[str]:
-    """What is not to be believed, by law."""
+    """The reasons that the fits give to doubt them, by law, and the laws that give none."""
     if not fits:
         return ["This study fits no law."]
     lines = [f"- **{law}**: {' '.join(map(_stopped, fit['flags']))}" for law, fit in fits.items() if fit.get("flags")]
@@ -112,7 +112,7 @@ def _stopped(flag: str) -> str:
 
 
 def figures(kinds: set[str], laws: set[str], drawn: Sequence[str], folder: str) -> list[str]:
-    """Links to the figures that are drawn, then the others with what they take that the study lacks."""
+    """Links to the figures that are drawn, then the others with what they need that the study lacks."""
     lines = [f"- [{_title(FIGURES[name])}]({folder}/{name}.svg)" for name in drawn]
     others = [figure for name, figure in FIGURES.items() if name not in drawn]
     if others:
@@ -129,7 +129,7 @@ def figures(kinds: set[str], laws: set[str], drawn: Sequence[str], folder: str) 
 
 
 def _number(figure: Figure) -> int:
-    """Of the paper; 0 for a figure of our own."""
+    """The number of a figure in the paper; 0 for a figure that the paper does not have."""
     found = re.match(r"fig(\d+)_", figure.name)
     return int(found[1]) if found else 0
 

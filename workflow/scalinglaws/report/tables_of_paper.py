@@ -13,7 +13,7 @@ import polars
 
 from scalinglaws.figures.shared import compute_efficient
 from scalinglaws.figures.shared.compute_efficient import PUBLISHED_TRENDS, Derived
-from scalinglaws.figures.shared.fitted import Fit, parameter, unresolved
+from scalinglaws.figures.shared.fit_json import Fit, parameter, unresolved
 from scalinglaws.laws.catalogue import LAWS, METHODS, PF_DAY
 from scalinglaws.laws.registry import LAW_KINDS
 from scalinglaws.models.config import ModelConfig
@@ -25,7 +25,7 @@ from scalinglaws.study.questions import WORDS
 Fits = dict[str, Fit]
 HEAD = ("parameter", "this study", "95 % interval", "published", "finding")
 OTHER_UNITS, SEE_BELOW = "Not compared: other units.", "Not resolved: see below."
-# Table 1: operation, parameters, forward FLOP per token
+# The rows of Table 1: operation, parameters, forward FLOP per token.
 OPERATIONS = {
     "embed": ("Embed", "(n_vocab + n_ctx) d_model", "4 d_model"),
     "attention_qkv": ("Attention: QKV", "n_layer d_model 3 d_attn", "2 n_layer d_model 3 d_attn"),
@@ -34,7 +34,7 @@ OPERATIONS = {
     "feed_forward": ("Feed-forward", "n_layer 2 d_model d_ff", "2 n_layer 2 d_model d_ff"),
     "de_embed": ("De-embed", "0, shared with embed", "2 d_model n_vocab"),
 }
-# Table 5: law, exponent, scale and its unit
+# The rows of Table 5: law, exponent, scale and its unit.
 BASIC = (
     ("power-n", "alpha_N", "N_c", "parameters"),
     ("power-d", "alpha_D", "D_c", "tokens"),
@@ -50,14 +50,14 @@ LATER = (
     ("repetition", "Muennighoff et al. 2023", ("R_D*",)),
     ("overtraining", "Gadre et al. 2024", ("eta",)),
 )
-# (6.4) and section 6.3.
+# Published values of equation 6.4 and of section 6.3.
 PUBLISHED_ALPHA_C_MIN = 0.054
 PUBLISHED_CROSSING = {"C*": 1e4, "N*": 1e12, "D*": 1e12, "L*": 1.7}
 UNITS = {"C*": "PF-days", "N*": "parameters", "D*": "tokens", "L*": "nats per token"}
 
 
 def not_fitted(laws: Sequence[str]) -> str:
-    """That a study has no fit of ``laws``, and the runs that they take."""
+    """A sentence that says that a study has no fit of ``laws``, and which runs they need."""
     taken = listed([WORDS[kind] for kind in dict.fromkeys(LAW_KINDS[law] for law in laws)])
     return f"This study has no fit of {listed(laws, 'or')} (taken: {taken})."
 
@@ -91,7 +91,7 @@ def operations(runs: polars.DataFrame) -> list[str]:
 
 
 def one_law(fits: Fits, law: str) -> list[str]:
-    """Tables 2 and 3: a row for each parameter of a fit."""
+    """Tables 2 and 3, with a row for each parameter of a fit."""
     if law not in fits:
         return [not_fitted([law])]
     rows = [_row(fits, law, item.name, item.name, item.unit, item.log) for item in LAWS[law].parameters]
@@ -99,7 +99,7 @@ def one_law(fits: Fits, law: str) -> list[str]:
 
 
 def equations(fits: Fits) -> list[str]:
-    """Table 4: each law with its fitted numbers, then those that the study does not fit."""
+    """Table 4, with each law and its fitted numbers, then the laws that the study does not fit."""
     rows = []
     for law, fit in fits.items():
         held = (fit.get("held_out") or {}).get("error")
@@ -118,7 +118,7 @@ def _reason(fit: Fit) -> str:
 
 
 def equation(fit: Fit, law: str) -> str:
-    """The law's formula with the fitted numbers in place of its parameters; those that it does not name follow."""
+    """The formula of a law with the fitted numbers in place of its parameters; parameters that it does not name follow it."""
     text = LAWS[law].formula if law in LAWS else METHODS[law].formula
     names = [*(fit.get("parameters") or {}), *((fit.get("exponents") or {}) if law == "isoflop" else {})]
     left = []
@@ -130,7 +130,7 @@ def equation(fit: Fit, law: str) -> str:
 
 
 def basic(fits: Fits) -> list[str]:
-    """Table 5: exponent and scale of each law of one variable."""
+    """Table 5, with the exponent and the scale of each law of one variable."""
     rows = []
     for law, exponent, scale, unit in BASIC:
         suffix = "_min" if law == "power-cmin" else ""
@@ -140,7 +140,7 @@ def basic(fits: Fits) -> list[str]:
 
 
 def _row(fits: Fits, law: str, name: str, label: str, unit: str, scale: bool) -> list[str]:
-    """Cells of a parameter: its value, interval and published value in ``unit``, and a sentence."""
+    """The cells of a parameter: its value, interval and published value in ``unit``, and a sentence."""
     known = (LAWS[law].published if law in LAWS else METHODS[law].published).get(name)
     size, label = PF_DAY if unit == "PF-days" else 1.0, f"{label} ({unit})" if unit else label
     published = as_printed(known / size if known is not None else None)
@@ -152,7 +152,7 @@ def _row(fits: Fits, law: str, name: str, label: str, unit: str, scale: bool) ->
 
 
 def compute_efficient_trends(fits: Fits) -> list[str]:
-    """Table 6: exponents and scales of N_opt, B, S_min and D_opt against C_min, and alpha_C_min as the fits predict it."""
+    """Table 6, with exponents and scales of N_opt, B, S_min and D_opt, and alpha_C_min as the fits predict it."""
     if missing := [law for law in compute_efficient.TRENDS if law not in fits]:
         words = [f"{name} = {as_printed(scale)}·C_min^{power:g}" for name, (scale, power) in PUBLISHED_TRENDS.items()]
         return [not_fitted(missing), "", f"Published: {listed(words)}, C_min in PF-days."]
@@ -177,7 +177,7 @@ def _measured() -> str:
 
 
 def _below(found: Derived) -> list[str]:
-    """What is said once for a table: its doubt, and how its intervals were made."""
+    """Sentences below a table of derived quantities: why they are doubted, and how their intervals were made."""
     doubt = [full(found.doubt), ""] if found.doubt else []
     return [*doubt, *([f"Intervals are {found.how}.", ""] if found.how else [])]
 
@@ -189,7 +189,7 @@ def _derived_row(label: str, found: Derived, name: str, published: float) -> lis
 
 
 def contradiction(fits: Fits) -> list[str]:
-    """Section 6.3: where the extrapolated L(D(C_min)) meets L(C_min)."""
+    """The table of section 6.3: where the extrapolated L(D(C_min)) meets L(C_min)."""
     if missing := [law for law in compute_efficient.CROSSING if law not in fits]:
         words = [f"{key} {as_printed(value)} {UNITS[key]}" for key, value in PUBLISHED_CROSSING.items()]
         return [not_fitted(missing), "", f"Published, roughly: {listed(words)}."]
@@ -205,7 +205,7 @@ def contradiction(fits: Fits) -> list[str]:
 
 
 def later(fits: Fits) -> list[str]:
-    """Chinchilla's exponents by its three approaches, repetition and over-training, and what the count of FLOP changes."""
+    """Exponents of laws published after 2020, and how the convention of counting FLOP moves those of laws of compute."""
     rows = []
     for law, source, names in LATER:
         for name in names:

@@ -1,6 +1,6 @@
-"""What questions a study's runs can answer: kinds of groups of runs that differ in one thing. Standard library only.
+"""The questions that a study's runs can answer: each is a kind of group of runs that differ in one thing. Standard library only.
 
-Laws (laws/registry.py) and figures (figures/registry.py) name the kinds that they need.
+Laws (laws/registry.py) and figures (figures/registry.py) name the questions that they need.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from collections.abc import Iterable
 
 from scalinglaws.study.spec import RunSpec
 
-# Of one question, what may differ: the key and what is set to suit it (a rate is tuned for an optimizer).
+# The fields that make the shape of a model.
 SHAPE = ("n_layer", "d_model", "n_heads", "d_ff", "d_attn")
 COMPARISONS: dict[str, tuple[str, tuple[str, ...], int]] = {
-    # kind: (the field compared, fields that follow it, the fewest different values)
+    # question: (the field that is compared, fields that may differ because they suit it, the fewest different values)
     "schedule": ("schedule", ("decay", "warmup_tokens", "learning_rate"), 3),
     "optimizer": ("optimizer", ("learning_rate", "beta1", "beta2", "weight_decay", "optimizer_options", "plugins"), 2),
     "seed": ("seed", (), 2),
@@ -21,7 +21,7 @@ COMPARISONS: dict[str, tuple[str, tuple[str, ...], int]] = {
     "rate": ("learning_rate", (), 3),
     "context": ("n_ctx", (), 2),
 }
-# What each kind takes, for people.
+# What a study needs so that it can answer a question, for the sentences of reports.
 WORDS = {
     "size": "budgets on all the data",
     "data": "early-stopped runs",
@@ -41,11 +41,11 @@ WORDS = {
     "depth": "two depths of two sizes each",
 }
 FEWEST_BATCHES = 3  # batch sizes of one model that a critical batch can be fitted to
-SAME_SIZE = 1.02  # N of two shapes that count as the same size
+SAME_SIZE = 1.02  # largest factor between the N of two shapes that count as the same size
 
 
 def kinds(runs: Iterable[RunSpec], transfer: bool) -> set[str]:
-    """The kinds of questions that ``runs`` can answer; ``transfer``: whether any is evaluated on other text."""
+    """The questions that ``runs`` can answer. ``transfer`` says whether any of them is evaluated on other text."""
     runs = list(runs)
     budgets = [spec for spec in runs if spec.stop == "budget"]
     whole = [spec for spec in budgets if spec.dataset_tokens is None]
@@ -59,14 +59,14 @@ def kinds(runs: Iterable[RunSpec], transfer: bool) -> set[str]:
     }
     has |= {name: any(spec.architecture == name for spec in budgets) for name in ("lstm", "recurrent")}
     for kind, (field, follow, fewest) in COMPARISONS.items():
-        groups = alike(budgets, (field, *follow))
+        groups = spec_groups(budgets, (field, *follow))
         has[kind] = any(len({getattr(spec, field) for spec in group}) >= fewest for group in groups)
-    sizes = alike([spec for spec in whole if spec.architecture == "transformer"], (*SHAPE, "learning_rate"))
+    sizes = spec_groups([spec for spec in whole if spec.architecture == "transformer"], (*SHAPE, "learning_rate"))
     return {kind for kind, there in has.items() if there} | {kind for group in sizes for kind in _of_shapes(group)}
 
 
 def _of_shapes(group: list[RunSpec]) -> list[str]:
-    """shape: three models of one size. depth: two depths with two sizes each."""
+    """The questions about shapes that a group answers: shape takes three models of one size, depth two depths of two sizes."""
     shapes = sorted({(spec.n_params, *(getattr(spec, name) for name in SHAPE)) for spec in group})
     close = any(last[0] <= SAME_SIZE * first[0] for first, last in zip(shapes, shapes[2:], strict=False))
     depths = [sizes for sizes in _values(group, "n_params", "n_layer") if len(sizes) > 1]
@@ -74,18 +74,22 @@ def _of_shapes(group: list[RunSpec]) -> list[str]:
 
 
 def _values(runs: list[RunSpec], field: str, by: str) -> list[set]:
-    """The values of a field at each value of another."""
+    """For each value of the field ``by``, the set of values of ``field``."""
     out: dict[int, set] = {}
     for spec in runs:
         out.setdefault(getattr(spec, by), set()).add(getattr(spec, field))
     return list(out.values())
 
 
-def alike(runs: list[RunSpec], varied: tuple[str, ...]) -> list[list[RunSpec]]:
-    """The runs in groups that agree in every field of their specs but those named."""
-    fixed = [field.name for field in dataclasses.fields(RunSpec) if field.name not in varied]
+def spec_groups(specs: list[RunSpec], varied: tuple[str, ...]) -> list[list[RunSpec]]:
+    """The specs in groups that agree in every field but those named."""
     out: dict[tuple, list[RunSpec]] = {}
-    for spec in runs:
-        values = (getattr(spec, name) for name in fixed)
+    for spec in specs:
+        values = (getattr(spec, name) for name in fields_but(varied))
         out.setdefault(tuple(getattr(value, "id", value) for value in values), []).append(spec)
     return list(out.values())
+
+
+def fields_but(varied: tuple[str, ...]) -> tuple[str, ...]:
+    """The fields of a spec in which runs that are compared must agree: all but those ``varied``."""
+    return tuple(field.name for field in dataclasses.fields(RunSpec) if field.name not in varied)

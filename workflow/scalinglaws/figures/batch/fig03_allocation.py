@@ -7,36 +7,45 @@ import polars
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scalinglaws.figures.registry import FIGURES
-from scalinglaws.figures.shared import batches, fitted, style
+from scalinglaws.figures.shared import batch_laws, fit_json, style
 from scalinglaws.figures.shared.compute_efficient import PUBLISHED_TRENDS, trends
 
-REQUIRES = FIGURES["fig03_allocation"].requires
-AHEAD = 1e3  # how far beyond the curves, in compute
-# From the lowest area up.
+LAWS = ("critical-batch", "kaplan-ns")
+TITLE = "How a growing compute budget divides"
+CAPTION = """
+Figure 3 of the paper. The figure shows how compute that grows from the least of this study's learning curves on is best divided
+into a larger model, a larger batch and more steps. Since C_min = 6 N B S_min, the heights of the areas on logarithmic axes are
+the three factors and add up to the whole. Each factor is a power of C_min, whose exponent follows from the fits of L(N, S_min)
+and B_crit(L) (equations 6.4, 6.5, B.8 to B.10). Pale areas lie beyond the compute of the curves. Intervals are 95 %, from
+resamples of the fits, which are taken as independent of each other. Grey lines are the borders of the areas with the exponents
+of the paper's Table 6, N ∝ C^0.73, B ∝ C^0.24 and S ∝ C^0.03. There, data grow as C^0.27: nearly all of a larger budget goes to
+larger models.
+"""
+AHEAD = 1e3  # the factor in compute by which the axis goes beyond the curves
+# The factors, from the lowest area up: name, label, colour.
 PARTS = (("N_opt", "model size N", "#35608d"), ("B", "batch size B", "#7fb8a4"), ("S_min", r"steps $S_{min}$", "#e9c46a"))
 
 
-def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Figure:
-    """Stacked areas of the three factors whose product is C_min over that of the least compute of the fitted curves."""
+def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
+    """Draw stacked areas of the three factors whose product is C_min over the least compute of the fitted curves."""
     figure, (axis,) = style.panels(style.COLUMN, 3.9)
-    critical = batches.critical_batch(fits.get("critical-batch"))
-    points = fitted.points(fits.get("kaplan-ns")).drop_nulls("steps_min")
+    critical = batch_laws.critical_batch(fits.get("critical-batch"))
+    points = fit_json.points(fits.get("kaplan-ns")).drop_nulls("steps_min")
     shares = trends(fits).values
-    notes = batches.doubts(fits, REQUIRES["fits"])
+    notes = batch_laws.doubts(fits, LAWS)
     empty = critical is None or points.is_empty() or shares["N_opt"]["estimate"] is None
     axis.set_xlabel(r"$C_{min}$ (FLOP)")
     axis.set_ylabel("Factor over the least compute")
     if critical is not None and not empty:
-        seen = batches.compute_of(points, critical)
+        seen = batch_laws.compute_of(points, critical)
         _areas(axis, shares, float(seen.min()), float(seen.max()))
-        notes.append(f"the curves end at the upright line, {batches.quantity(seen.max())} FLOP")
-    batches.say(axis, notes, empty, "the fits of L(N, S_min) and B_crit(L) have no parameters", width=52)
+        notes.append(f"the curves end at the upright line, {batch_laws.quantity(seen.max())} FLOP")
+    batch_laws.say(axis, notes, empty, "the fits of L(N, S_min) and B_crit(L) have no parameters", width=52)
     return figure
 
 
 def _areas(axis: Axes, shares: dict[str, dict[str, float | None]], least: float, most: float) -> None:
-    """Each factor is C^share: on the logarithmic axis the areas are wedges."""
+    """Draw each factor C^share as an area, which is a wedge on logarithmic axes."""
     x = np.geomspace(least, most * AHEAD, 100)
     below = published = 0.0
     for name, label, colour in PARTS:

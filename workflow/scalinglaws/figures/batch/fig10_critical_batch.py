@@ -9,21 +9,29 @@ import polars
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scalinglaws.figures.registry import FIGURES
-from scalinglaws.figures.shared import batches, fitted, style
-from scalinglaws.figures.shared.learning import budget_runs
+from scalinglaws.figures.shared import batch_laws, fit_json, style
+from scalinglaws.figures.shared.groups import budget_runs
 
-REQUIRES = FIGURES["fig10_critical_batch"].requires
-BINS = 16  # of the loss, for the noise scale
-FEWEST = 3  # measurements in a bin
-FARTHEST = 5.0
+TITLE = "Critical batch size against loss"
+CAPTION = """
+Figure 10 of the paper. Points are B_crit = E_min/S_min of the hyperbola (5.1) through the steps that several batch sizes take
+to one loss, for a number of losses of each model size. Their bars are 95 % intervals from resampling the curves. Hollow
+triangles mark losses whose B_crit lies beyond the batch sizes that reach them, at the last of these. Solid lines are the
+gradient noise scale tr(Σ)/|G|² of the stable phase where runs measured it, as a ratio of sums over bins of the loss. The dashed
+line is the fit of B_crit = B_*/L^(1/α_B) with its interval. The grey line has the published slope and goes through the centre
+of the points; tokens of another vocabulary give B_* other units. The paper found α_B = 0.21 and B_* = 2e8 tokens, and that
+B_crit depends on the loss alone, not on the size.
+"""
+BINS = 16  # bins of the loss, for the noise scale
+FEWEST = 3  # fewest measurements in a bin
+FARTHEST = 5.0  # the axis shows intervals whole whose ends are within this factor of the estimate
 
 
-def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Figure:
-    """Levels of the fit of B_crit(L), limits where it is not within the batch sizes, measured noise scales, the fitted law."""
+def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
+    """Draw B_crit at each loss, or its limit where it lies beyond the batch sizes, measured noise scales, and the fitted law."""
     figure, (axis,) = style.panels(style.PAGE * 0.62, 4.4)
     fit = fits.get("critical-batch")
-    levels, noise = batches.levels(fit), noise_scale(tables["runs"], tables["curves"])
+    levels, noise = batch_laws.levels(fit), noise_scale(tables["runs"], tables["curves"])
     resolved = levels.filter(polars.col("b_crit").is_not_null())
     limits = levels.filter(polars.col("b_crit").is_null() & polars.col("why").str.starts_with("B_crit lies"))
     scale = style.Scale([int(n) for n in [*levels["n_params"], *noise["n_params"]]], "N (non-embedding parameters)")
@@ -36,18 +44,19 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
     _law(axis, fit, resolved)
     style.falling_loss_axis(axis, [*resolved["loss"], *limits["loss"], *noise["loss"]])
     style.upright_log_axis(axis, shown, "Critical batch size (tokens)")
-    notes = batches.doubts(fits, REQUIRES["fits"])
+    notes = batch_laws.doubts(fits, ["critical-batch"])
     if not levels.is_empty() and noise.is_empty():
         notes.append("no run measured the gradient noise scale (noise_every)")
-    batches.say(axis, notes, not shown, "no loss has a B_crit within the batch sizes", width=70, offset=-0.19)
+    batch_laws.say(axis, notes, not shown, "no loss has a B_crit within the batch sizes", width=70, offset=-0.19)
     scale.bar(figure, [axis])
     return figure
 
 
 def noise_scale(runs: polars.DataFrame, curves: polars.DataFrame) -> polars.DataFrame:
-    """tr(Σ)/|G|² in tokens by size and loss: n_params, loss, tokens; ratio of sums over bins of the stable phase's loss.
+    """The noise scale tr(Σ)/|G|² in tokens by size and loss, with columns n_params, loss and tokens.
 
-    |G|² is estimated without bias and may be negative: bins whose sum is, and those with few measurements, are left out.
+    It is the ratio of sums over bins of the loss in the stable phase. |G|² is estimated without bias and may be negative, so bins
+    whose sum is negative are left out, and so are bins with few measurements.
     """
     empty = polars.DataFrame(schema=dict.fromkeys(("n_params", "loss", "tokens"), polars.Float64))
     if not {"noise_square", "noise_trace"} <= set(curves.columns):
@@ -70,7 +79,7 @@ def noise_scale(runs: polars.DataFrame, curves: polars.DataFrame) -> polars.Data
 
 
 def _reach(rows: polars.DataFrame) -> list[float]:
-    """The ends of the intervals that the axis shows whole: those of less than a factor FARTHEST."""
+    """The ends of intervals that the axis shows: those within a factor FARTHEST of the estimate."""
     bars = [(row["b_crit"], row[side]) for row in rows.iter_rows(named=True) for side in ("b_crit_low", "b_crit_high")]
     return [end for best, end in bars if end is not None and 1 / FARTHEST < end / best < FARTHEST]
 
@@ -86,7 +95,7 @@ def _resolved(axis: Axes, rows: polars.DataFrame, scale: style.Scale) -> None:
 
 
 def _limits(axis: Axes, rows: polars.DataFrame, scale: style.Scale) -> list[float]:
-    """Triangles at the last batch size before an unresolved B_crit, pointing to it; their heights."""
+    """Draw triangles at the last batch size before an unresolved B_crit, pointing to it, and return their heights."""
     out = []
     hollow: dict[str, Any] = {"markersize": 3.2, "markeredgewidth": 0.6, "markerfacecolor": "white"}
     for row in rows.iter_rows(named=True):
@@ -100,20 +109,20 @@ def _limits(axis: Axes, rows: polars.DataFrame, scale: style.Scale) -> list[floa
     return out
 
 
-def _law(axis: Axes, fit: fitted.Fit | None, rows: polars.DataFrame) -> None:
-    """The fitted law with its band, and the published slope through the centre of the points."""
-    critical = batches.critical_batch(fit)
+def _law(axis: Axes, fit: fit_json.Fit | None, rows: polars.DataFrame) -> None:
+    """Draw the fitted law with its band, and the published slope through the centre of the points."""
+    critical = batch_laws.critical_batch(fit)
     if critical is None or fit is None or rows.is_empty():
         return
     loss = rows["loss"].to_numpy()
     x = np.geomspace(loss.min() / 1.03, loss.max() * 1.03, 60)
     best = critical.tokens(x)
-    draws = batches.resamples({"critical-batch": fit}, ["critical-batch"])
-    count = batches.trunks({"critical-batch": fit}, ["critical-batch"])
-    batches.band(axis, x, best, draws, lambda draw: batches.critical_of(draw).tokens(x), count, style.FIT)
-    label = r"fit: $B_{crit} = B_*/L^{1/\alpha_B}$, $\alpha_B$ = " + fitted.with_interval(fit, "alpha_B")
+    draws = batch_laws.resamples({"critical-batch": fit}, ["critical-batch"])
+    count = batch_laws.trunks({"critical-batch": fit}, ["critical-batch"])
+    batch_laws.band(axis, x, best, draws, lambda draw: batch_laws.critical_of(draw).tokens(x), count, style.FIT)
+    label = r"fit: $B_{crit} = B_*/L^{1/\alpha_B}$, $\alpha_B$ = " + fit_json.with_interval(fit, "alpha_B")
     axis.plot(x, best, "--", color=style.FIT, label=label, zorder=6)
-    centre, slope = float(np.exp(np.log(loss).mean())), fitted.published(fit, "alpha_B")
+    centre, slope = float(np.exp(np.log(loss).mean())), fit_json.published(fit, "alpha_B")
     if slope is not None:
         line = critical.tokens(centre) * (x / centre) ** (-1 / slope)
         axis.plot(

@@ -11,29 +11,36 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from scalinglaws.figures.registry import FIGURES
-from scalinglaws.figures.shared import batches, fitted, style
+from scalinglaws.figures.shared import batch_laws, fit_json, style
 from scalinglaws.laws.allocation import LossNS, excess_compute, excess_steps
 from scalinglaws.laws.forms import Array
 
-REQUIRES = FIGURES["fig12_wrong_size"].requires
-LOSSES = 5
-ABOVE = 1.1  # how far above the loss at which the smallest model is the best one points are taken
-RANGE = (0.1, 10.0)  # of N/N_eff at least
-HIGHEST = 10.0  # of the excess at least: models too small never reach the loss
+TITLE = "The cost of a model of the wrong size"
+CAPTION = """
+Figure 12 of the paper. The figure shows how much more a model of N parameters instead of the best N_eff takes to reach the same
+loss, in compute (**a**, equation B.16) and in steps (**b**, equation B.17), with the exponents of this study's L(N, S_min)
+(dashed, with a 95 % band) and with the published ones (grey). Points are the curves of the sizes that reach a loss, in a colour
+for each loss, over what the fit expects of N_eff at that loss; S_min is the geometric mean over the batch sizes of a size, and
+bars are their range. In the paper, models of 0.6 to 2.2 times the best size take at most 20 % more compute, and larger ones
+take fewer steps.
+"""
+LOSSES = 5  # number of losses at which sizes are compared
+ABOVE = 1.1  # points are taken up to this factor above the loss at which the smallest model is the best one
+RANGE = (0.1, 10.0)  # the least range of N/N_eff that the axis shows
+HIGHEST = 10.0  # the least excess that the axis shows; models that are too small never reach the loss
 
 Excess = Callable[[ArrayLike, ArrayLike, ArrayLike], Array]
 
 
-def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Figure:
-    """B.16 and B.17 with the fitted and the published exponents, and the sizes that reach each of several losses."""
+def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
+    """Draw B.16 and B.17 with the fitted and the published exponents, and the sizes that reach each of several losses."""
     figure, (compute, steps) = style.panels(style.PAGE, 3.5, 2)
-    law = batches.loss_ns(fits.get("kaplan-ns"))
-    points = fitted.points(fits.get("kaplan-ns")).drop_nulls("steps_min")
+    law = batch_laws.loss_ns(fits.get("kaplan-ns"))
+    points = fit_json.points(fits.get("kaplan-ns")).drop_nulls("steps_min")
     found = measured(points, law) if law else measured(points.clear(), None)
     scale = style.LossScale(found["loss"].to_list())
     ratio = np.geomspace(min([RANGE[0], *found["ratio"]]), max([RANGE[1], *found["ratio"]]) * 1.2, 400)
-    notes = batches.doubts(fits, ("kaplan-ns",))
+    notes = batch_laws.doubts(fits, ("kaplan-ns",))
     panels: tuple[tuple[Axes, Excess, str, str], ...] = (
         (compute, excess_compute, "compute", r"Excess compute $C(N)/C(N_{eff})$"),
         (steps, excess_steps, "steps", r"Excess steps $S(N)/S(N_{eff})$"),
@@ -48,23 +55,23 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
             style.positive_axis(axis, shown)
             style.log_axis(axis, ratio, r"$N/N_{eff}$", counts=False)
             style.plain_ticks(axis)
-        batches.say(axis, notes if axis is compute else [], law is None, _missing(fits), width=66)
+        batch_laws.say(axis, notes if axis is compute else [], law is None, _missing(fits), width=66)
     scale.bar(figure, [compute, steps])
     return figure
 
 
-def _missing(fits: dict[str, fitted.Fit]) -> str:
+def _missing(fits: dict[str, fit_json.Fit]) -> str:
     return "the fit of L(N, S_min) has no parameters" if fits.get("kaplan-ns") else "this study has no fit of kaplan-ns"
 
 
 def measured(points: polars.DataFrame, law: LossNS | None) -> polars.DataFrame:
-    """Of each size and loss: ratio N/N_eff, and compute, steps with _low and _high over what ``law`` expects of N_eff."""
+    """For each size and loss: N/N_eff, and compute and steps, with _low and _high, over what ``law`` expects of N_eff."""
     names = ("loss", "ratio", "steps", "steps_low", "steps_high", "compute", "compute_low", "compute_high")
     if law is None or points.is_empty():
         return polars.DataFrame(schema=dict.fromkeys(names, polars.Float64))
     smallest = law.loss(points["n_params"].min(), np.inf)  # type: ignore[arg-type]
     highest = float(smallest * (1 + law.alpha_n / law.alpha_s))  # where it is the best size (B.5)
-    found = batches.reached(points, batches.shared_losses(points, LOSSES, ABOVE * highest))
+    found = batch_laws.reached(points, batch_laws.shared_losses(points, LOSSES, ABOVE * highest))
     best, least = law.efficient(found["loss"].to_numpy())
     found = found.with_columns(ratio=found["n_params"].to_numpy() / best, least=least)
     sides = {"steps": "steps_min", "steps_low": "low", "steps_high": "high"}
@@ -73,17 +80,17 @@ def measured(points: polars.DataFrame, law: LossNS | None) -> polars.DataFrame:
     return found.with_columns(**compute).select(names)
 
 
-def _lines(axis: Axes, fits: dict[str, fitted.Fit], law: LossNS, excess: Excess, ratio: Array) -> None:
+def _lines(axis: Axes, fits: dict[str, fit_json.Fit], law: LossNS, excess: Excess, ratio: Array) -> None:
     fit = fits["kaplan-ns"]
     best = excess(ratio, law.alpha_n, law.alpha_s)
     ahead = np.isfinite(best) & (best < 50)
-    draws = batches.resamples({"kaplan-ns": fit}, ["kaplan-ns"])
-    x, count = ratio[ahead], batches.trunks({"kaplan-ns": fit}, ["kaplan-ns"])
-    batches.band(axis, x, best[ahead], draws, lambda draw: excess(x, draw["alpha_N"], draw["alpha_S"]), count, style.FIT)
-    exponents = [rf"$\alpha_{name[-1]}$ = {fitted.with_interval(fit, name)}" for name in ("alpha_N", "alpha_S")]
+    draws = batch_laws.resamples({"kaplan-ns": fit}, ["kaplan-ns"])
+    x, count = ratio[ahead], batch_laws.trunks({"kaplan-ns": fit}, ["kaplan-ns"])
+    batch_laws.band(axis, x, best[ahead], draws, lambda draw: excess(x, draw["alpha_N"], draw["alpha_S"]), count, style.FIT)
+    exponents = [rf"$\alpha_{name[-1]}$ = {fit_json.with_interval(fit, name)}" for name in ("alpha_N", "alpha_S")]
     number = "B.16" if excess is excess_compute else "B.17"
     axis.plot(x, best[ahead], "--", color=style.FIT, label=f"({number}) with {exponents[0]},\n{exponents[1]}", zorder=4)
-    alphas = batches.PUBLISHED["alpha_N"], batches.PUBLISHED["alpha_S"]
+    alphas = batch_laws.PUBLISHED["alpha_N"], batch_laws.PUBLISHED["alpha_S"]
     published = excess(ratio, *alphas)
     kept = np.isfinite(published)
     label = rf"with the published $\alpha_N$ = {alphas[0]:g}, $\alpha_S$ = {alphas[1]:g}"

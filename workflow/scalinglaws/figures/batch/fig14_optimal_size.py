@@ -12,19 +12,28 @@ import polars
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scalinglaws.figures.registry import FIGURES
-from scalinglaws.figures.shared import batches, fitted, style
+from scalinglaws.figures.shared import batch_laws, fit_json, style
 from scalinglaws.figures.shared.compute_efficient import PUBLISHED_TRENDS, trends
-from scalinglaws.figures.shared.learning import budget_runs
-from scalinglaws.figures.shared.lines import power_law
+from scalinglaws.figures.shared.groups import budget_runs
+from scalinglaws.figures.shared.least_squares import power_law
 from scalinglaws.laws.allocation import CriticalBatch, Frontier, frontier
 from scalinglaws.laws.forms import Array
 from scalinglaws.study.spec import short
 
-REQUIRES = FIGURES["fig14_optimal_size"].requires
-GRID = np.log(10) / 20  # of log C_min
-FEWEST = 3  # points of a line with an interval
-# Of each panel: the column drawn, and what the closed form gives.
+LAWS = ("critical-batch", "kaplan-ns")
+TITLE = "Best model size and steps for a compute budget"
+CAPTION = """
+Figure 14 of the paper. **a** A point lies where two neighbouring sizes reach one loss with the same C_min (means over the batch
+sizes of each, before the decay of the rate). The best size lies between the two, near their geometric mean, which is drawn;
+bars go from the one to the other. **b** S_min at these points (filled; the geometric mean of the two sizes) and the steps S of
+runs at the batch size that most runs have (hollow). Dotted lines are least squares through the points, with Student's t
+interval of the slope. Dashed lines are what the fits of L(N, S_min) and B_crit(L) predict (equations B.8 to B.10). Intervals
+are 95 %, from resamples of the fits, which are taken as independent of each other. Grey lines have the published exponents as
+their slopes. The paper found N ∝ C_min^0.73 and S_min ∝ C_min^0.03.
+"""
+GRID = np.log(10) / 20  # spacing of log C_min
+FEWEST = 3  # fewest points of a line with an interval
+# For each panel: the column that is drawn, and what the closed form gives for it.
 SIDES: dict[str, tuple[str, Callable[[Frontier], Array]]] = {
     "N_opt": ("n_params", lambda found: found.n_opt),
     "S_min": ("steps_min", lambda found: found.steps_min),
@@ -32,13 +41,13 @@ SIDES: dict[str, tuple[str, Callable[[Frontier], Array]]] = {
 SCHEMA = dict.fromkeys(("flops_min", "smaller", "larger", "n_params", "loss", "steps_min"), polars.Float64)
 
 
-def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Figure:
-    """Computes at which neighbouring sizes are equally good, their N and S_min, a line through them, and the closed form."""
+def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
+    """Draw N and S_min where neighbouring sizes are equally good, a line through these points, and the closed form."""
     figure, axes = style.panels(style.PAGE, 3.8, 2)
-    critical = batches.critical_batch(fits.get("critical-batch"))
-    points = fitted.points(fits.get("kaplan-ns")).drop_nulls("steps_min")
+    critical = batch_laws.critical_batch(fits.get("critical-batch"))
+    points = fit_json.points(fits.get("kaplan-ns")).drop_nulls("steps_min")
     empty = critical is None or points.is_empty()
-    notes, derived = batches.doubts(fits, REQUIRES["fits"]), trends(fits)
+    notes, derived = batch_laws.doubts(fits, LAWS), trends(fits)
     for axis, name, label in zip(axes, SIDES, ("N (non-embedding parameters)", "Steps"), strict=True):
         if critical is not None and not empty:
             found = crossovers(points, critical)
@@ -50,21 +59,21 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
             x, best = _closed_form(axis, fits, name, derived.values[name])
             style.log_axis(axis, [*found["flops_min"], *x], r"$C_{min}$ (FLOP)", counts=False)
             style.upright_log_axis(axis, [*shown, *best], label)
-            batches.say(axis, [*said, *notes] if name == "N_opt" else [], False, "", width=66)
+            batch_laws.say(axis, [*said, *notes] if name == "N_opt" else [], False, "", width=66)
         else:
             axis.set_xlabel(r"$C_{min}$ (FLOP)")
             axis.set_ylabel(label)
-            batches.say(axis, notes, True, "the fits of L(N, S_min) and B_crit(L) have no parameters")
+            batch_laws.say(axis, notes, True, "the fits of L(N, S_min) and B_crit(L) have no parameters")
     return figure
 
 
 def crossovers(points: polars.DataFrame, critical: CriticalBatch) -> polars.DataFrame:
-    """Where neighbouring sizes reach one loss with one C_min and the larger is better beyond: columns of SCHEMA.
+    """The points where neighbouring sizes reach one loss with one C_min and the larger is better beyond; columns of SCHEMA.
 
-    The log loss of a size at each C_min is the mean over its curves that have one there. ``n_params`` and ``steps_min`` are
-    the geometric means of the two sizes; S_min = C_min/(6 N B_crit(L)).
+    The log loss of a size at each C_min is the mean over its curves that have one there. ``n_params`` is the geometric mean of
+    the two sizes, and ``steps_min`` is S_min = C_min/(6 N B_crit(L)) for it.
     """
-    points = points.with_columns(compute=batches.compute_of(points, critical)).sort("compute")
+    points = points.with_columns(compute=batch_laws.compute_of(points, critical)).sort("compute")
     log_c = points["compute"].log()
     grid = np.arange(float(log_c.min()), float(log_c.max()), GRID)  # type: ignore[arg-type]
     by_size = {}
@@ -92,7 +101,7 @@ def crossovers(points: polars.DataFrame, critical: CriticalBatch) -> polars.Data
 
 
 def _points(axis: Axes, name: str, found: polars.DataFrame, points: polars.DataFrame) -> list[str]:
-    """The crossovers; a note on pairs of sizes that have none."""
+    """Draw the crossovers, and return a note on pairs of sizes that have none."""
     y = found[SIDES[name][0]].to_numpy()
     bars = [y - found["smaller"].to_numpy(), found["larger"].to_numpy() - y] if name == "N_opt" else None
     label = "two neighbouring sizes equally good" if name == "N_opt" else r"$S_{min}$ there"
@@ -104,7 +113,7 @@ def _points(axis: Axes, name: str, found: polars.DataFrame, points: polars.DataF
 
 
 def _as_trained(axis: Axes, found: polars.DataFrame, critical: CriticalBatch, runs: polars.DataFrame) -> list[float]:
-    """S = S_min (1 + B_crit/B) (5.4) at the batch size B that most runs have."""
+    """Draw S = S_min (1 + B_crit/B) (5.4) at the batch size B that most runs have, and return these steps."""
     sizes = (
         budget_runs(runs)["batch_tokens"].drop_nulls()
         if "batch_tokens" in runs.columns
@@ -120,7 +129,7 @@ def _as_trained(axis: Axes, found: polars.DataFrame, critical: CriticalBatch, ru
 
 
 def _line(axis: Axes, name: str, found: polars.DataFrame) -> list[str]:
-    """The line through the crossovers with its band, and the published slope; a note where there are too few."""
+    """Draw the line through the crossovers with its band, and the published slope; return a note where there are too few."""
     column, (_, published) = SIDES[name][0], PUBLISHED_TRENDS[name]
     line = power_law(found["flops_min"], found[column]) if len(found) >= FEWEST else None
     if line is None:
@@ -135,23 +144,23 @@ def _line(axis: Axes, name: str, found: polars.DataFrame) -> list[str]:
     return []
 
 
-def _closed_form(axis: Axes, fits: dict[str, fitted.Fit], name: str, found: dict[str, float | None]) -> tuple[Array, Array]:
-    """x and y of N_opt or S_min on the frontier, from half the smallest to twice the largest size; drawn with its interval."""
-    law, critical = batches.loss_ns(fits.get("kaplan-ns")), batches.critical_batch(fits.get("critical-batch"))
+def _closed_form(axis: Axes, fits: dict[str, fit_json.Fit], name: str, found: dict[str, float | None]) -> tuple[Array, Array]:
+    """Draw N_opt or S_min on the frontier with its interval, from half the smallest to twice the largest size; return x and y."""
+    law, critical = batch_laws.loss_ns(fits.get("kaplan-ns")), batch_laws.critical_batch(fits.get("critical-batch"))
     if law is None or critical is None:
         return np.empty(0), np.empty(0)
-    sizes = fitted.points(fits["kaplan-ns"])["n_params"].to_numpy()
+    sizes = fit_json.points(fits["kaplan-ns"])["n_params"].to_numpy()
     first, last = (1 + law.alpha_n / law.alpha_s) * law.loss([sizes.min() / 2, sizes.max() * 2], np.inf)  # (B.5)
     losses = np.geomspace(first, last, 40)
     n_eff, steps = law.efficient(losses)
     x = 6 * n_eff * steps * critical.tokens(losses)
-    of, laws = SIDES[name][1], REQUIRES["fits"]
+    of, laws = SIDES[name][1], LAWS
     best = of(frontier(law, critical, x))
 
-    def curve(draw: batches.Draw) -> Array:
-        return of(frontier(batches.law_of(draw), batches.critical_of(draw), x))
+    def curve(draw: batch_laws.Draw) -> Array:
+        return of(frontier(batch_laws.law_of(draw), batch_laws.critical_of(draw), x))
 
-    batches.band(axis, x, best, batches.resamples(fits, laws), curve, batches.trunks(fits, laws), style.FIT)
+    batch_laws.band(axis, x, best, batch_laws.resamples(fits, laws), curve, batch_laws.trunks(fits, laws), style.FIT)
     value, low, high = (found[key] for key in ("estimate", "ci_low", "ci_high"))
     words = "not fitted" if value is None else f"{value:.3f}"
     words += "" if low is None or high is None else f" [{low:.3f}, {high:.3f}]"

@@ -7,34 +7,41 @@ import polars
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scalinglaws.figures.registry import FIGURES
-from scalinglaws.figures.shared import batches, fitted, style
+from scalinglaws.figures.shared import batch_laws, fit_json, law_lines, style
 from scalinglaws.figures.shared.compute_efficient import Derived, crossing
 from scalinglaws.laws.allocation import CriticalBatch, LossNS, frontier
 from scalinglaws.laws.catalogue import PF_DAY
 from scalinglaws.laws.forms import Array
 
-REQUIRES = FIGURES["fig15_contradiction"].requires
+TITLE = "Where the laws of compute and data contradict each other"
+CAPTION = """
+Figure 15 of the paper. The figure shows L(C_min), and L(D) for the data D(C_min) = 2 C_min/(6 N(C_min)) that a
+compute-efficient run at the critical batch size processes (equation 6.6), both extrapolated far beyond the runs. Filled points
+are runs by their C_min; hollow points are early-stopped runs at the compute that would process their dataset. Where L(D) begins
+to lie above L(C_min), compute would give a loss that the data cannot, so the laws must break down before. Intervals are 95 %,
+from resamples of the fits, which are taken as independent of each other. The paper found the crossing near C* = 1e4 PF-days
+(8.64e23 FLOP), N* and D* = 1e12 and L* = 1.7 nats, all of them rough. N, D and L have the units of a vocabulary and a text.
+"""
 LAWS = ("power-cmin", "power-d", "critical-batch", "kaplan-ns")
-# Section 6.3, in FLOP and nats per BPE token.
+# The crossing of section 6.3 of the paper, in FLOP and nats per BPE token.
 PUBLISHED_FLOPS, PUBLISHED_LOSS = 1e4 * PF_DAY, 1.7
-AHEAD, FARTHEST = 1e4, 1e16  # of the axis beyond the data: at least, and at most to show a crossing
+AHEAD, FARTHEST = 1e4, 1e16  # factors by which the axis goes beyond the data: at least, and at most to show a crossing
 COMPUTE, DATA = style.FIT, "#2166ac"
 
 
-def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Figure:
-    """Both lines with their bands, the runs behind them, and the crossing with its interval where there is one."""
+def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
+    """Draw both lines with their bands, the runs behind them, and the crossing with its interval where there is one."""
     figure, (axis,) = style.panels(style.PAGE * 0.62, 4.3)
-    runs = fitted.points(fits.get("power-cmin"), tables["runs"]).drop_nulls("flops_min")
-    early = fitted.points(fits.get("power-d"), tables["runs"]).drop_nulls("dataset_tokens")
-    compute = batches.values(fits.get("power-cmin"), ("alpha_C", "C_c"))
-    data = batches.values(fits.get("power-d"), ("alpha_D", "D_c"))
-    law, critical = batches.loss_ns(fits.get("kaplan-ns")), batches.critical_batch(fits.get("critical-batch"))
-    notes = batches.doubts(fits, LAWS)
+    runs = fit_json.points(fits.get("power-cmin"), tables["runs"]).drop_nulls("flops_min")
+    early = fit_json.points(fits.get("power-d"), tables["runs"]).drop_nulls("dataset_tokens")
+    compute = batch_laws.values(fits.get("power-cmin"), ("alpha_C", "C_c"))
+    data = batch_laws.values(fits.get("power-d"), ("alpha_D", "D_c"))
+    law, critical = batch_laws.loss_ns(fits.get("kaplan-ns")), batch_laws.critical_batch(fits.get("critical-batch"))
+    notes = batch_laws.doubts(fits, LAWS)
     axis.set_xlabel(r"$C_{min}$ (FLOP)")
     axis.set_ylabel("Test loss (nats per token)")
     if compute is None or runs.is_empty():
-        batches.say(axis, notes, True, "the fit of L(C_min) has no parameters", width=72)
+        batch_laws.say(axis, notes, True, "the fit of L(C_min) has no parameters", width=72)
         return figure
     at = _at_datasets(law, critical, early)
     first, last = _span([*runs["flops_min"], *at])
@@ -43,11 +50,11 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
     end = min(last * FARTHEST, max([last * AHEAD, *(100 * c for c in inside)]))
     x = np.geomspace(first / 2, end, 80)
     losses = [*_compute_line(axis, fits, x, compute), *runs["loss"]]
-    fitted.error_bars(axis, runs, "flops_min", COMPUTE, markersize=3.2)
+    law_lines.error_bars(axis, runs, "flops_min", COMPUTE, markersize=3.2)
     if data is not None and law is not None and critical is not None:
         losses += [*_data_line(axis, fits, x, data, law, critical), *early["loss"]]
         hollow = early.with_columns(at=at)
-        fitted.error_bars(axis, hollow, "at", DATA, markersize=3.4, markerfacecolor="white", markeredgewidth=0.7)
+        law_lines.error_bars(axis, hollow, "at", DATA, markersize=3.4, markerfacecolor="white", markeredgewidth=0.7)
     _mark(axis, found, inside, end)
     style.loss_axis(axis, losses)
     style.log_axis(axis, x, r"$C_{min}$ (FLOP)", counts=False)
@@ -55,9 +62,9 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
     beyond = (
         []
         if end > PUBLISHED_FLOPS
-        else [f"the published crossing, {batches.quantity(PUBLISHED_FLOPS)} FLOP, lies beyond the axis"]
+        else [f"the published crossing, {batch_laws.quantity(PUBLISHED_FLOPS)} FLOP, lies beyond the axis"]
     )
-    batches.say(axis, [said, *beyond, *notes], False, "", width=72)
+    batch_laws.say(axis, [said, *beyond, *notes], False, "", width=72)
     return figure
 
 
@@ -75,14 +82,14 @@ def _at_datasets(law: LossNS | None, critical: CriticalBatch | None, early: pola
 
 
 def verdict(found: Derived, last: float) -> tuple[list[float], str]:
-    """Computes of the crossing that the axis should show, and a sentence on it. ``last``: the largest compute of a run."""
+    """The computes of the crossing that the axis should show, and a sentence on it; ``last`` is the largest compute of a run."""
     at, low, high = (found.values["C*"][key] for key in ("estimate", "ci_low", "ci_high"))
     if at is None:
         return [], f"no crossing; {found.doubt or 'not resolved'}"
-    where = f"the lines cross at C* = {batches.quantity(at)} FLOP"
+    where = f"the lines cross at C* = {batch_laws.quantity(at)} FLOP"
     if low is not None and high is not None:
-        where += f" [{batches.quantity(low)}, {batches.quantity(high)}]"
-    numbers = [f"{name} = {batches.quantity(value)}" for name in ("N*", "D*") if (value := found.values[name]["estimate"])]
+        where += f" [{batch_laws.quantity(low)}, {batch_laws.quantity(high)}]"
+    numbers = [f"{name} = {batch_laws.quantity(value)}" for name in ("N*", "D*") if (value := found.values[name]["estimate"])]
     loss = found.values["L*"]["estimate"]
     where += f", {', '.join(numbers)}, L* = {loss:.3g}"
     if found.doubt:
@@ -94,29 +101,31 @@ def verdict(found: Derived, last: float) -> tuple[list[float], str]:
     return [value for value in (at, high) if value is not None], where
 
 
-def _compute_line(axis: Axes, fits: dict[str, fitted.Fit], x: Array, values: list[float]) -> Array:
+def _compute_line(axis: Axes, fits: dict[str, fit_json.Fit], x: Array, values: list[float]) -> Array:
     alpha, scale = values
     best = np.asarray((scale / x) ** alpha, np.float64)
-    draws = batches.resamples(fits, ["power-cmin"])
-    batches.band(axis, x, best, draws, lambda d: (d["C_c"] / x) ** d["alpha_C"], batches.trunks(fits, ["power-cmin"]), COMPUTE)
-    label = r"$L(C_{min})$, $\alpha_C$ = " + fitted.with_interval(fits["power-cmin"], "alpha_C")
+    draws = batch_laws.resamples(fits, ["power-cmin"])
+    batch_laws.band(
+        axis, x, best, draws, lambda d: (d["C_c"] / x) ** d["alpha_C"], batch_laws.trunks(fits, ["power-cmin"]), COMPUTE
+    )
+    label = r"$L(C_{min})$, $\alpha_C$ = " + fit_json.with_interval(fits["power-cmin"], "alpha_C")
     axis.plot(x, best, "--", color=COMPUTE, label=label, zorder=4)
     return best
 
 
 def _data_line(
-    axis: Axes, fits: dict[str, fitted.Fit], x: Array, values: list[float], law: LossNS, critical: CriticalBatch
+    axis: Axes, fits: dict[str, fit_json.Fit], x: Array, values: list[float], law: LossNS, critical: CriticalBatch
 ) -> Array:
     alpha, scale = values
     best = (scale / frontier(law, critical, x).tokens) ** alpha
     three = LAWS[1:]
 
-    def curve(draw: batches.Draw) -> Array:
-        tokens = frontier(batches.law_of(draw), batches.critical_of(draw), x).tokens
+    def curve(draw: batch_laws.Draw) -> Array:
+        tokens = frontier(batch_laws.law_of(draw), batch_laws.critical_of(draw), x).tokens
         return np.asarray((draw["D_c"] / tokens) ** draw["alpha_D"], np.float64)
 
-    batches.band(axis, x, best, batches.resamples(fits, three), curve, batches.trunks(fits, three), DATA)
-    label = r"$L(D(C_{min}))$, $\alpha_D$ = " + fitted.with_interval(fits["power-d"], "alpha_D")
+    batch_laws.band(axis, x, best, batch_laws.resamples(fits, three), curve, batch_laws.trunks(fits, three), DATA)
+    label = r"$L(D(C_{min}))$, $\alpha_D$ = " + fit_json.with_interval(fits["power-d"], "alpha_D")
     axis.plot(x, best, "--", color=DATA, label=label, zorder=4)
     return best
 

@@ -7,28 +7,33 @@ import polars
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scalinglaws.figures.registry import FIGURES
-from scalinglaws.figures.shared import batches, fitted, style
+from scalinglaws.figures.shared import batch_laws, fit_json, style
 from scalinglaws.study.questions import FEWEST_BATCHES
 from scalinglaws.study.spec import short
 
-REQUIRES = FIGURES["fig18_steps_tokens"].requires
+TITLE = "Steps against tokens to reach a loss"
+CAPTION = """
+Figure 18 of the paper. Points are the steps S and the tokens processed E = BS that each batch size takes to reach each of many
+losses (colours), for the smallest and the largest model that were trained at enough batch sizes. Lines are (S/S_min −
+1)(E/E_min − 1) = 1 (equation 5.1), fitted to each loss by least squares in log S. Losses without a line have no B_crit within
+the batch sizes that reach them. The paper finds B_crit = E_min/S_min from such fits.
+"""
 
 
-def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Figure:
-    """A panel for the smallest and for the largest size of the fit of B_crit(L); a colour a loss."""
+def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
+    """Draw a panel for the smallest and one for the largest size of the fit of B_crit(L), in a colour for each loss."""
     figure, axes = style.panels(style.PAGE, 3.6, 2)
-    levels = batches.levels(fits.get("critical-batch")).filter(polars.col("steps").list.len() >= FEWEST_BATCHES)
+    levels = batch_laws.levels(fits.get("critical-batch")).filter(polars.col("steps").list.len() >= FEWEST_BATCHES)
     sizes = levels["n_params"].unique().sort().to_list()
     scale = style.LossScale(levels.filter(polars.col("n_params").is_in(sizes[:1] + sizes[1:][-1:]))["loss"].to_list())
-    notes = batches.doubts(fits, REQUIRES["fits"])
+    notes = batch_laws.doubts(fits, ["critical-batch"])
     for axis, n_params in zip(axes, [*sizes[:1], *sizes[1:][-1:], None, None], strict=False):
         rows = levels.filter(polars.col("n_params") == n_params) if n_params else levels.clear()
         _panel(axis, rows, scale)
         more = [*notes, f"not drawn: {len(sizes) - 2} sizes between these"] if len(sizes) > 2 else notes
         own = more if axis is axes[0] else []
         second = "one size only was trained at three batch sizes" if sizes else "no size was trained at three batch sizes"
-        batches.say(axis, own if axis is axes[0] or n_params else notes * (not sizes), rows.is_empty(), second, width=66)
+        batch_laws.say(axis, own if axis is axes[0] or n_params else notes * (not sizes), rows.is_empty(), second, width=66)
     scale.bar(figure, axes)
     return figure
 

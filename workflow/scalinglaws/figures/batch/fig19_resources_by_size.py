@@ -9,23 +9,29 @@ import polars
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scalinglaws.figures.registry import FIGURES
-from scalinglaws.figures.shared import batches, fitted, style
+from scalinglaws.figures.shared import batch_laws, fit_json, style
 from scalinglaws.laws.allocation import LossNS
 from scalinglaws.laws.forms import Array
 
-REQUIRES = FIGURES["fig19_resources_by_size"].requires
-LOSSES = 6
+LAWS = ("critical-batch", "kaplan-ns")
+TITLE = "Steps and tokens needed against model size"
+CAPTION = """
+Figure 19 of the paper. The least steps S_min (**a**, at large batches) and the least tokens E_min = S_min B_crit (**b**, at
+small batches) that reach each of several losses, against model size. Points come from the learning curves before the decay of
+the rate: each is the geometric mean over the batch sizes of a size, and its bar is their range. Dashed lines are the fit of
+L(N, S_min), solved for S_min. Larger models need fewer steps and fewer tokens.
+"""
+LOSSES = 6  # number of losses
 
 
-def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Figure:
-    """Left S_min, right E_min = S_min B_crit: measured on the curves of each size, and by the fit of L(N, S_min)."""
+def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
+    """Draw S_min and E_min = S_min B_crit as measured on the curves of each size, and as the fit of L(N, S_min) has them."""
     figure, (steps, tokens) = style.panels(style.PAGE, 3.5, 2)
-    law, critical = batches.loss_ns(fits.get("kaplan-ns")), batches.critical_batch(fits.get("critical-batch"))
-    points = fitted.points(fits.get("kaplan-ns")).drop_nulls("steps_min")
-    found = batches.reached(points, batches.shared_losses(points, LOSSES))
+    law, critical = batch_laws.loss_ns(fits.get("kaplan-ns")), batch_laws.critical_batch(fits.get("critical-batch"))
+    points = fit_json.points(fits.get("kaplan-ns")).drop_nulls("steps_min")
+    found = batch_laws.reached(points, batch_laws.shared_losses(points, LOSSES))
     scale = style.LossScale(found["loss"].to_list())
-    notes = batches.doubts(fits, REQUIRES["fits"])
+    notes = batch_laws.doubts(fits, LAWS)
     for axis, label in ((steps, r"$S_{min}$ (steps)"), (tokens, r"$E_{min}$ (tokens)")):
         axis.set_xlabel("N (non-embedding parameters)")
         axis.set_ylabel(label)
@@ -36,7 +42,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
             style.log_axis(axis, found["n_params"].to_list(), "N (non-embedding parameters)")
             factor = np.asarray(times(found["loss"].to_numpy()), np.float64)
             style.upright_log_axis(axis, [*(found["low"].to_numpy() * factor), *(found["high"].to_numpy() * factor)], label)
-        batches.say(axis, notes if axis is steps or empty else [], empty, "no loss is reached by two sizes", width=66)
+        batch_laws.say(axis, notes if axis is steps or empty else [], empty, "no loss is reached by two sizes", width=66)
     scale.bar(figure, [steps, tokens])
     return figure
 

@@ -6,50 +6,59 @@ import numpy as np
 import polars
 from matplotlib.figure import Figure
 
-from scalinglaws.figures.registry import FIGURES
-from scalinglaws.figures.shared import comparing, fitted, style
-from scalinglaws.figures.shared.groups import alike, one_rate
+from scalinglaws.figures.shared import fit_json, law_lines, model_comparison, seed_noise, style
+from scalinglaws.figures.shared.groups import all_data, one_rate, run_groups
 from scalinglaws.study.questions import SHAPE
 
-REQUIRES = FIGURES["fig06_depth"].requires
+TITLE = "Parameters with and without embeddings"
+CAPTION = """
+Figure 6 of the paper. The final test loss against all parameters (**a**) and against parameters without embeddings (**b**),
+with a line for each depth, for Transformers of the commonest proportions that were trained alike. Bars show 1.96 standard
+errors of the test loss. The notes say how far models of two layers and more scatter about one curve: the better count of
+parameters is the one with less scatter. The paper leaves models of one layer out of its fits.
+"""
 PANELS = (("n_params_total", "Parameters with embeddings"), ("n_params", "N (parameters without embeddings)"))
 
 
-def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Figure:
-    """Transformers of the usual proportions in several depths and sizes, trained alike; how far they scatter about one curve."""
+def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
+    """Draw Transformers of the usual proportions in several depths and sizes, and say how far they scatter about one curve."""
     figure, axes = style.panels(style.PAGE, 3.3, 2)
     data = depths(tables["runs"])
     scale = style.Scale([*data["n_layer"]], "n_layer", "plasma")
     for axis, (column, label) in zip(axes, PANELS, strict=True):
         for (n_layer,), line in data.group_by("n_layer", maintain_order=True):
             depth = f"{n_layer} layer{'s' * (n_layer > 1)}" if column == "n_params_total" else None
-            comparing.loss_points(axis, line, column, scale(float(n_layer)), "o", depth)
-        style.loss_axis(axis, fitted.reach(data))
+            model_comparison.loss_points(axis, line, column, scale(float(n_layer)), "o", depth)
+        style.loss_axis(axis, law_lines.reach(data))
         style.log_axis(axis, data[column].to_numpy(), label)
         if data.is_empty():
             style.sentence(axis, "not resolved: no two depths have two sizes each, trained alike")
         else:
-            more = [comparing.averaged(data), comparing.smallest(tables["runs"], data), *comparing.diverged(tables["runs"])]
+            more = [
+                model_comparison.averaged(data),
+                seed_noise.smallest(tables["runs"], data),
+                *model_comparison.diverged(tables["runs"]),
+            ]
             style.legend_below(axis, [scatter_note(data, column), *(more if column == "n_params" else [])], width=62)
     axes[1].set_ylabel("")
     return figure
 
 
 def depths(runs: polars.DataFrame) -> polars.DataFrame:
-    """The largest group of Transformers that differ in depth and width, of depths with two sizes at least, over seeds."""
-    table = one_rate(runs).filter(comparing.all_data() & (polars.col("architecture") == "transformer"))
+    """The largest group of Transformers that differ in depth and width, averaged over seeds; each depth has two sizes or more."""
+    table = one_rate(runs).filter(all_data() & (polars.col("architecture") == "transformer"))
     found = []
-    for group in alike(table, "d_model", (*SHAPE, "learning_rate", "seed")):
-        models = comparing.usual_shares(comparing.over_seeds(group))
+    for group in run_groups(table, "d_model", (*SHAPE, "learning_rate", "seed")):
+        models = model_comparison.usual_shares(model_comparison.over_seeds(group))
         models = models.filter(polars.col("n_params").n_unique().over("n_layer") > 1)
         if models["n_layer"].n_unique() > 1:
             found.append(models)
-    best = comparing.biggest(found)
-    return comparing.over_seeds(runs.clear()) if best is None else best.sort("n_layer", "n_params")
+    best = model_comparison.biggest(found)
+    return model_comparison.over_seeds(runs.clear()) if best is None else best.sort("n_layer", "n_params")
 
 
 def scatter(data: polars.DataFrame, column: str) -> float | None:
-    """Percent by which models of two layers and more scatter about one parabola in logarithms; None for under 5 of them."""
+    """The percentage by which models of two layers and more scatter about one parabola in logarithms; None for under 5 models."""
     deep = data.filter(polars.col("n_layer") > 1)
     if len(deep) < 5:
         return None
@@ -60,7 +69,7 @@ def scatter(data: polars.DataFrame, column: str) -> float | None:
 
 
 def scatter_note(data: polars.DataFrame, column: str) -> str:
-    """How well one curve holds all depths but the first."""
+    """A note on how well one curve describes all depths but the first."""
     found = scatter(data, column)
     if found is None:
         return "not resolved: under 5 models of two layers and more"

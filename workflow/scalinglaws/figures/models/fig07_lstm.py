@@ -7,62 +7,68 @@ import polars
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scalinglaws.figures.registry import FIGURES
-from scalinglaws.figures.shared import by_position, comparing, fitted, style
-from scalinglaws.figures.shared.groups import alike, one_rate
+from scalinglaws.figures.shared import fit_json, law_lines, loss_by_position, model_comparison, seed_noise, style
+from scalinglaws.figures.shared.groups import all_data, one_rate, run_groups
 
-REQUIRES = FIGURES["fig07_lstm"].requires
+TITLE = "LSTM and Transformer"
+CAPTION = """
+Figure 7 of the paper. **a** The final test loss of LSTMs and of Transformers against N. They were trained alike on the same
+budget, though the learning rate may differ. The note gives the excess of the LSTMs over the line of the Transformers,
+interpolated in logarithms to the same N. **b** The loss by position in the context, for at most two pairs of similar size
+(within a factor of 1.5), in bins that grow by √2. Bars and bands show 1.96 standard errors of the test loss; that of a bin is
+the mean of the errors of its positions.
+"""
 MATCHED = 1.5  # largest factor between the sizes of a pair
-PAIRS = 2
+PAIRS = 2  # most pairs that are drawn
 
 
-def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Figure:
-    """Left: final losses, a line a depth of LSTM. Right: losses by position of the smallest and the largest matched pair."""
+def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
+    """Draw final losses with a line for each depth of LSTM, and losses by position of the smallest and the largest pair."""
     figure, (left, right) = style.panels(style.PAGE, 3.5, 2)
     data = compared(tables["runs"])
     standard, lstm = (data.filter(polars.col("architecture") == name) for name in ("transformer", "lstm"))
-    comparing.loss_points(left, standard, "n_params", "0.15", "o", "Transformer") if len(standard) else None
+    model_comparison.loss_points(left, standard, "n_params", "0.15", "o", "Transformer") if len(standard) else None
     for index, ((n_layer,), line) in enumerate(lstm.group_by("n_layer", maintain_order=True)):
-        colour, marker = comparing.CATEGORIES[(index + 1) % len(comparing.CATEGORIES)]
-        comparing.loss_points(
+        colour, marker = model_comparison.CATEGORIES[(index + 1) % len(model_comparison.CATEGORIES)]
+        model_comparison.loss_points(
             left, line, "n_params", colour, marker, f"LSTM of {n_layer} layer{'s' * (n_layer > 1)}", linestyle="--"
         )
-    style.loss_axis(left, fitted.reach(data))
+    style.loss_axis(left, law_lines.reach(data))
     style.log_axis(left, data["n_params"].to_numpy(), "N (non-embedding parameters)")
     if data.is_empty():
         style.sentence(left, "not resolved: no LSTM ended at a budget")
     else:
-        notes = [at_equal_size(standard, lstm), comparing.smallest(tables["runs"], lstm), comparing.averaged(data)]
-        style.legend_below(left, [*notes, *comparing.diverged(tables["runs"])], width=62)
+        notes = [at_equal_size(standard, lstm), seed_noise.smallest(tables["runs"], lstm), model_comparison.averaged(data)]
+        style.legend_below(left, [*notes, *model_comparison.diverged(tables["runs"])], width=62)
     _positions(right, pairs(standard, lstm), tables)
     return figure
 
 
 def compared(runs: polars.DataFrame) -> polars.DataFrame:
-    """LSTMs and usual Transformers trained alike, averaged over seeds: of several such groups that with most LSTMs."""
-    table = one_rate(runs).filter(comparing.all_data() & polars.col("architecture").is_in(["transformer", "lstm"]))
-    groups = [comparing.over_seeds(group) for group in alike(table, "architecture", comparing.SIZES, 1)]
+    """LSTMs and usual Transformers that were trained alike, averaged over seeds; of several groups the one with most LSTMs."""
+    table = one_rate(runs).filter(all_data() & polars.col("architecture").is_in(["transformer", "lstm"]))
+    groups = [model_comparison.over_seeds(group) for group in run_groups(table, "architecture", model_comparison.SIZES, 1)]
     groups = [group for group in groups if "lstm" in group["architecture"]]
     if not groups:
-        return comparing.over_seeds(runs.clear())
+        return model_comparison.over_seeds(runs.clear())
     both = [group for group in groups if "transformer" in group["architecture"]] or groups
     group = max(both, key=lambda one: ((one["architecture"] == "lstm").sum(), one["tokens"][0], one["run"].min()))
-    standard = comparing.usual(group.filter(polars.col("architecture") == "transformer"))
+    standard = model_comparison.usual(group.filter(polars.col("architecture") == "transformer"))
     lstm = group.filter(polars.col("architecture") == "lstm")
     return polars.concat([standard.select(lstm.columns), lstm]).sort("architecture", "n_layer", "n_params")
 
 
 def at_equal_size(standard: polars.DataFrame, lstm: polars.DataFrame) -> str:
-    """How far LSTMs lie above the Transformers, interpolated to their N."""
-    above = comparing.excess(standard, "n_params", lstm)
+    """A note on how far LSTMs lie above the Transformers, interpolated to their N."""
+    above = model_comparison.excess(standard, "n_params", lstm)
     above = above[np.isfinite(above)]
     if not len(above):
         return "not resolved: no LSTM lies in the Transformers' range of N"
-    return comparing.minus(f"LSTMs against Transformers of equal N: {above.min():+.1f} % to {above.max():+.1f} %")
+    return model_comparison.minus(f"LSTMs against Transformers of equal N: {above.min():+.1f} % to {above.max():+.1f} %")
 
 
 def pairs(standard: polars.DataFrame, lstm: polars.DataFrame) -> list[tuple[dict, dict]]:
-    """(Transformer, LSTM) of nearest size: of the pairs within a factor of 1.5 the smallest and the largest."""
+    """Pairs of a Transformer and an LSTM of nearest size: the smallest and the largest pair within a factor of 1.5."""
     found = []
     for row in lstm.sort("n_params", "n_layer").iter_rows(named=True):
         away = (standard["n_params"] / row["n_params"]).log().abs()
@@ -72,19 +78,19 @@ def pairs(standard: polars.DataFrame, lstm: polars.DataFrame) -> list[tuple[dict
 
 
 def by_place(evals: polars.DataFrame, run: dict) -> polars.DataFrame:
-    """position (geometric mean), loss and stderr of a run in the bins of ``by_position.binned``."""
-    rows = by_position.final(evals, polars.DataFrame([run]))
-    return polars.DataFrame(dict(zip(("position", "loss", "stderr"), by_position.binned(rows), strict=True)))
+    """The loss of a run in the bins of ``loss_by_position.binned``, with columns position (geometric mean), loss and stderr."""
+    rows = loss_by_position.final(evals, polars.DataFrame([run]))
+    return polars.DataFrame(dict(zip(("position", "loss", "stderr"), loss_by_position.binned(rows), strict=True)))
 
 
 def gap(first: polars.DataFrame, second: polars.DataFrame) -> str | None:
-    """The LSTM's loss less the Transformer's at the first and in the last octave of positions, in nats."""
+    """A note on the LSTM's loss less the Transformer's in nats, at the first position and in the last octave of positions."""
     both = first.join(second, on="position", suffix="_lstm", how="inner", maintain_order="left")
     if len(both) < 2:
         return None
     away = both["loss_lstm"] - both["loss"]
     last = float(away.filter(both["position"] > both["position"].max() / 2).mean())  # type: ignore[arg-type, operator]
-    return comparing.minus(f"LSTM less Transformer: {away[0]:+.2f} nats at position 1, {last:+.2f} in the last octave")
+    return model_comparison.minus(f"LSTM less Transformer: {away[0]:+.2f} nats at position 1, {last:+.2f} in the last octave")
 
 
 def _positions(axis: Axes, found: list[tuple[dict, dict]], tables: dict[str, polars.DataFrame]) -> None:
@@ -98,11 +104,11 @@ def _positions(axis: Axes, found: list[tuple[dict, dict]], tables: dict[str, pol
             name = "LSTM" if row["architecture"] == "lstm" else "Transformer"
             colour, half = scale(row["n_params"]), style.Z95 * line["stderr"].fill_nan(0.0)
             axis.fill_between(line["position"], line["loss"] - half, line["loss"] + half, color=colour, alpha=0.12, linewidth=0)
-            label = f"{name}, N {comparing.count(row['n_params'])}"
+            label = f"{name}, N {model_comparison.count(row['n_params'])}"
             axis.plot(line["position"], line["loss"], dashes, color=colour, label=label)
             seen.append(line.with_columns(low=line["loss"] - half, high=line["loss"] + half))
         if note := gap(*lines):
-            notes.append(f"N near {comparing.count(pair[1]['n_params'])}: {note}")
+            notes.append(f"N near {model_comparison.count(pair[1]['n_params'])}: {note}")
     every = polars.concat(seen) if seen else None
     style.loss_axis(axis, [*every["low"], *every["high"]] if every is not None else [])
     style.log_axis(axis, every["position"].to_numpy() if every is not None else [], "Position in the context (from 1)")

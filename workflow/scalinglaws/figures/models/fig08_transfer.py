@@ -8,34 +8,41 @@ from matplotlib.figure import Figure
 from scipy.special import stdtrit
 from scipy.stats import linregress
 
-from scalinglaws.figures.registry import FIGURES
-from scalinglaws.figures.shared import comparing, fitted, style
-from scalinglaws.figures.shared.groups import alike, one_rate
-from scalinglaws.figures.shared.texts import beside_own, in_unit, measured, texts_over_seeds
+from scalinglaws.figures.shared import fit_json, law_lines, model_comparison, style
+from scalinglaws.figures.shared.groups import all_data, one_rate, run_groups
+from scalinglaws.figures.shared.loss_by_text import beside_own, in_unit, measured, texts_over_seeds
 
-REQUIRES = FIGURES["fig08_transfer"].requires
+TITLE = "Loss on other text"
+CAPTION = """
+Figure 8 of the paper. **a** The loss of the final models on other text and on the text that they were trained on, against N, at
+the budget that most sizes have. Dashed lines are straight lines in logarithms; the legend gives their exponents with 95 %
+intervals (Student's t). **b** The same models at all budgets: their loss on other text against that on the text trained on.
+Thin lines show it during training, where it was measured. Brackets hold the 95 % interval of the slope, which is 1 where the
+distance is constant; it is too narrow, since the runs of one model are not independent. Where a token is not a byte, a second
+row shows nats per byte. Bars show 1.96 standard errors of the test loss.
+"""
 UNITS = (("loss", "nats per token"), ("nats_per_byte", "nats per byte"))
-BYTE = 0.05  # where nats per byte differ by less than this share they are not drawn again
+BYTE = 0.05  # nats per byte that differ from nats per token by less than this share are not drawn
 NOTHING = "not resolved: no run that ended at a budget was measured on other text"
 
 
-def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Figure:
-    """Left: the budget with most sizes. Right: final losses of all budgets, and those during training where there are any.
+def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
+    """Draw losses by size at the budget with most sizes, and losses on other text against those on the own text at all budgets.
 
     A second row shows nats per byte where a token is not about a byte.
     """
     points = transferred(tables["runs"], tables["evals"])
     units = UNITS if longer_tokens(points) else UNITS[:1]
     figure, axes = style.panels(style.PAGE, 3.7 * len(units), 2, len(units))
-    styles = comparing.corpus_styles([*points["tested"]], points["own"][0] if len(points) else None)
+    styles = model_comparison.corpus_styles([*points["tested"]], points["own"][0] if len(points) else None)
     for (unit, words), left, right in zip(units, axes[::2], axes[1::2], strict=True):
         _by_size(left, in_unit(points, unit), styles, f"Test loss ({words})")
         _beside(right, beside_own(points, unit), styles, words)
         if points.is_empty():
             continue
-        notes = [comparing.averaged(by_size(points))]
+        notes = [model_comparison.averaged(by_size(points))]
         notes += ["a token is a byte, to 5 %: nats per byte look the same"] if len(units) == 1 else []
-        style.legend_below(left, [*notes, *comparing.diverged(tables["runs"])] if unit == "loss" else [], width=62)
+        style.legend_below(left, [*notes, *model_comparison.diverged(tables["runs"])] if unit == "loss" else [], width=62)
         style.legend_below(right, ["dotted: the same loss on both texts"] if unit == "loss" else [], width=62)
     return figure
 
@@ -43,8 +50,10 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
 def transferred(runs: polars.DataFrame, evals: polars.DataFrame) -> polars.DataFrame:
     """Rows of ``measured`` for the largest group of runs that differ in size, budget and seed alone."""
     known = measured(runs, evals)["run"].unique().to_list()
-    table = one_rate(runs).filter(comparing.all_data() & polars.col("run").is_in(known))
-    group = comparing.biggest([comparing.usual(group) for group in alike(table, "d_model", (*comparing.SIZES, "tokens"), 1)])
+    table = one_rate(runs).filter(all_data() & polars.col("run").is_in(known))
+    group = model_comparison.biggest(
+        [model_comparison.usual(group) for group in run_groups(table, "d_model", (*model_comparison.SIZES, "tokens"), 1)]
+    )
     return measured(runs.clear() if group is None else group, evals)
 
 
@@ -66,11 +75,11 @@ def _by_size(axis: Axes, points: polars.DataFrame, styles: dict[str, tuple[str, 
     data = by_size(points)
     for corpus, (colour, marker) in styles.items():
         mine = data.filter(polars.col("tested") == corpus)
-        found = comparing.draw_power(axis, mine, "n_params", colour)
+        found = model_comparison.draw_power(axis, mine, "n_params", colour)
         own = " (trained on)" if corpus in data["own"] else ""
-        text = f"{corpus}{own}: {comparing.exponent(found)}"
-        fitted.error_bars(axis, mine, "n_params", colour, style.plain(text, 60), fmt=marker)
-    style.loss_axis(axis, fitted.reach(data), label)
+        text = f"{corpus}{own}: {model_comparison.exponent(found)}"
+        law_lines.error_bars(axis, mine, "n_params", colour, style.plain(text, 60), fmt=marker)
+    style.loss_axis(axis, law_lines.reach(data), label)
     style.log_axis(axis, data["n_params"].to_numpy(), "N (non-embedding parameters)")
     if data.is_empty():
         style.sentence(axis, NOTHING)
@@ -95,10 +104,12 @@ def _beside(axis: Axes, paired: polars.DataFrame, styles: dict[str, tuple[str, s
 
 
 def tie(ends: polars.DataFrame) -> str:
-    """How far the loss on other text lies above that on the own on average, and its slope over it with a 95 % interval."""
+    """Words on how far the loss on other text lies above that on the own text, and on its slope with a 95 % interval."""
     above = float((ends["loss"] - ends["inside"]).mean())  # type: ignore[arg-type]
     if ends["inside"].n_unique() < 3:
-        return comparing.minus(f"{above:+.2f} nats, slope not resolved (under 3 losses)")
+        return model_comparison.minus(f"{above:+.2f} nats, slope not resolved (under 3 losses)")
     found = linregress(ends["inside"].to_numpy(), ends["loss"].to_numpy())
     half = stdtrit(len(ends) - 2, 0.975) * found.stderr
-    return comparing.minus(f"{above:+.2f} nats, slope {found.slope:.2f} [{found.slope - half:.2f}, {found.slope + half:.2f}]")
+    return model_comparison.minus(
+        f"{above:+.2f} nats, slope {found.slope:.2f} [{found.slope - half:.2f}, {found.slope + half:.2f}]"
+    )

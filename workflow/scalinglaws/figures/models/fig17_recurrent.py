@@ -6,66 +6,71 @@ import numpy as np
 import polars
 from matplotlib.figure import Figure
 
-from scalinglaws.figures.registry import FIGURES
-from scalinglaws.figures.shared import comparing, fitted, style
-from scalinglaws.figures.shared.groups import alike, one_rate
+from scalinglaws.figures.shared import fit_json, law_lines, model_comparison, seed_noise, style
+from scalinglaws.figures.shared.groups import all_data, one_rate, run_groups
 
-REQUIRES = FIGURES["fig17_recurrent"].requires
+TITLE = "Parameter sharing"
+CAPTION = """
+Figure 17 of the paper. The final test loss of Transformers whose layers are each used several times (layers A and B as ABAB or
+AABB) and of standard ones, trained alike on the same budget, against parameters (**a**) and against compute, in which a
+parameter counts at each use (**b**). The legend gives the mean excess over the line of the standard models, interpolated in
+logarithms to the same N (a) or C (b). Bars show 1.96 standard errors of the test loss.
+"""
 PANELS = (("n_params", "N (parameters, each counted once)", True), ("flops_6nd", "C = 6NBS (FLOP), N counted at each use", False))
 ORDERS = {"cycle": "ABAB", "sequence": "AABB"}
 FORM = ["sharing", "n_repeats"]
 
 
-def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Figure:
-    """Final losses at one budget, a marker a form of sharing; how far each lies above the standard at equal N and C."""
+def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
+    """Draw final losses at one budget with a marker for each form of sharing, and say how far each lies above the standard."""
     figure, axes = style.panels(style.PAGE, 3.5, 2)
     standard, shared = compared(tables["runs"])
     data = polars.concat([standard, shared])
     forms = shared.partition_by(FORM, maintain_order=True)
     for axis, (column, label, counts) in zip(axes, PANELS, strict=True):
-        comparing.loss_points(axis, standard, column, "0.15", "o", "standard Transformer") if len(standard) else None
+        model_comparison.loss_points(axis, standard, column, "0.15", "o", "standard Transformer") if len(standard) else None
         for index, form in enumerate(forms):
-            colour, marker = comparing.CATEGORIES[(index + 1) % len(comparing.CATEGORIES)]
+            colour, marker = model_comparison.CATEGORIES[(index + 1) % len(model_comparison.CATEGORIES)]
             text = f"{name(form)}: {beside(standard, column, form)}"
-            comparing.loss_points(axis, form, column, colour, marker, text, linestyle="--")
-        style.loss_axis(axis, fitted.reach(data))
+            model_comparison.loss_points(axis, form, column, colour, marker, text, linestyle="--")
+        style.loss_axis(axis, law_lines.reach(data))
         style.log_axis(axis, data[column].to_numpy(), label, counts)
         if data.is_empty():
             style.sentence(axis, "not resolved: no recurrent Transformer ended at a budget")
         else:
-            notes = [comparing.averaged(data), *comparing.diverged(tables["runs"])]
-            smallest = comparing.smallest(tables["runs"], data)
+            notes = [model_comparison.averaged(data), *model_comparison.diverged(tables["runs"])]
+            smallest = seed_noise.smallest(tables["runs"], data)
             style.legend_below(axis, notes if column == "n_params" else [smallest], width=62)
     axes[1].set_ylabel("")
     return figure
 
 
 def compared(runs: polars.DataFrame) -> tuple[polars.DataFrame, polars.DataFrame]:
-    """(standard, recurrent) Transformers trained alike, over seeds: of several groups that with most recurrent ones."""
-    table = one_rate(runs).filter(comparing.all_data() & polars.col("architecture").is_in(["transformer", "recurrent"]))
-    follow = (*comparing.SIZES, "n_repeats", "sharing")
-    groups = [comparing.over_seeds(group) for group in alike(table, "architecture", follow, 1)]
+    """Standard and recurrent Transformers that were trained alike, averaged over seeds; the group with most recurrent ones."""
+    table = one_rate(runs).filter(all_data() & polars.col("architecture").is_in(["transformer", "recurrent"]))
+    follow = (*model_comparison.SIZES, "n_repeats", "sharing")
+    groups = [model_comparison.over_seeds(group) for group in run_groups(table, "architecture", follow, 1)]
     groups = [group for group in groups if "recurrent" in group["architecture"]]
-    nothing = comparing.over_seeds(runs.clear())
+    nothing = model_comparison.over_seeds(runs.clear())
     if not groups:
         return nothing, nothing
     both = [group for group in groups if "transformer" in group["architecture"]] or groups
     group = max(both, key=lambda one: ((one["architecture"] == "recurrent").sum(), one["tokens"][0], one["run"].min()))
-    standard = comparing.usual(group.filter(polars.col("architecture") == "transformer")).select(group.columns)
+    standard = model_comparison.usual(group.filter(polars.col("architecture") == "transformer")).select(group.columns)
     shared = group.filter(polars.col("architecture") == "recurrent").sort(*FORM, "n_params", "run")
     return standard.sort("n_params", "run"), shared
 
 
 def name(form: polars.DataFrame) -> str:
-    """ "each layer used 2 times, ABAB"; of one layer the order means nothing."""
+    """The name of a form of sharing, "layers used 2 times, ABAB"; with one layer the order means nothing."""
     order = f", {ORDERS[form['sharing'][0]]}" if int(form["n_layer"].max()) > 1 else ""  # type: ignore[arg-type]
     return f"layers used {form['n_repeats'][0]} times{order}"
 
 
 def beside(standard: polars.DataFrame, column: str, form: polars.DataFrame) -> str:
-    """The mean of how far a form lies above standard models of equal N or C, and how many models of it that is."""
-    above = comparing.excess(standard, column, form)
+    """Words on how far the models of a form lie above standard models of equal N or C on average, and on their number."""
+    above = model_comparison.excess(standard, column, form)
     above = above[np.isfinite(above)]
     if not len(above):
         return "not resolved (outside the standard range)"
-    return comparing.minus(f"{above.mean():+.1f} % ({len(above)} model{'s' * (len(above) > 1)})")
+    return model_comparison.minus(f"{above.mean():+.1f} % ({len(above)} model{'s' * (len(above) > 1)})")

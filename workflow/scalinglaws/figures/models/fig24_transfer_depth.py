@@ -6,40 +6,45 @@ import numpy as np
 import polars
 from matplotlib.figure import Figure
 
-from scalinglaws.figures.registry import FIGURES
-from scalinglaws.figures.shared import comparing, fitted, style
-from scalinglaws.figures.shared.groups import one_rate, same_size
-from scalinglaws.figures.shared.texts import measured, texts_over_seeds
+from scalinglaws.figures.shared import fit_json, law_lines, model_comparison, style
+from scalinglaws.figures.shared.groups import all_data, one_rate, same_size
+from scalinglaws.figures.shared.loss_by_text import measured, texts_over_seeds
 
-REQUIRES = FIGURES["fig24_transfer_depth"].requires
+TITLE = "Loss on other text by depth at fixed size"
+CAPTION = """
+Figure 24 of the paper. The final loss on other text and on the text trained on against n_layer, for models of one N (within 2
+%) and one d_attn/d_model whose d_ff/d_model is nearest to one power of two. Of several sizes the one with most depths is drawn.
+Brackets hold the 95 % interval of the change with each doubling of the depth, from a straight line in logarithms (Student's t).
+Bars show 1.96 standard errors of the test loss.
+"""
 
 
-def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Figure:
-    """A line a text, and what each doubling of the depth changes."""
+def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
+    """Draw a line for each text, and say what each doubling of the depth changes."""
     figure, (axis,) = style.panels(style.COLUMN * 1.3, 3.7)
     data = depths(tables["runs"], tables["evals"])
     own = data["own"][0] if len(data) else None
-    for corpus, (colour, marker) in comparing.corpus_styles([*data["tested"]], own).items():
+    for corpus, (colour, marker) in model_comparison.corpus_styles([*data["tested"]], own).items():
         line = data.filter(polars.col("tested") == corpus)
         name = f"{corpus} (trained on)" if corpus == own else corpus
-        comparing.loss_points(axis, line, "n_layer", colour, marker, f"{name}: {per_doubling(line)}")
-    style.loss_axis(axis, fitted.reach(data))
-    comparing.log2_axis(axis, data["n_layer"].to_numpy(), "n_layer")
+        model_comparison.loss_points(axis, line, "n_layer", colour, marker, f"{name}: {per_doubling(line)}")
+    style.loss_axis(axis, law_lines.reach(data))
+    model_comparison.log2_axis(axis, data["n_layer"].to_numpy(), "n_layer")
     if data.is_empty():
         style.sentence(axis, "not resolved: no size (N within 2 %) has two depths measured on other text")
     else:
-        notes = ["change of the loss with each doubling of n_layer [95 % interval]", comparing.averaged(data)]
-        style.legend_below(axis, [*notes, *comparing.diverged(tables["runs"])], width=66)
+        notes = ["change of the loss with each doubling of n_layer [95 % interval]", model_comparison.averaged(data)]
+        style.legend_below(axis, [*notes, *model_comparison.diverged(tables["runs"])], width=66)
     return figure
 
 
 def depths(runs: polars.DataFrame, evals: polars.DataFrame) -> polars.DataFrame:
-    """Losses by text of models of one size that agree in proportions, over seeds: of all sizes that with most depths."""
+    """Losses by text of models of one size that agree in proportions, averaged over seeds, for the size with most depths."""
     found = []
     known = measured(runs, evals)["run"].unique().to_list()
-    seen = one_rate(runs).filter(comparing.all_data() & polars.col("run").is_in(known))
+    seen = one_rate(runs).filter(all_data() & polars.col("run").is_in(known))
     for group in same_size(seen, 2, ("seed",)):
-        for models in comparing.aspects(group):
+        for models in model_comparison.aspects(group):
             if models["n_layer"].n_unique() > 1:
                 found.append(group.join(models.select("run"), on="run", how="semi", maintain_order="left"))
     best = max(found, key=lambda one: (one["n_layer"].n_unique(), one["tokens"][0], one["n_params"].min()), default=runs.clear())
@@ -47,10 +52,10 @@ def depths(runs: polars.DataFrame, evals: polars.DataFrame) -> polars.DataFrame:
 
 
 def per_doubling(line: polars.DataFrame) -> str:
-    """Percent of the loss that a doubling of the depth changes, from a straight line in logarithms."""
-    found = comparing.power(line, "n_layer")
+    """The percentage by which a doubling of the depth changes the loss, from a straight line in logarithms, in words."""
+    found = model_comparison.power(line, "n_layer")
     if found is None:
         return "not resolved (under 3 depths)"
     change, low, high = (float(100 * np.expm1(slope * np.log(2))) for slope in (found.slope, found.low, found.high))
-    text = comparing.minus(f"{change:+.2f} % [{low:+.2f}, {high:+.2f}]")
+    text = model_comparison.minus(f"{change:+.2f} % [{low:+.2f}, {high:+.2f}]")
     return text if low * high > 0 else f"{text}, not resolved"

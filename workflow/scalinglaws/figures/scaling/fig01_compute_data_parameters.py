@@ -7,22 +7,32 @@ import polars
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scalinglaws.figures.registry import FIGURES
-from scalinglaws.figures.shared import fitted, style
+from scalinglaws.figures.shared import fit_json, law_lines, style
 from scalinglaws.figures.shared.groups import main_family
-from scalinglaws.figures.shared.learning import Segment, segments
+from scalinglaws.figures.shared.learning_curves import Segment, segments
 
-REQUIRES = FIGURES["fig01_compute_data_parameters"].requires
+LAWS = ("power-c", "envelope", "power-d", "power-n")
+TITLE = "Loss against compute, data and parameters"
+CAPTION = """
+Figure 1 of the paper. **a** The test loss against compute C. Thin lines are the learning curves of the budgets of one family of
+models that were trained on all the data, the black line is the lower envelope of all stable phases, and points are decayed runs
+that no run with less compute betters. Dashed and dotted lines are the power laws that were fitted to these points and to the
+envelope. **b** Early-stopped runs of the largest model on growing datasets, with L(D). **c** The largest budget of each size,
+with L(N). Bars show 1.96 standard errors of the test loss. A band is the line turned about the centre of its points through the
+95 % interval of the exponent. Grey lines have the published exponent as their slope and go through the same centre; their level
+has no meaning here. The paper found exponents of 0.057 (C), 0.095 (D) and 0.076 (N), for N from 768 to 1.5e9 on WebText2.
+"""
 
 
-def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Figure:
-    """Left: all learning curves against C = 6NBS in FLOP, their lower envelope, and the two fits of L(C). Middle: early-stopped
-    runs of the largest model against D, law L(D). Right: L(N). Only the points that entered a fit are drawn as points.
+def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
+    """Draw learning curves with both fits of L(C), then the points and fits of L(D) and of L(N).
+
+    Only the points that entered a fit are drawn as points.
     """
     figure, (compute, data, size) = style.panels(style.PAGE, 3.3, 3)
     runs = tables["runs"]
     pieces = segments(tables["curves"], main_family(runs))
-    chosen = {law: fitted.points(fits.get(law), runs) for law in REQUIRES["fits"]}
+    chosen = {law: fit_json.points(fits.get(law), runs) for law in LAWS}
     sizes = [piece.n_params for piece in pieces]
     for frame in chosen.values():
         sizes += [int(value) for value in frame["n_params"].drop_nulls()]
@@ -37,7 +47,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
 
 
 def _compute(
-    axis: Axes, fits: dict[str, fitted.Fit], chosen: dict[str, polars.DataFrame], pieces: list[Segment], scale: style.Scale
+    axis: Axes, fits: dict[str, fit_json.Fit], chosen: dict[str, polars.DataFrame], pieces: list[Segment], scale: style.Scale
 ) -> None:
     for piece in pieces:
         colour = scale(piece.n_params)
@@ -48,9 +58,9 @@ def _compute(
     if not envelope.is_empty():
         axis.plot(envelope["flops"], envelope["loss"], color="black", linewidth=0.9, label="envelope of the curves", zorder=3)
     for n_params, group in finals.group_by("n_params", maintain_order=True):
-        fitted.error_bars(axis, group, "flops", scale(float(n_params[0])), zorder=6)
-    fitted.draw_power_law(axis, fits.get("power-c"), "power-c", style.FIT, "decayed runs")
-    fitted.draw_power_law(axis, fits.get("envelope"), "envelope", style.SECOND, "envelope", linestyle=":", guide=False)
+        law_lines.error_bars(axis, group, "flops", scale(float(n_params[0])), zorder=6)
+    law_lines.draw_power_law(axis, fits.get("power-c"), "power-c", style.FIT, "decayed runs")
+    law_lines.draw_power_law(axis, fits.get("envelope"), "envelope", style.SECOND, "envelope", linestyle=":", guide=False)
     shown = _settled(pieces, finals)
     style.loss_axis(axis, shown[:, 1])
     style.log_axis(axis, shown[:, 0], "C = 6NBS (FLOP)", counts=False)
@@ -58,9 +68,10 @@ def _compute(
 
 
 def _settled(pieces: list[Segment], finals: polars.DataFrame) -> np.ndarray:
-    """(flops, loss) rows that the axes of the left panel must show: curves from 1.3 times the worst end of a curve down.
+    """The rows (flops, loss) that the axes of the left panel must show.
 
-    The steep fall from ln n_vocab would press the laws into a strip.
+    They are those below 1.3 times the worst loss at which a curve ends: the steep fall from ln n_vocab would press the laws into
+    a strip.
     """
     rows = [row for piece in pieces for row in piece.rows.select("flops_6nd", "loss_test").iter_rows()]
     ends = [piece.rows["loss_test"][-1] for piece in pieces] + finals["loss"].to_list()
@@ -68,20 +79,20 @@ def _settled(pieces: list[Segment], finals: polars.DataFrame) -> np.ndarray:
     return np.array([row for row in [*rows, *finals.select("flops", "loss").iter_rows()] if row[1] <= top]).reshape(-1, 2)
 
 
-def _against(axis: Axes, fits: dict[str, fitted.Fit], law: str, data: polars.DataFrame, scale: style.Scale, label: str) -> None:
-    form = fitted.POWER_LAWS[law]
+def _against(axis: Axes, fits: dict[str, fit_json.Fit], law: str, data: polars.DataFrame, scale: style.Scale, label: str) -> None:
+    form = fit_json.POWER_LAWS[law]
     data = data.drop_nulls(form.x)
     for n_params, group in data.group_by("n_params", maintain_order=True):
-        fitted.error_bars(axis, group, form.x, scale(float(n_params[0] or 1)))
-    fitted.draw_power_law(axis, fits.get(law), law, style.FIT, f"L({form.symbol})")
-    style.loss_axis(axis, fitted.reach(data))
+        law_lines.error_bars(axis, group, form.x, scale(float(n_params[0] or 1)))
+    law_lines.draw_power_law(axis, fits.get(law), law, style.FIT, f"L({form.symbol})")
+    style.loss_axis(axis, law_lines.reach(data))
     style.log_axis(axis, data[form.x].to_numpy(), label)
     _words(axis, fits, (law,), empty=data.is_empty())
 
 
-def _words(axis: Axes, fits: dict[str, fitted.Fit], laws: tuple[str, ...], empty: bool) -> None:
-    """What is not resolved: in the middle of a panel without data, under one with data."""
-    doubts = [fitted.unresolved(fits.get(law), law, (fitted.POWER_LAWS[law].exponent,)) for law in laws]
+def _words(axis: Axes, fits: dict[str, fit_json.Fit], laws: tuple[str, ...], empty: bool) -> None:
+    """Say what is not resolved, in the middle of a panel without data and under one with data."""
+    doubts = [fit_json.unresolved(fits.get(law), law) for law in laws]
     notes = [f"{law}: {doubt}" if len(laws) > 1 else doubt for law, doubt in zip(laws, doubts, strict=False) if doubt]
     if empty:
         style.sentence(axis, notes[0] if notes else "not resolved: there are no runs to draw")

@@ -6,17 +6,24 @@ import polars
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from scalinglaws.figures.registry import FIGURES
-from scalinglaws.figures.shared import fitted, style
+from scalinglaws.figures.shared import fit_json, style
 from scalinglaws.figures.shared.groups import main_family
-from scalinglaws.figures.shared.learning import segments
+from scalinglaws.figures.shared.learning_curves import segments
 
-REQUIRES = FIGURES["fig02_learning_curves"].requires
+TITLE = "Learning curves"
+CAPTION = """
+Figure 2 of the paper. The test loss during training against the tokens processed (**a**) and against compute (**b**), for the
+budgets of one family of models that were trained on all the data. With a warmup-stable-decay schedule the budgets of a size
+share one line; each decay leaves it and ends in a point, the final loss on the whole test sample. In the paper larger models
+need fewer tokens to reach the same loss.
+"""
 
 
-def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Figure:
-    """Test loss during training of the models that most laws tell of. Under wsd a line is the phase that all budgets of a size
-    share; each budget's decay leaves it and ends in a point: the run's final test loss, measured on more text than the curve.
+def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
+    """Draw the test loss during training of the models that most laws are about.
+
+    Under the schedule wsd a line is the phase that all budgets of a size share. The decay of each budget leaves it and ends in a
+    point, the run's final test loss, which was measured on more text than the curve.
     """
     figure, axes = style.panels(style.PAGE, 3.1, 2)
     runs = main_family(tables["runs"])

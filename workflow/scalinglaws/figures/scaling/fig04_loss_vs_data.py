@@ -7,20 +7,27 @@ import polars
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scalinglaws.figures.registry import FIGURES
-from scalinglaws.figures.shared import batches, by_steps, fitted, style
+from scalinglaws.figures.shared import batch_laws, fit_json, law_lines, style
 
-REQUIRES = FIGURES["fig04_loss_vs_data"].requires
+TITLE = "L(N, D) against D, and L(N, S)"
+CAPTION = """
+Figure 4 of the paper. The left panel, or the only one, shows the test loss of early-stopped runs against the size of their
+training set in a colour for each model size, with the joint fit of equation 1.5 (dashed). Bars show 1.96 standard errors of the
+test loss. Where the study fits L(N, S), the right panel shows the learning curves after warm-up and before the decay against
+S_min = S/(1 + B_crit/B), with the fit of equation 1.6. The paper found exponents of 0.076 (N) and 0.103 (D), and of 0.077 (N)
+and 0.76 (S).
+"""
 
 
-def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Figure:
-    """Left: early-stopped test losses that entered the fit of L(N, D), and the fitted curve of each size. Right, where the
-    study fits L(N, S): the points of learning curves that entered it.
+def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
+    """Draw the losses that entered the fit of L(N, D) with the fitted curve of each size.
+
+    A right panel has the points of learning curves that entered the fit of L(N, S), where the study has it.
     """
     steps = fits.get("kaplan-ns")
     figure, axes = style.panels(style.COLUMN * 1.15, 3.5) if steps is None else style.panels(style.PAGE, 3.6, 2)
     fit = fits.get("kaplan-nd")
-    data = fitted.points(fit, tables["runs"]).drop_nulls(["n_params", "dataset_tokens"])
+    data = fit_json.points(fit, tables["runs"]).drop_nulls(["n_params", "dataset_tokens"])
     curves = step_points(steps)
     scale = style.Scale([int(n) for n in [*data["n_params"], *curves["n_params"]]], "N (non-embedding parameters)")
     _against_data(axes[0], fit, data, scale)
@@ -30,36 +37,36 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
     return figure
 
 
-def _against_data(axis: Axes, fit: fitted.Fit | None, data: polars.DataFrame, scale: style.Scale) -> None:
+def _against_data(axis: Axes, fit: fit_json.Fit | None, data: polars.DataFrame, scale: style.Scale) -> None:
     for (n_params,), group in data.group_by("n_params", maintain_order=True):
-        fitted.error_bars(axis, group, "dataset_tokens", scale(float(n_params)))
+        law_lines.error_bars(axis, group, "dataset_tokens", scale(float(n_params)))
         _curve(axis, fit, float(n_params), data["dataset_tokens"].to_numpy(), scale)
-    style.loss_axis(axis, fitted.reach(data))
+    style.loss_axis(axis, law_lines.reach(data))
     style.log_axis(axis, data["dataset_tokens"].to_numpy(), "D (tokens in the training set)")
-    doubt = fitted.unresolved(fit, "kaplan-nd", fitted.JOINT)
+    doubt = fit_json.unresolved(fit, "kaplan-nd")
     if data.is_empty():
         style.sentence(axis, doubt or "not resolved: there are no early-stopped runs to draw")
     else:
-        fitted.label_kaplan_nd(axis, fit)
+        law_lines.label_kaplan_nd(axis, fit)
         style.legend_below(axis, [doubt] if doubt else [], width=60)
 
 
-def _curve(axis: Axes, fit: fitted.Fit | None, n_params: float, dataset_tokens: np.ndarray, scale: style.Scale) -> None:
+def _curve(axis: Axes, fit: fit_json.Fit | None, n_params: float, dataset_tokens: np.ndarray, scale: style.Scale) -> None:
     x = np.geomspace(dataset_tokens.min() / 1.2, dataset_tokens.max() * 1.2, 100)
-    loss = fitted.kaplan_nd(fit, n_params, x)
+    loss = law_lines.kaplan_nd(fit, n_params, x)
     if loss is not None:
         axis.plot(x, loss, "--", color=scale(n_params), linewidth=0.9, zorder=3)
 
 
-def step_points(fit: fitted.Fit | None) -> polars.DataFrame:
-    """trunk, n_params, steps_min and loss of the points of the fit of L(N, S), sorted."""
+def step_points(fit: fit_json.Fit | None) -> polars.DataFrame:
+    """The points of the fit of L(N, S), sorted, with columns trunk, n_params, steps_min and loss."""
     schema = {"trunk": polars.String, "n_params": polars.Float64, "steps_min": polars.Float64, "loss": polars.Float64}
     rows = [{name: point.get(name) for name in schema} for point in (fit or {}).get("points", [])]
     return polars.DataFrame(rows, schema=schema, strict=False).drop_nulls().sort("n_params", "trunk", "steps_min")
 
 
-def _against_steps(axis: Axes, fit: fitted.Fit, data: polars.DataFrame, scale: style.Scale) -> None:
-    law = batches.loss_ns(fit)
+def _against_steps(axis: Axes, fit: fit_json.Fit, data: polars.DataFrame, scale: style.Scale) -> None:
+    law = batch_laws.loss_ns(fit)
     for trunk in data.partition_by("trunk", maintain_order=True):
         axis.plot(trunk["steps_min"], trunk["loss"], color=scale(trunk["n_params"][0]), linewidth=0.7, alpha=0.8, zorder=3)
     for size in data.partition_by("n_params", maintain_order=True):
@@ -69,16 +76,16 @@ def _against_steps(axis: Axes, fit: fitted.Fit, data: polars.DataFrame, scale: s
             axis.plot(x, law.loss(size["n_params"][0], x), "--", color=scale(size["n_params"][0]), linewidth=1.1, zorder=4)
     style.loss_axis(axis, data["loss"].to_numpy())
     style.log_axis(axis, data["steps_min"].to_numpy(), r"$S_{min}$ (steps)")
-    doubt = fitted.unresolved(fit, "kaplan-ns", by_steps.STEPS)
+    doubt = fit_json.unresolved(fit, "kaplan-ns")
     if data.is_empty():
         nothing = "not resolved: no point of a learning curve entered the fit of L(N, S)"
-        return style.sentence(axis, *fitted.brief(doubt or nothing))
+        return style.sentence(axis, *fit_json.brief(doubt or nothing))
     count = data["trunk"].n_unique()
     axis.plot([], [], color="0.3", linewidth=0.7, label=f"{count} learning curves after warm-up and before the decay")
     if law:
         lines = [r"fit: $L(N,S_{min}) = (N_c/N)^{\alpha_N} + (S_c/S_{min})^{\alpha_S}$"]
         for name, symbol in (("alpha_N", r"$\alpha_N$"), ("alpha_S", r"$\alpha_S$")):
-            beside = "" if (value := fitted.published(fit, name)) is None else f"; published {value:g}"
-            lines.append(f"{symbol} = {fitted.with_interval(fit, name)}{beside}")
+            beside = "" if (value := fit_json.published(fit, name)) is None else f"; published {value:g}"
+            lines.append(f"{symbol} = {fit_json.with_interval(fit, name)}{beside}")
         axis.plot([], [], "--", color="0.3", linewidth=1.1, label="\n".join(lines))
-    return style.legend_below(axis, fitted.brief(doubt), width=60)
+    return style.legend_below(axis, fit_json.brief(doubt), width=60)

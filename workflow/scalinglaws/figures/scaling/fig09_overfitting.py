@@ -9,46 +9,53 @@ import polars
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scalinglaws.figures.registry import FIGURES
-from scalinglaws.figures.shared import fitted, groups, style
+from scalinglaws.figures.shared import fit_json, groups, law_lines, style
 
-REQUIRES = FIGURES["fig09_overfitting"].requires
+TITLE = "Overfitting: L(N, D) by size and dataset"
+CAPTION = """
+Figure 9 of the paper. **a** The test loss of early-stopped runs against model size in a colour for each training set, with the
+joint fit of equation 1.5. **b** Their excess over the same size trained on the whole split, against N^(α_N/α_D)/D, on which the
+paper's data collapse; the dashed line is equation 4.3. The whole split stands for infinite data: the short dashes show what the
+fit expects of the ratio that was measured. Bars show 1.96 standard errors. In b the two losses are taken as independent
+although they share the test text, so these bars are too long.
+"""
 
 
-def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Figure:
-    """Left: losses of the fit's early-stopped runs against N. Right: δL = L(N, D)/L(N, ∞) − 1 with equation 4.3, where
-    L(N, ∞) is the measured loss of the same size early-stopped on the whole training split.
+def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
+    """Draw the losses of the fit's runs against N, and δL = L(N, D)/L(N, ∞) − 1 with equation 4.3.
+
+    L(N, ∞) is the measured loss of the same size stopped early on the whole training split.
     """
     figure, (left, right) = style.panels(style.PAGE, 3.5, 2)
     fit = fits.get("kaplan-nd")
-    data = fitted.points(fit, tables["runs"]).drop_nulls(["n_params", "dataset_tokens"])
+    data = fit_json.points(fit, tables["runs"]).drop_nulls(["n_params", "dataset_tokens"])
     scale = style.Scale([int(d) for d in data["dataset_tokens"]], "D (tokens in the training set)", "plasma")
     sizes = data["n_params"].to_numpy()
     for (tokens,), group in data.group_by("dataset_tokens", maintain_order=True):
         colour = scale(float(tokens))
-        fitted.error_bars(left, group, "n_params", colour)
+        law_lines.error_bars(left, group, "n_params", colour)
         x = np.geomspace(sizes.min() / 1.3, sizes.max() * 1.3, 100)
-        loss = fitted.kaplan_nd(fit, x, float(tokens))
+        loss = law_lines.kaplan_nd(fit, x, float(tokens))
         if loss is not None:
             left.plot(x, loss, "--", color=colour, linewidth=0.9, zorder=3)
-    style.loss_axis(left, fitted.reach(data))
+    style.loss_axis(left, law_lines.reach(data))
     style.log_axis(left, data["n_params"].to_numpy(), "N (non-embedding parameters)")
-    doubt = fitted.unresolved(fit, "kaplan-nd", fitted.JOINT)
+    doubt = fit_json.unresolved(fit, "kaplan-nd")
     if data.is_empty():
         style.sentence(left, doubt or "not resolved: there are no early-stopped runs to draw")
     else:
-        fitted.label_kaplan_nd(left, fit)
+        law_lines.label_kaplan_nd(left, fit)
         style.legend_below(left, [doubt] if doubt else [], width=60)
     _collapse(right, fit, groups.overfitting(data, tables["runs"]), scale)
     scale.bar(figure, [left, right])
     return figure
 
 
-def _collapse(axis: Axes, fit: fitted.Fit | None, data: polars.DataFrame, scale: style.Scale) -> None:
+def _collapse(axis: Axes, fit: fit_json.Fit | None, data: polars.DataFrame, scale: style.Scale) -> None:
     axis.set_ylabel(r"$\delta L = L(N,D)/L(N,\infty) - 1$")
     label = r"$N^{\alpha_N/\alpha_D}/D$"
-    exponents = [fitted.parameter(fit, name)["estimate"] for name in fitted.JOINT]
-    if data.is_empty() or fitted.kaplan_nd(fit, 1.0, 1.0) is None:
+    exponents = [fit_json.parameter(fit, name)["estimate"] for name in fit_json.EXPONENTS["kaplan-nd"]]
+    if data.is_empty() or law_lines.kaplan_nd(fit, 1.0, 1.0) is None:
         style.log_axis(axis, [], label, counts=False)
         missing = (
             "the fit of L(N, D) has no parameters"
@@ -70,15 +77,15 @@ def _collapse(axis: Axes, fit: fitted.Fit | None, data: polars.DataFrame, scale:
     return None
 
 
-def _predictions(axis: Axes, fit: fitted.Fit | None, data: polars.DataFrame, x: np.ndarray) -> None:
-    """Equation 4.3 (D = ∞) as a line, and what the same fit says of the ratio that was measured (D = the whole split)."""
+def _predictions(axis: Axes, fit: fit_json.Fit | None, data: polars.DataFrame, x: np.ndarray) -> None:
+    """Draw equation 4.3 (D = ∞) as a line, and what the same fit says of the measured ratio (D = the whole split)."""
     n_params, tokens = data["n_params"].to_numpy(), data["dataset_tokens"].to_numpy()
-    estimates = [fitted.parameter(fit, name)["estimate"] for name in ("alpha_N", "alpha_D", "N_c", "D_c")]
+    estimates = [fit_json.parameter(fit, name)["estimate"] for name in ("alpha_N", "alpha_D", "N_c", "D_c")]
     alpha_n, alpha_d, n_c, d_c = (float(value or np.nan) for value in estimates)
     grid = np.geomspace(x.min() / 1.5, x.max() * 1.5, 200)
     curve = (1 + grid * d_c / n_c ** (alpha_n / alpha_d)) ** alpha_d - 1
     axis.plot(grid, curve, "--", color="0.25", label=r"fit: $(1 + (N/N_c)^{\alpha_N/\alpha_D}\,D_c/D)^{\alpha_D} - 1$", zorder=3)
-    part, whole = fitted.kaplan_nd(fit, n_params, tokens), fitted.kaplan_nd(fit, n_params, data["whole_tokens"].to_numpy())
+    part, whole = law_lines.kaplan_nd(fit, n_params, tokens), law_lines.kaplan_nd(fit, n_params, data["whole_tokens"].to_numpy())
     if part is not None and whole is not None:
         note = "fit against the whole split, as measured"
         axis.plot(x, part / whole - 1, "_", color="0.25", markersize=7, markeredgewidth=0.8, label=note, zorder=6)

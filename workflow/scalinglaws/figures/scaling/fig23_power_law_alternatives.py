@@ -12,11 +12,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.optimize import minimize_scalar
 
-from scalinglaws.figures.registry import FIGURES
-from scalinglaws.figures.shared import fitted, style
+from scalinglaws.figures.shared import fit_json, law_lines, style
 
-REQUIRES = FIGURES["fig23_power_law_alternatives"].requires
-LEAST = 3  # points; two parameters pass through two points whatever the law
+TITLE = "Power law and alternatives for L(N)"
+CAPTION = """
+Figure 23 of the paper. **a** The points of the fit of L(N), with a power law, a logarithm and an exponential of two parameters
+each, which were fitted by least squares in log loss. **b** Their residuals. Bars show 1.96 standard errors of the test loss. In
+the paper the power law fits better than the logarithm; a narrow range of sizes cannot always tell them apart.
+"""
+LEAST = 3  # sizes: laws of two parameters pass through two points whatever they are
 
 
 @dataclass(frozen=True)
@@ -31,20 +35,22 @@ class Alternative:
 
 
 def fit_power(n: np.ndarray, loss: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """L = k N^−α: a straight line in ln N and ln L."""
+    """Fit L = k N^−α, a straight line in ln N and ln L."""
     slope, level = np.polyfit(np.log(n), np.log(loss), 1)
     return lambda x: np.exp(level + slope * np.log(x))
 
 
 def fit_exponential(n: np.ndarray, loss: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """L = k e^(−N/n): a straight line in N and ln L."""
+    """Fit L = k e^(−N/n), a straight line in N and ln L."""
     slope, level = np.polyfit(n, np.log(loss), 1)
     return lambda x: np.exp(level + slope * x)
 
 
 def fit_logarithm(n: np.ndarray, loss: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """L = a − b ln N. With u = ln N − mean, ln L = ln a' + ln(1 − c u): ln a' is the mean of the rest, so only c is searched,
-    where the loss stays positive.
+    """Fit L = a − b ln N by least squares in ln L.
+
+    With u = ln N − mean(ln N) it is ln L = ln a' + ln(1 − c u). Given c, ln a' is the mean of what is left, so only c is
+    searched, within the range where the loss stays positive.
     """
     centre = np.log(n).mean()
     u, y = np.log(n) - centre, np.log(loss)
@@ -65,24 +71,25 @@ ALTERNATIVES = (
 )
 
 
-def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Figure:
-    """Left: the points of the fit of L(N) and the three laws. Right: relative residuals of each, with the error bars of
-    the test loss on the power law's.
+def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
+    """Draw the points of the fit of L(N) with the three laws, and the relative residuals of each law.
+
+    The residuals of the power law carry the error bars of the test loss.
     """
     figure, (left, right) = style.panels(style.PAGE, 3.3, 2)
     fit = fits.get("power-n")
-    data = fitted.points(fit, tables["runs"]).drop_nulls("n_params")
+    data = fit_json.points(fit, tables["runs"]).drop_nulls("n_params")
     n, loss = data["n_params"].to_numpy(), data["loss"].to_numpy()
-    style.loss_axis(left, fitted.reach(data))
+    style.loss_axis(left, law_lines.reach(data))
     for axis in (left, right):
         style.log_axis(axis, n, "N (non-embedding parameters)")
     right.set_ylabel("Residual, loss/fit − 1 (%)")
-    doubt = fitted.unresolved(fit, "power-n", ("alpha_N",))
+    doubt = fit_json.unresolved(fit, "power-n")
     if data["n_params"].n_unique() < LEAST:
         for axis in (left, right):
             style.sentence(axis, doubt or f"not resolved: {LEAST} sizes are needed to tell laws apart, there are {len(data)}")
         return figure
-    fitted.error_bars(left, data, "n_params", "0.2", f"{len(data)} runs, ±1.96 standard errors of the test loss")
+    law_lines.error_bars(left, data, "n_params", "0.2", f"{len(data)} runs, ±1.96 standard errors of the test loss")
     for law in ALTERNATIVES:
         _law(left, right, law, data)
     right.axhline(0, color="0.5", linewidth=0.6)
@@ -110,12 +117,12 @@ def _law(left: Axes, right: Axes, law: Alternative, data: polars.DataFrame) -> N
 
 
 def rms(n: np.ndarray, loss: np.ndarray, law: Alternative) -> float:
-    """Root mean square of the residual of log loss, in percent."""
+    """The root mean square of the residuals of log loss, in percent."""
     return float(100 * np.sqrt(np.mean(np.log(loss / law.fit(n, loss)(n)) ** 2)))
 
 
 def _verdict(n: np.ndarray, loss: np.ndarray) -> str:
-    """Which law fits best, in words that the residuals support: half the second's residual is called better."""
+    """A sentence on which law fits best; a law is called better where its residual is under half of the next one's."""
     ranked = sorted((rms(n, loss, law), law.label.split(" $")[0]) for law in ALTERNATIVES)
     (best, first), (next_best, second) = ranked[0], ranked[1]
     if best < next_best / 2:

@@ -1,7 +1,7 @@
 """What follows from several fits together: the trends of Table 6 and the crossing of section 6.3 of Kaplan et al. 2020.
 
-The trends are those of laws/allocation.py with the fitted L(N, S_min) and B_crit(L). Fits are taken as independent of each
-other. Where their fit.json keep resamples, the parameters of one fit move together as they do there.
+The trends follow from laws/allocation.py with the fitted L(N, S_min) and B_crit(L). Fits are taken as independent of each other.
+Where fit.json keeps resamples, the parameters of one fit move together as they do there.
 """
 
 from __future__ import annotations
@@ -12,22 +12,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scalinglaws.figures.shared.fitted import Fit, paired, parameter, unresolved
+from scalinglaws.figures.shared.fit_json import EXPONENTS, Fit, paired, parameter, unresolved
 from scalinglaws.laws import allocation
 from scalinglaws.laws.catalogue import PF_DAY
 from scalinglaws.laws.uncertainty import interval
 
-# law: its exponents, its scales
-PARTS = {
-    "kaplan-ns": (("alpha_N", "alpha_S"), ("N_c", "S_c")),
-    "critical-batch": (("alpha_B",), ("B_star",)),
-    "power-cmin": (("alpha_C",), ("C_c",)),
-    "power-d": (("alpha_D",), ("D_c",)),
-}
-TRENDS, CROSSING = ("kaplan-ns", "critical-batch"), tuple(PARTS)
-# Table 6 of the paper, measured: scale and exponent of C_min in PF-days.
+# The parameters of each law that these quantities follow from: exponents, then scales.
+SCALES = {"kaplan-ns": ("N_c", "S_c"), "critical-batch": ("B_star",), "power-cmin": ("C_c",), "power-d": ("D_c",)}
+PARAMETERS = {law: (*EXPONENTS[law], *scales) for law, scales in SCALES.items()}
+TRENDS, CROSSING = ("kaplan-ns", "critical-batch"), tuple(PARAMETERS)
+# Table 6 of the paper, as measured there: scale and exponent, with C_min in PF-days.
 PUBLISHED_TRENDS = {"N_opt": (1.3e9, 0.73), "B": (2.0e6, 0.24), "S_min": (5.4e3, 0.03), "D_opt": (2e10, 0.27)}
-MANY = 0.025  # a larger share of resamples on the other side leaves a 95 % interval without an end
+MANY = 0.025  # where a larger share of resamples lies on the other side, a 95 % interval has no end
 BY_RESAMPLES = "by the fits' resamples (fits taken as independent)"
 BY_FIRST_ORDER = "to first order in the logarithms of the exponents (taken as independent), as the fits keep no resamples"
 
@@ -37,27 +33,26 @@ Found = dict[str, float | None]
 
 @dataclass(frozen=True)
 class Derived:
-    """``values``: name -> {estimate, ci_low, ci_high}, None where there is none. ``doubt``: why they are not resolved, or None.
+    """Quantities that follow from several fits together.
 
-    ``how``: how the intervals were made. ``coefficients``: of the trends, at C_min = 1 PF-day; their intervals, where there are
-    resamples, are the values of names that end in ": scale".
+    Where there are resamples, the intervals of ``coefficients`` are the values whose names end in ": scale".
     """
 
-    values: dict[str, Found]
-    doubt: str | None
-    how: str
-    coefficients: Values
+    values: dict[str, Found]  # by name: estimate, ci_low and ci_high, each None where there is none
+    doubt: str | None  # why they are not resolved
+    how: str  # how the intervals were made
+    coefficients: Values  # of the trends at C_min = 1 PF-day; of the crossing, ``gap`` says on which side the laws disagree
 
 
 def trend_exponents(alpha_n: float, alpha_s: float, alpha_b: float) -> Values:
-    """Exponents of C_min: of 1/L (6.4), N_opt, B, S_min (B.8–B.10) and D_opt = 2 C_min/(6 N_opt) (6.6)."""
+    """The exponents of C_min in 1/L (6.4), N_opt, B, S_min (B.8–B.10) and D_opt = 2 C_min/(6 N_opt) (6.6)."""
     total = float(allocation.frontier_exponent(alpha_n, alpha_s, alpha_b))
     shares = {"N_opt": total / alpha_n, "B": total / alpha_b, "S_min": total / alpha_s}
     return {"alpha_C_min": total, **shares, "D_opt": 1 - shares["N_opt"]}
 
 
 def trends(fits: dict[str, Fit]) -> Derived:
-    """Exponents and coefficients of the compute-efficient trends; C_min in PF-days, N in parameters, B and D in tokens."""
+    """The exponents and coefficients of the compute-efficient trends; C_min in PF-days, N in parameters, B and D in tokens."""
     names = ("alpha_C_min", "N_opt", "B", "S_min", "D_opt")
     doubt, found = _doubt(fits, TRENDS), _estimates(fits, TRENDS)
     alphas = [found[name] for name in ("alpha_N", "alpha_S", "alpha_B")]
@@ -84,7 +79,8 @@ def trends(fits: dict[str, Fit]) -> Derived:
 def crossing(fits: dict[str, Fit]) -> Derived:
     """C* (FLOP), N*, D* (tokens) and L* where L(D(C_min)) meets L(C_min) (6.6–6.8).
 
-    Not resolved without resamples, and where too many of them cross on the other side: the steeper law is then not known.
+    They are not resolved without resamples, nor where too many resamples cross on the other side: it is then not known which law
+    is the steeper one.
     """
     nothing = dict.fromkeys(("C*", "N*", "D*", "L*"), _found(None))
     doubt, found, drawn = _doubt(fits, CROSSING), _estimates(fits, CROSSING), _resamples(fits, CROSSING)
@@ -108,7 +104,7 @@ def crossing(fits: dict[str, Fit]) -> Derived:
 
 
 def _crossing(p: Values) -> tuple[Values, float]:
-    """C*, N*, D*, L*, and alpha_C − p alpha_D of D ∝ C^p: positive where the laws disagree beyond C*."""
+    """C*, N*, D* and L*, and alpha_C − p·alpha_D with D ∝ C^p, which is positive where the laws disagree beyond C*."""
     share = trend_exponents(p["alpha_N"], p["alpha_S"], p["alpha_B"])["D_opt"]
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         tokens = _coefficients(p).get("D_opt", math.nan)
@@ -119,7 +115,7 @@ def _crossing(p: Values) -> tuple[Values, float]:
 
 
 def _coefficients(p: Values) -> Values:
-    """N_opt, B, S_min and D_opt at 1 PF-day; none where a scale is missing."""
+    """N_opt, B, S_min and D_opt at 1 PF-day; empty where a scale is missing."""
     if not {"N_c", "S_c", "B_star"} <= set(p):
         return {}
     law = allocation.LossNS(p["alpha_N"], p["alpha_S"], p["N_c"], p["S_c"])
@@ -130,17 +126,17 @@ def _coefficients(p: Values) -> Values:
 
 
 def _doubt(fits: dict[str, Fit], laws: tuple[str, ...]) -> str | None:
-    doubts = [unresolved(fits.get(law), law, PARTS[law][0]) for law in laws]
+    doubts = [unresolved(fits.get(law), law) for law in laws]
     return next(filter(None, doubts), None)
 
 
 def _estimates(fits: dict[str, Fit], laws: tuple[str, ...]) -> Found:
-    return {name: parameter(fits.get(law), name)["estimate"] for law in laws for part in PARTS[law] for name in part}
+    return {name: parameter(fits.get(law), name)["estimate"] for law in laws for name in PARAMETERS[law]}
 
 
 def _resamples(fits: dict[str, Fit], laws: tuple[str, ...]) -> list[Values] | None:
-    """The fits' draws together (fitted.paired); None where a fit keeps none."""
-    needed = {name for law in laws for part in PARTS[law] for name in part}
+    """The resampled parameters of the fits together (fit_json.paired); None where a fit keeps none."""
+    needed = {name for law in laws for name in PARAMETERS[law]}
     drawn = paired(fits, laws)
     return drawn if drawn and needed <= set(drawn[0]) else None
 
@@ -150,13 +146,13 @@ def _positive(values: Iterable[float]) -> bool:
 
 
 def _interval(fits: dict[str, Fit], laws: tuple[str, ...], estimate: float, drawn: list[float], log: bool) -> Found:
-    """Widened for the fit of fewest trunks (uncertainty.interval)."""
+    """The interval of drawn values (uncertainty.interval), widened for the fit that has fewest trunks."""
     found = interval(estimate, np.array(drawn), log, min(int(fits[law].get("n_trunks") or 0) for law in laws))
     return {key: found[key] if math.isfinite(found[key]) else None for key in ("estimate", "ci_low", "ci_high")}
 
 
 def _first_order(fits: dict[str, Fit], estimates: Values) -> dict[str, Found]:
-    """Intervals from those of the three exponents, in logarithms.
+    """Intervals to first order in the logarithms of the three exponents, from the intervals of these.
 
     With p the exponents of N_opt, S_min and B, which add up to 1: d log p_i = Σ_j p_j d log alpha_j − d log alpha_i, and
     d log alpha_C_min = Σ_j p_j d log alpha_j.

@@ -1,41 +1,68 @@
-"""Groups of runs that differ in one thing, for figures that compare them."""
+"""Which runs a figure draws: finished ones, and groups of them that differ in one thing."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 import polars
 
-from scalinglaws.figures.shared.learning import budget_runs, finished
-from scalinglaws.study.questions import COMPARISONS, SAME_SIZE, SHAPE
-from scalinglaws.study.spec import RunSpec, short
-
-FIELDS = tuple(field.name for field in dataclasses.fields(RunSpec) if field.name != "dataset_tokens")
+from scalinglaws.study.questions import COMPARISONS, SAME_SIZE, SHAPE, fields_but
+from scalinglaws.study.spec import short
 
 
-def alike(runs: polars.DataFrame, key: str, follow: tuple[str, ...] = (), fewest: int = 2) -> list[polars.DataFrame]:
+def finished(runs: polars.DataFrame) -> polars.DataFrame:
+    """Runs that did not diverge and have a loss, sorted by size, budget and id."""
+    return runs.filter((polars.col("status") == "ok") & polars.col("loss").is_not_null()).sort("n_params", "tokens", "run")
+
+
+def at_budget() -> polars.Expr:
+    """Whether a run ended at its budget of tokens, not by early stopping."""
+    return polars.col("stop").fill_null("budget") == "budget"
+
+
+def all_data() -> polars.Expr:
+    """Whether a run ended at its budget and was trained on the whole training split."""
+    return at_budget() & ~polars.col("dataset_limited").fill_null(False)
+
+
+def budget_runs(runs: polars.DataFrame) -> polars.DataFrame:
+    """Finished runs that ended at a budget and were trained on all the data."""
+    return finished(runs).filter(all_data())
+
+
+def columns_but(varied: Sequence[str]) -> list[str]:
+    """Columns in which runs of the table that are compared must agree: the fields of their specs but those ``varied``.
+
+    The size of the dataset is not among them. In the table it is the number of tokens that there were, which says something of a
+    run only where its dataset was limited: see ``part_of_data``.
+    """
+    return [name for name in fields_but(tuple(varied)) if name != "dataset_tokens"]
+
+
+def part_of_data() -> polars.Expr:
+    """The size of a run's dataset where that was limited, null for a run on all the data."""
+    return polars.when(polars.col("dataset_limited")).then(polars.col("dataset_tokens"))
+
+
+def run_groups(runs: polars.DataFrame, key: str, follow: tuple[str, ...] = (), fewest: int = 2) -> list[polars.DataFrame]:
     """Finished runs in groups that agree in every field of their specs but ``key`` and those that ``follow`` it.
 
-    Groups with fewer than ``fewest`` different values of ``key`` are left out; each is sorted by it. tokens are those
-    processed; dataset_tokens must agree where the dataset was limited.
+    A group with fewer than ``fewest`` different values of ``key`` is left out. Each group is sorted by ``key``.
     """
-    fixed = [name for name in FIELDS if name not in (key, *follow)]
-    limited = polars.when(polars.col("dataset_limited")).then(polars.col("dataset_tokens"))
-    table = finished(runs).with_columns(limited=limited)
-    groups = table.partition_by([*fixed, "limited"], maintain_order=True)
+    table = finished(runs).with_columns(limited=part_of_data())
+    groups = table.partition_by([*columns_but((key, *follow)), "limited"], maintain_order=True)
     return [group.sort(key, "run").drop("limited") for group in groups if group[key].n_unique() >= fewest]
 
 
 def comparison(runs: polars.DataFrame, kind: str) -> list[polars.DataFrame]:
-    """The groups of a kind of ``kinds.COMPARISONS`` among runs that ended at a budget."""
+    """The groups that answer a question of ``study.questions.COMPARISONS``, of runs that ended at a budget."""
     key, follow, fewest = COMPARISONS[kind]
-    return alike(runs.filter(polars.col("stop").fill_null("budget") == "budget"), key, follow, fewest)
+    return run_groups(runs.filter(at_budget()), key, follow, fewest)
 
 
 def sized(data: polars.DataFrame) -> polars.DataFrame:
-    """Sorted by N, with the column ``size``: it begins where N grows by more than 2 % over the first of the last one."""
+    """The table sorted by N, with a column ``size``, the least N of a size: N within 2 % of it are the same size."""
     data = data.sort("n_params", "run")
     starts, label = 0.0, []
     for value in data["n_params"]:
@@ -45,17 +72,16 @@ def sized(data: polars.DataFrame) -> polars.DataFrame:
 
 
 def one_rate(runs: polars.DataFrame) -> polars.DataFrame:
-    """Finished runs, of those that differ in their learning rate alone the one at the rate that the model mostly has.
+    """Finished runs; of runs that differ in their learning rate alone, only the one at the rate that the model mostly has.
 
-    So the points of a sweep of rates stay out of comparisons of models. Of rates as common the one of the lowest loss.
-    Column ``times``: how many finished runs the table has of a run's model.
+    This keeps the points of a sweep of rates out of comparisons of models. Of equally common rates the one with the lowest loss
+    is taken. The column ``times`` says how many finished runs of a run's model the table has.
     """
     model = ["architecture", *SHAPE, "n_repeats", "sharing", "optimizer"]
-    limited = polars.when(polars.col("dataset_limited")).then(polars.col("dataset_tokens"))
     table = finished(runs).with_columns(
-        limited=limited, times=polars.len().over(model), at_rate=polars.len().over([*model, "learning_rate"])
+        limited=part_of_data(), times=polars.len().over(model), at_rate=polars.len().over([*model, "learning_rate"])
     )
-    same = [name for name in FIELDS if name != "learning_rate"]
+    same = columns_but(["learning_rate"])
     table = table.sort("at_rate", "loss", "run", descending=[True, False, False]).unique(
         [*same, "limited"], keep="first", maintain_order=True
     )
@@ -65,24 +91,24 @@ def one_rate(runs: polars.DataFrame) -> polars.DataFrame:
 def same_size(runs: polars.DataFrame, fewest: int = 3, follow: tuple[str, ...] = ()) -> list[polars.DataFrame]:
     """Transformers of one N (within 2 %) that differ in shape alone, at least ``fewest`` in a group, sorted by n_layer.
 
-    ``follow``: what else may differ, the seed say.
+    ``follow`` names what else may differ, for example the seed.
     """
     table = runs.filter((polars.col("stop") == "budget") & (polars.col("architecture") == "transformer"))
     out = []
-    for group in alike(table, "d_model", (*SHAPE, "learning_rate", *follow), 1):
+    for group in run_groups(table, "d_model", (*SHAPE, "learning_rate", *follow), 1):
         sizes = sized(group).partition_by("size", maintain_order=True)
         out += [size.drop("size").sort("n_layer", "d_model", "d_ff", "n_heads") for size in sizes if len(size) >= fewest]
     return out
 
 
 def family(runs: polars.DataFrame, key: str, follow: tuple[str, ...] = (), fewest: int = 2) -> polars.DataFrame:
-    """The largest set of finished budgets that agree in all but ``key``, what follows it (``follow``), shape and seed.
+    """The largest set of finished runs to a budget that agree in all but ``key``, the fields that ``follow`` it, shape and seed.
 
-    Only shapes with at least ``fewest`` values of ``key`` are in it. No rows where there is no such set.
+    It has only shapes with at least ``fewest`` values of ``key``. The table is empty where there is no such set.
     """
-    table = runs.filter(polars.col("stop").fill_null("budget") == "budget")
+    table = runs.filter(at_budget())
     sets = []
-    for group in alike(table, key, (*follow, *SHAPE, "seed"), fewest):
+    for group in run_groups(table, key, (*follow, *SHAPE, "seed"), fewest):
         counts = group.group_by(SHAPE).agg(values=polars.col(key).n_unique()).filter(polars.col("values") >= fewest)
         sets.append(group.join(counts, on=SHAPE, how="semi", nulls_equal=True, maintain_order="left"))
     sets = [chosen for chosen in sets if not chosen.is_empty()]
@@ -90,13 +116,13 @@ def family(runs: polars.DataFrame, key: str, follow: tuple[str, ...] = (), fewes
 
 
 def main_family(runs: polars.DataFrame) -> polars.DataFrame:
-    """Finished budgets of the Transformers that most of the study's laws tell of: the family with the most sizes.
+    """Finished runs to a budget of the Transformers that most of the study's laws are about: the family with the most sizes.
 
-    They agree in all but shape, rate, budget and seed, are of experiments that laws are fitted to, and have more than one layer;
-    of a size the shape that most runs have.
+    The runs agree in all but shape, rate, budget and seed, belong to experiments that laws are fitted to, and have more than one
+    layer. Of each size only the shape that most runs have is kept.
     """
     free = ("tokens", "decay", "learning_rate", "seed", "noise_every")
-    fixed = [name for name in FIELDS if name not in (*free, *SHAPE)]
+    fixed = columns_but((*free, *SHAPE))
     chosen = (polars.col("architecture") == "transformer") & polars.col("fitted").fill_null(True) & (polars.col("n_layer") > 1)
     families = budget_runs(runs).filter(chosen).partition_by(fixed, maintain_order=True)
     if not families:
@@ -117,10 +143,10 @@ def main_family(runs: polars.DataFrame) -> polars.DataFrame:
 
 
 def overfitting(data: polars.DataFrame, runs: polars.DataFrame) -> polars.DataFrame:
-    """Points with a companion on the whole split, and columns whole_tokens, delta and delta_stderr.
+    """Points that have a companion of the same size on the whole split, with columns whole_tokens, delta and delta_stderr.
 
-    delta = loss/loss_whole − 1; its standard error takes the two losses as independent. They share the test text, so
-    this overstates it. Points of sizes that have no companion are left out.
+    delta is loss/loss_whole − 1. Its standard error takes the two losses as independent, which overstates it, since they share
+    the test text. Points of sizes without a companion are left out.
     """
     whole = finished(runs).filter((polars.col("stop") == "early") & ~polars.col("dataset_limited"))
     names = whole["run"].to_list()
@@ -142,22 +168,25 @@ def overfitting(data: polars.DataFrame, runs: polars.DataFrame) -> polars.DataFr
 
 
 def lost(runs: polars.DataFrame, chosen: polars.DataFrame, free: tuple[str, ...]) -> list[str]:
-    """A note of the runs that diverged and agree with ``chosen`` in every field but those ``free`` to vary, shape and seed."""
-    fixed = [name for name in FIELDS if name not in (*free, *SHAPE, "seed")]
+    """A note that counts the diverged runs that agree with ``chosen`` in every field but those ``free``, shape and seed."""
+    fixed = columns_but((*free, *SHAPE, "seed"))
     same = runs.join(chosen.select(fixed).unique(), on=fixed, how="semi", nulls_equal=True, maintain_order="left")
     count = len(same.filter(polars.col("status") != "ok"))
     return [f"{count} diverged run{'s' if count > 1 else ''} left out"] if count else []
 
 
 def scatter(runs: polars.DataFrame, cell: Sequence[str]) -> float | None:
-    """Standard deviation of losses of runs that agree in ``cell``, seeds that is, of all cells together; None of one run each."""
+    """The standard deviation of losses of runs that agree in the columns ``cell``, pooled over all cells.
+
+    Such runs differ in their seed alone. None where every cell has one run.
+    """
     away = runs.select(polars.col("loss") - polars.col("loss").mean().over(cell))["loss"].to_numpy()
     freedom = len(runs) - len(runs.unique(cell))
     return float(np.sqrt(np.square(away).sum() / freedom)) if freedom else None
 
 
 def described(chosen: polars.DataFrame) -> str:
-    """ "N 1.5k to 55k, 2.0M tokens, batches of 2.0k tokens, n_ctx 128, 3 seeds": what a set of runs has in common."""
+    """What a set of runs has in common: "N 1.5k to 55k, 2.0M tokens, batches of 2.0k tokens, n_ctx 128, 3 seeds"."""
     parts = []
     for column, form in (("n_params", "N {}"), ("tokens", "{} tokens"), ("batch_tokens", "batches of {} tokens")):
         low, high = (int(value) for value in (chosen[column].min(), chosen[column].max()))  # type: ignore[arg-type]

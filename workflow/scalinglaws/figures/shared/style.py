@@ -1,4 +1,4 @@
-"""One look for all figures: sizes, axes, colours, legends, and files that are equal byte for byte when drawn again.
+"""The look of all figures: sizes, axes, colours, legends, and files that are equal byte for byte when they are drawn again.
 
 Every picture starts from matplotlib's own defaults, so neither a matplotlibrc nor the environment of a user changes it.
 """
@@ -30,8 +30,8 @@ from matplotlib.transforms import ScaledTranslation
 from scalinglaws.common.files import write_bytes
 from scalinglaws.study.spec import short
 
-MOST_COUNTED = 1e14  # 100T: larger numbers are powers of ten
-NOMINAL = 2.1  # inches, the height of a panel that offsets of a legend are shares of
+MOST_COUNTED = 1e14  # the largest number that is written as a count (100T); larger ones are written as powers of ten
+NOMINAL = 2.1  # inches, the height of a panel of which the offset of a legend is a share
 COLUMN = 3.5  # inches, one column of a paper
 PAGE = 7.2  # inches, both columns
 Z95 = 1.96  # half-width of a 95 % normal interval, in standard errors
@@ -64,7 +64,7 @@ RC: dict[str, Any] = {
     "grid.linewidth": 0.5,
     "axes.axisbelow": True,
     "figure.constrained_layout.use": True,
-    "figure.dpi": 200,  # that of the PNG too, so that text measured for the layout is not measured again
+    "figure.dpi": 200,  # the PNG has it too, so that text measured for the layout is not measured again
     "svg.hashsalt": "scalinglaws",
     "svg.fonttype": "path",
     "axes.unicode_minus": True,
@@ -73,7 +73,7 @@ RC: dict[str, Any] = {
 
 @contextmanager
 def style() -> Iterator[None]:
-    """matplotlib's defaults and ``RC`` on top, for making and for saving a figure."""
+    """Set matplotlib's defaults and ``RC`` on top of them while a figure is made or saved."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         plt.rcParams.update(RC)  # type: ignore[arg-type]
@@ -91,7 +91,7 @@ def panels(width: float, height: float, columns: int = 1, rows: int = 1) -> tupl
 
 
 def save(figure: Figure, svg: str | Path, png: str | Path, pdf: str | Path | None = None) -> None:
-    """Write the files, without dates and versions in their metadata, and close the figure."""
+    """Write a figure's files, without dates and versions in their metadata, and close it."""
     with style():
         # Laid out once: the layout takes as long as the drawing, and the files then agree to the last coordinate.
         figure.draw_without_rendering()
@@ -114,12 +114,12 @@ def _number(value: float, _position: int | None = None) -> str:
 
 
 def _power(value: float, _position: int | None = None) -> str:
-    """10¹² in plain characters: mathematics is typeset ten times slower, at each drawing."""
+    """A power of ten in plain characters, as 10¹²: typesetting it as mathematics would take ten times as long."""
     return "10" + f"{round(np.log10(value)):d}".translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
 def _scientific(value: float, _position: int | None = None) -> str:
-    """2·10¹²."""
+    """A number of two digits and a power of ten, as 2.1·10¹²."""
     power = int(np.floor(np.log10(value) + 1e-9))
     return f"{value / 10.0**power:.1f}·{_power(10.0**power)}"
 
@@ -129,7 +129,7 @@ def _count(value: float, _position: int | None = None) -> str:
 
 
 def _around(values: Sequence[float] | np.ndarray, least: float) -> tuple[float | None, float | None]:
-    """Limits of a logarithmic axis: 6 % of its length or the factor ``least`` beyond the values; as they are without any."""
+    """Limits of a logarithmic axis, 6 % of its length or the factor ``least`` beyond the values; None where there are none."""
     finite = np.asarray([v for v in values if v is not None and np.isfinite(v) and v > 0], dtype=float)
     if not len(finite):
         return None, None
@@ -139,7 +139,7 @@ def _around(values: Sequence[float] | np.ndarray, least: float) -> tuple[float |
 
 
 def loss_axis(axis: Axes, values: Sequence[float] | np.ndarray, label: str = "Test loss (nats per token)") -> None:
-    """A logarithmic loss axis that shows ``values`` with a margin and is ticked in plain numbers (1.6, 1.8, 2, …)."""
+    """Make y a logarithmic axis of losses that shows ``values`` with a margin, with ticks in plain numbers (1.6, 1.8, 2, …)."""
     axis.set_yscale("log")
     axis.set_ylabel(label)
     axis.set_ylim(*_around(values, 1.01))
@@ -147,7 +147,7 @@ def loss_axis(axis: Axes, values: Sequence[float] | np.ndarray, label: str = "Te
 
 
 def falling_loss_axis(axis: Axes, values: Sequence[float] | np.ndarray, label: str = "Test loss (nats per token)") -> None:
-    """The same as an x axis, from high losses on the left to low ones: the way that training goes."""
+    """Make x an axis of losses as ``loss_axis`` does, from high losses on the left to low ones, as training goes."""
     axis.set_xscale("log")
     axis.set_xlabel(label)
     axis.set_xlim(*_around(values, 1.01)[::-1])
@@ -162,7 +162,7 @@ def _loss_ticks(ruler: XAxis | YAxis, limits: Sequence[float]) -> None:
 
 
 def positive_axis(axis: Axes, values: Sequence[float] | np.ndarray, counts: bool = False) -> None:
-    """A logarithmic y axis around ``values`` that are no losses: as 0.002, or where they are ``counts`` as 10k."""
+    """Make y a logarithmic axis around ``values`` other than losses, with ticks as 0.002, or as 10k where they are ``counts``."""
     axis.set_yscale("log")
     axis.set_ylim(*_around(values, 1.15))
     low, high = axis.get_ylim()
@@ -173,7 +173,7 @@ def positive_axis(axis: Axes, values: Sequence[float] | np.ndarray, counts: bool
 
 
 def log_axis(axis: Axes, values: Sequence[float] | np.ndarray, label: str, counts: bool = True) -> None:
-    """A logarithmic x axis around ``values``: counts as 10k, 20k, 1M; other quantities as powers of ten."""
+    """Make x a logarithmic axis around ``values``, with ticks as 10k, 20k, 1M where they are ``counts``, or as powers of ten."""
     axis.set_xscale("log")
     axis.set_xlabel(label)
     axis.set_xlim(*_around(values, 1.15))
@@ -181,7 +181,7 @@ def log_axis(axis: Axes, values: Sequence[float] | np.ndarray, label: str, count
 
 
 def upright_log_axis(axis: Axes, values: Sequence[float] | np.ndarray, label: str, counts: bool = True) -> None:
-    """The same as a y axis."""
+    """Make y an axis as ``log_axis`` makes x."""
     axis.set_yscale("log")
     axis.set_ylabel(label)
     axis.set_ylim(*_around(values, 1.15))
@@ -202,17 +202,17 @@ def _log_ticks(ruler: XAxis | YAxis, limits: Sequence[float], counts: bool) -> N
 
 
 def plain_ticks(axis: Axes) -> None:
-    """Ticks of a logarithmic x axis as plain numbers: 1, 2, 5, 10, 100."""
+    """Put plain numbers (1, 2, 5, 10, 100) at the ticks of a logarithmic x axis."""
     low, high = axis.get_xlim()
     axis.xaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5) if high / low < 1000 else (1,), numticks=12))
     axis.xaxis.set_major_formatter(FuncFormatter(_number))
 
 
 class Scale:
-    """One perceptual colour scale over the logarithm of a size, and its colour bar."""
+    """A perceptual colour scale over the logarithm of a size, and its colour bar."""
 
     def __init__(self, values: Sequence[int], label: str, palette: str = "viridis") -> None:
-        """``values``: the sizes to tell apart (any order, repeats allowed; none is fine)."""
+        """``values`` are the sizes to tell apart, in any order and with repeats; there may be none."""
         self.values: list[float] = sorted({int(value) for value in values if value and value > 0})
         self.label = label
         low, high = (self.values[0], self.values[-1]) if self.values else (1, 10)
@@ -227,8 +227,9 @@ class Scale:
         return self.colours(self.norm(value))
 
     def bar(self, figure: Figure, axes: Sequence[Axes], counts: bool = True) -> None:
-        """A colour bar beside ``axes``, ticked at the sizes themselves (thinned where they would collide): as 10k, 20k, or
-        where they are no ``counts`` as 2·10¹².
+        """Put a colour bar beside ``axes``, with ticks at the sizes themselves, thinned where they would collide.
+
+        They are written as 10k, 20k where they are ``counts``, and as 2.1·10¹² where they are not.
         """
         if len(self.values) < 2:
             return
@@ -250,7 +251,7 @@ class Scale:
 
 
 class LossScale(Scale):
-    """A colour scale over losses, which are no whole numbers."""
+    """A colour scale over losses, which are not whole numbers."""
 
     def __init__(self, values: Sequence[float], palette: str = "plasma") -> None:
         super().__init__([], "Test loss (nats per token)", palette)
@@ -265,12 +266,12 @@ class LossScale(Scale):
 
 
 def plain(text: str, width: int = 46) -> str:
-    """A sentence as wrapped text in which no character starts mathematics."""
+    """Wrap a sentence to lines of ``width`` characters; a dollar sign in it does not start mathematics."""
     return textwrap.fill(" ".join(text.replace("$", r"\$").split()), width)
 
 
 def sentence(axis: Axes, text: str) -> None:
-    """Say in an empty panel why it is empty; it has no scale either."""
+    """Write in an empty panel why it is empty, and take the ticks from its axes."""
     axis.text(0.5, 0.5, plain(text, 32), transform=axis.transAxes, ha="center", va="center", fontsize=7, color="0.35")
     for side in (axis.xaxis, axis.yaxis):
         side.set_major_locator(NullLocator())
@@ -278,14 +279,14 @@ def sentence(axis: Axes, text: str) -> None:
 
 
 def legend_below(axis: Axes, notes: Sequence[str] = (), offset: float = -0.2, width: int = 46) -> None:
-    """The legend under the panel, where it hides no point; ``notes`` (what is not resolved) are its last lines."""
+    """Put the legend under the panel, where it hides no point; ``notes``, such as what is not resolved, are its last lines."""
     handles, labels = axis.get_legend_handles_labels()
     handles += [Line2D([], [], linestyle="none") for _ in notes]
     labels += [plain(note, width) for note in notes]
     if not handles:
         return
     with style():
-        # A length, not a share of the panel: a tall legend makes the panel low, and would then cover the axis label.
+        # The offset is a length, not a share of the panel: a tall legend makes the panel low and would then cover the axis label.
         below = axis.transAxes + ScaledTranslation(0, offset * NOMINAL, axis.figure.dpi_scale_trans)
         place: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, 0.0), "bbox_transform": below}
         axis.legend(handles, labels, borderaxespad=0, labelspacing=0.35, **place)

@@ -7,23 +7,31 @@ import polars
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scalinglaws.figures.registry import FIGURES
-from scalinglaws.figures.shared import batches, by_steps, fitted, style
-from scalinglaws.figures.shared.lines import Minimum, interpolate, minimum
+from scalinglaws.figures.shared import batch_laws, fit_json, loss_by_steps, style
+from scalinglaws.figures.shared.least_squares import Minimum, interpolate, minimum
 from scalinglaws.study.spec import short
 
-REQUIRES = FIGURES["fig11_fixed_resources"].requires
-LEVELS, FEWEST = 6, 3  # levels of a panel; sizes that a level needs
+TITLE = "Loss against size at fixed compute and at fixed steps"
+CAPTION = """
+Figure 11 of the paper. The test loss against model size at fixed compute (**a**) and at a fixed number of steps (**b**).
+Learning curves after warm-up, and before the decay where the schedule has a stable phase, are read off between their points in
+logarithms, at six values, evenly spaced in the logarithm, that at least three sizes have passed. Several runs of a size enter
+by their mean; of several shapes the one with most runs is taken. Dashed lines are L(N, S) of equation 1.6 at S_min = S/(1 +
+B_crit/B), where the study has its fit and that of B_crit(L). Diamonds in a are the lowest points of parabolas in log N through
+the least loss and its neighbours. A diamond is hollow where the least loss is that of the smallest or the largest size, so that
+the best size lies beyond. The paper found exponents of 0.077 (N) and 0.76 (S).
+"""
+LEVELS, FEWEST = 6, 3  # levels in a panel; fewest sizes at a level
 
 
-def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Figure:
-    """Learning curves of all sizes read off at six values of compute and of steps, with L(N, S) of the fit (dashed)."""
+def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
+    """Draw the learning curves of all sizes, read off at six values of compute and of steps, with the fitted L(N, S) (dashed)."""
     figure, axes = style.panels(style.PAGE, 3.5, 2)
-    curves = by_steps.sized_curves(tables["curves"], tables["runs"])
+    curves = loss_by_steps.sized_curves(tables["curves"], tables["runs"])
     runs = tables["runs"].filter(polars.col("trunk").is_in(curves["trunk"].unique().to_list()))
     batch = float(runs["batch_tokens"][0]) if len(runs) else np.nan
-    doubt = fitted.unresolved(fits.get("kaplan-ns"), "kaplan-ns", by_steps.STEPS)
-    law, b_crit = batches.loss_ns(fits.get("kaplan-ns")), batches.critical_batch(fits.get("critical-batch"))
+    doubt = fit_json.unresolved(fits.get("kaplan-ns"), "kaplan-ns")
+    law, b_crit = batch_laws.loss_ns(fits.get("kaplan-ns")), batch_laws.critical_batch(fits.get("critical-batch"))
     if law and not b_crit:
         doubt = "not resolved: L(N, S) is not drawn, since this study has no B_crit(L) to turn S into S_min"
     panels = (("flops_6nd", "C = 6NBS (FLOP)", "plasma"), ("step", "S (steps)", "cividis"))
@@ -36,7 +44,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
             if law and b_crit:
                 x = np.geomspace(n.min(), n.max(), 60)
                 steps = float(level) / (6 * x * batch) if column == "flops_6nd" else np.full(60, float(level))
-                axis.plot(x, by_steps.loss_at(law, b_crit, x, steps, batch), "--", color=colour, linewidth=0.8, zorder=3)
+                axis.plot(x, loss_by_steps.loss_at(law, b_crit, x, steps, batch), "--", color=colour, linewidth=0.8, zorder=3)
         style.loss_axis(axis, points["loss"].to_numpy())
         style.log_axis(axis, points["n_params"].to_numpy(), "N (non-embedding parameters)")
         if points.is_empty():
@@ -54,14 +62,16 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
         if law and b_crit:
             axis.plot([], [], "--", color="0.3", linewidth=0.8, label=r"fit: $(N_c/N)^{\alpha_N} + (S_c/S_{min})^{\alpha_S}$")
         notes = _minima(axis, points) if column == "flops_6nd" else []
-        style.legend_below(axis, [*notes, *(fitted.brief(doubt) if column == "flops_6nd" else [])], width=58)
+        style.legend_below(axis, [*notes, *(fit_json.brief(doubt) if column == "flops_6nd" else [])], width=58)
         scale.bar(figure, [axis], counts=column == "step")
     return figure
 
 
 def at_levels(curves: polars.DataFrame, column: str) -> polars.DataFrame:
-    """level, n_params, loss: every size's loss (mean over its trunks) at up to six values of ``column``, read off its
-    curve between the points' logarithms. Levels lie evenly in log where at least three sizes have been.
+    """The loss of every size at up to six values of ``column``, with columns level, n_params and loss.
+
+    It is the mean over the trunks of a size and is read off the curves between the logarithms of their points. The levels are
+    evenly spaced in the logarithm, where at least three sizes have been.
     """
     trunks = [rows for rows in curves.partition_by("trunk", maintain_order=True) if len(rows) > 1]
     reach = [(int(rows["n_params"][0]), float(rows[column].min()), float(rows[column].max())) for rows in trunks]  # type: ignore[arg-type]
@@ -84,7 +94,7 @@ def at_levels(curves: polars.DataFrame, column: str) -> polars.DataFrame:
 
 
 def minima(points: polars.DataFrame) -> list[tuple[float, Minimum]]:
-    """Of each level the lowest point of a parabola in log N through the least log loss and its neighbours."""
+    """For each level the lowest point of a parabola in log N through the least log loss and its neighbours."""
     found = []
     for (level,), group in points.group_by("level", maintain_order=True):
         least = minimum(group["n_params"].to_numpy(), np.log(group["loss"].to_numpy()), width=1)
@@ -94,7 +104,7 @@ def minima(points: polars.DataFrame) -> list[tuple[float, Minimum]]:
 
 
 def _minima(axis: Axes, points: polars.DataFrame) -> list[str]:
-    """Mark the minima; those at the smallest or largest size are hollow. The words that belong below."""
+    """Mark the minima, hollow where they are at the smallest or the largest size, and return notes on them."""
     found = minima(points)
     for _, least in found:
         fill = "white" if least.edge else "black"

@@ -10,18 +10,26 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from scalinglaws.figures.registry import FIGURES
-from scalinglaws.figures.shared import batches, by_steps, fitted, groups, style
-from scalinglaws.figures.shared.learning import finished
+from scalinglaws.figures.shared import batch_laws, fit_json, groups, style
+from scalinglaws.figures.shared.groups import finished
 from scalinglaws.laws.allocation import LossNS, earliest_stop
 from scalinglaws.study.spec import short
 
-REQUIRES = FIGURES["fig16_early_stopping"].requires
+TITLE = "Early stopping against its lower bound"
+CAPTION = """
+Figure 16 of the paper. **a** The step of the least validation loss of runs that were stopped early, against the lower bound of
+equation 5.7, S_c/[L(N, D) − L(N, ∞)]^(1/α_S). The bound excludes the shaded side. L(N, ∞) is the measured loss of the same size
+stopped early on the whole split; S_c and α_S are those of the fit of L(N, S). Without such a fit the bound is known up to a
+factor and has the paper's α_S of 0.76. S_c is counted in steps at large batches, of which a run at a smaller batch takes more,
+so the bound holds for it too. Standard errors take the two losses as independent. **b** The train and test losses of the size
+with most datasets.
+"""
 
 
-def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Figure:
-    """Left: best step of early-stopped runs against (5.7), with L(N, ∞) of the same size stopped early on the whole split.
-    Right: train and test curves of the size with most datasets.
+def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
+    """Draw the best step of early-stopped runs against (5.7), and the train and test curves of the size with most datasets.
+
+    L(N, ∞) is the loss of the same size stopped early on the whole split.
     """
     figure, (left, right) = style.panels(style.PAGE, 3.6, 2)
     runs = finished(tables["runs"]).filter(polars.col("stop") == "early")
@@ -32,20 +40,20 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
     return figure
 
 
-def bounds(runs: polars.DataFrame, fit: fitted.Fit | None) -> polars.DataFrame:
-    """Early-stopped runs on part of the data, with excess = L(N, D) − L(N, ∞) in nats, excess_stderr and the ``bound`` (5.7)
-    in steps, null where the excess is not positive.
+def bounds(runs: polars.DataFrame, fit: fit_json.Fit | None) -> polars.DataFrame:
+    """Early-stopped runs on part of the data, with the columns excess, excess_stderr, bound and ended.
 
-    Without a fit of L(N, S) the bound has the published α_S and S_c = 1: it is then known up to a factor.
-    ``ended``: the best step is the last, so the run was ended by its budget and would have gone on.
+    The excess is L(N, D) − L(N, ∞) in nats. The bound (5.7) is in steps and null where the excess is not positive; without a fit
+    of L(N, S) it has the published α_S and S_c = 1, and is then known up to a factor. A run has ``ended`` by its budget, and
+    would have gone on, where its best step is its last.
     """
     early = finished(runs).filter((polars.col("stop") == "early") & polars.col("best_step").is_not_null())
     data = early.select("run", **{name: polars.col(name) for name in ("n_params", "dataset_tokens", "loss", "loss_stderr")})
     part = groups.overfitting(data, runs).join(
         early.select("best_step", "steps", "run"), on="run", how="left", maintain_order="left"
     )
-    law = batches.loss_ns(fit)
-    s_c, alpha_s = (law.s_c, law.alpha_s) if law else (1.0, batches.PUBLISHED["alpha_S"])
+    law = batch_laws.loss_ns(fit)
+    s_c, alpha_s = (law.s_c, law.alpha_s) if law else (1.0, batch_laws.PUBLISHED["alpha_S"])
     found = earliest_stop(part["loss"].to_numpy(), part["loss_whole"].to_numpy(), s_c, alpha_s)
     stderr = (polars.col("loss_stderr") ** 2 + polars.col("stderr_whole") ** 2).sqrt()
     return part.with_columns(
@@ -56,17 +64,17 @@ def bounds(runs: polars.DataFrame, fit: fitted.Fit | None) -> polars.DataFrame:
     )
 
 
-def _bound(axis: Axes, data: polars.DataFrame, fit: fitted.Fit | None, scale: style.Scale) -> None:
-    law = batches.loss_ns(fit)
+def _bound(axis: Axes, data: polars.DataFrame, fit: fit_json.Fit | None, scale: style.Scale) -> None:
+    law = batch_laws.loss_ns(fit)
     label = r"$S_c\,[L(N,D) - L(N,\infty)]^{-1/\alpha_S}$ (steps)" if law else r"$[L(N,D) - L(N,\infty)]^{-1/\alpha_S}$"
     shown = data.drop_nulls("bound")
-    doubt = fitted.unresolved(fit, "kaplan-ns", by_steps.STEPS)
+    doubt = fit_json.unresolved(fit, "kaplan-ns")
     axis.set_yscale("log")
     axis.set_ylabel("Step of the least validation loss")
     if shown.is_empty():
         missing = "no size was stopped early both on part of the data and, at a lower loss, on all of it"
         style.log_axis(axis, [], label, counts=False)
-        return style.sentence(axis, f"not resolved: {missing}. {' '.join(fitted.brief(doubt, 1))}")
+        return style.sentence(axis, f"not resolved: {missing}. {' '.join(fit_json.brief(doubt, 1))}")
     _markers(axis, data, shown, scale)
     x, y = shown["bound"].to_numpy(), shown["best_step"].to_numpy().astype(float)
     stopped = ~shown["ended"].to_numpy()
@@ -77,18 +85,18 @@ def _bound(axis: Axes, data: polars.DataFrame, fit: fitted.Fit | None, scale: st
     style.log_axis(axis, x, label, counts=law is not None)
     style.positive_axis(axis, np.concatenate([y, x * factor]) if law else y, counts=True)
     notes = [f"{int((y < x)[stopped].sum())} of {int(stopped.sum())} runs that stopped lie below the bound"] if law else []
-    return style.legend_below(axis, [*notes, *fitted.brief(doubt)], width=56)
+    return style.legend_below(axis, [*notes, *fit_json.brief(doubt)], width=56)
 
 
-def _label(fit: fitted.Fit | None, law: LossNS | None) -> str:
+def _label(fit: fit_json.Fit | None, law: LossNS | None) -> str:
     if law:
-        return rf"bound (5.7): $\alpha_S$ = {fitted.with_interval(fit, 'alpha_S')}, $S_c$ = {law.s_c:.3g}"
-    slope = rf"slope of the bound (5.7), published $\alpha_S$ = {batches.PUBLISHED['alpha_S']};"
+        return rf"bound (5.7): $\alpha_S$ = {fit_json.with_interval(fit, 'alpha_S')}, $S_c$ = {law.s_c:.3g}"
+    slope = rf"slope of the bound (5.7), published $\alpha_S$ = {batch_laws.PUBLISHED['alpha_S']};"
     return slope + "\nlevel set to touch the lowest run: $S_c$ has other units"
 
 
 def _markers(axis: Axes, data: polars.DataFrame, shown: polars.DataFrame, scale: style.Scale) -> None:
-    """The runs, hollow where their excess is not told from 0, with legend entries for what occurs and what is left out."""
+    """Draw the runs, hollow where their excess is not told from 0, with legend entries for what occurs and what is left out."""
     told = (shown["excess"] > style.Z95 * shown["excess_stderr"].fill_null(0.0)).to_list()
     for row, sure in zip(shown.iter_rows(named=True), told, strict=True):
         colour, marker = scale(row["dataset_tokens"]), "^" if row["ended"] else "o"
@@ -105,7 +113,7 @@ def _markers(axis: Axes, data: polars.DataFrame, shown: polars.DataFrame, scale:
 
 
 def _curves(axis: Axes, curves: polars.DataFrame, runs: polars.DataFrame, scale: style.Scale) -> None:
-    """Train (dashed) and test (solid) loss of the size with most datasets, the largest such; a point where each stopped."""
+    """Draw train (dashed) and test (solid) losses of the largest size with most datasets, and a point where each run stopped."""
     sizes = (
         runs.group_by("n_params").agg(count=polars.col("dataset_tokens").n_unique()).sort("count", "n_params", descending=True)
     )

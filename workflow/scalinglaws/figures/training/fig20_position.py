@@ -10,32 +10,39 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from scalinglaws.figures.registry import FIGURES
-from scalinglaws.figures.shared import by_position, groups, style
-from scalinglaws.figures.shared.learning import budget_runs
-from scalinglaws.figures.shared.lines import BENT, Line, power_law
+from scalinglaws.figures.shared import groups, loss_by_position, style
+from scalinglaws.figures.shared.groups import budget_runs
+from scalinglaws.figures.shared.least_squares import BENT, Line, power_law
 from scalinglaws.study.questions import SHAPE
 from scalinglaws.study.spec import short
 
-REQUIRES = FIGURES["fig20_position"].requires
+TITLE = "Loss by position in the context"
+CAPTION = """
+Figure 20 of the paper. The test loss by position in the context, where the first predicted token has position 1. **a** The loss
+after training, for up to five sizes at one budget: at every position (faint lines), as means over bins that grow by √2 with
+1.96 times the mean of their standard errors (points), and as a power law in the position that was fitted to the points in
+logarithms (dashed). **b** The loss of the largest model at up to five steps, in bins that double. Brackets hold 95 % intervals
+from the scatter about the line. A line is said to bend where a quadratic term exceeds three standard errors.
+"""
 LABEL = "Position in the context (tokens, from 1)"
 
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, object]) -> Figure:
-    """Left: final losses of the largest budget of up to five sizes. Right: the largest model's at up to five steps. Dashed: power
-    laws in the position, by least squares in logarithms over all of it.
+    """Draw final losses by position for up to five sizes, and those of the largest model at up to five steps of its training.
+
+    Dashed lines are power laws in the position, by least squares in logarithms over the whole context.
     """
     figure, (left, right) = style.panels(style.PAGE, 3.9, 2)
     runs = chosen_runs(tables["runs"])
-    _by_size(figure, left, by_position.final(tables["evals"], runs), runs)
+    _by_size(figure, left, loss_by_position.final(tables["evals"], runs), runs)
     _by_step(figure, right, tables["curves"], runs)
     return figure
 
 
 def chosen_runs(runs: polars.DataFrame) -> polars.DataFrame:
-    """A run a size: transformers that agree in all but shape, rate and seed, at the largest budget that most sizes have."""
+    """A run for each size: Transformers that agree in all but shape, rate and seed, at the largest budget of most sizes."""
     table = budget_runs(runs).filter((polars.col("architecture") == "transformer") & polars.col("fitted").fill_null(True))
-    fixed = [name for name in groups.FIELDS if name not in (*SHAPE, "learning_rate", "seed")]
+    fixed = groups.columns_but((*SHAPE, "learning_rate", "seed"))
     sets = table.partition_by(fixed, maintain_order=True)
     if not sets:
         return table
@@ -47,9 +54,9 @@ def _by_size(figure: Figure, axis: Axes, data: polars.DataFrame, runs: polars.Da
     scale = style.Scale([int(n) for n in data["n_params"]], "N (non-embedding parameters)")
     shown: list[float] = []
     bent = 0
-    for n_params in by_position.spread(data["n_params"].to_list()):
+    for n_params in loss_by_position.spread(data["n_params"].to_list()):
         rows = data.filter(polars.col("n_params") == n_params)
-        position, loss, stderr = by_position.binned(rows)
+        position, loss, stderr = loss_by_position.binned(rows)
         colour = scale(n_params)
         axis.plot(rows["position"], rows["loss"], color=colour, linewidth=0.4, alpha=0.35, zorder=2)
         known = np.nan_to_num(stderr)
@@ -61,7 +68,7 @@ def _by_size(figure: Figure, axis: Axes, data: polars.DataFrame, runs: polars.Da
     if not shown:
         style.sentence(axis, "not resolved: no run has losses by position on text of its own corpus (table evals)")
         return
-    notes = [f"not a power law: {bent} of {len(by_position.spread(data['n_params'].to_list()))} lines bend"] if bent else []
+    notes = [f"not a power law: {bent} of {len(loss_by_position.spread(data['n_params'].to_list()))} lines bend"] if bent else []
     style.legend_below(axis, [*notes, f"Transformers, {groups.described(runs)}"], width=56)
     scale.bar(figure, [axis])
 
@@ -73,7 +80,7 @@ def _by_step(figure: Figure, axis: Axes, curves: polars.DataFrame, runs: polars.
     bent = 0
     for row in rows.iter_rows(named=True):
         loss = np.array(row["loss_by_position"], np.float64)
-        position = by_position.octaves(len(loss), int(run["n_ctx"]))
+        position = loss_by_position.octaves(len(loss), int(run["n_ctx"]))
         axis.plot(position, loss, "o", color=scale(row["step"]), markersize=2.8, zorder=5)
         bent += _fit(axis, power_law(position, loss), position, scale(row["step"]), f"S = {short(row['step'])}")
         shown += [*loss]
@@ -87,20 +94,20 @@ def _by_step(figure: Figure, axis: Axes, curves: polars.DataFrame, runs: polars.
 
 
 def training(curves: polars.DataFrame, runs: polars.DataFrame) -> tuple[polars.DataFrame, dict]:
-    """Up to five points of the curve of the largest run that has losses by position, evenly in log steps, and that run."""
+    """The largest run whose curve has losses by position, and up to five points of it, evenly spaced in the log of the step."""
     seen = curves.filter(polars.col("loss_by_position").list.len() > 1)
     for run in runs.sort("n_params", descending=True).iter_rows(named=True):
         shared = polars.col("run").is_null() & (polars.col("trunk") == run["trunk"]) & (polars.col("step") <= run["steps"])
         rows = seen.filter(shared | (polars.col("run") == run["run"])).unique("step", keep="first").sort("step")
         if not rows.is_empty():
-            wanted = np.geomspace(rows["step"][0], rows["step"][-1], by_position.SHOWN)
+            wanted = np.geomspace(rows["step"][0], rows["step"][-1], loss_by_position.SHOWN)
             steps = {min(rows["step"].to_list(), key=lambda step: abs(np.log(step / value))) for value in wanted}
             return rows.filter(polars.col("step").is_in(sorted(steps))), run
     return seen.clear(), {}
 
 
 def _fit(axis: Axes, line: Line | None, position: NDArray[np.float64], colour: Any, name: str) -> bool:
-    """Draw a power law with its exponent in the legend; whether the points bend away from it."""
+    """Draw a power law with its exponent in the legend, and return whether the points bend away from it."""
     if line is None:
         return False
     label = f"{name}: exponent {line.words(-1.0)}"

@@ -5,20 +5,25 @@ from __future__ import annotations
 import polars
 from matplotlib.figure import Figure
 
-from scalinglaws.figures.registry import FIGURES
-from scalinglaws.figures.shared import by_position, groups, style
-from scalinglaws.figures.shared.lines import power_law
+from scalinglaws.figures.shared import groups, loss_by_position, style
+from scalinglaws.figures.shared.least_squares import power_law
 
-REQUIRES = FIGURES["fig21_position_by_size"].requires
+TITLE = "Loss at chosen positions against size"
+CAPTION = """
+Figure 21 of the paper. The final test loss at chosen positions in the context against model size. Solid lines belong to the
+longest context of the study, dashed lines with hollow points to the shortest (n_ctx = 8 in the paper). Bars show 1.96 standard
+errors. The models agree in everything else but the learning rate. Exponents are those of the loss in N, with 95 % intervals
+from the scatter about the line.
+"""
 FOLLOW = ("learning_rate", "micro_batch_tokens")
 STYLES = ("-", (0, (4, 1.5)), ":")
 
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, object]) -> Figure:
-    """Final losses on own text at positions 1, 2, 4, … against N: the longest context solid, the shortest dashed."""
+    """Draw final losses at positions 1, 2, 4, … against N: solid for the longest context, dashed for the shortest."""
     figure, (axis,) = style.panels(style.COLUMN * 1.3, 4.2)
     runs = groups.family(tables["runs"], "n_ctx", FOLLOW)
-    data = by_position.final(tables["evals"], runs)
+    data = loss_by_position.final(tables["evals"], runs)
     lengths = sorted(data["n_ctx"].unique().to_list(), reverse=True)
     lengths = [*lengths[:1], *lengths[-1:]] if len(lengths) > 1 else lengths
     positions = chosen_positions(lengths)
@@ -62,9 +67,9 @@ def chosen_positions(lengths: list[int]) -> list[int]:
     if not lengths:
         return []
     powers = [2**k for k in range(40) if 2**k <= lengths[0]]
-    return sorted({*by_position.spread(powers, 7), lengths[-1]})
+    return sorted({*loss_by_position.spread(powers, 7), lengths[-1]})
 
 
 def means(rows: polars.DataFrame) -> polars.DataFrame:
-    """n_params, loss and stderr of each size, seeds averaged; their test text is the same, so is the standard error."""
+    """The loss and standard error of each size, averaged over seeds; these share the test text and so its standard error."""
     return rows.group_by("n_params").agg(polars.col("loss").mean(), polars.col("stderr").mean()).sort("n_params")

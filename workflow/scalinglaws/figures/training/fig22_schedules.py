@@ -10,14 +10,19 @@ import polars
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scalinglaws.figures.registry import FIGURES
 from scalinglaws.figures.shared import groups, style
-from scalinglaws.figures.shared.lines import power_law
+from scalinglaws.figures.shared.least_squares import power_law
 from scalinglaws.optim import schedule
 from scalinglaws.study.questions import COMPARISONS, SHAPE
 from scalinglaws.study.spec import RunSpec, short
 
-REQUIRES = FIGURES["fig22_schedules"].requires
+TITLE = "Learning-rate schedules"
+CAPTION = """
+Figure 22 of the paper. **a** The learning-rate schedules of one model, each at the peak rate that most of them have. **b** The
+final losses that they reach, best first, in the same colours. Points are runs, ticks are means over seeds, and bars show 1.96
+standard errors of the test loss, which all runs share, so that their differences are known better. **c** The losses against the
+sum of the rates of all updates. In the paper schedules move the final loss by about 0.05 and seeds by about 0.02.
+"""
 KEY, FOLLOW, FEWEST = COMPARISONS["schedule"]
 VARIANT = ("schedule", "decay", "warmup_tokens", "learning_rate")
 COLOURS = {"cosine": "#4477aa", "linear": "#228833", "wsd": "#cc6677", "constant": "#aa7733"}
@@ -26,9 +31,7 @@ SAMPLES = 2000
 
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, object]) -> Figure:
-    """One model size: rates by step, final losses by schedule (best first, same colours and dashes), and losses against the
-    sum of the rates.
-    """
+    """Draw, for one model, the rates by step, the final losses by schedule, and the losses against the sums of the rates."""
     figure, (rates, losses, sums) = style.panels(style.PAGE, 3.6, 3)
     family = groups.family(tables["runs"], KEY, FOLLOW, FEWEST)
     if family.is_empty():
@@ -52,14 +55,15 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, object]) -> Figure
 
 
 def one_size(family: polars.DataFrame) -> polars.DataFrame:
-    """The runs of the shape with most variants, the largest such."""
+    """The runs of the shape with most schedules; of several such shapes the largest."""
     shapes = family.partition_by(SHAPE, maintain_order=True)
     return max((one_rate(runs) for runs in shapes), key=lambda runs: (len(runs.unique(VARIANT)), runs["n_params"][0]))
 
 
 def one_rate(runs: polars.DataFrame) -> polars.DataFrame:
-    """The runs of each schedule at the peak rate that most schedules have, or at its best where it lacks that one: a sweep of the
-    rate under one schedule is another question.
+    """The runs of each schedule at the peak rate that most schedules have, or at its best rate where it lacks that one.
+
+    A sweep of the rate under one schedule is another question.
     """
     cell = list(VARIANT[:3])
     rates = runs.unique(VARIANT).group_by("learning_rate").len().sort("len", "learning_rate", descending=[True, False])
@@ -71,8 +75,9 @@ def one_rate(runs: polars.DataFrame) -> polars.DataFrame:
 
 
 def variants(chosen: polars.DataFrame) -> polars.DataFrame:
-    """A row a schedule, best first: VARIANT, mean loss over seeds, loss_stderr, and ``summed``, the sum of the rates of all
-    updates.
+    """A row for each schedule, best first: the columns VARIANT, loss (mean over seeds), loss_stderr and summed.
+
+    ``summed`` is the sum of the rates of all updates.
     """
     rows = []
     for group in chosen.partition_by(VARIANT, maintain_order=True):
@@ -85,14 +90,14 @@ def variants(chosen: polars.DataFrame) -> polars.DataFrame:
 
 
 def by_step(run: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Steps, all or 2000 evenly over the run, and the rates of their updates, from a row of the runs table."""
+    """The steps of a run, all or 2000 evenly spaced ones, and the rates of their updates, from a row of the table of runs."""
     spec = RunSpec(**{field.name: run[field.name] for field in dataclasses.fields(RunSpec)})
     steps = np.unique(np.linspace(0, spec.steps - 1, min(SAMPLES, spec.steps)).round().astype(int))
     return steps, np.array([schedule.learning_rate(spec, int(step)) for step in steps])
 
 
 def _looks(summary: polars.DataFrame) -> list[dict[str, Any]]:
-    """Colour by schedule; dashes tell variants of one schedule apart."""
+    """A look for each row: the colour tells the schedule, and dashes tell variants of one schedule apart."""
     seen: dict[str, int] = {}
     out = []
     for name in summary["schedule"]:
@@ -110,7 +115,7 @@ def _rates(axis: Axes, summary: polars.DataFrame, looks: list[dict[str, Any]]) -
 
 
 def names(summary: polars.DataFrame) -> list[str]:
-    """What tells each schedule of ``summary`` from the others: "wsd, decay 0.2", "cosine, peak 4e-03"."""
+    """Names that tell each schedule of ``summary`` from the others, as "wsd, decay 0.2" or "cosine, peak 4e-03"."""
     forms = {"decay": "decay {:g}", "warmup_tokens": "warm-up {}", "learning_rate": "peak {:.2g}"}
     out = []
     for row in summary.iter_rows(named=True):
@@ -168,7 +173,7 @@ def _sums(axis: Axes, summary: polars.DataFrame, looks: list[dict[str, Any]]) ->
 
 
 def _spreads(family: polars.DataFrame, summary: polars.DataFrame) -> list[str]:
-    """How far schedules move the loss, at this size and at the others."""
+    """Notes on how far schedules move the loss, at this size and at the others."""
     own = np.ptp(summary["loss"].to_numpy())
     out = [f"worst less best schedule: {own:.3f} nats"]
     sizes = [variants(one_rate(runs)) for runs in family.partition_by(SHAPE, maintain_order=True)]

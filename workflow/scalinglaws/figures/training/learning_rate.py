@@ -7,21 +7,30 @@ import polars
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scalinglaws.figures.registry import FIGURES
 from scalinglaws.figures.shared import groups, style
-from scalinglaws.figures.shared.lines import Line, Minimum, minimum, power_law
+from scalinglaws.figures.shared.least_squares import Line, Minimum, minimum, power_law
 from scalinglaws.optim.rates import kaplan_rate
 from scalinglaws.study.questions import COMPARISONS, SHAPE
 
-REQUIRES = FIGURES["learning_rate"].requires
+TITLE = "Loss against the learning rate"
+CAPTION = """
+**a** The final test loss against the learning rate in a colour for each size, with a parabola in the log rate through the least
+loss and up to two rates on either side, or one rate where five points do not lie on a parabola. **b** The rate at the lowest
+point of the parabola against size. Bars are 95 % intervals of that point, from the scatter of seeds or else from the scatter
+about the parabola; where nothing tells the scatter, they end at the neighbouring rates. Sizes whose least loss is at the end of
+the rates tried are hollow and not fitted. Brackets hold the 95 % interval of the exponent. The orange line is the power law on
+which the rates of the study's other runs lie, if they do. The grey line is LR(N) = 0.003239 − 0.0001395 ln N of the paper, for
+its tokens and batch.
+"""
 KEY, _, FEWEST = COMPARISONS["rate"]
-EXACT = 1e-3  # relative: how well rates of a rule lie on it, after rounding and the rounding of N in a label
+EXACT = 1e-3  # relative distance within which rates lie on a rule, which allows for rounding
 OWN = "rule of the other runs: "
 
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, object]) -> Figure:
-    """Left: final losses of the largest sweep, a line a size, with a parabola in the log rate. Right: the rates of least loss
-    with their power law, the rule that other runs of the study keep to, and LR(N) of the paper.
+    """Draw the final losses of the largest sweep with parabolas in the log rate, and the rates of least loss against size.
+
+    The rates of least loss are drawn with their power law, the rule that other runs of the study follow, and LR(N) of the paper.
     """
     figure, (left, right) = style.panels(style.PAGE, 3.6, 2)
     runs = groups.family(tables["runs"], KEY, (), FEWEST)
@@ -39,8 +48,9 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, object]) -> Figure
 
 
 def optima(runs: polars.DataFrame) -> list[tuple[int, Minimum]]:
-    """(N, least point) of each shape of a sweep, by a parabola through up to five points; seeds give the scatter where there
-    are several.
+    """N and the lowest point of a parabola through up to five points, for each shape of a sweep.
+
+    Where there are several seeds, they give the scatter.
     """
     scatter = groups.scatter(runs, (*SHAPE, KEY))
     found = []
@@ -52,10 +62,9 @@ def optima(runs: polars.DataFrame) -> list[tuple[int, Minimum]]:
 
 
 def rule(runs: polars.DataFrame, sweep: polars.DataFrame) -> Line | None:
-    """The power law in N on which all rates of some experiment outside the ``sweep`` lie, below its largest rate; None if
-    there is none.
+    """The power law in N on which all rates of an experiment outside the ``sweep`` lie; None where there is none.
 
-    Of several the one with most runs. Rates cut off at a largest rate do not count.
+    Rates that are cut off at a largest rate do not count. Of several such laws the one with most runs is taken.
     """
     swept = set(sweep["run"].to_list())
     rows = runs.explode("experiments").drop_nulls(["experiments", KEY, "n_params"])

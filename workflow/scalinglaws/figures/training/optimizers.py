@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+from itertools import cycle
+
 import numpy as np
 import polars
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scalinglaws.figures.registry import FIGURES
 from scalinglaws.figures.shared import groups, style
-from scalinglaws.figures.shared.lines import interpolate
+from scalinglaws.figures.shared.least_squares import interpolate
 from scalinglaws.study.questions import COMPARISONS, SHAPE
 
-REQUIRES = FIGURES["optimizers"].requires
+TITLE = "Optimizers"
+CAPTION = """
+**a** The final test loss against size, with each optimizer at the best of the learning rates that were tried with it. A point
+is hollow where that is the least or the largest of these rates, so that a better one may lie beyond. Bars show 1.96 standard
+errors, of a test text that all runs share. **b** The tokens that each optimizer needs to reach one loss, over those of AdamW.
+The loss is the worst of the final losses of its size, and the tokens are read off the learning curves. The worst optimizer
+reaches it with its rate decayed to the end and the others earlier, so that the gain is rather understated. The work of the
+optimizer itself is not counted.
+"""
 KEY, FOLLOW, FEWEST = COMPARISONS["optimizer"]
 LOOKS = {"adamw": ("#4477aa", "o"), "adafactor": ("#228833", "s"), "muon": ("#cc6677", "D"), "sgd": ("#aa7733", "^")}
+OTHERS = (("#7f4f24", "v"), ("#ee8866", "P"), ("#77aadd", "X"), ("0.4", "<"))  # for optimizers of a user's plug-in
 REFERENCE = "adamw"
 
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, object]) -> Figure:
-    """Left: losses at the best rate of each optimizer and size. Right: tokens to the loss that all of them reach, over
-    AdamW's.
-    """
+    """Draw losses at the best rate of each optimizer and size, and the tokens to a loss that all reach, over those of AdamW."""
     figure, (left, right) = style.panels(style.PAGE, 3.5, 2)
     family = groups.family(tables["runs"], KEY, FOLLOW, FEWEST)
     if family.is_empty():
@@ -29,8 +37,9 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, object]) -> Figure
             style.sentence(axis, "not resolved: no model was trained with two optimizers and nothing else that differs")
         return figure
     best = best_rates(family)
+    looks = looks_of(best[KEY].to_list())
     for name, group in _by_name(best):
-        colour, marker = _look(name)
+        colour, marker = looks[name]
         means = (
             group.group_by("n_params")
             .agg(polars.col("loss").mean(), polars.col("loss_stderr").mean(), polars.col("edge").any())
@@ -64,9 +73,9 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, object]) -> Figure
 
 
 def best_rates(family: polars.DataFrame) -> polars.DataFrame:
-    """Of each optimizer and shape the runs (all seeds) of the settings with the least mean loss.
+    """For each optimizer and shape, the runs of all seeds of the settings with the least mean loss.
 
-    ``edge``: whether their rate is the least or the largest of those tried there, so that a better one may lie beyond.
+    The column ``edge`` says whether their rate is the least or the largest of those tried, so that a better one may lie beyond.
     """
     cell, setting = (KEY, *SHAPE), ("learning_rate", "beta1", "beta2", "weight_decay")
     table = family.with_columns(mean=polars.col("loss").mean().over((*cell, *setting)))
@@ -78,8 +87,10 @@ def best_rates(family: polars.DataFrame) -> polars.DataFrame:
 
 
 def tokens_needed(best: polars.DataFrame, curves: polars.DataFrame) -> polars.DataFrame:
-    """n_params, optimizer, target, tokens: tokens processed until the test loss of the curve last came down to ``target``,
-    the highest that the optimizers of a size end at, so that each reaches it. Mean of log tokens over seeds.
+    """The tokens processed until the test loss last came down to a target, with columns n_params, optimizer, target and tokens.
+
+    The target is the highest loss at which an optimizer of a size ends, so that each of them reaches it. The tokens are geometric
+    means over seeds.
     """
     rows = []
     for group in best.partition_by(SHAPE, maintain_order=True):
@@ -96,7 +107,7 @@ def tokens_needed(best: polars.DataFrame, curves: polars.DataFrame) -> polars.Da
 
 
 def path(run: dict, curves: polars.DataFrame) -> polars.DataFrame:
-    """The learning curve of a run: what it shares with its trunk up to where it left, then its own."""
+    """The learning curve of a run: what it shares with its trunk up to the point where it left it, then its own."""
     own = curves.filter((polars.col("run") == run["run"]) & polars.col("loss_test").is_not_null())
     first = own["step"].min() if len(own) else run["steps"] + 1
     mine = (polars.col("trunk") == run["trunk"]) & polars.col("run").is_null() & (polars.col("step") < first)
@@ -126,8 +137,9 @@ def _ratios(axis: Axes, needed: polars.DataFrame, best: polars.DataFrame) -> Non
     if table.is_empty():
         return style.sentence(axis, "not resolved: no size has learning curves of two optimizers")
     axis.axhline(1, color="0.6", linewidth=0.7)
+    looks = looks_of(names)
     for name, group in _by_name(table):
-        colour, marker = _look(name)
+        colour, marker = looks[name]
         axis.plot(group["n_params"], group["ratio"], marker=marker, color=colour, markersize=4.5, linewidth=0.9, label=name)
     style.positive_axis(axis, [*table["ratio"], 1.0])
     axis.set_ylabel(f"Tokens to a loss, relative to {reference}")
@@ -140,5 +152,7 @@ def _by_name(table: polars.DataFrame) -> list[tuple[str, polars.DataFrame]]:
     return [(str(group[KEY][0]), group) for group in table.sort(KEY, "n_params").partition_by(KEY, maintain_order=True)]
 
 
-def _look(name: str) -> tuple[str, str]:
-    return LOOKS.get(name, ("0.4", "v"))
+def looks_of(names: list[str]) -> dict[str, tuple[str, str]]:
+    """A colour and a marker for each optimizer: its own, or for one that is not the package's the next of ``OTHERS``."""
+    spare = cycle(OTHERS)
+    return {name: LOOKS.get(name) or next(spare) for name in sorted(set(names))}

@@ -8,23 +8,26 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
-from scalinglaws.figures.registry import FIGURES
-from scalinglaws.figures.shared import fitted, groups, style
-from scalinglaws.figures.shared.learning import finished
+from scalinglaws.figures.shared import fit_json, groups, law_lines, style
+from scalinglaws.figures.shared.groups import finished
 from scalinglaws.laws.repetition import REPETITION, loss
 from scalinglaws.study.questions import SHAPE
 from scalinglaws.study.spec import short
 
-REQUIRES = FIGURES["repetition"].requires
+TITLE = "Repeated data"
+CAPTION = """
+**a** The final test loss against the number of epochs in a colour for each dataset, for the size with most such runs, with the
+law of repeated data (Muennighoff et al. 2023; dashed) where the study fits it. **b** The excess over the same size and budget
+on fresh data, for all sizes. Bars show 1.96 standard errors. In b the two losses are taken as independent although they share
+the test text, so these bars are too long.
+"""
 TINY = 1e-300
 MARKERS = "osD^vP"
 FREE = ("tokens", "dataset_tokens", "decay", "learning_rate")
 
 
-def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Figure:
-    """Left: the size with most runs on limited data, a line a dataset, with the law. Right: all sizes over the same budget on
-    fresh data.
-    """
+def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
+    """Draw the size with most runs on limited data, with a line for each dataset and the law, and all sizes over fresh data."""
     figure, (left, right) = style.panels(style.PAGE, 3.6, 2)
     runs = family(tables["runs"])
     repeated = runs.filter(polars.col("dataset_limited"))
@@ -37,31 +40,35 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fitted.Fit]) -> Fi
 
 
 def family(runs: polars.DataFrame) -> polars.DataFrame:
-    """Finished budgets that agree in all but dataset, budget, shape, rate and seed, some on limited data; the largest such set.
+    """The largest set of finished runs to a budget that agree in all but dataset, budget, shape, rate and seed.
 
-    With a column epochs = tokens/dataset_tokens.
+    Some of its runs are on limited data. The column ``epochs`` is tokens/dataset_tokens.
     """
     table = finished(runs).filter(polars.col("stop").fill_null("budget") == "budget")
     table = table.with_columns(epochs=polars.col("tokens") / polars.col("dataset_tokens"))
-    fixed = [name for name in groups.FIELDS if name not in (*FREE, *SHAPE, "seed")]
+    fixed = groups.columns_but((*FREE, *SHAPE, "seed"))
     sets = [group for group in table.partition_by(fixed, maintain_order=True) if group["dataset_limited"].fill_null(False).any()]
     limited = [int(group["dataset_limited"].sum()) for group in sets]
     return sets[int(np.argmax(limited))] if sets else table.clear()
 
 
-def law(fit: fitted.Fit | None, n_params: ArrayLike, tokens: ArrayLike, dataset_tokens: ArrayLike) -> NDArray[np.float64] | None:
+def law(
+    fit: fit_json.Fit | None, n_params: ArrayLike, tokens: ArrayLike, dataset_tokens: ArrayLike
+) -> NDArray[np.float64] | None:
     """The fitted L(N, D, U_D) in nats per token (laws/repetition.py); None where a parameter is missing."""
-    found = [fitted.parameter(fit, item.name)["estimate"] for item in REPETITION.parameters]
+    found = [fit_json.parameter(fit, item.name)["estimate"] for item in REPETITION.parameters]
     values = [value for value in found if value is not None]
     if len(values) < len(found) or min(values[1:]) <= 0:
         return None
-    # A loss with a floor of 0 has no logarithm of it.
+    # A floor of 0 has no logarithm.
     return loss([max(values[0], TINY), *values[1:]], n_params, tokens, dataset_tokens)
 
 
 def over_fresh(runs: polars.DataFrame) -> polars.DataFrame:
-    """Runs of more than one epoch with ``excess`` = loss/loss of the same shape and budget on the whole split − 1 (seeds
-    averaged), where that saw no token twice, and excess_stderr as if the two losses were independent.
+    """Runs of more than one epoch with their excess over fresh data: columns excess and excess_stderr.
+
+    The excess is loss/fresh − 1, where fresh is the loss of the same shape and budget on the whole split, averaged over seeds, if
+    that run saw no token twice. Its standard error takes the two losses as independent.
     """
     fresh = runs.filter(~polars.col("dataset_limited").fill_null(False) & (polars.col("epochs") <= 1))
     fresh = fresh.group_by(*SHAPE, "tokens").agg(fresh=polars.col("loss").mean(), fresh_stderr=polars.col("loss_stderr").mean())
@@ -74,15 +81,15 @@ def over_fresh(runs: polars.DataFrame) -> polars.DataFrame:
     return part.with_columns(excess=ratio - 1, excess_stderr=ratio * relative).sort("n_params", "dataset_tokens", "tokens", "run")
 
 
-def _epochs(axis: Axes, repeated: polars.DataFrame, runs: polars.DataFrame, fit: fitted.Fit | None, scale: style.Scale) -> None:
-    doubt = fitted.unresolved(fit, "repetition", ("alpha", "beta"))
+def _epochs(axis: Axes, repeated: polars.DataFrame, runs: polars.DataFrame, fit: fit_json.Fit | None, scale: style.Scale) -> None:
+    doubt = fit_json.unresolved(fit, "repetition")
     counts = repeated.group_by("n_params").len().sort("len", "n_params", descending=True)
     data = repeated.filter(polars.col("n_params") == (counts["n_params"][0] if len(counts) else 0)).sort(
         "dataset_tokens", "epochs", "run"
     )
     for (tokens,), group in data.group_by("dataset_tokens", maintain_order=True):
         colour = scale(float(tokens))
-        fitted.error_bars(axis, group, "epochs", colour)
+        law_lines.error_bars(axis, group, "epochs", colour)
         seen = group["epochs"].to_numpy()
         epochs = np.geomspace(seen.min() / 1.1, seen.max() * 1.1, 80)
         curve = law(fit, float(data["n_params"][0]), epochs * float(tokens), float(tokens))
@@ -91,11 +98,11 @@ def _epochs(axis: Axes, repeated: polars.DataFrame, runs: polars.DataFrame, fit:
             axis.plot(means["epochs"], means["loss"], color=colour, linewidth=0.7, zorder=3)
         else:
             axis.plot(epochs, curve, "--", color=colour, linewidth=0.9, zorder=3)
-    style.loss_axis(axis, fitted.reach(data))
+    style.loss_axis(axis, law_lines.reach(data))
     style.log_axis(axis, data["epochs"].to_numpy(), "Epochs (tokens processed / D)", counts=False)
     style.plain_ticks(axis)
     if data.is_empty():
-        return style.sentence(axis, f"not resolved: no budget was trained on limited data. {' '.join(fitted.brief(doubt, 1))}")
+        return style.sentence(axis, f"not resolved: no budget was trained on limited data. {' '.join(fit_json.brief(doubt, 1))}")
     axis.plot(
         [],
         [],
@@ -105,10 +112,10 @@ def _epochs(axis: Axes, repeated: polars.DataFrame, runs: polars.DataFrame, fit:
         label=f"N = {short(int(data['n_params'][0]))}, ±1.96 standard errors of the test loss",
     )
     if law(fit, 1.0, 1.0, 1.0) is not None:
-        text = rf"law of repeated data: $R_D^*$ = {fitted.with_interval(fit, 'R_D*')} epochs"
+        text = rf"law of repeated data: $R_D^*$ = {fit_json.with_interval(fit, 'R_D*')} epochs"
         axis.plot([], [], "--", color="0.3", linewidth=0.9, label=text)
     notes = [groups.described(data), *groups.lost(runs, data, FREE)]
-    return style.legend_below(axis, [*notes, *fitted.brief(doubt)], width=56)
+    return style.legend_below(axis, [*notes, *fit_json.brief(doubt)], width=56)
 
 
 def _against_fresh(axis: Axes, data: polars.DataFrame, scale: style.Scale, sizes: list[int]) -> None:

@@ -1,4 +1,4 @@
-"""Straight lines and parabolas through logarithms, with textbook intervals, for trends that no law of laws/ describes."""
+"""Least squares in logarithms: straight lines and parabolas with textbook intervals, for trends that no law describes."""
 
 from __future__ import annotations
 
@@ -9,24 +9,21 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit
 
 Array = NDArray[np.float64]
-NO_PARABOLA = 0.05  # of the points' range: scatter about a parabola beyond which they do not lie on one
-BENT = 3.0  # standard errors of the quadratic term beyond which points do not lie on a line
+NO_PARABOLA = 0.05  # scatter about a parabola, as a share of the range of y, beyond which points do not lie on one
+BENT = 3.0  # size of the quadratic term, in standard errors, beyond which points do not lie on a line
 
 
 @dataclass(frozen=True)
 class Line:
-    """y = exp(level)·(x/exp(centre))^slope. ``low``, ``high``: 95 % interval of the slope by Student's t, NaN for two points.
-
-    ``bend``: the quadratic term of log y in log x over its standard error, NaN below five points.
-    """
+    """The power law y = exp(level)·(x/exp(centre))^slope through points, a straight line in logarithms."""
 
     slope: float
-    low: float
+    low: float  # low and high: 95 % interval of the slope by Student's t, NaN for two points
     high: float
     level: float
     centre: float
-    n: int
-    bend: float
+    n: int  # number of points
+    bend: float  # the quadratic term of log y in log x over its standard error, NaN below five different x
 
     def __call__(self, x: ArrayLike) -> Array:
         return np.exp(self.level + self.slope * (np.log(np.asarray(x, np.float64)) - self.centre))
@@ -37,7 +34,7 @@ class Line:
         return bool(self.low > 0 or self.high < 0)
 
     def words(self, sign: float = 1.0) -> str:
-        """ "0.062 [0.055, 0.069]" of sign·slope."""
+        """The slope times ``sign`` with its interval: "0.062 [0.055, 0.069]"."""
         if np.isnan(self.low):
             return f"{sign * self.slope:.3f} (no interval: {self.n} points)"
         low, high = sorted((sign * self.low, sign * self.high))
@@ -45,8 +42,9 @@ class Line:
 
 
 def power_law(x: ArrayLike, y: ArrayLike, stderr: ArrayLike | None = None) -> Line | None:
-    """Least squares of log y on log x, weighted by (y/stderr)²; None below two different x. The scatter about the line
-    sets the interval, so errors that all points share do not widen it.
+    """The line by least squares of log y on log x, weighted by (y/stderr)²; None below two different x.
+
+    The interval of its slope follows from the scatter about the line, so errors that all points share do not widen it.
     """
     x, y = np.log(np.asarray(x, np.float64)), np.log(np.asarray(y, np.float64))
     if len(np.unique(x)) < 2:
@@ -61,7 +59,10 @@ def power_law(x: ArrayLike, y: ArrayLike, stderr: ArrayLike | None = None) -> Li
 
 
 def _coefficient(x: Array, y: Array, weights: Array, degree: int) -> tuple[float, float]:
-    """The leading coefficient of a polynomial in x less its mean, and its standard error from the scatter (0 if none is left)."""
+    """The leading coefficient of a polynomial in x − mean(x), and its standard error from the scatter about the polynomial.
+
+    The standard error is 0 where the polynomial has as many coefficients as there are points.
+    """
     design = np.vander(x - x.mean(), degree + 1) * weights[:, None]
     found, *_ = np.linalg.lstsq(design, y * weights, rcond=None)
     left = len(x) - degree - 1
@@ -70,7 +71,7 @@ def _coefficient(x: Array, y: Array, weights: Array, degree: int) -> tuple[float
 
 
 def interpolate(x: ArrayLike, y: ArrayLike, at: ArrayLike) -> Array:
-    """y at ``at``, linear between the points' logarithms; NaN beyond them. x positive, in any order."""
+    """The values of y at ``at``, linear between the logarithms of the points and NaN beyond them. x may be in any order."""
     order = np.argsort(np.asarray(x, np.float64), kind="stable")
     log_x, log_y = np.log(np.asarray(x, np.float64)[order]), np.log(np.asarray(y, np.float64)[order])
     return np.exp(np.interp(np.log(np.asarray(at, np.float64)), log_x, log_y, left=np.nan, right=np.nan))
@@ -78,27 +79,28 @@ def interpolate(x: ArrayLike, y: ArrayLike, at: ArrayLike) -> Array:
 
 @dataclass(frozen=True)
 class Minimum:
-    """The lowest point of a parabola y(log x). ``edge``: -1 or 1 where the least y is at the least or the largest x; x is
-    then that end and nothing more is known. ``low``, ``high``: 95 % interval, NaN where none can be had.
+    """The lowest point of a parabola y(log x).
+
+    Where the least y is at the least or the largest x, ``edge`` is -1 or 1, x is that end, and nothing more is known.
     """
 
     x: float
     y: float
-    low: float
+    low: float  # low and high: 95 % interval of x, NaN where none can be had
     high: float
     edge: int
     parabola: tuple[float, float, float]  # coefficients in log x − centre, highest first
     centre: float
-    span: tuple[float, float]  # the x that it was fitted to
+    span: tuple[float, float]  # the range of x that it was fitted to
 
 
 def minimum(x: ArrayLike, y: ArrayLike, width: int = 2, scatter: float | None = None) -> Minimum | None:
-    """A parabola in log x through the least y and up to ``width`` points on either side; None below three different x.
+    """The lowest point of a parabola in log x through the least y and up to ``width`` points on either side.
 
-    Several y of one x (seeds) enter by their mean. Where the points are no parabola, only the nearest on either side are
-    taken. The interval is that of the vertex by the delta method, with the standard deviation ``scatter`` of a y where that
-    is known and the scatter about the parabola else; it ends with the range that was fitted, and is the bracket of the least
-    y where nothing tells the scatter.
+    None below three different x. Several y of one x, from several seeds, enter by their mean. Where the points do not lie on a
+    parabola, only the nearest one on either side is taken. The interval is that of the vertex by the delta method, with
+    ``scatter`` as the standard deviation of a y, or the scatter about the parabola where that is not given. It ends with the
+    range that was fitted. Where nothing tells the scatter, it reaches to the neighbours of the least y.
     """
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
     values, counts = np.unique(x, return_counts=True)
@@ -130,8 +132,9 @@ def minimum(x: ArrayLike, y: ArrayLike, width: int = 2, scatter: float | None = 
 
 
 def _parabola(t: Array, y: Array, counts: NDArray[np.int64]) -> tuple[tuple[float, float, float], float, Array]:
-    """Coefficients, highest first, of a parabola through means of ``counts`` values; the scatter of a value (0 where none is
-    left), and the covariance for a scatter of 1.
+    """A parabola through means of ``counts`` values: coefficients, highest first, the scatter of a value, and their covariance.
+
+    The covariance is that for a scatter of 1. The scatter is 0 where the parabola goes through all points.
     """
     design = np.vander(t, 3) * np.sqrt(counts)[:, None]
     found, *_ = np.linalg.lstsq(design, y * np.sqrt(counts), rcond=None)

@@ -1,4 +1,4 @@
-"""Learning curves for figures: each piece once, however many budgets share it."""
+"""Learning curves cut into pieces, so that a piece which several budgets share is drawn once."""
 
 from __future__ import annotations
 
@@ -6,30 +6,23 @@ from dataclasses import dataclass
 
 import polars
 
+from scalinglaws.figures.shared.groups import budget_runs
+
 
 @dataclass(frozen=True)
 class Segment:
-    """A piece of a learning curve of one model: rows of the curves table by step. ``branch``: a decay that left a trunk."""
+    """A piece of the learning curve of one model."""
 
     n_params: int
-    rows: polars.DataFrame
-    branch: bool
-
-
-def finished(runs: polars.DataFrame) -> polars.DataFrame:
-    """Runs that did not diverge and have a loss, sorted by size, budget and id."""
-    return runs.filter((polars.col("status") == "ok") & polars.col("loss").is_not_null()).sort("n_params", "tokens", "run")
-
-
-def budget_runs(runs: polars.DataFrame) -> polars.DataFrame:
-    """Finished runs that ended at a budget and saw all the data (the experiment of sizes and budgets)."""
-    whole = ~polars.col("dataset_limited").fill_null(False)
-    return finished(runs).filter((polars.col("stop").fill_null("budget") == "budget") & whole)
+    rows: polars.DataFrame  # of the table of curves, sorted by step
+    branch: bool  # whether it is the decay of one budget, which begins where it left the trunk
 
 
 def segments(curves: polars.DataFrame, runs: polars.DataFrame) -> list[Segment]:
-    """The curves of ``budget_runs(runs)`` as pieces to draw, sorted by size: under wsd the warm-up and stable phase of a
-    trunk once and each budget's decay from the point where it left; under other schedules each run whole.
+    """The curves of ``budget_runs(runs)`` as pieces to draw, sorted by size.
+
+    Under the schedule wsd these are the warm-up and stable phase of each trunk, and the decay of each budget from the point where
+    it left the trunk. Under other schedules each run is one piece.
     """
     kept = budget_runs(runs)
     seen = curves.filter((polars.col("tokens") > 0) & polars.col("loss_test").is_not_null())
@@ -37,7 +30,7 @@ def segments(curves: polars.DataFrame, runs: polars.DataFrame) -> list[Segment]:
     for trunk in kept["trunk"].unique(maintain_order=True):
         family = kept.filter(polars.col("trunk") == trunk)
         n_params = int(family["n_params"][0])
-        # What budgets share belongs to the trunk: there run is null.
+        # Rows that several budgets share belong to the trunk and have no run.
         mine = seen.filter(
             (polars.col("trunk") == trunk) & (polars.col("run").is_null() | polars.col("run").is_in(family["run"].to_list()))
         )

@@ -1,4 +1,4 @@
-"""L(N, S) of equation 1.6 for figures: the fitted law at real batch sizes, and the measured curves by trunk."""
+"""L(N, S) of equation 1.6: the fitted law at real batch sizes, and the measured learning curves of each trunk."""
 
 from __future__ import annotations
 
@@ -9,15 +9,13 @@ from numpy.typing import ArrayLike, NDArray
 from scalinglaws.figures.shared.groups import main_family
 from scalinglaws.laws.allocation import CriticalBatch, LossNS, steps_min
 
-STEPS = ("alpha_N", "alpha_S")  # the exponents of equation 1.6
-
 
 def loss_at(
     form: LossNS, b_crit: CriticalBatch, n_params: ArrayLike, steps: ArrayLike, batch_tokens: float
 ) -> NDArray[np.float64]:
-    """L(N, S) after ``steps`` updates of ``batch_tokens``: the L with L = L(N, S/(1 + B_crit(L)/B)) (1.6, 5.4).
+    """L(N, S) after ``steps`` updates of ``batch_tokens``: the solution L of L = L(N, S/(1 + B_crit(L)/B)) (1.6, 5.4).
 
-    Bisection: the right side falls as L grows, since B_crit falls with L.
+    It is found by bisection: the right side falls as L grows, since B_crit falls with L.
     """
     n, s = np.broadcast_arrays(np.asarray(n_params, np.float64), np.asarray(steps, np.float64))
     low = np.array(form.loss(n, s))  # at B >> B_crit
@@ -32,7 +30,7 @@ def loss_at(
 def sized_curves(curves: polars.DataFrame, runs: polars.DataFrame) -> polars.DataFrame:
     """Points of the learning curves of ``groups.main_family``, sorted by n_params, trunk and step.
 
-    After warm-up and, where a trunk has a stable phase, before the decay.
+    The points lie after warm-up and, where a trunk has a stable phase, before the decay.
     """
     family = main_family(runs)
     rows = curves.filter(polars.col("trunk").is_in(family["trunk"].unique().to_list()) & polars.col("loss_test").is_not_null())

@@ -1,4 +1,4 @@
-"""Losses by position in the context, for figures. Positions are counted from 1, the first token predicted."""
+"""Losses by position in the context. Positions are counted from 1, the first token that is predicted."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import polars
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
-PER_OCTAVE = 2  # bins of positions
-SHOWN = 5  # lines of a panel
+PER_OCTAVE = 2  # bins of positions in a factor of two
+SHOWN = 5  # most lines of a panel
 
 
 def final(evals: polars.DataFrame, runs: polars.DataFrame) -> polars.DataFrame:
-    """run, n_params, n_ctx, seed, position (from 1), loss, stderr: losses of ``runs`` on test text of their own corpus by
-    position.
+    """Losses of ``runs`` on test text of their own corpus by position.
+
+    The columns are run, n_params, n_ctx, seed, position (from 1), loss and stderr.
     """
     own = runs.select("corpus", "n_params", "n_ctx", "seed", "run")
     rows = evals.filter(polars.col("position").is_not_null() & polars.col("loss").is_not_null())
@@ -25,14 +26,15 @@ def final(evals: polars.DataFrame, runs: polars.DataFrame) -> polars.DataFrame:
 
 
 def bin_edges(n_ctx: int) -> NDArray[np.int64]:
-    """First positions of bins that grow as powers of √2, and n_ctx + 1."""
+    """The first position of each bin, where bins grow as powers of √2, and n_ctx + 1 as the last edge."""
     starts = np.unique(np.round(2.0 ** (np.arange(0, PER_OCTAVE * 40) / PER_OCTAVE)).astype(np.int64))
     return np.append(starts[starts <= n_ctx], n_ctx + 1)
 
 
 def binned(rows: polars.DataFrame) -> tuple[Array, Array, Array]:
-    """(position, loss, stderr) of one run in bins: geometric mean position, mean loss, and the mean of the positions' standard
-    errors, an upper bound: positions of one text are not independent.
+    """Position, loss and standard error of one run in bins: geometric mean position, mean loss, and mean standard error.
+
+    The mean of the standard errors of the positions is an upper bound for the bin; the positions of one text are not independent.
     """
     position, loss = rows["position"].to_numpy(), rows["loss"].to_numpy()
     stderr = rows["stderr"].fill_null(np.nan).to_numpy()
@@ -43,8 +45,9 @@ def binned(rows: polars.DataFrame) -> tuple[Array, Array, Array]:
 
 
 def octaves(count: int, n_ctx: int) -> Array:
-    """Geometric mean position of each of the ``count`` bins [1], [2, 3], [4..7], … of the curves table; the last ends at
-    n_ctx.
+    """The geometric mean position of each of the ``count`` bins [1], [2, 3], [4..7], … of the table of curves.
+
+    The last bin ends at n_ctx.
     """
     starts = 2 ** np.arange(count)
     ends = np.minimum(2 * starts - 1, n_ctx)
@@ -52,7 +55,7 @@ def octaves(count: int, n_ctx: int) -> Array:
 
 
 def spread(values: list[int], count: int = SHOWN) -> list[int]:
-    """At most ``count`` of the sorted distinct values, evenly in rank, the ends included."""
+    """At most ``count`` of the distinct values, sorted and evenly spaced in rank, with both ends."""
     values = sorted(set(values))
     places = {round(k) for k in np.linspace(0, len(values) - 1, min(count, len(values)))}
     return [values[k] for k in sorted(places)]

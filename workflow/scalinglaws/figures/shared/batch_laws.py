@@ -1,6 +1,6 @@
-"""What figures of batch size and of the best use of compute share: equations 1.4 and 1.6 from their fits, and their resamples.
+"""The fitted B_crit(L) (1.4) and L(N, S_min) (1.6), their resamples, and what is drawn from them.
 
-S_min (5.4) and C_min (5.5) are those of the study's own B_crit(L).
+S_min (5.4) and C_min (5.5) follow from the study's own B_crit(L).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 import polars
 from matplotlib.axes import Axes
 
-from scalinglaws.figures.shared import fitted, style
+from scalinglaws.figures.shared import fit_json, style
 from scalinglaws.laws.allocation import CriticalBatch, LossNS
 from scalinglaws.laws.catalogue import LAWS
 from scalinglaws.laws.critical import steps_to_reach
@@ -21,11 +21,8 @@ from scalinglaws.laws.forms import Array
 from scalinglaws.laws.uncertainty import interval
 
 PUBLISHED = LAWS["kaplan-ns"].published
-# What must be resolved of each law, for what is drawn from it.
-NEEDED = {"critical-batch": ("alpha_B",), "kaplan-ns": ("alpha_N", "alpha_S"), "power-cmin": ("alpha_C",)}
-NEEDED |= {"power-c": ("alpha_C",), "power-d": ("alpha_D",)}
 UNRESOLVED = "B_crit(L) is not resolved"
-SHIFTS = 5  # times that the resamples of several laws are paired anew
+SHIFTS = 5  # how many times the resamples of several laws are paired anew
 LEVEL_SCHEMA: dict[str, Any] = dict.fromkeys(
     ("n_params", "loss", "steps_min", "tokens_min", "b_crit", "b_crit_low", "b_crit_high"), polars.Float64
 )
@@ -34,67 +31,69 @@ LEVEL_SCHEMA |= {"why": polars.String, "batch_tokens": polars.List(polars.Float6
 Draw = dict[str, float]
 
 
-def values(fit: fitted.Fit | None, names: Sequence[str]) -> list[float] | None:
-    """Estimates of the parameters named, None where one is missing or not positive."""
-    found = [fitted.parameter(fit, name)["estimate"] for name in names]
+def values(fit: fit_json.Fit | None, names: Sequence[str]) -> list[float] | None:
+    """The estimates of the parameters named; None where one of them is missing or not positive."""
+    found = [fit_json.parameter(fit, name)["estimate"] for name in names]
     kept = [value for value in found if value is not None and value > 0]
     return kept if len(kept) == len(found) else None
 
 
-def loss_ns(fit: fitted.Fit | None) -> LossNS | None:
-    """L(N, S_min) (1.6) as fitted."""
+def loss_ns(fit: fit_json.Fit | None) -> LossNS | None:
+    """The fitted L(N, S_min) (1.6); None where it has no positive parameters."""
     found = values(fit, ("alpha_N", "alpha_S", "N_c", "S_c"))
     return LossNS(*found) if found else None
 
 
-def critical_batch(fit: fitted.Fit | None) -> CriticalBatch | None:
-    """B_crit(L) (1.4) as fitted."""
+def critical_batch(fit: fit_json.Fit | None) -> CriticalBatch | None:
+    """The fitted B_crit(L) (1.4); None where it has no positive parameters."""
     found = values(fit, ("B_star", "alpha_B"))
     return CriticalBatch(*found) if found else None
 
 
-def doubts(fits: dict[str, fitted.Fit], laws: Sequence[str]) -> list[str]:
-    """What is not resolved of each law, a sentence each that names it."""
-    found = {law: _without(fits.get(law)) or fitted.unresolved(fits.get(law), law, NEEDED[law]) for law in laws}
+def doubts(fits: dict[str, fit_json.Fit], laws: Sequence[str]) -> list[str]:
+    """For each law that is not resolved, a sentence that names it and says why."""
+    found = {law: _without(fits.get(law)) or fit_json.unresolved(fits.get(law), law) for law in laws}
     return [doubt if law in doubt else f"{law}: {doubt}" for law, doubt in found.items() if doubt]
 
 
-def _without(fit: fitted.Fit | None) -> str | None:
-    """In short, that a law has no points for want of B_crit(L): its flag counts every run."""
+def _without(fit: fit_json.Fit | None) -> str | None:
+    """A short sentence for a law that has no points because B_crit(L) is not resolved; its own flag would count every run."""
     reasons = {item.get("reason", "") for item in (fit or {}).get("excluded") or []}
     none = fit is not None and not fit.get("parameters") and any(reason.startswith(UNRESOLVED) for reason in reasons)
     return f"not resolved: {UNRESOLVED}, so there are no S_min and no C_min" if none else None
 
 
-def levels(fit: fitted.Fit | None) -> polars.DataFrame:
-    """The losses at which B_crit was sought, of each size: see laws/critical.py, Level."""
+def levels(fit: fit_json.Fit | None) -> polars.DataFrame:
+    """The losses at which B_crit was sought, for each size; laws/critical.py (Level) describes the columns."""
     rows = [{name: row.get(name) for name in LEVEL_SCHEMA} for row in (fit or {}).get("levels") or []]
     return polars.DataFrame(rows, schema=LEVEL_SCHEMA, strict=False).sort("n_params", "loss", descending=[False, True])
 
 
-def resamples(fits: dict[str, fitted.Fit], laws: Sequence[str]) -> list[Draw]:
-    """Parameters of all ``laws`` together (fitted.paired), without draws in which one is not a positive number."""
-    drawn = fitted.paired(fits, laws, SHIFTS if len(laws) > 1 else 1)
+def resamples(fits: dict[str, fit_json.Fit], laws: Sequence[str]) -> list[Draw]:
+    """Resampled parameters of all ``laws`` together (fit_json.paired), without draws in which one is not a positive number."""
+    drawn = fit_json.paired(fits, laws, SHIFTS if len(laws) > 1 else 1)
     return [draw for draw in drawn if all(math.isfinite(value) and value > 0 for value in draw.values())]
 
 
-def trunks(fits: dict[str, fitted.Fit], laws: Sequence[str]) -> int:
-    """Those of the law that has fewest: its intervals are widened for them."""
+def trunks(fits: dict[str, fit_json.Fit], laws: Sequence[str]) -> int:
+    """The number of trunks of the law that has fewest: intervals are widened where it is small."""
     return min(int((fits.get(law) or {}).get("n_trunks") or 0) for law in laws)
 
 
 def law_of(draw: Draw) -> LossNS:
+    """L(N, S_min) of one resample."""
     return LossNS(*(draw[name] for name in ("alpha_N", "alpha_S", "N_c", "S_c")))
 
 
 def critical_of(draw: Draw) -> CriticalBatch:
+    """B_crit(L) of one resample."""
     return CriticalBatch(draw["B_star"], draw["alpha_B"])
 
 
 def band(
     axis: Axes, x: Array, best: Array, draws: Sequence[Draw], curve: Callable[[Draw], Array], n_trunks: int, colour: Any
 ) -> None:
-    """Shade the 95 % interval at each x of ``curve`` over the draws about ``best`` (see uncertainty.interval)."""
+    """Shade, at each x, the 95 % interval of ``curve`` over the draws about ``best`` (see uncertainty.interval)."""
     if not draws:
         return
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
@@ -105,16 +104,16 @@ def band(
 
 
 def compute_of(points: polars.DataFrame, critical: CriticalBatch) -> Array:
-    """C_min = 6 N B_crit(L) S_min in FLOP of points of the fit of L(N, S_min)."""
+    """C_min = 6 N B_crit(L) S_min in FLOP, for points of the fit of L(N, S_min)."""
     n_params, steps, loss = (points[name].to_numpy() for name in ("n_params", "steps_min", "loss"))
     return np.asarray(6 * n_params * steps * critical.tokens(loss), np.float64)
 
 
 def shared_losses(points: polars.DataFrame, count: int, highest: float = math.inf) -> Array:
-    """``count`` losses, even in the logarithm, that at least two sizes reach; empty where there are none.
+    """``count`` losses, evenly spaced in the logarithm, that at least two sizes reach; empty where there are none.
 
-    From the lowest loss with which the curves of a size begin, or ``highest`` where that is lower, to the lowest that the
-    second-best size reaches, both ends left out.
+    They lie between the lowest loss with which the curves of a size begin, or ``highest`` where that is lower, and the lowest
+    loss that the second-best size reaches. Both ends are left out.
     """
     sizes = points.group_by("n_params").agg(
         low=polars.col("loss").min(), high=polars.col("loss").sort_by("steps_min").head(3).max()
@@ -126,9 +125,10 @@ def shared_losses(points: polars.DataFrame, count: int, highest: float = math.in
 
 
 def reached(points: polars.DataFrame, losses: Array) -> polars.DataFrame:
-    """S_min at which each size reaches each loss: columns n_params, loss, steps_min, low, high, curves; sorted.
+    """S_min at which each size reaches each loss, a row for each pair, with columns n_params, loss, steps_min, low, high, curves.
 
-    ``steps_min`` is the geometric mean over curves (batch sizes, seeds) of one size, ``low`` and ``high`` their range.
+    ``steps_min`` is the geometric mean over the curves of one size (its batch sizes and seeds); ``low`` and ``high`` are their
+    range.
     """
     rows = []
     for (n_params, _), curve in points.sort("steps_min").group_by("n_params", "trunk", maintain_order=True):
@@ -144,13 +144,13 @@ def reached(points: polars.DataFrame, losses: Array) -> polars.DataFrame:
 
 
 def say(axis: Axes, notes: Sequence[str], empty: bool, reason: str, width: int = 60, offset: float = -0.2) -> None:
-    """The legend with ``notes`` below a panel with data; in an empty one the first note, or ``reason``."""
+    """Put the legend and ``notes`` below a panel with data; write the first note, or ``reason``, into an empty one."""
     if empty:
         style.sentence(axis, notes[0] if notes else f"not resolved: {reason}")
     style.legend_below(axis, [] if empty else notes, offset, width)
 
 
 def quantity(value: float) -> str:
-    """ "2.3e12", for amounts in words."""
+    """An amount for a sentence, with two digits: "2.3e12"."""
     mantissa, exponent = f"{value:.1e}".split("e")
     return f"{mantissa}e{int(exponent)}"

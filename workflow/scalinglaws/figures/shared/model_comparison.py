@@ -1,4 +1,4 @@
-"""What figures that compare groups of runs share: averages over seeds, the noise between seeds, usual models, colours."""
+"""What figures that compare models share: averages over seeds, the usual models, lines through sizes, words and colours."""
 
 from __future__ import annotations
 
@@ -9,34 +9,32 @@ from typing import Any
 import numpy as np
 import polars
 from matplotlib.axes import Axes
-from scipy.stats import chi2
 
-from scalinglaws.figures.shared import fitted, lines, style
-from scalinglaws.figures.shared.groups import FIELDS, comparison, sized
+from scalinglaws.figures.shared import law_lines, least_squares
+from scalinglaws.figures.shared.groups import columns_but, sized
 from scalinglaws.study.questions import SAME_SIZE, SHAPE
 from scalinglaws.study.spec import short
 
-# Okabe and Ito's colours that tell on white, and a marker for each: black is kept for what the others are compared with.
+# The colours of Okabe and Ito that show on white, and a marker for each. Black is kept for what the others are compared with.
 CATEGORIES = (
     *(("#0072b2", "o"), ("#d55e00", "s"), ("#009e73", "^"), ("#cc79a7", "D")),
     *(("#e69f00", "v"), ("#56b4e9", "P"), ("#7f4f24", "X")),
 )
-SIZES = (*SHAPE, "learning_rate", "seed")  # what may differ between the sizes of one comparison
-OVERLAP = 2.0  # seeds of models within this factor of N tell the noise of a model
+SIZES = (*SHAPE, "learning_rate", "seed")  # fields that may differ between the sizes of one comparison
 
 
 def minus(text: str) -> str:
-    """Numbers with a true minus; a hyphen in a name is kept."""
+    """Replace the hyphens before numbers by minus signs; a hyphen in a name is kept."""
     return re.sub(r"(?<![\w-])-(?=[\d.])", "−", text)
 
 
-def power(data: polars.DataFrame, x: str) -> lines.Line | None:
-    """The straight line through the logarithms of ``x`` and the loss; None below three different ``x``: nothing is left over."""
-    return lines.power_law(data[x].to_numpy(), data["loss"].to_numpy()) if data[x].n_unique() > 2 else None
+def power(data: polars.DataFrame, x: str) -> least_squares.Line | None:
+    """The straight line through the logarithms of ``x`` and the loss; None below three different ``x``."""
+    return least_squares.power_law(data[x].to_numpy(), data["loss"].to_numpy()) if data[x].n_unique() > 2 else None
 
 
-def draw_power(axis: Axes, data: polars.DataFrame, x: str, colour: Any) -> lines.Line | None:
-    """Draw that line, dashed, over the range of ``x``."""
+def draw_power(axis: Axes, data: polars.DataFrame, x: str, colour: Any) -> least_squares.Line | None:
+    """Draw the line of ``power`` over the range of ``x``, dashed, and return it."""
     found = power(data, x)
     if found is not None:
         grid = np.geomspace(float(data[x].min()), float(data[x].max()), 50)  # type: ignore[arg-type]
@@ -44,8 +42,8 @@ def draw_power(axis: Axes, data: polars.DataFrame, x: str, colour: Any) -> lines
     return found
 
 
-def exponent(found: lines.Line | None) -> str:
-    """ "α_N = 0.062 [0.055, 0.069]": minus the slope of ``power``; says so where it is not resolved."""
+def exponent(found: least_squares.Line | None) -> str:
+    """The exponent of ``power`` in words, "α_N = 0.062 [0.055, 0.069]", and whether it is not resolved."""
     if found is None:
         return "not resolved (under 3 sizes)"
     return f"α_N = {minus(found.words(-1))}" + ("" if found.resolved else ", not resolved")
@@ -64,19 +62,17 @@ def excess(reference: polars.DataFrame, x: str, data: polars.DataFrame) -> np.nd
     return 100 * np.expm1(np.log(data["loss"].to_numpy()) - expected)
 
 
-def all_data() -> polars.Expr:
-    """Whether a run ended at a budget and saw all the data."""
-    return (polars.col("stop").fill_null("budget") == "budget") & ~polars.col("dataset_limited").fill_null(False)
-
-
 def biggest(groups: Sequence[polars.DataFrame]) -> polars.DataFrame | None:
-    """The group with most runs; of several that with most tokens."""
+    """The group with most runs; of several such groups the one with most tokens."""
     return max(groups, key=lambda group: (len(group), group["tokens"].max(), group["run"].min()), default=None)
 
 
 def over_seeds(data: polars.DataFrame) -> polars.DataFrame:
-    """A row for runs that differ in their seed alone: the mean loss, ``seeds``, and the test text's error, which seeds share."""
-    same = [name for name in FIELDS if name != "seed"]
+    """A row for each set of runs that differ in their seed alone.
+
+    It holds the mean loss, the number of ``seeds``, and the error of the test text, which the seeds share.
+    """
+    same = columns_but(["seed"])
     averages = (
         polars.col("loss").mean(),
         (polars.col("loss_stderr") ** 2).mean().sqrt(),
@@ -87,7 +83,7 @@ def over_seeds(data: polars.DataFrame) -> polars.DataFrame:
 
 
 def proportions(data: polars.DataFrame) -> polars.DataFrame:
-    """Columns feed_forward = d_ff/d_model, attention = d_attn/d_model, aspect = d_model/n_layer, head_width = d_attn/n_heads."""
+    """Add the columns feed_forward (d_ff/d_model), attention (d_attn/d_model), aspect (d_model/n_layer) and head_width."""
     width, heads = polars.col("d_model"), polars.col("n_heads").replace(0, None)
     return data.with_columns(
         feed_forward=(polars.col("d_ff") / width).round_sig_figs(2),
@@ -98,7 +94,10 @@ def proportions(data: polars.DataFrame) -> polars.DataFrame:
 
 
 def usual(data: polars.DataFrame) -> polars.DataFrame:
-    """``usual_shares`` of the depth that most sizes have; below and above its sizes one depth a size, the nearest to it."""
+    """Models of ``usual_shares`` and of the depth that most sizes have.
+
+    For sizes below and above those of that depth, the nearest depth is taken.
+    """
     table = usual_shares(data)
     if table.is_empty():
         return table
@@ -112,7 +111,7 @@ def usual(data: polars.DataFrame) -> polars.DataFrame:
 
 
 def usual_shares(data: polars.DataFrame) -> polars.DataFrame:
-    """Models of the commonest d_ff/d_model and d_attn/d_model, of those of one depth and width the one of usual head width."""
+    """Models of the commonest d_ff/d_model and d_attn/d_model; of those of one depth and width, the one of usual head width."""
     table = proportions(data)
     shares = ["feed_forward", "attention"]
     common = table.group_by(shares).agg(count=polars.len()).sort("count", *shares, descending=[True, False, False]).head(1)
@@ -120,8 +119,9 @@ def usual_shares(data: polars.DataFrame) -> polars.DataFrame:
 
 
 def usual_heads(data: polars.DataFrame, by: list[str]) -> polars.DataFrame:
-    """Of the models that agree in ``by`` that with most runs in the study (``groups.one_rate``), of these that whose head
-    width is nearest to the commonest of all.
+    """Of the models that agree in ``by``, the one with most runs in the study (``groups.one_rate``).
+
+    Of several such models the one whose head width is nearest to the commonest of all is taken.
     """
     if data.is_empty() or data["head_width"].is_null().all():
         return data
@@ -132,8 +132,9 @@ def usual_heads(data: polars.DataFrame, by: list[str]) -> polars.DataFrame:
 
 
 def aspects(data: polars.DataFrame) -> list[polars.DataFrame]:
-    """Models of one size in series in which depth and width trade: one d_attn/d_model, and d_ff/d_model nearest to one power
-    of two, since few depths allow it to be the same. One model a depth and seed.
+    """Models of one size in series in which depth is traded for width, with one model for each depth and seed.
+
+    A series has one d_attn/d_model. Its d_ff/d_model are nearest to one power of two, since few depths allow the same ratio.
     """
     octave = (polars.col("d_ff") / polars.col("d_model")).log(2)
     table = proportions(data).with_columns(octave=octave.round(), off=(octave - octave.round()).abs().round(6))
@@ -145,75 +146,19 @@ def aspects(data: polars.DataFrame) -> list[polars.DataFrame]:
     return out
 
 
-def smallest(runs: polars.DataFrame, data: polars.DataFrame) -> str:
-    """What single runs of the models of ``data`` must differ by to tell anything."""
-    known = noise(runs, float(data["n_params"].median()))  # type: ignore[arg-type]
-    if known is None:
-        return "no run has a second seed: how large a difference tells anything is not known"
-    return f"single runs that differ by under {100 * style.Z95 * np.sqrt(2) * known[0]:.2g} % are not told apart (seeds)"
-
-
-def seed_spread(runs: polars.DataFrame) -> polars.DataFrame:
-    """A row for each size (N within 2 %) and budget that has runs that differ in their seed alone, sorted.
-
-    Columns n_params, tokens, groups, runs, freedom (runs less groups), loss (mean), sd (nats; within the groups, all of the
-    row together), low and high (its 95 % interval, chi squared), loss_stderr (mean).
-    """
-    kinds: dict[str, Any] = dict.fromkeys(("n_params", "tokens", "groups", "runs", "freedom"), polars.Int64)
-    kinds |= dict.fromkeys(("loss", "sd", "low", "high", "loss_stderr"), polars.Float64)
-    groups = comparison(runs, "seed")
-    if not groups:
-        return polars.DataFrame(schema=kinds)
-    marked = [
-        group.with_columns(group=polars.lit(place), away=polars.col("loss") - polars.col("loss").mean())
-        for place, group in enumerate(groups)
-    ]
-    rows = []
-    for part in sized(polars.concat(marked)).partition_by("size", "tokens", maintain_order=True):
-        count = part["group"].n_unique()
-        freedom = len(part) - count
-        sd = float(np.sqrt(float((part["away"] ** 2).sum()) / freedom))
-        low, high = sd_interval(sd, freedom)
-        row = {"n_params": part["n_params"][0], "tokens": part["tokens"][0], "groups": count, "runs": len(part)}
-        row |= {"freedom": freedom, "loss": part["loss"].mean(), "loss_stderr": part["loss_stderr"].mean()}
-        rows.append(row | {"sd": sd, "low": low, "high": high})
-    return polars.DataFrame(rows, schema=kinds).sort("n_params", "tokens")
-
-
-def sd_interval(sd: float, freedom: int) -> tuple[float, float]:
-    """The 95 % interval of a standard deviation of normal values with so many degrees of freedom."""
-    return sd * float(np.sqrt(freedom / chi2.ppf(0.975, freedom))), sd * float(np.sqrt(freedom / chi2.ppf(0.025, freedom)))
-
-
-def pooled(spread: polars.DataFrame) -> tuple[float, int] | None:
-    """(sd between seeds as a share of the loss, degrees of freedom) of all groups of ``seed_spread`` together."""
-    freedom = int(spread["freedom"].sum())
-    if not freedom:
-        return None
-    square = float((spread["freedom"] * (spread["sd"] / spread["loss"]) ** 2).sum())
-    return float(np.sqrt(square / freedom)), freedom
-
-
-def noise(runs: polars.DataFrame, n_params: float) -> tuple[float, int] | None:
-    """``pooled`` of the models near ``n_params``, of all models where no near one has several seeds."""
-    spread = seed_spread(runs)
-    near = spread.filter(polars.col("n_params").is_between(n_params / OVERLAP, n_params * OVERLAP))
-    return pooled(near) or pooled(spread)
-
-
 def count(value: float) -> str:
-    """24.6k, 2M."""
+    """A count for words, as 24.6k or 2M."""
     return short(round(value)).replace(".0", "")
 
 
 def span(data: polars.DataFrame, column: str) -> str:
-    """ "1.5k to 55k", or "2M" where all agree; sizes within 2 % agree."""
+    """The range of a column, as "1.5k to 55k", or as "2M" where all values are within 2 % of each other."""
     low, high = float(data[column].min()), float(data[column].max())  # type: ignore[arg-type]
     return count(low) if high <= SAME_SIZE * low else f"{count(low)} to {count(high)}"
 
 
 def averaged(data: polars.DataFrame) -> str:
-    """What a picture's runs have in common, of runs averaged by ``over_seeds``: sizes, tokens, seeds."""
+    """What runs that were averaged by ``over_seeds`` have in common: the range of sizes, the tokens and the number of seeds."""
     most = int(data["seeds"].max())  # type: ignore[arg-type]
     fewest = int(data["seeds"].min())  # type: ignore[arg-type]
     seeds = f"{fewest} to {most} seeds averaged" if fewest < most else "one seed" if most == 1 else f"{most} seeds averaged"
@@ -227,21 +172,21 @@ def diverged(runs: polars.DataFrame) -> list[str]:
 
 
 def loss_points(axis: Axes, data: polars.DataFrame, x: str, colour: Any, marker: str, label: str | None, **more: Any) -> None:
-    """Losses with their bars, joined by a thin line."""
+    """Draw losses with their error bars, joined by a thin line."""
     data = data.sort(x)
     axis.plot(data[x], data["loss"], color=colour, linewidth=0.7, linestyle=more.pop("linestyle", "-"), zorder=3)
-    fitted.error_bars(axis, data, x, colour, label, fmt=marker, **more)
+    law_lines.error_bars(axis, data, x, colour, label, fmt=marker, **more)
 
 
 def corpus_styles(names: Sequence[str], own: str | None = None) -> dict[str, tuple[str, str]]:
-    """A colour and a marker for each corpus by name; black for the one that the others are compared with."""
+    """A colour and a marker for each corpus by name; black is for the one that the others are compared with."""
     others = sorted(set(names) - {own})
     found = {name: CATEGORIES[i % len(CATEGORIES)] for i, name in enumerate(others)}
     return {own: ("0.15", "o")} | found if own is not None else found
 
 
 def log2_axis(axis: Axes, values: np.ndarray, label: str) -> None:
-    """A logarithmic x axis ticked at powers of two that shows ``values`` with a margin."""
+    """Make x a logarithmic axis with ticks at powers of two that shows ``values`` with a margin."""
     axis.set_xscale("log", base=2)
     axis.set_xlabel(label)
     finite = np.asarray(values, dtype=float)
