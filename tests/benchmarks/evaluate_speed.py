@@ -1,6 +1,6 @@
 """The evaluation of one run on four corpora of 128k tokens against its training: 2 layers of width 24, 2M tokens.
 
-    PYTHONPATH=workflow:tests python tests/benchmarks/evaluate_speed.py [--steps 30] [--threads 1]
+    PYTHONPATH=workflow:tests python tests/benchmarks/evaluate_speed.py [--steps 30] [--threads 1] [--smoke]
 
 Training is 2M tokens' worth of the median measured step; both are processor time, without the start of their processes.
 """
@@ -42,13 +42,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--steps", type=int, default=30, help="training steps to measure")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--smoke", action="store_true", help="a few steps, and one small corpus")
     args = parser.parse_args()
+    steps, n_corpora, eval_tokens = (3, 1, 2048) if args.smoke else (args.steps, N_CORPORA, EVAL_TOKENS)
     prepare(args.threads, "cpu")
-    spec = small_spec(**SHAPE, n_ctx=128, batch_tokens=2048, tokens=TOKENS, eval_tokens=EVAL_TOKENS, curve_tokens=128)
+    spec = small_spec(**SHAPE, n_ctx=128, batch_tokens=2048, tokens=TOKENS, eval_tokens=eval_tokens, curve_tokens=128)
     with tempfile.TemporaryDirectory() as name:
-        folders = [write_tokens(Path(name, f"corpus{i}", "bytes"), 200_000, EVAL_TOKENS + 1, 256) for i in range(N_CORPORA)]
+        folders = [write_tokens(Path(name, f"corpus{i}", "bytes"), 200_000, eval_tokens + 1, 256) for i in range(n_corpora)]
         trainer = Trainer(spec, folders[0])
-        training = seconds_of_training(trainer, args.steps)
+        training = seconds_of_training(trainer, steps)
         run = Path(name, "run")
         write_json(run / "metrics.json", {"status": "ok", "best_step": trainer.step})
         (run / "spec.json").write_text(spec.canonical)
@@ -56,7 +58,7 @@ def main() -> None:
         began = time.process_time()
         evaluate(run, folders, Path(name, "evals", "set.json"))
         evaluation = time.process_time() - began
-    print(f"training {training:.1f} s, evaluation on {N_CORPORA} corpora {evaluation:.2f} s: {100 * evaluation / training:.1f} %")
+    print(f"training {training:.1f} s, evaluation on {n_corpora} corpora {evaluation:.2f} s: {100 * evaluation / training:.1f} %")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What measuring the gradient noise scale adds to a training step.
 
-    PYTHONPATH=workflow:tests python tests/benchmarks/noise_scale.py [--pairs 12] [--threads 1]
+    PYTHONPATH=workflow:tests python tests/benchmarks/noise_scale.py [--pairs 12] [--threads 1] [--smoke]
 
 Steps with and without a measurement are taken in turns by one process; processor time is counted, not wall time. A run that
 measures every k steps pays for one measurement in k.
@@ -51,13 +51,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--pairs", type=int, default=12, help="steps of each kind")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--smoke", action="store_true", help="two pairs of steps of the smallest case")
     args = parser.parse_args()
+    cases, pairs = (CASES[:1], 2) if args.smoke else (CASES, args.pairs)
     prepare(args.threads, "cpu")
     print("layers x d_model   batch    ms a step   a measurement   " + "   ".join(f"every {every:>2}" for every in EVERY))
     with tempfile.TemporaryDirectory() as name:
         tokens = write_tokens(Path(name), train=200_000, held_out=1000, n_vocab=256)
-        for n_layer, d_model, batch_tokens in CASES:
-            plain, share = compare(tokens, n_layer, d_model, batch_tokens, args.pairs)
+        for n_layer, d_model, batch_tokens in cases:
+            plain, share = compare(tokens, n_layer, d_model, batch_tokens, pairs)
             costs = "   ".join(f"{100 * share / every:6.2f} %" for every in EVERY)
             print(f"{n_layer}x{d_model:<15}  {batch_tokens:>6}  {1e3 * plain:9.1f}   {100 * share:11.1f} %   {costs}", flush=True)
 

@@ -1,9 +1,9 @@
 """Tokens per second of a training step against a plain eager PyTorch loop of the same model on the same core.
 
-    PYTHONPATH=workflow:tests python tests/benchmarks/train_step.py [--seconds 6] [--threads 1]
+    PYTHONPATH=workflow:tests python tests/benchmarks/train_step.py [--seconds 6] [--threads 1] [--smoke]
 
 The two are processes that take turns, step by step, and processor time is counted, not wall time, so that whatever else runs
-disturbs the ratio little: it is the median over pairs.
+disturbs the ratio little: it is the median over pairs. Where one of them dies, the benchmark ends with status 1.
 """
 
 from __future__ import annotations
@@ -19,11 +19,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fixtures.small_runs import small_spec
-from scalinglaws.models.build import build
-from scalinglaws.models.count import Shape, n_params
+from fixtures.small_runs import flat_model, small_spec
 from scalinglaws.models.device import prepare
 from scalinglaws.optim.optimizers import build_optimizer
+from scalinglaws.study.spec import RunSpec
 
 SHAPES = ((1, 8, 1), (1, 16, 1), (2, 16, 1), (2, 32, 2), (3, 48, 3), (4, 64, 4), (5, 128, 4))
 N_CTX, BATCH_TOKENS, N_VOCAB, RATE = 128, 2048, 256, 1e-3
@@ -82,11 +81,16 @@ def plain_step(n_layer: int, d_model: int, n_heads: int) -> Callable[[Tensor, Te
     return step
 
 
-def own_step(n_layer: int, d_model: int, n_heads: int) -> Callable[[Tensor, Tensor], float]:
-    """A step as scalinglaws.train.run takes it."""
+def spec_of(n_layer: int, d_model: int, n_heads: int) -> RunSpec:
+    """The spec of a size."""
     shape = {"n_layer": n_layer, "d_model": d_model, "n_heads": n_heads, "d_ff": 4 * d_model, "d_attn": d_model}
-    spec = small_spec(**shape, n_ctx=N_CTX, batch_tokens=BATCH_TOKENS, grad_clip=1.0)
-    model = build(spec, N_VOCAB)
+    return small_spec(**shape, n_ctx=N_CTX, batch_tokens=BATCH_TOKENS, grad_clip=1.0)
+
+
+def own_step(n_layer: int, d_model: int, n_heads: int) -> Callable[[Tensor, Tensor], float]:
+    """A step as scalinglaws.train.trainer takes it."""
+    spec = spec_of(n_layer, d_model, n_heads)
+    model = flat_model(spec, N_VOCAB)
     optimizer = build_optimizer(model, spec)
     count = 0
 
@@ -125,6 +129,7 @@ def compare(shape: tuple[int, int, int], seconds: float, threads: int) -> tuple[
         ours, theirs = spawn.Pipe()
         processes.append(spawn.Process(target=worker, args=(plain, shape, threads, theirs), daemon=True))
         processes[-1].start()
+        theirs.close()  # so that the death of the process ends the pipe, instead of leaving it silent
         ends.append(ours)
     pairs: list[list[float]] = []
     for _ in range(3):  # first steps allocate and choose kernels
@@ -144,8 +149,11 @@ def compare(shape: tuple[int, int, int], seconds: float, threads: int) -> tuple[
 def _pair(ends: list[Connection]) -> list[float]:
     times = []
     for one in ends:
-        one.send("step")
-        times.append(float(one.recv()))
+        try:
+            one.send("step")
+            times.append(float(one.recv()))
+        except (EOFError, OSError):
+            raise SystemExit("a process of the benchmark died: its error is above") from None
     return times
 
 
@@ -154,11 +162,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--seconds", type=float, default=6.0, help="time for each size")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--smoke", action="store_true", help="the smallest and the largest size for a moment each")
     args = parser.parse_args()
+    shapes, seconds = ((SHAPES[0], SHAPES[-1]), 0.0) if args.smoke else (SHAPES, args.seconds)
     print("N         layers x d_model   plain tokens/s   ours tokens/s   ratio   pairs")
-    for n_layer, d_model, n_heads in SHAPES:
-        plain, own, ratio, pairs = compare((n_layer, d_model, n_heads), args.seconds, args.threads)
-        n = n_params(Shape(n_layer, d_model, 4 * d_model, d_model, 0, 0))
+    for n_layer, d_model, n_heads in shapes:
+        plain, own, ratio, pairs = compare((n_layer, d_model, n_heads), seconds, args.threads)
+        n = spec_of(n_layer, d_model, n_heads).n_params
         speeds = f"{BATCH_TOKENS / plain:14,.0f}  {BATCH_TOKENS / own:14,.0f}"
         print(f"{n:<9} {n_layer}x{d_model:<16} {speeds}   {ratio:5.2f}   {pairs}", flush=True)
 
