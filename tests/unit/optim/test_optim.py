@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -13,10 +13,12 @@ from torch import Tensor
 
 from fixtures.small_runs import N_VOCAB, killed_at, same_run, small_spec, write_tokens
 from scalinglaws.common.errors import StudyError
+from scalinglaws.common.registry import forget, of_plugin
 from scalinglaws.models.build import build
+from scalinglaws.models.flat import views
 from scalinglaws.models.transformer import Transformer
 from scalinglaws.optim.optimizers import build_optimizer
-from scalinglaws.optim.registry import OPTIMIZERS
+from scalinglaws.optim.registry import OPTIMIZERS, Optimizer
 from scalinglaws.train.run import train, train_rung
 from scalinglaws.train.trainer import Trainer
 
@@ -210,6 +212,53 @@ def test_an_unknown_name_is_refused() -> None:
     spec = small_spec(optimizer="lion")
     with pytest.raises(StudyError, match=r"optimizer: 'lion' .* adamw, sgd, adafactor, muon"):
         build_optimizer(build(spec, N_VOCAB), spec)
+
+
+class Convolutional:
+    """A stand-in for a user's model: a tensor of three dimensions, and an embedding named as modules name it."""
+
+    sizes: ClassVar[dict[str, tuple[int, ...]]] = {
+        "embedding.weight": (6, 4), "conv.weight": (4, 1, 3), "mix.weight": (4, 4), "mix.bias": (4,)
+    }  # fmt: skip
+
+    def __init__(self) -> None:
+        self.n_matrix = 24 + 12 + 16
+        self.flat = torch.randn(self.n_matrix + 4, generator=torch.Generator().manual_seed(0))
+        self.grad = torch.zeros_like(self.flat)
+        self.params, self.grads = views(self.flat, self.sizes), views(self.grad, self.sizes)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_users_model_may_have_tensors_of_three_dimensions(kind: str) -> None:
+    """The same updates by torch's classes, which take tensors of any number of dimensions."""
+    model: Any = Convolutional()
+    before = {name: value.clone() for name, value in model.params.items()}
+    optimizer, grads = build_optimizer(model, small_spec(optimizer=kind, grad_clip=0.0)), []
+    for step in range(STEPS):
+        grads.append(random_grads(model, step))
+        optimizer.update(RATE / (step + 1), step)
+
+    def parts(params: dict[str, Tensor]) -> list[torch.optim.Optimizer]:
+        adamw = {name: p for name, p in params.items() if kind == "adamw" or name != "mix.weight"}
+        if kind == "sgd":
+            return [torch.optim.SGD(params.values(), momentum=0.9)]
+        if kind == "adafactor":
+            return [torch.optim.Adafactor(params.values(), eps=(1e-15, 1e-3))]
+        muon = [torch.optim.Muon([params["mix.weight"]], weight_decay=0.0, momentum=0.9, adjust_lr_fn="match_rms_adamw")]
+        return [torch.optim.AdamW(adamw.values(), betas=(0.9, 0.95), weight_decay=0.0), *(muon if kind == "muon" else [])]
+
+    assert_same(model, torchs(parts, before, grads), rtol=1e-5, atol=1e-6)
+
+
+def test_an_optimizer_without_a_state_is_told() -> None:
+    with of_plugin("12"):
+        OPTIMIZERS.register(Optimizer("empty", lambda model, settings, processes: object()))  # type: ignore[arg-type, return-value]
+    try:
+        spec = small_spec(optimizer="empty")
+        with pytest.raises(StudyError, match="optimizer: empty has no by_element: see BuiltOptimizer"):
+            build_optimizer(build(spec, N_VOCAB), spec)
+    finally:
+        forget("12")
 
 
 @pytest.mark.parametrize("kind", OTHERS)

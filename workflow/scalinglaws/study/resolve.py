@@ -25,7 +25,29 @@ HEAD_WIDTH = 16  # n_heads where none is given: as many heads of at least this w
 
 
 def resolve_rate(s: Settings, n: int, tokens: int, where: str) -> float:
-    """Compute the learning rate of a run of N parameters and a budget of ``tokens`` by the rule that its config gives."""
+    """Compute the learning rate of a run by the rule that its config gives (optim/rates.py).
+
+    Parameters
+    ----------
+    s
+        The settings of the run.
+    n
+        N, the parameters without embeddings.
+    tokens
+        The budget.
+    where
+        The place of the settings in the config, for errors.
+
+    Returns
+    -------
+    float
+        The rate, rounded to the digits that are hashed.
+
+    Raises
+    ------
+    StudyError
+        The rule gives no positive rate at this size, or one that depends on the budget under a schedule that shares trunks.
+    """
     given, rule = s.learning_rate, rule_of(s.learning_rate)
     if rule.depends_on_budget(given) and s.schedule == "wsd":
         raise StudyError(
