@@ -11,10 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from fixtures.parameters import Parameters
 from fixtures.small_runs import N_VOCAB, flat_model, killed_at, same_run, small_spec, write_tokens
 from scalinglaws.common.errors import StudyError
+from scalinglaws.common.registry import forget, of_plugin
 from scalinglaws.optim.optimizers import build_optimizer
-from scalinglaws.optim.registry import OPTIMIZERS
+from scalinglaws.optim.registry import OPTIMIZERS, Optimizer
 from scalinglaws.train.flat import FlatModel
 from scalinglaws.train.run import train, train_rung
 from scalinglaws.train.trainer import Trainer
@@ -53,7 +55,7 @@ def ours(kind: str, **changes: Any) -> tuple[FlatModel, dict[str, Tensor], list[
     return model, before, grads
 
 
-def torchs(parts: Any, before: dict[str, Tensor], grads: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+def torchs(parts: Any, before: dict[str, Tensor], grads: list[dict[str, Tensor]]) -> dict[str, Any]:
     """The parameters after the same updates by torch.optim's classes; ``parts`` makes them from named parameters."""
     params = {name: torch.nn.Parameter(value.clone()) for name, value in before.items()}
     optimizers = parts(params)
@@ -69,14 +71,15 @@ def torchs(parts: Any, before: dict[str, Tensor], grads: list[dict[str, Tensor]]
 
 def assert_same(model: FlatModel, params: dict[str, Tensor], **tolerance: float) -> None:
     for name, value in model.params.items():
-        torch.testing.assert_close(value, params[name], **tolerance, msg=lambda text, name=name: f"{name}: {text}")
+        at = {kind: tolerance.get(kind) for kind in ("rtol", "atol")}
+        torch.testing.assert_close(value, params[name], **at, msg=f"{name}: {{}}".format)  # type: ignore[arg-type]
 
 
 def test_adamw_is_torchs() -> None:
     model, before, grads = ours("adamw", weight_decay=0.5)
 
     def parts(params: dict[str, Tensor]) -> list[torch.optim.Optimizer]:
-        groups = [{"params": [p for p in params.values() if p.dim() == dim]} for dim in (1, 2)]
+        groups: list[dict[str, Any]] = [{"params": [p for p in params.values() if p.dim() == dim]} for dim in (1, 2)]
         groups[0] |= {"weight_decay": 0.0}
         return [torch.optim.AdamW(groups, betas=(0.9, 0.95), weight_decay=0.5)]
 
@@ -106,7 +109,8 @@ def test_adafactor_is_the_papers(scale: float) -> None:
     model = flat_model(spec, N_VOCAB)
     optimizer = build_optimizer(model, spec)
     x = {name: value.detach().double() for name, value in model.params.items()}
-    rows, columns, whole = (dict.fromkeys(x, 0.0) for _ in range(3))
+    moments: list[dict[str, Any]] = [dict.fromkeys(x, 0.0) for _ in range(3)]
+    rows, columns, whole = moments
     for t in range(1, STEPS + 1):
         for name, grad in random_grads(model, t, scale).items():
             beta, square = 1 - t**-0.8, grad.double() ** 2 + 1e-30
@@ -130,7 +134,8 @@ def muon_parts(params: dict[str, Tensor]) -> list[torch.optim.Optimizer]:
     rest = [p for name, p in params.items() if not (name.startswith("layer") and p.dim() == 2)]
     assert len(hidden) == 4 and len(rest) == 2 + 10
     muon = torch.optim.Muon(hidden, weight_decay=0.5, momentum=0.9, nesterov=True, adjust_lr_fn="match_rms_adamw")
-    groups = [{"params": [p for p in rest if p.dim() == 1], "weight_decay": 0.0}, {"params": [p for p in rest if p.dim() == 2]}]
+    groups: list[dict[str, Any]] = [{"params": [p for p in rest if p.dim() == dim]} for dim in (1, 2)]
+    groups[0] |= {"weight_decay": 0.0}
     return [muon, torch.optim.AdamW(groups, betas=(0.9, 0.95), weight_decay=0.5)]
 
 
@@ -209,6 +214,38 @@ def test_an_unknown_name_is_refused() -> None:
     spec = small_spec(optimizer="lion")
     with pytest.raises(StudyError, match=r"optimizer: 'lion' .* adamw, sgd, adafactor, muon"):
         build_optimizer(flat_model(spec, N_VOCAB), spec)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_users_model_may_have_tensors_of_three_dimensions(kind: str) -> None:
+    """The same updates by torch's classes, which take tensors of any number of dimensions."""
+    model: Any = Parameters()
+    before = {name: value.clone() for name, value in model.params.items()}
+    optimizer, grads = build_optimizer(model, small_spec(optimizer=kind, grad_clip=0.0)), []
+    for step in range(STEPS):
+        grads.append(random_grads(model, step))
+        optimizer.update(RATE / (step + 1), step)
+
+    def parts(params: dict[str, Tensor]) -> list[torch.optim.Optimizer]:
+        adamw = {name: p for name, p in params.items() if kind == "adamw" or name != "mix.weight"}
+        if kind == "sgd":
+            return [torch.optim.SGD(params.values(), momentum=0.9)]
+        if kind == "adafactor":
+            return [torch.optim.Adafactor(params.values(), eps=(1e-15, 1e-3))]
+        muon = [torch.optim.Muon([params["mix.weight"]], weight_decay=0.0, momentum=0.9, adjust_lr_fn="match_rms_adamw")]
+        return [torch.optim.AdamW(adamw.values(), betas=(0.9, 0.95), weight_decay=0.0), *(muon if kind == "muon" else [])]
+
+    assert_same(model, torchs(parts, before, grads), rtol=1e-5, atol=1e-6)
+
+
+def test_an_optimizer_without_a_state_is_told() -> None:
+    with of_plugin("12"):
+        OPTIMIZERS.register(Optimizer("empty", lambda model, settings, processes: Parameters()))  # type: ignore[arg-type, return-value]
+    try:
+        with pytest.raises(StudyError, match="optimizer: empty has no by_element: see BuiltOptimizer"):
+            build_optimizer(Parameters(), small_spec(optimizer="empty"))
+    finally:
+        forget("12")
 
 
 @pytest.mark.parametrize("kind", OTHERS)

@@ -15,7 +15,8 @@ import pytest
 import safetensors.torch
 import torch
 
-from fixtures.small_runs import N_VOCAB, flat_model, small_spec, write_tokens
+from fixtures.parameters import Parameters
+from fixtures.small_runs import N_VOCAB, small_spec, write_tokens
 from fixtures.small_study import STUDY
 from scalinglaws.common.errors import StudyError
 from scalinglaws.decide.load import of_config
@@ -63,7 +64,7 @@ def test_options_are_in_the_spec_with_their_defaults() -> None:
 
 
 def test_editing_a_plugin_renames_its_runs_and_no_others() -> None:
-    points = ({"optimizer": "lion"}, {"optimizer": "sgd"}, {})
+    points: tuple[dict[str, Any], ...] = ({"optimizer": "lion"}, {"optimizer": "sgd"}, {})
     before = by_optimizer(read(*points))
     assert before["adamw"].id == next(iter(read({}, files=()).runs)), "a plug-in in the config renames no other run"
     Path("lion.py").write_text(LION.read_text() + "# edited\n")
@@ -114,7 +115,7 @@ def test_lion_moves_by_the_papers_rule() -> None:
     plugins.load(["lion.py"])
     options = (("interpolation", 0.8), ("memory", 0.95))
     spec = small_spec(optimizer="lion", optimizer_options=options, grad_clip=0.0)
-    model = flat_model(spec, N_VOCAB)
+    model = Parameters()
     optimizer = build_optimizer(model, spec)
     theta, m = model.flat.double(), torch.zeros(len(model.flat), dtype=torch.float64)
     for step in range(3):

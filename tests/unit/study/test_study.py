@@ -14,6 +14,7 @@ import yaml
 
 from fixtures.small_study import STUDY, changed
 from scalinglaws.common.errors import StudyError
+from scalinglaws.decide.load import of_config
 from scalinglaws.decide.schema import config_schema
 from scalinglaws.laws.registry import laws_of
 from scalinglaws.study import config, ladder, spec, study
@@ -70,7 +71,7 @@ def build(data, tokens_root=Path("nowhere")):
 )
 def test_mistakes_are_refused_by_the_path_of_the_key(data, words):
     with pytest.raises(StudyError) as refused:
-        build(data)
+        of_config(config.parse(data), Path("nowhere"))
     for word in words:
         assert word in str(refused.value)
 

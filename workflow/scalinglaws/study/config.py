@@ -172,7 +172,7 @@ class Settings(Strict):
     decay: Annotated[Rate, Field(gt=0, lt=1)] = 0.2
     warmup_tokens: Annotated[Count, Field(ge=0)] = 100_000
     optimizer: OptimizerName = "adamw"
-    optimizer_options: dict[str, Any] = {}
+    optimizer_options: Annotated[dict[str, Any], Field(description="the options that a plug-in's optimizer declares")] = {}
     beta1: Fraction01 = 0.9
     beta2: Fraction01 = 0.95
     weight_decay: Annotated[Rate, Field(ge=0)] = 0.0
@@ -253,7 +253,9 @@ class Config(Strict):
     fits: FitsConfig = FitsConfig()
     figures: Literal["all"] | list[str] = "all"
     external_runs: list[ExternalRuns] = []
-    plugins: list[str] = []
+    plugins: Annotated[
+        list[str], Field(description="Python files that register architectures or optimizers; relative to the working directory")
+    ] = []
 
 
 # Tags that pydantic puts into the place of an error for the members of a union.

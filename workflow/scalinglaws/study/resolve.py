@@ -28,7 +28,29 @@ ABSENT: dict[str, Any] = {"n_heads": 0, "d_ff": 0, "d_attn": 0, "n_repeats": 1, 
 
 
 def resolve_rate(s: Settings, n: int, tokens: int, where: str) -> float:
-    """Compute the learning rate of a run of N parameters and a budget of ``tokens`` by the rule that its config gives."""
+    """Compute the learning rate of a run by the rule that its config gives (optim/rates.py).
+
+    Parameters
+    ----------
+    s
+        The settings of the run.
+    n
+        N, the parameters without embeddings.
+    tokens
+        The budget.
+    where
+        The place of the settings in the config, for errors.
+
+    Returns
+    -------
+    float
+        The rate, rounded to the digits that are hashed.
+
+    Raises
+    ------
+    StudyError
+        The rule gives no positive rate at this size, or one that depends on the budget under a schedule that shares trunks.
+    """
     given, rule = s.learning_rate, rule_of(s.learning_rate)
     if rule.depends_on_budget(given) and s.schedule == "wsd":
         raise StudyError(
