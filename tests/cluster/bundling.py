@@ -1,6 +1,6 @@
 """Measure what bundles save on a real one-node Slurm (Debian, as root): tiny runs as jobs of their own, and in bundles.
 
-    PYTHONPATH=workflow:tests python tests/cluster/bundling.py [--runs 200]
+PYTHONPATH=workflow:tests python tests/cluster/bundling.py [--runs 200]
 """
 
 from __future__ import annotations

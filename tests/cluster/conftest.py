@@ -41,8 +41,8 @@ class Cluster(Workflow):
     ) -> None:
         """Write profiles/slurm for this cluster, with further ``changes`` to its keys.
 
-        Jobs get so many ``minutes`` and little memory; with 0 minutes they get what is computed. Jobs that train a run also get the
-        resources in ``train``.
+        Jobs get so many ``minutes`` and little memory; with 0 minutes they get what is computed. Jobs that train a run also get
+        the resources in ``train``.
         """
         data = yaml.safe_load((HERE.parents[1] / "profiles/slurm/profile.yaml").read_text())
         data["default-resources"] |= {"slurm_account": "root", "slurm_partition": "main", "mem_mb": 1500, "runtime": 10}
@@ -70,7 +70,7 @@ class Cluster(Workflow):
             return subprocess.Popen(command, cwd=self.folder, env=environment(), stdout=log, stderr=subprocess.STDOUT)
 
     def slurm_jobs(self) -> list[dict[str, str]]:
-        """Return the Slurm jobs since this folder was made: ``gres`` is that of one node, ``rule`` is the rule with its wildcards."""
+        """Return the Slurm jobs since this folder was made; ``gres`` is that of one node, ``rule`` has the wildcards in it."""
         fields = {"id": "JobID", "state": "State", "gres": "tres-per-node", "rule": "Comment", "limit": "TimeLimit"}
         fields |= {"nodes": "NumNodes", "node": "NodeList", "restarts": "RestartCnt"}
         text = slurm("squeue", "-h", "-t", "all", "-O", ",".join(f"{name}:|" for name in fields.values()))
