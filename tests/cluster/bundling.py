@@ -1,6 +1,6 @@
-"""What bundles save, on a real one-node Slurm (Debian, as root): tiny runs, each a job of its own, and in bundles.
+"""Measure what bundles save on a real one-node Slurm (Debian, as root): tiny runs as jobs of their own, and in bundles.
 
-PYTHONPATH=workflow:tests python tests/cluster/bundles.py [--runs 200]
+PYTHONPATH=workflow:tests python tests/cluster/bundling.py [--runs 200]
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from pathlib import Path
 from cluster import conftest, studies
 from workflow.conftest import copy_workflow
 
-# Kernels' starts are what takes time: half a minute a run, so 100 of them two at a time in half an hour.
+# The device is so fast that a run is expected to take the half minute of its start: 100 runs, two at a time, fill half an hour.
 DEVICE = "float32: 1e12, at_once: 2, bundle_minutes: 27"
 WAYS = {"in bundles": ("small_minutes: 20", "bundle"), "a job each": ("small_minutes: 0", "train")}
 
 
 def measure(prepared: Path, folder: Path, runs: int, device: str, until: str) -> tuple[int, float]:
-    """(Slurm jobs, seconds from submission until every run is there)."""
+    """Return (number of Slurm jobs, seconds from submission until every run is there)."""
     cluster = conftest.Cluster(conftest.copy(prepared, folder))
     studies.write_seeds(cluster, runs, 20_000)
     cluster.profile(f"{DEVICE}, {device}", minutes=120, jobs=100)

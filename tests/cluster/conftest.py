@@ -1,4 +1,4 @@
-"""A real Slurm of one machine, a copy of the workflow, and the profile set for that cluster."""
+"""Fixtures: a real Slurm on this machine, a copy of the workflow, and the shipped profile set up for that cluster."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from workflow.conftest import Workflow, copy_workflow, environment
 
 HERE = Path(__file__).parent
 STATE = "/tmp/slurm-scalinglaws"
-# A made-up GPU whose speed is that of a core, so that times are those of this machine.
+# A made-up GPU as fast as a CPU core, so that expected times are near those of this machine.
 DEVICE = "name: none, bfloat16: 2e9, float32: 2e9, utilisation: 1, memory_gib: 80, gpus_per_node: 4"
 
 
 class Cluster(Workflow):
-    """The workflow in a folder on the cluster."""
+    """A copy of the workflow in a folder, and the means to run it on the cluster."""
 
     def __init__(self, folder: Path):
         super().__init__(folder)
@@ -39,9 +39,10 @@ class Cluster(Workflow):
         train: dict[str, int] | None = None,
         **changes: object,
     ) -> None:
-        """profiles/slurm for this cluster, further ``changes`` applied.
+        """Write profiles/slurm for this cluster, with further ``changes`` to its keys.
 
-        Jobs get so many ``minutes`` and little memory, with 0 what is computed; trainings further resources, ``train``.
+        Jobs get so many ``minutes`` and little memory; with 0 minutes they get what is computed. Jobs that train a run also get
+        the resources in ``train``.
         """
         data = yaml.safe_load((HERE.parents[1] / "profiles/slurm/profile.yaml").read_text())
         data["default-resources"] |= {"slurm_account": "root", "slurm_partition": "main", "mem_mb": 1500, "runtime": 10}
@@ -59,17 +60,17 @@ class Cluster(Workflow):
         return [sys.executable, script, "--configfile", study, "--workflow-profile", "profiles/slurm", *arguments]
 
     def submit(self, *arguments: str, study: str, check: bool = True, seconds: int = 2400) -> subprocess.CompletedProcess:
-        """Snakemake on the cluster, waited for."""
+        """Run Snakemake on the cluster and wait for it."""
         return self.call("timeout", str(seconds), *self.command(*arguments, study=study), check=check)
 
     def start(self, *arguments: str, study: str) -> subprocess.Popen:
-        """Snakemake on the cluster, in the background; its output goes to out.log."""
+        """Start Snakemake on the cluster in the background; its output goes to out.log."""
         with (self.folder / "out.log").open("w") as log:
             command = ["timeout", "2400", *self.command(*arguments, study=study)]
             return subprocess.Popen(command, cwd=self.folder, env=environment(), stdout=log, stderr=subprocess.STDOUT)
 
     def slurm_jobs(self) -> list[dict[str, str]]:
-        """The Slurm jobs since this folder was made; gres is that of a node, rule the comment (rule and wildcards)."""
+        """Return the Slurm jobs since this folder was made; ``gres`` is that of one node, ``rule`` has the wildcards in it."""
         fields = {"id": "JobID", "state": "State", "gres": "tres-per-node", "rule": "Comment", "limit": "TimeLimit"}
         fields |= {"nodes": "NumNodes", "node": "NodeList", "restarts": "RestartCnt"}
         text = slurm("squeue", "-h", "-t", "all", "-O", ",".join(f"{name}:|" for name in fields.values()))
@@ -85,12 +86,12 @@ def slurm(*command: str) -> str:
 
 
 def sbatch_id() -> str:
-    """The id of a job that does nothing: later ones are larger."""
+    """Submit a job that does nothing and return its id: those of later jobs are larger."""
     return slurm("sbatch", "--parsable", "--output", "/dev/null", "--mem", "100", "--wrap", "true").strip()
 
 
 def wait_for(what: Callable[[], object], seconds: float = 300) -> None:
-    """Until ``what`` is true. Fails after so many seconds."""
+    """Wait until ``what`` is true. Fails after so many seconds."""
     end = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < end, "waited in vain"
@@ -103,7 +104,7 @@ def control(*arguments: str) -> None:
 
 @contextmanager
 def started() -> Iterator[None]:
-    """A Slurm of six CPUs, of which most sleep, and four made-up GPUs; stopped in the end."""
+    """Run a Slurm with six CPUs, more than the machine may have, and four made-up GPUs; stop it in the end."""
     control("up", STATE, "--cpus", "6", "--gpus", "4", "--etc-hosts", "--port", "27817")
     os.environ["SLURM_CONF"] = f"{STATE}/slurm.conf"
     try:
@@ -113,7 +114,7 @@ def started() -> Iterator[None]:
 
 
 def prepare(made: Workflow) -> Path:
-    """The text and tokens of the smoke study, made without the cluster; returns the folder."""
+    """Make the text and tokens of the smoke study without the cluster, and return their folder."""
     made.run("--cores", "2", "--until", "tokenize")
     return made.folder
 
@@ -135,7 +136,7 @@ def prepared(one_node: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def speed(prepared: Path) -> float:
-    """Tokens per second of the runs of studies.write_seeds."""
+    """Measure the tokens per second of the runs of studies.write_seeds."""
     return tokens_per_second(Workflow(prepared))
 
 

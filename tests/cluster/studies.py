@@ -1,4 +1,4 @@
-"""A study of runs that are alike but for their seeds, on the text of the smoke study."""
+"""A study whose runs differ only in their seeds, on the text of the smoke study."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SEEDS = "seeds.yaml"
 
 
 def write_seeds(workflow: Workflow, seeds: int, tokens: int) -> None:
-    """Write SEEDS into the folder of a workflow."""
+    """Write the config SEEDS, of so many runs, into the folder of a workflow."""
     data = yaml.safe_load((workflow.folder / SMOKE).read_text())
     points = [{"model": "2x16", "tokens": tokens, "seed": seed, "schedule": "constant"} for seed in range(seeds)]
     experiments = {"seeds": {"points": points}}
@@ -23,7 +23,7 @@ def write_seeds(workflow: Workflow, seeds: int, tokens: int) -> None:
 
 
 def tokens_per_second(workflow: Workflow) -> float:
-    """Of such a run alone on this machine; what was trained is deleted."""
+    """Measure the speed of one such run alone on this machine; what was trained is deleted."""
     write_seeds(workflow, 1, 100_000)
     workflow.run("--cores", "1", "--until", "train", study=SEEDS)
     (timing,) = (workflow.folder / "results/runs").glob("*/timing.json")

@@ -1,4 +1,4 @@
-"""The workflow on a real Slurm: what it asks for, that its results are those of a local run, and what faults cost."""
+"""The workflow on a real Slurm: what its jobs ask for, that its results are those of a local run, and what faults cost."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CHEAP = ("tables/[!t]*", "fits/*", "figures/*", "report.md")
 
 
 def local_copy(cluster: Cluster, folder: Path) -> Workflow:
-    """The same workflow and tokens, to be run without the cluster."""
+    """Copy the workflow and its tokens, to be run without the cluster."""
     ignored = shutil.ignore_patterns("runs", "trunks", ".snakemake")
     return Workflow(Path(shutil.copytree(cluster.folder, folder, copy_function=shutil.copy2, ignore=ignored)))
 
@@ -38,7 +38,7 @@ def local_run(cluster: Cluster, folder: Path, study: str, *arguments: str) -> Wo
 
 
 def same_bytes(cluster: Cluster, local: Workflow, *names: str) -> dict[str, bytes]:
-    """Asserts that both made the same files; returns them."""
+    """Assert that both made the same bytes; return the files of the cluster."""
     ours, theirs = cluster.bytes_of(*names), local.bytes_of(*names)
     assert ours.keys() == theirs.keys()
     assert [name for name in ours if ours[name] != theirs[name]] == []
@@ -50,7 +50,7 @@ def timings(cluster: Cluster) -> dict[str, dict]:
 
 
 def times(cluster: Cluster) -> dict[str, int]:
-    """Run -> when its metrics were written, of those that are done."""
+    """Return run -> when its metrics were written, for the runs that are done."""
     return {run.name: (run / "metrics.json").stat().st_mtime_ns for run in runs_of(cluster) if (run / "metrics.json").exists()}
 
 
@@ -59,22 +59,22 @@ def runs_of(cluster: Cluster) -> list[Path]:
 
 
 def training(cluster: Cluster) -> dict[str, int]:
-    """Run -> the step that its heartbeat tells, of runs that train now."""
+    """Return run -> the step in its heartbeat, for the runs that train now."""
     return {run: beat["step"] for run, beat in heartbeats(cluster.folder / "results").items()}
 
 
 def process_of(cluster: Cluster, run: str) -> int | None:
-    """The process that trains a run, by its last heartbeat."""
+    """Return the process that trains a run, by its last heartbeat."""
     return heartbeats(cluster.folder / "results").get(run, {}).get("pid")
 
 
 def daemon(name: str) -> int:
-    """The process of one of Slurm's."""
+    """Return the process of one of Slurm's daemons."""
     return int(Path(STATE, "run", f"{name}.pid").read_text().split()[0])
 
 
 def job_of(cluster: Cluster, run: str) -> str:
-    """The newest Slurm job that trains a run."""
+    """Return the newest Slurm job that trains a run."""
     return [row["id"] for row in cluster.slurm_jobs() if row["rule"].startswith("rule_train_") and run in row["rule"]][-1]
 
 
@@ -101,7 +101,7 @@ def test_the_smoke_study_is_that_of_a_local_run(cluster: Cluster, tmp_path: Path
 
 
 def bundle_small(cluster: Cluster, minutes: float) -> None:
-    """Jobs of so many minutes on a device so fast that the starts of its kernels are what takes time; two runs at once."""
+    """Bundle into jobs of so many minutes, two members at once, on a device so fast that only starts take time."""
     device = f"float32: 1e12, small_minutes: 60, bundle_minutes: {minutes}, at_once: 2"
     cluster.profile(device, "aggregate, exponents, fit, report_md")
 
@@ -115,7 +115,7 @@ def test_small_runs_share_an_allocation(cluster: Cluster, tmp_path: Path) -> Non
     assert {row["gres"] for row in jobs} == {"gres:gpu:1"}
     same_bytes(cluster, local_run(cluster, tmp_path / "local", SEEDS), *BYTES, *CHEAP)
     assert {timing["at_once"] for timing in timings(cluster).values()} == {2}
-    # All is there: nothing to do, also without the cluster. A seed more is a bundle of one.
+    # Everything is there, so nothing is to be done, on the cluster or without it. One more seed is a bundle of one member.
     for dry in (cluster.submit("--dry-run", study=SEEDS), cluster.run("--cores", "1", "--dry-run", study=SEEDS)):
         assert "Nothing to be done" in dry.stdout + dry.stderr
     write_seeds(cluster, 9, 20_000)
@@ -127,7 +127,7 @@ def test_small_runs_share_an_allocation(cluster: Cluster, tmp_path: Path) -> Non
 
 
 def test_the_rungs_of_a_large_trunk_are_one_job(cluster: Cluster, tmp_path: Path) -> None:
-    """Its runs start when it has ended; a budget above trains two more rungs in one job, and itself."""
+    """The runs of the trunk start when that job has ended. A larger budget adds one job for two more rungs, and its own."""
     write_seeds(cluster, 1, 20_000)
 
     def set_tokens(*tokens: str) -> None:
@@ -151,7 +151,7 @@ def test_the_rungs_of_a_large_trunk_are_one_job(cluster: Cluster, tmp_path: Path
 
 
 def test_a_fault_in_a_shared_allocation_costs_that_run_alone(cluster: Cluster, speed: float, tmp_path: Path) -> None:
-    """Of four runs in a job one is killed: the job is tried again and trains that one on; then an urgent job takes the node."""
+    """One of four runs in a job is killed: the job is tried again and continues that run; then an urgent job takes the node."""
     write_seeds(cluster, 4, round(20 * speed))
     bundle_small(cluster, 60)
     process = cluster.start("--until", "bundle", study=SEEDS)
@@ -174,14 +174,14 @@ def test_a_fault_in_a_shared_allocation_costs_that_run_alone(cluster: Cluster, s
     assert second["restarts"] == "1"
     assert times(cluster).items() >= done.items()
     found = timings(cluster)
-    # The first attempt of the killed run left nothing, the one that was preempted saved.
+    # The first attempt of the killed run saved nothing; the attempt that was preempted saved a checkpoint.
     assert {run: timing["attempts"] for run, timing in found.items()} == {run: 1 + (run == killed) for run in found}
     same_bytes(cluster, local_run(cluster, tmp_path / "local", SEEDS, "--until", "train"), *BYTES)
 
 
 def test_faults_cost_nothing_that_was_saved(cluster: Cluster, speed: float, tmp_path: Path) -> None:
-    """slurmd is killed and started again, then one job cancelled, one training killed, one job requeued; one is left alone."""
-    write_seeds(cluster, 4, round(40 * speed))  # so many seconds alone; four share two cores
+    """slurmd is killed and started again; then one job is cancelled, one training killed and one job requeued. One is spared."""
+    write_seeds(cluster, 4, round(40 * speed))  # each takes 40 s alone; four share two cores
     cluster.profile(local="aggregate, exponents, fit, report_md")
     process = cluster.start(study=SEEDS)
     try:
@@ -222,7 +222,7 @@ def test_a_time_limit_is_outlived_by_going_on(cluster: Cluster, speed: float, tm
 
 
 def test_a_job_that_waits_trains_the_run_in_its_id(cluster: Cluster) -> None:
-    """config.yaml is edited while jobs are held: they train what they were submitted for, and the tables are that study's."""
+    """config.yaml is edited while jobs wait: they train what was submitted, and the tables are those of that study."""
     write_seeds(cluster, 2, 20_000)
     slurm("scontrol", "update", "NodeName=n1", "State=DRAIN", "Reason=test")
     process = cluster.start(study=SEEDS)
@@ -245,7 +245,7 @@ def test_a_job_that_waits_trains_the_run_in_its_id(cluster: Cluster) -> None:
 
 
 def test_a_second_snakemake_is_refused(cluster: Cluster) -> None:
-    """By the lock; and after a kill -9 as long as a job that was left trains what would be trained again."""
+    """The lock refuses it. After a kill -9 it is refused while a job that was left behind trains what would be trained twice."""
     write_seeds(cluster, 1, 10_000_000)
     process = cluster.start(study=SEEDS)
     try:
@@ -274,7 +274,7 @@ def test_a_second_snakemake_is_refused(cluster: Cluster) -> None:
 
 
 def test_a_controller_that_was_away_costs_a_second_call_at_most(cluster: Cluster, speed: float) -> None:
-    """The plugin forgets its jobs when nobody answers, and waits for ever: they end, and a second call finds what they made."""
+    """The plugin waits for ever where the controller did not answer. Its jobs end, and a second call finds what they made."""
     write_seeds(cluster, 1, round(20 * speed))
     process = cluster.start("--until", "train", study=SEEDS)
     try:
@@ -298,7 +298,7 @@ def test_a_controller_that_was_away_costs_a_second_call_at_most(cluster: Cluster
 
 @pytest.fixture
 def two_nodes(one_node: None) -> Iterator[None]:
-    """Another node, of the same machine, for a test."""
+    """Add a second node, on the same machine, for one test."""
     control("up", STATE, "--nodes", "2")
     try:
         yield
@@ -307,9 +307,9 @@ def two_nodes(one_node: None) -> Iterator[None]:
 
 
 def test_a_lost_node_costs_what_was_not_saved(cluster: Cluster, two_nodes: None, speed: float, tmp_path: Path) -> None:
-    """A node dies with all that runs on it, and does not come back: its job goes on on the other."""
+    """A node dies with all that runs on it and does not come back: its job continues on the other node."""
     write_seeds(cluster, 2, round(75 * speed))
-    # One job a node.
+    # Each node has room for one job.
     cluster.profile("gpus_per_node: 1", "aggregate, exponents, fit, report_md", train={"cpus_per_task": 4})
     process = cluster.start("--until", "train", study=SEEDS)
     try:

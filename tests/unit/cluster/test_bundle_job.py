@@ -1,4 +1,4 @@
-"""The members of a bundle train beside each other, and what one run alone would make; a fault of one costs the others nothing."""
+"""Members of a bundle train at the same time and make the bytes of runs trained alone; a fault of one costs no other."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_T
 
 
 def specs(results: Path, seed: int, tokens: tuple[int, ...] = (1280, 2560)) -> list[RunSpec]:
-    """Two budgets of one trunk, whose stable phases end behind the two rungs; their spec files are written."""
+    """Write the specs of two budgets of one trunk, whose stable phases end behind the two rungs, and return the runs."""
     found = [small_spec(seed=seed, tokens=budget) for budget in tokens]
     for spec in (*found, found[0].trunk):
         folder = results / ("runs" if spec.tokens else "trunks") / spec.id
@@ -47,7 +47,7 @@ def write(results: Path, members: list[Member], at_once: int = 2) -> Path:
 
 
 def prepare(results: Path) -> Path:
-    """Tokens, and a set that names them."""
+    """Write tokens and an evaluation set that names them; return the tokens' folder."""
     tokens = write_tokens(results / "tokens" / small_spec().tokens_id)
     sets = results / "evals" / "sets" / f"{SET}.txt"
     sets.parent.mkdir(parents=True)
@@ -66,7 +66,7 @@ def call(results: Path, path: Path, *more: str) -> subprocess.CompletedProcess:
 
 
 def alone(results: Path, found: list[RunSpec], tokens: Path) -> None:
-    """What the rules make, one process after another, in another folder."""
+    """Make in another folder what the rules make: each stage alone, one after the other."""
     trunk = found[0].trunk
     for step in RUNGS:
         train_rung(trunk, tokens, step, results / "trunks" / trunk.id / f"step{step}.safetensors", device="cpu")
@@ -86,13 +86,13 @@ def same(one: Path, other: Path, found: list[RunSpec]) -> None:
 
 
 def files_of(results: Path, found: list[RunSpec]) -> dict[Path, int]:
-    """Path -> when it was written, of everything that was made of a trunk."""
+    """Return path -> when it was written, for every file of a trunk and its runs."""
     folders = [results / "trunks" / found[0].trunk.id, *(results / "runs" / spec.id for spec in found)]
     return {path: path.stat().st_mtime_ns for folder in folders for path in sorted(folder.iterdir())}
 
 
 def wait_for_training(runs: list[Path], count: int) -> list[int]:
-    """The processes that train so many of these runs at this moment."""
+    """Wait until so many of these runs are trained at the same time, and return their processes."""
     end = time.monotonic() + 120
     while time.monotonic() < end:
         beats = [run / "progress.json" for run in runs if (run / "progress.json").exists()]
@@ -116,7 +116,7 @@ def test_a_bundle_makes_what_its_runs_make_alone(tmp_path: Path) -> None:
             timing = json.loads((results / "runs" / spec.id / "timing.json").read_text())
             assert timing["at_once"] == 2 and timing["attempts"] == 1
             assert f"{spec.id}: ok" in (results / "logs" / "train" / f"{spec.id}.log").read_text()
-    # A second one finds all of it.
+    # The same job once more finds everything there and writes nothing.
     before = files_of(results, every[0])
     assert call(results, bundle_path(results, "p")).returncode == 0
     assert files_of(results, every[0]) == before

@@ -1,4 +1,4 @@
-"""Small runs share jobs: each is in one bundle, bundles take about the time that is asked for, what is there is in none."""
+"""Small runs share jobs: each is in one bundle, a bundle takes about the time asked for, and what is there is in none."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def device(**changes: Any) -> Device:
 
 
 def seeds(count: int = 100, model: Any = "2x16", tokens: Any = ("1M", "4M"), **more: Any) -> study.Study:
-    """A trunk a seed, with two budgets; evaluated on another corpus."""
+    """Build a study with one trunk for each seed, two budgets for each trunk, and evaluations on another corpus."""
     corpora = {name: {"sources": [{"kind": "files", "files": [f"{name}.txt"]}]} for name in ("books", "poems")}
     defaults = {"corpus": "books", "n_ctx": 32, "batch_tokens": 512, "learning_rate": 0.01} | more
     models = model if isinstance(model, list) else [model]
@@ -50,7 +50,7 @@ def test_each_run_is_in_one_bundle_and_bundles_take_the_time_asked_for(tmp_path:
     assert sorted(runs) == sorted(made.runs)
     pairs = [pair for bundle in found.values() for pair in bundle.evaluations]
     assert sorted(pairs) == sorted(made.evaluations.items())
-    # Of each seed: rungs at 0.8M, 1.6M and 3.2M tokens to the decay of 4M, the rest of both budgets, the evaluations.
+    # Each seed has rungs up to 3.2M tokens, where the decay of 4M starts, what is left of both budgets, and two evaluations.
     spec = next(iter(made.runs.values()))
     steps = 3_200_000 // 512 + (1_000_000 - 800_000) // 512 + (4_000_000 - 3_200_000) // 512
     steps += 2 * -(-spec.eval_tokens // 512)
@@ -59,13 +59,13 @@ def test_each_run_is_in_one_bundle_and_bundles_take_the_time_asked_for(tmp_path:
         assert {member.seconds for member in bundle.members} == {member}
         assert bundle.seconds == pytest.approx(60 + max(1, len(bundle.members) / bundle.at_once) * member)
         assert bundle.seconds <= 300 and bundle.needs(on).minutes == -(-bundle.seconds * 1.5 // 60)
-    # As few as can be: all but the last are full.
+    # There are as few bundles as can be: all but the last are full.
     assert all(bundle.seconds + member / bundle.at_once > 300 for bundle in list(found.values())[:-1])
     assert len(found) > 2 and len(bundles.bundle_up(made, tmp_path, device(bundle_minutes=60))) == 1
 
 
 def test_processes_leave_room_for_each_other(tmp_path: Path) -> None:
-    """A model whose kernels compute for a third of the time that it takes to start them shares its GPU with two others."""
+    """A model whose kernels compute for a third of the time that they take to start shares its GPU with two others."""
     made, on = seeds(10), device()
     spec = next(iter(made.runs.values()))
     third = cost.compute_seconds(spec, on) / cost.launch_seconds(spec) * 3
@@ -73,7 +73,7 @@ def test_processes_leave_room_for_each_other(tmp_path: Path) -> None:
     assert bundle.at_once == 3
     (bundle,) = bundles.bundle_up(made, tmp_path, device(at_once=4)).values()
     assert bundle.at_once == 4 and bundle.processes() == 4 and bundle.processes(attempt=3) == 1
-    # Two fit its memory with their micro-batches, whole batches here; with smaller ones more.
+    # Two fit the memory with micro-batches that are whole batches; more of them fit with smaller micro-batches.
     small = 2.5 * needs.gpu_bytes(spec, tokens=spec.batch_tokens) / 2**30
     (bundle,) = bundles.bundle_up(made, tmp_path, device(memory_gib=small)).values()
     assert bundle.at_once == 2
@@ -88,7 +88,7 @@ def test_processes_leave_room_for_each_other(tmp_path: Path) -> None:
         (bundle,) = bundles.bundle_up(made, tmp_path, device(gpus_per_node=0, at_once=most, float32=1e12)).values()
         assert bundle.at_once == most
     assert bundle.threads == 1 and bundle.needs(device(gpus_per_node=0)).gpus == 0
-    # On CPUs a process takes its threads, beside a GPU one core.
+    # On CPUs a process takes its threads; with a GPU it takes one core.
     wide = seeds(4, threads=6)
     on_cpus, on_gpu = device(gpus_per_node=0, float32=1e12), device()
     assert [bundle.threads for made in (on_cpus, on_gpu) for bundle in bundles.bundle_up(wide, tmp_path, made).values()] == [6, 1]
@@ -129,7 +129,7 @@ def test_the_rungs_of_a_large_trunk_are_one_job(tmp_path: Path) -> None:
     assert (bundle.at_once, bundle.threads, bundle.needs(device()).gpus) == (1, 6, 1)
     alone = steps[-1] * cost.step_seconds(made.trunks[trunk], device())
     assert bundle.seconds == pytest.approx(cost.START_SECONDS + cost.MEMBER_SECONDS + alone, abs=1)
-    # What is there is not made again; one rung is the job of a rung.
+    # Rungs that are there are not made again. Where one rung is missing, the rule of rungs makes it.
     for step in steps[:-2]:
         rung_path(tmp_path, trunk, step).parent.mkdir(parents=True, exist_ok=True)
         rung_path(tmp_path, trunk, step).touch()
@@ -137,7 +137,7 @@ def test_the_rungs_of_a_large_trunk_are_one_job(tmp_path: Path) -> None:
     assert bundle.rungs == [(trunk, step) for step in steps[-2:]]
     rung_path(tmp_path, trunk, steps[-2]).touch()
     assert bundles.bundle_up(made, tmp_path, device()) == {}
-    # Several GPUs, or longer than a job may take: a job for each rung.
+    # Each rung is a job of its own where the trunk takes several GPUs, or longer than a job may.
     again = tmp_path / "nothing"
     assert bundles.bundle_up(made, again, device(most_gpus=8, hours=0.01)) == {}
     assert bundles.bundle_up(made, again, device(max_minutes=int(1.4 * alone / 60))) == {}
@@ -202,6 +202,10 @@ def test_speeds_of_shared_gpus_are_their_own() -> None:
 def test_the_profile_bundles(tmp_path: Path) -> None:
     found = device_of_profile(ROOT / "profiles" / "slurm")
     assert found is not None and found.bundle_minutes <= found.max_minutes
-    assert len(bundles.bundle_up(seeds(250), tmp_path, found)) < 40
+    made = bundles.bundle_up(seeds(250), tmp_path, found).values()
+    assert sum(len(bundle.runs) for bundle in made) == 500 and {bundle.at_once for bundle in made} == {found.at_once}
+    # Each allocation does what its time allows after a minute's start, in eight processes at once; one more holds the rest.
+    whole = sum(member.seconds for bundle in made for member in bundle.members) / found.at_once
+    assert 0 <= len(made) - whole / (60 * found.bundle_minutes - 60) < 1.2
     rules = yaml.safe_load((ROOT / "profiles/slurm/profile.yaml").read_text())["set-resources"]
     assert {"bundle", "rung", "train", "evaluate"} == rules.keys()
