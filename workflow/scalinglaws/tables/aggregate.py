@@ -200,6 +200,16 @@ def aggregate(manifest: Path, results: Path, external: list[Row], names: dict[st
     return rows
 
 
+def delete_other_manifests(manifest: Path) -> None:
+    """Delete the manifests of other lists of runs, so that a study whose tables are replaced is aggregated anew.
+
+    This is done before the tables are written, for they may be interrupted, and after, for another list may have come meanwhile.
+    """
+    for other in manifest.parent.glob("manifest-*.jsonl"):
+        if other.name != manifest.name:
+            other.unlink(missing_ok=True)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the stage."""
     parser.add_argument("--manifest", type=Path, required=True, help="a line of JSON a run")
@@ -211,9 +221,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> None:
     """Write results/tables/*.parquet and delete manifests of other lists of runs."""
     rows = aggregate(args.manifest, args.results, [json.loads(text) for text in args.external], args.corpora)
+    delete_other_manifests(args.manifest)
     for name, table in rows.items():
         tables.write(table, tables.SCHEMAS[name], args.results / "tables" / f"{name}.parquet")
         print(f"{name}: {len(table)} rows")
-    for old in args.manifest.parent.glob("manifest-*.jsonl"):
-        if old.name != args.manifest.name:
-            old.unlink()
+    delete_other_manifests(args.manifest)
