@@ -14,17 +14,16 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 SMOKE = "workflow/studies/smoke.yaml"
-CHEAP = {"all", "manifest", "aggregate", "fit", "exponents", "figure", "report_md"}
 
 
 class Workflow:
-    """A working directory with the workflow in it, and what is asked of it."""
+    """A working directory with the workflow in it, and what tests do there."""
 
     def __init__(self, folder: Path):
         self.folder = folder
 
     def run(self, *arguments: str, check: bool = True, study: str | None = SMOKE) -> subprocess.CompletedProcess:
-        """Snakemake in the folder, as a user calls it."""
+        """Call Snakemake in the folder, as a user does."""
         config = ["--configfile", study] if study else []
         command = [sys.executable, "-m", "snakemake", *config, *arguments]
         return self.call(*command, check=check)
@@ -35,12 +34,12 @@ class Workflow:
         return done
 
     def jobs(self, *arguments: str, study: str = SMOKE) -> dict[str, int]:
-        """Rule -> jobs that a dry run would start, spec files left out."""
+        """Rule -> jobs that a dry run would start."""
         text = self.run("-n", "--quiet", "rules", *arguments, study=study)
         out = text.stdout + text.stderr
         assert "Nothing to be done" in out or "Job stats" in out, out
         counts = collections.Counter({name: int(n) for name, n in re.findall(r"^(\w+) +(\d+)$", out, flags=re.MULTILINE)})
-        return {name: n for name, n in counts.items() if name not in ("all", "total") and not name.endswith(("_spec", "_set"))}
+        return {name: n for name, n in counts.items() if name not in ("all", "total")}
 
     def edit(self, change, study: str = SMOKE) -> None:
         """Apply ``change`` to the parsed study and write it back."""

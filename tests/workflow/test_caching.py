@@ -1,4 +1,4 @@
-"""What an edit costs: the table of the caching design, each row on the real workflow, counted by dry runs of the smoke study."""
+"""What an edit costs: each row of the caching design's table, as the jobs that a dry run of the finished smoke study counts."""
 
 import os
 import random
@@ -6,9 +6,10 @@ import shutil
 
 from scalinglaws.study import config
 from scalinglaws.study.study import build
+from workflow.conftest import SMOKE
 
 ALL_LAWS, ALL_FIGURES = 6, 9
-REDRAWN = {"manifest": 1, "aggregate": 1, "fit": ALL_LAWS, "exponents": 1, "figure": ALL_FIGURES, "report_md": 1}
+REDRAWN = {"aggregate": 1, "fit": ALL_LAWS, "exponents": 1, "figure": ALL_FIGURES, "report_md": 1}
 
 
 def set_tokens(*tokens):
@@ -33,7 +34,8 @@ def test_nothing_to_do(study):
     study.edit(reorder)
     assert study.jobs() == {}
     rule = study.folder / "workflow/rules/train.smk"
-    rule.write_text(rule.read_text().replace('" --out results/runs/', '"   --out   results/runs/'))
+    rule.write_text(rule.read_text().replace('" --trunks results/trunks"', '"   --trunks   results/trunks"'))
+    assert "   --trunks   " in rule.read_text()
     study.edit(lambda data: data.update(ladder={"base": 6000, "ratio": 3}))
     assert study.jobs() == {}
     shutil.rmtree(study.folder / ".snakemake")
@@ -85,6 +87,45 @@ def test_point_removed(study):
     assert study.jobs() == REDRAWN
 
 
+def test_back_and_forth_between_two_lists_of_runs(study):
+    """Tables are those of the study that was asked for last, although neither list of runs changes any more."""
+    (manifest,) = (study.folder / "results/tables").glob("manifest-*")
+    whole = study.bytes_of("tables/runs.parquet")
+    other = "other.yaml"
+    shutil.copy(study.folder / SMOKE, study.folder / other)
+    study.edit(set_tokens("64k"), study=other)
+    assert study.jobs(study=other) == REDRAWN
+    assert study.jobs() == {}, "a dry run of another study changes nothing for this one"
+    study.run("--cores", "1", "--until", "aggregate", study=other)
+    assert study.bytes_of("tables/runs.parquet") != whole
+    assert not manifest.exists()
+    assert study.jobs() == REDRAWN
+    study.run("--cores", "1", "--until", "aggregate")
+    assert study.bytes_of("tables/runs.parquet") == whole
+    assert [path.name for path in (study.folder / "results/tables").glob("manifest-*")] == [manifest.name]
+    assert study.jobs(study=other) == REDRAWN
+
+
+def test_deleted_specs_are_written_again_and_train_nothing(study):
+    specs = study.bytes_of("*/*/spec.json", "evals/sets/*")
+    assert {name.split("/")[0] for name in specs} == {"corpora", "tokenizers", "trunks", "runs", "evals"}
+    for name in specs:
+        (study.folder / "results" / name).unlink()
+    assert study.jobs() == {}
+    assert study.bytes_of("*/*/spec.json", "evals/sets/*") == specs
+
+
+def test_a_failed_training_leaves_its_spec(study):
+    folder = sorted((study.folder / "results/runs").iterdir())[0]
+    (folder / "metrics.json").unlink()
+    before = (folder / "spec.json").stat()
+    (study.folder / "workflow/scalinglaws/train/run.py").write_text("raise SystemExit('broken on purpose')\n")
+    assert study.run("--cores", "1", f"results/runs/{folder.name}/metrics.json", check=False).returncode != 0
+    assert [path.name for path in folder.iterdir()] == ["spec.json"]
+    after = (folder / "spec.json").stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
 def test_experiment_renamed_only_redraws(study):
     study.edit(lambda data: data["experiments"].update(sizes=data["experiments"].pop("size")))
     assert study.jobs() == REDRAWN
@@ -100,10 +141,11 @@ def test_corpus_added_to_an_evaluation(study):
 
 
 def test_editing_a_figure_redraws_it_and_nothing_else(study):
-    path = study.folder / "workflow/scalinglaws/figures/fig02_learning_curves.py"
+    package = study.folder / "workflow/scalinglaws"
+    (path,) = package.glob("figures/*/fig02_learning_curves.py")
     path.write_text(path.read_text() + "\n# edited\n")
     assert study.jobs() == {"figure": 1}
-    path = study.folder / "workflow/scalinglaws/train.py"
+    path = package / "train/run.py"
     path.write_text(path.read_text() + "\n# edited\n")
     assert study.jobs() == {"figure": 1}
 

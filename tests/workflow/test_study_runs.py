@@ -77,7 +77,7 @@ def test_removed_point_leaves_tables_and_keeps_its_files(study):
 
 def test_a_list_of_runs_may_be_longer_than_a_command_line(study):
     study.edit(lambda data: data["experiments"]["size"]["grid"].update(seed=list(range(400))))
-    study.run("--cores", "1", "--until", "manifest")
+    study.run("-n", "--quiet", "all")
     lists = {path.stat().st_size: path for path in (study.folder / "results/tables").glob("manifest-*")}
     longest = lists[max(lists)].read_text()
     assert len(longest) > 131072  # Linux's limit of an argument
