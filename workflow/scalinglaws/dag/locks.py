@@ -47,7 +47,7 @@ def trains(beat: dict) -> bool:
     if beat.get("host") != socket.gethostname():
         return "host" in beat and time.time() - beat["time"] < 3 * progress.SECONDS
     with contextlib.suppress(psutil.Error):
-        return "scalinglaws" in psutil.Process(beat["pid"]).cmdline()
+        return "scalinglaws" in {Path(argument).name for argument in psutil.Process(beat["pid"]).cmdline()}
     return False
 
 

@@ -15,7 +15,7 @@ from scalinglaws.study.paths import has_run
 from scalinglaws.study.spec import RunSpec
 from scalinglaws.study.study import Study
 
-__all__ = ["PlannedRun", "Status", "Totals", "describe", "heartbeats", "needed_rungs", "plan_rows", "plan_totals", "status"]
+__all__ = ["PlannedRun", "Status", "Totals", "heartbeats", "needed_rungs", "plan_rows", "plan_totals", "status"]
 
 
 class PlannedRun(TypedDict):
@@ -153,16 +153,3 @@ def sentences(totals: Totals) -> list[str]:
         f"left: {totals['runs_left']} of {totals['runs']} runs, {short(totals['tokens_left'])} tokens",
         f"compute left: {totals['flops_left']:.2e} FLOP, {totals['pf_days_left']:.2g} PF-days{paid}",
     ]
-
-
-def describe(study: Study, results: Path) -> str:
-    """Write the plan of a study as text: a line for each run, then the totals."""
-    rows = plan_rows(study, results)
-    lines = [
-        f"study {study.name}: {len(rows)} runs",
-        f"{'run':<44}{'experiments':<14}{'tokens':>9}{'from':>9}{'GFLOP':>12}  state",
-    ]
-    for row in rows:
-        start, asked = short(row["from_tokens"]) if row["from_tokens"] else "-", ",".join(row["experiments"])
-        lines.append(f"{row['run']:<44}{asked:<14}{short(row['tokens']):>9}{start:>9}{row['gflop']:>12,.0f}  {row['state']}")
-    return "\n".join([*lines, *sentences(plan_totals(study, results))])
