@@ -18,7 +18,7 @@ import pytest
 
 from cluster.conftest import STATE, Cluster, control, slurm, wait_for
 from cluster.studies import SEEDS, write_seeds
-from scalinglaws.decide.plan import heartbeats
+from scalinglaws.decide.status import heartbeats
 from workflow.conftest import SMOKE, Workflow
 
 BYTES = ("runs/*/metrics.json", "runs/*/curve.jsonl", "runs/*/model.safetensors", "trunks/*/step*.safetensors")

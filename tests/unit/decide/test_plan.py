@@ -11,6 +11,7 @@ import pytest
 from scalinglaws.common.errors import StudyError
 from scalinglaws.dag import launch
 from scalinglaws.decide import plan
+from scalinglaws.decide.status import status
 from scalinglaws.study import config, study
 from scalinglaws.study.ladder import rungs
 from scalinglaws.study.paths import rung_path
@@ -44,15 +45,15 @@ def make_rungs(results, made):
 
 
 def test_status_counts_what_is_left(made, tmp_path):
-    before = plan.status(made, tmp_path)
+    before = status(made, tmp_path)
     # Budgets of 244, 488 and 976 steps with stable phases of 195, 390 and 781, for each of two sizes.
     assert before.tokens_left == 2 * 2048 * (781 + 49 + 98 + 195)
     assert (before.runs_done, before.runs, before.rungs_done, before.rungs) == (0, 6, 0, 6)
     make_rungs(tmp_path, made)
-    assert plan.status(made, tmp_path).tokens_left == 2 * 2048 * (49 + 98 + 195)
+    assert status(made, tmp_path).tokens_left == 2 * 2048 * (49 + 98 + 195)
     for run in made.runs:
         finish(tmp_path, run)
-    after = plan.status(made, tmp_path)
+    after = status(made, tmp_path)
     assert after.finished
     assert (after.tokens_left, after.work_left) == (0, 0)
 
@@ -76,7 +77,7 @@ def test_prune_keeps_what_an_unfinished_run_needs(made, tmp_path, monkeypatch, c
 
 
 def test_progress_line(made, tmp_path):
-    first = plan.status(made, tmp_path)
+    first = status(made, tmp_path)
     run = next(iter(made.runs))
     folder = tmp_path / "runs" / run
     folder.mkdir(parents=True)
@@ -84,7 +85,7 @@ def test_progress_line(made, tmp_path):
     (folder / "progress.json").write_text(json.dumps({**beat, "time": time.time(), "pid": 1}))
     for other in list(made.runs)[1:]:
         finish(tmp_path, other)
-    text = launch.line(made, plan.status(made, tmp_path), first, 60.0, tmp_path)
+    text = launch.line(made, status(made, tmp_path), first, 60.0, tmp_path)
     for part in ("5/6 runs", "230/244", "loss 2.346", "1,234 tokens/s", "min left"):
         assert part in text
 

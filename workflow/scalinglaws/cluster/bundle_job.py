@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from scalinglaws.cluster import bundles, gpus
+from scalinglaws.cluster import bundle, gpus
 from scalinglaws.cluster.bundle import Member
 from scalinglaws.cluster.slurm import stop_time
 from scalinglaws.common import files
@@ -110,7 +110,7 @@ def train_all(path: Path, at_once: int, results: Path) -> None:
     SystemExit
         The job was stopped before all members were done; the status is 143.
     """
-    members = list(bundles.read(path).members)
+    members = list(bundle.read(path).members)
     end = stop_time()
     command = [sys.executable, "-m", "scalinglaws", "member", "--list", str(path), "--results", str(results)]
     command += ["--at-once", str(min(at_once, len(members))), "--end", str(end)]
@@ -137,5 +137,5 @@ def train_bundle(path: Path, out: Path, results: Path, at_once: int | None = Non
     gpus.take(1)
     # Else each process would start as many compilers as the job has cores.
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
-    train_all(path, at_once or bundles.read(path).at_once, results)
+    train_all(path, at_once or bundle.read(path).at_once, results)
     files.write_bytes(out, b"")

@@ -15,15 +15,13 @@ from fractions import Fraction
 from pathlib import Path
 
 from scalinglaws.cluster import needs
-from scalinglaws.cluster.bundle import Bundle, Member, read
+from scalinglaws.cluster.bundle import Bundle, Member
 from scalinglaws.cluster.cost import MEMBER_SECONDS, Speeds, compute_seconds, evaluation_steps, launch_seconds, step_seconds
 from scalinglaws.cluster.device import Device
 from scalinglaws.study.ladder import below, needed_rungs
 from scalinglaws.study.paths import bundle_marker, evaluation_path, has_run, has_rung
 from scalinglaws.study.spec import RunSpec
 from scalinglaws.study.study import Study
-
-__all__ = ["Bundle", "Member", "Work", "bundle_up", "plan", "read", "table", "work_left"]
 
 
 def bundle_up(study: Study, results: Path, device: Device, speeds: Speeds | None = None) -> dict[str, Bundle]:
@@ -64,7 +62,6 @@ def bundle_up(study: Study, results: Path, device: Device, speeds: Speeds | None
     return {_id(results, found): found for found in bundles}
 
 
-plan = bundle_up  # the name by which the rule files call it
 
 
 def bundle_of(members: list[tuple[Member, RunSpec]], device: Device) -> Bundle:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from scalinglaws.cluster import bundles
+from scalinglaws.cluster import bundle
 from scalinglaws.cluster.bundle import Member
 from scalinglaws.common.errors import StudyError
 from scalinglaws.evaluate.evaluate import evaluate
@@ -99,7 +99,7 @@ def train_member(member: Member, stages: Stages) -> None:
 
 def train_named(path: Path, name: str, stages: Stages) -> None:
     """Make the member ``name`` of the bundle's file ``path``. Raises StudyError where the bundle has no such member."""
-    found = [member for member in bundles.read(path).members if member.name == name]
+    found = [member for member in bundle.read(path).members if member.name == name]
     if not found:
         raise StudyError(f"{path} has no member {name}")
     train_member(found[0], stages)

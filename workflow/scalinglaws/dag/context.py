@@ -12,8 +12,9 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from scalinglaws.cluster import bundles as bundles_model
-from scalinglaws.cluster.bundles import Bundle
+from scalinglaws.cluster.bundle import Bundle
+from scalinglaws.cluster.bundle import read as read_bundle
+from scalinglaws.cluster.bundles import bundle_up
 from scalinglaws.cluster.cost import Speeds, measured_speeds
 from scalinglaws.cluster.device import Device, parse_device
 from scalinglaws.cluster.needs import check_fits
@@ -113,7 +114,7 @@ def _kept(path: str, kind: str = "run") -> Any:
 
 @cache
 def _kept_bundle(path: Path) -> Bundle:
-    return bundles_model.read(path)
+    return read_bundle(path)
 
 
 def read(config: Mapping[str, Any], name: str, in_job: bool) -> Context:
@@ -138,4 +139,4 @@ def read(config: Mapping[str, Any], name: str, in_job: bool) -> Context:
     speeds = measured_speeds(study, RESULTS, device)
     check_fits(study, device, speeds)
     # Small runs that are not there share jobs, where the device says so.
-    return Context(study, own, device, speeds, bundles_model.plan(study, RESULTS, device, speeds))
+    return Context(study, own, device, speeds, bundle_up(study, RESULTS, device, speeds))

@@ -29,7 +29,6 @@ def write(context: Context) -> None:
         return
     for name, text in of_study(context.study):
         write_absent(name, text)
-    plugins.keep(RESULTS)
     for bundle_name, bundle in context.bundles.items():
         files.keep(paths.bundle_path(RESULTS, bundle_name), bundle.canonical)
     submitted = plugins.kept_config(dict(context.config), RESULTS)

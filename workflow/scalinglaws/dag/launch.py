@@ -15,7 +15,7 @@ import psutil
 from scalinglaws.common.errors import StudyError
 from scalinglaws.dag.locks import clear_stale
 from scalinglaws.decide.load import load
-from scalinglaws.decide.plan import Status, heartbeats, status
+from scalinglaws.decide.status import Status, heartbeats, status
 from scalinglaws.study.study import Study
 
 SECONDS = 10.0  # between two looks at the progress

@@ -15,7 +15,7 @@ import psutil
 
 from scalinglaws.common import files
 from scalinglaws.common.errors import StudyError
-from scalinglaws.decide.plan import heartbeats
+from scalinglaws.decide.status import heartbeats
 from scalinglaws.study.study import Study
 from scalinglaws.train import progress
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scalinglaws.cluster.needs import Speeds
+from scalinglaws.cluster.cost import Speeds
 from scalinglaws.study import study as study_model
 
 # The environment variable that tells a job where its snapshot lies: Snakemake's executors hand the environment on.

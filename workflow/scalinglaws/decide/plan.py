@@ -7,15 +7,13 @@ from typing import TypedDict
 
 from scalinglaws.cluster.cost import H100, gpu_hours
 from scalinglaws.common.numbers import PF_DAY, short
-from scalinglaws.decide.status import Status, heartbeats, needed_rungs, status
+from scalinglaws.decide.status import status
 from scalinglaws.models.count import n_params_total
 from scalinglaws.optim.registry import OPTIMIZERS
 from scalinglaws.study.ladder import flops_per_step, n_vocab_guess, tokens_to_train
 from scalinglaws.study.paths import has_run
 from scalinglaws.study.spec import RunSpec
 from scalinglaws.study.study import Study
-
-__all__ = ["PlannedRun", "Status", "Totals", "heartbeats", "needed_rungs", "plan_rows", "plan_totals", "status"]
 
 
 class PlannedRun(TypedDict):

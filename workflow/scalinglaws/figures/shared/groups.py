@@ -115,16 +115,23 @@ def family(runs: polars.DataFrame, key: str, follow: tuple[str, ...] = (), fewes
     return max(sets, key=len) if sets else finished(runs).clear()
 
 
+def transformers_first(runs: polars.DataFrame) -> polars.DataFrame:
+    """The Transformers among the runs, where there are any; else all of them, as in a study of a user's own architecture."""
+    transformers = runs.filter(polars.col("architecture") == "transformer")
+    return runs if transformers.is_empty() else transformers
+
+
 def main_family(runs: polars.DataFrame) -> polars.DataFrame:
-    """Finished runs to a budget of the Transformers that most of the study's laws are about: the family with the most sizes.
+    """Finished runs to a budget of the models that most of the study's laws are about: the family with the most sizes.
 
     The runs agree in all but shape, rate, budget and seed, belong to experiments that laws are fitted to, and have more than one
-    layer. Of each size only the shape that most runs have is kept.
+    layer. Where some are Transformers, the family is one of Transformers, else of whatever architecture the study has. Of each
+    size only the shape that most runs have is kept.
     """
     free = ("tokens", "decay", "learning_rate", "seed", "noise_every")
     fixed = columns_but((*free, *SHAPE))
-    chosen = (polars.col("architecture") == "transformer") & polars.col("fitted").fill_null(True) & (polars.col("n_layer") > 1)
-    families = budget_runs(runs).filter(chosen).partition_by(fixed, maintain_order=True)
+    chosen = budget_runs(runs).filter(polars.col("fitted").fill_null(True) & (polars.col("n_layer") > 1))
+    families = transformers_first(chosen).partition_by(fixed, maintain_order=True)
     if not families:
         return budget_runs(runs).clear()
     family = max(families, key=lambda group: (group["n_params"].n_unique(), len(group)))

@@ -40,8 +40,8 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, object]) -> Figure
 
 
 def chosen_runs(runs: polars.DataFrame) -> polars.DataFrame:
-    """A run for each size: Transformers that agree in all but shape, rate and seed, at the largest budget of most sizes."""
-    table = budget_runs(runs).filter((polars.col("architecture") == "transformer") & polars.col("fitted").fill_null(True))
+    """A run for each size: models that agree in all but shape, rate and seed, at the largest budget of most sizes."""
+    table = groups.transformers_first(budget_runs(runs).filter(polars.col("fitted").fill_null(True)))
     fixed = groups.columns_but((*SHAPE, "learning_rate", "seed"))
     sets = table.partition_by(fixed, maintain_order=True)
     if not sets:
