@@ -15,6 +15,7 @@ from fixtures import real_study
 from fixtures.drawing import draw
 from fixtures.pictures import faults
 from scalinglaws.figures.registry import FIGURES, drawable
+from scalinglaws.figures.shared import style
 from scalinglaws.figures.shared.fit_json import POWER_LAWS, parameter, with_interval
 from scalinglaws.laws.registry import laws_of
 
@@ -59,6 +60,7 @@ def test_a_study_with_every_kind_of_run_draws_every_figure(tmp_path: Path) -> No
                     if parameter(fits[law], exponent)["estimate"] is not None:
                         assert with_interval(fits[law], exponent) in told, (name, law, exponent)
             assert faults(draw(name, tables, fits)) == [], name
+            style.plt.close("all")
         laws = ("--laws", ",".join(laws_of(made)), "--kinds", ",".join(made.kinds))
         real_study.stage("report", *inputs, *laws, "--figures", "results/figures", "--out", "results/report.md")
         page = Path("results/report.md").read_text()

@@ -62,8 +62,6 @@ def bundle_up(study: Study, results: Path, device: Device, speeds: Speeds | None
     return {_id(results, found): found for found in bundles}
 
 
-
-
 def bundle_of(members: list[tuple[Member, RunSpec]], device: Device) -> Bundle:
     """Return the bundle of these members, given with their specs: as many train at once as the largest leaves room for."""
     specs = [spec for _, spec in members]

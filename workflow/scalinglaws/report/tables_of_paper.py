@@ -12,7 +12,7 @@ from typing import Any
 import polars
 
 from scalinglaws.figures.shared import compute_efficient
-from scalinglaws.figures.shared.compute_efficient import PUBLISHED_TRENDS, Derived
+from scalinglaws.figures.shared.compute_efficient import PUBLISHED_CROSSING, PUBLISHED_TRENDS, Derived
 from scalinglaws.figures.shared.fit_json import Fit, parameter, unresolved
 from scalinglaws.laws.catalogue import LAWS, METHODS, PF_DAY
 from scalinglaws.laws.registry import LAW_KINDS
@@ -50,9 +50,7 @@ LATER = (
     ("repetition", "Muennighoff et al. 2023", ("R_D*",)),
     ("overtraining", "Gadre et al. 2024", ("eta",)),
 )
-# Published values of equation 6.4 and of section 6.3.
-PUBLISHED_ALPHA_C_MIN = 0.054
-PUBLISHED_CROSSING = {"C*": 1e4, "N*": 1e12, "D*": 1e12, "L*": 1.7}
+PUBLISHED_ALPHA_C_MIN = 0.054  # equation 6.4
 UNITS = {"C*": "PF-days", "N*": "parameters", "D*": "tokens", "L*": "nats per token"}
 
 

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scalinglaws.figures.shared import batch_laws, fit_json, law_lines, style
-from scalinglaws.figures.shared.compute_efficient import Derived, crossing
+from scalinglaws.figures.shared.compute_efficient import PUBLISHED_CROSSING, Derived, crossing
 from scalinglaws.laws.allocation import CriticalBatch, LossNS, frontier
 from scalinglaws.laws.catalogue import PF_DAY
 from scalinglaws.laws.forms import Array
@@ -23,8 +23,7 @@ from resamples of the fits, which are taken as independent of each other. The pa
 (8.64e23 FLOP), N* and D* = 1e12 and L* = 1.7 nats, all of them rough. N, D and L have the units of a vocabulary and a text.
 """
 LAWS = ("power-cmin", "power-d", "critical-batch", "kaplan-ns")
-# The crossing of section 6.3 of the paper, in FLOP and nats per BPE token.
-PUBLISHED_FLOPS, PUBLISHED_LOSS = 1e4 * PF_DAY, 1.7
+PUBLISHED_FLOPS, PUBLISHED_LOSS = PUBLISHED_CROSSING["C*"] * PF_DAY, PUBLISHED_CROSSING["L*"]
 AHEAD, FARTHEST = 1e4, 1e16  # factors by which the axis goes beyond the data: at least, and at most to show a crossing
 COMPUTE, DATA = style.FIT, "#2166ac"
 

@@ -23,6 +23,8 @@ PARAMETERS = {law: (*EXPONENTS[law], *scales) for law, scales in SCALES.items()}
 TRENDS, CROSSING = ("kaplan-ns", "critical-batch"), tuple(PARAMETERS)
 # Table 6 of the paper, as measured there: scale and exponent, with C_min in PF-days.
 PUBLISHED_TRENDS = {"N_opt": (1.3e9, 0.73), "B": (2.0e6, 0.24), "S_min": (5.4e3, 0.03), "D_opt": (2e10, 0.27)}
+# Section 6.3 of the paper, roughly: C* in PF-days, N* in parameters, D* in tokens, L* in nats per BPE token.
+PUBLISHED_CROSSING = {"C*": 1e4, "N*": 1e12, "D*": 1e12, "L*": 1.7}
 MANY = 0.025  # where a larger share of resamples lies on the other side, a 95 % interval has no end
 BY_RESAMPLES = "by the fits' resamples (fits taken as independent)"
 BY_FIRST_ORDER = "to first order in the logarithms of the exponents (taken as independent), as the fits keep no resamples"
