@@ -83,6 +83,7 @@ def _bend(z: Array, t: float, log_f: float) -> Array:
 
 
 def _break_parameters(centre: float, level: float, slope: float, c_1: float, t: float, log_f: float) -> tuple[float, ...]:
+    """Return (b, c_0, c_1, d, f) of the broken power law from the centre of log X and theta."""
     c_0 = slope - c_1 / 2
     return np.exp(level + c_0 * centre - c_1 * t / 2), c_0, c_1, np.exp(centre + t), np.exp(log_f)
 

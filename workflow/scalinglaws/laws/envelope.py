@@ -96,6 +96,7 @@ def frontier_exponents(points: Points, n_bootstrap: int, seed: int) -> dict[str,
 def _derive(
     points: Points, fit: Fit, resamples: Resamples | None, n_bootstrap: int, seed: int
 ) -> tuple[dict[str, Any], list[str]]:
+    """Return a and b, and a sentence where the envelope has too few sizes for them."""
     found = frontier_exponents(points, n_bootstrap, seed)
     return found, [] if found else [TOO_FEW_SIZES]
 

@@ -186,6 +186,7 @@ class Law(Described):
         return top + np.log(total), [p / total for p in powers], [slope for _, slope, _ in found], [bend for _, _, bend in found]
 
     def _scale(self, theta: Array) -> Array:
+        """Return the scale s (B, 1), which is 1 for a law without one."""
         return np.exp(theta[:, -1:]) if self.scaled else np.ones((len(theta), 1))
 
     def natural(self, theta: Array, centre: Array) -> Array:

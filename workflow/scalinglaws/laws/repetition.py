@@ -127,6 +127,8 @@ class _Excess(Term):
 
 @dataclass(frozen=True, kw_only=True)
 class _RepetitionLaw(Law):
+    """A law whose tokens and dataset tokens are centred together."""
+
     def centre(self, log_variables: Array) -> Array:
         """Return the means (V,), but that of the tokens for the dataset tokens too, so that the two keep their ratio."""
         out = super().centre(log_variables)

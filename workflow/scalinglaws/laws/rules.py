@@ -133,6 +133,7 @@ def _flags(runs: pl.DataFrame, curves: pl.DataFrame) -> pl.DataFrame:
 
 
 def _unlimited(curves: pl.DataFrame, excluded: Excluded, notes: list[str]) -> pl.DataFrame:
+    """Keep learning curves of runs on all the data."""
     if "dataset_limited" not in curves.columns:
         return curves
     return drop(curves, ~pl.col("dataset_limited").fill_null(False), "its dataset is limited", excluded)
