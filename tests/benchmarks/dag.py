@@ -56,14 +56,10 @@ def job_starts(ours: Path, trivial: Path, data: dict, repeats: int) -> None:
         path = ours / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    run, spec = next(iter(made.runs.items()))
-    tokens = ours / "results" / "tokens" / spec.tokens_id / "meta.json"
-    tokens.parent.mkdir(parents=True, exist_ok=True)
-    tokens.touch()
+    target = f"results/corpora/{next(iter(made.corpora))}/report.json"
     node = ("-n", "--quiet", "rules", "--mode", "remote", "--nolock", "--cores", "1", "--force")
     for _ in range(repeats):
-        target = f"results/runs/{run}/metrics.json"
-        a = snakemake(ours, target, *node, "--allowed-rules", "train", SCALINGLAWS_STUDY=str(kept_config))[0]
+        a = snakemake(ours, target, *node, "--allowed-rules", "corpus", SCALINGLAWS_STUDY=str(kept_config))[0]
         b = snakemake(trivial, "out/0.txt", *node, "--allowed-rules", "one")[0]
         print(f"start of a job: our study {a:.1f} s, trivial {b:.1f} s, difference {a - b:.1f} s", flush=True)
 

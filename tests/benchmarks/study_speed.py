@@ -36,9 +36,8 @@ def seconds_of(spec, steps: int, tokens: Path = Path("results/tokens")) -> float
 
 def smoke(spec) -> None:
     """One step of a model on made-up tokens. It ends this program where the training process fails."""
-    timed = dataclasses.replace(
-        spec, stop="budget", patience=0, schedule="constant", decay=0.0, eval_tokens=4096, curve_tokens=4096
-    )
+    short = {"dataset_tokens": None, "eval_tokens": 4096, "curve_tokens": 4096}
+    timed = dataclasses.replace(spec, stop="budget", patience=0, schedule="constant", decay=0.0, **short)
     with tempfile.TemporaryDirectory() as name:
         write_tokens(Path(name, spec.tokens_id), train=100_000, held_out=20_000)
         print(f"{spec.n_params} parameters: {seconds_of(timed, 1, Path(name)):.1f} s for a process of one step")
