@@ -1,7 +1,7 @@
-"""Start of the DAG: a dry run of 1,000 runs against a trivial workflow with as many jobs; the start of one of these jobs on a
-cluster node against one of the trivial workflow; and a no-op of a finished study.
+"""How long Snakemake takes to start: a dry run of 1,000 runs against a trivial workflow with as many jobs; the start of one of
+these jobs on a cluster node against one of the trivial workflow; and a no-op of a finished study.
 
-python tests/benchmarks/dag.py [--repeats 3]
+python tests/benchmarks/dag.py [--repeats 3] [--smoke]
 """
 
 import argparse
@@ -16,6 +16,7 @@ from pathlib import Path
 
 import yaml
 
+from scalinglaws.dag import kept, snapshot
 from scalinglaws.study import config, study
 
 ROOT = Path(__file__).parents[2]
@@ -30,45 +31,53 @@ rule one:
 
 
 def snakemake(folder: Path, *arguments: str, **environment: str) -> tuple[float, str]:
-    """(seconds, output) of one call."""
+    """Seconds and output of one call. It ends this program, with what it printed, where Snakemake fails."""
     began = time.perf_counter()
     command = [sys.executable, "-m", "snakemake", *arguments]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=os.environ | environment)
-    assert done.returncode == 0, done.stdout + done.stderr
+    if done.returncode:
+        sys.exit(f"snakemake {' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
     return time.perf_counter() - began, done.stdout + done.stderr
 
 
-def thousand_runs() -> dict:
-    """Ten sizes, ten seeds, ten budgets."""
+def grid_of_runs(seeds: int) -> dict:
+    """A study of ten sizes, so many seeds and ten budgets."""
     smoke = yaml.safe_load((ROOT / "workflow/studies/smoke.yaml").read_text())
     sizes = [f"{n_layer}x{d_model}" for n_layer in (1, 2) for d_model in (8, 16, 32, 48, 64)]
-    grid = {"model": sizes, "seed": list(range(10)), "tokens": [f"{32 * k}k" for k in range(1, 11)]}
+    grid = {"model": sizes, "seed": list(range(seeds)), "tokens": [f"{32 * k}k" for k in range(1, 11)]}
     return smoke | {"experiments": {"size": {"grid": grid}}}
 
 
-def job_starts(ours: Path, trivial: Path, repeats: int) -> None:
-    """Of a job that does next to nothing, as a node of a cluster runs it: with the study of 1,000 runs, and without any."""
-    kept = study.keep({"config": thousand_runs(), "speeds": []}, ours / "results/logs/study")
-    run = next(iter(study.build(config.parse(thousand_runs())).runs))
-    node = ("--mode", "remote", "--nolock", "--cores", "1", "--force")
+def job_starts(ours: Path, trivial: Path, data: dict, repeats: int) -> None:
+    """Print how long Snakemake takes on a cluster node until a job could start: with our study, and without any."""
+    kept_config = snapshot.keep(data, {}, ours / "results")
+    made = study.build(config.parse(data))
+    for name, text in kept.of_study(made):
+        path = ours / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    target = f"results/corpora/{next(iter(made.corpora))}/report.json"
+    node = ("-n", "--quiet", "rules", "--mode", "remote", "--nolock", "--cores", "1", "--force")
     for _ in range(repeats):
-        spec = f"results/runs/{run}/spec.json"
-        a = snakemake(ours, spec, *node, "--allowed-rules", "run_spec", SCALINGLAWS_STUDY=str(kept))[0]
+        a = snakemake(ours, target, *node, "--allowed-rules", "corpus", SCALINGLAWS_STUDY=str(kept_config))[0]
         b = snakemake(trivial, "out/0.txt", *node, "--allowed-rules", "one")[0]
-        print(f"start of a job: study of 1,000 runs {a:.1f} s, trivial {b:.1f} s, difference {a - b:.1f} s", flush=True)
+        print(f"start of a job: our study {a:.1f} s, trivial {b:.1f} s, difference {a - b:.1f} s", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=3)
-    repeats = parser.parse_args().repeats
+    parser.add_argument("--smoke", action="store_true", help="100 runs, once, to see that this works")
+    args = parser.parse_args()
+    repeats, data = (1, grid_of_runs(seeds=1)) if args.smoke else (args.repeats, grid_of_runs(seeds=10))
+    runs = len(study.build(config.parse(data)).runs)
     with tempfile.TemporaryDirectory() as name:
         ours, trivial = Path(name, "ours"), Path(name, "trivial")
         ours.mkdir()
         trivial.mkdir()
         for link in ("Snakefile", "workflow", "profiles"):
             (ours / link).symlink_to(ROOT / link)
-        (ours / "config.yaml").write_text(yaml.safe_dump(thousand_runs()))
+        (ours / "config.yaml").write_text(yaml.safe_dump(data))
         _, text = snakemake(ours, "-n", "--quiet", "rules")
         jobs = int(re.findall(r"^total +(\d+)$", text, flags=re.MULTILINE)[-1]) - 1
         (trivial / "Snakefile").write_text(TRIVIAL.format(jobs=jobs))
@@ -77,9 +86,11 @@ def main() -> None:
             a = snakemake(ours, "-n", "--quiet", "all")[0]
             b = snakemake(trivial, "-n", "--quiet", "all", "--cores", "1")[0]
             pairs.append((a, b))
-            print(f"dry run, {jobs} jobs: study of 1,000 runs {a:.1f} s, trivial {b:.1f} s, ratio {a / b:.2f}", flush=True)
+            print(f"dry run, {jobs} jobs: study of {runs} runs {a:.1f} s, trivial {b:.1f} s, ratio {a / b:.2f}", flush=True)
         print(f"median ratio {statistics.median(a / b for a, b in pairs):.2f}")
-        job_starts(ours, trivial, repeats)
+        job_starts(ours, trivial, data, repeats)
+    if args.smoke:
+        return
     times = sorted(snakemake(ROOT)[0] for _ in range(repeats)) if finished() else []
     print(f"no-op of the default study: {', '.join(f'{t:.1f}' for t in times)} s" if times else "no-op: run `make results` first")
 

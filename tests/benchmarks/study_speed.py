@@ -17,18 +17,30 @@ import tempfile
 import time
 from pathlib import Path
 
+from fixtures.small_runs import write_tokens
 from scalinglaws.study import config, study
 
 
-def seconds_of(spec, steps: int) -> float:
+def seconds_of(spec, steps: int, tokens: Path = Path("results/tokens")) -> float:
     """Wall time of a training process of so many steps, its start included."""
     with tempfile.TemporaryDirectory() as name:
         path = Path(name, "spec.json")
         path.write_text(dataclasses.replace(spec, tokens=steps * spec.batch_tokens).canonical)
         began = time.perf_counter()
-        command = [sys.executable, "-m", "scalinglaws", "train", "--spec", path, "--tokens", "results/tokens", "--out", name]
-        subprocess.run(list(map(str, command)), check=True, capture_output=True)
+        command = [sys.executable, "-m", "scalinglaws", "train", "--spec", path, "--tokens", tokens, "--out", name]
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+        if done.returncode:
+            sys.exit(f"study_speed: training ended with {done.returncode}:\n{done.stdout}{done.stderr}")
         return time.perf_counter() - began
+
+
+def smoke(spec) -> None:
+    """One step of a model on made-up tokens. It ends this program where the training process fails."""
+    short = {"dataset_tokens": None, "eval_tokens": 4096, "curve_tokens": 4096}
+    timed = dataclasses.replace(spec, stop="budget", patience=0, schedule="constant", decay=0.0, **short)
+    with tempfile.TemporaryDirectory() as name:
+        write_tokens(Path(name, spec.tokens_id), train=100_000, held_out=20_000)
+        print(f"{spec.n_params} parameters: {seconds_of(timed, 1, Path(name)):.1f} s for a process of one step")
 
 
 def seconds_of_workflow(runs: int) -> float:
@@ -48,9 +60,13 @@ def seconds_of_workflow(runs: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--configfile", default="config.yaml")
+    parser.add_argument("--smoke", action="store_true", help="run one step of the smallest model alone, to see that this works")
     parser.add_argument("--steps", type=int, default=300, help="steps measured of each size, beside those of the warm-up")
     args = parser.parse_args()
     made = study.build(config.load(args.configfile))
+    if args.smoke:
+        smoke(min(made.runs.values(), key=lambda spec: spec.n_params))
+        return
     workflow = seconds_of_workflow(len(made.runs))
     total, measured = 0.0, {}
     for run, spec in made.runs.items():

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from scalinglaws.common.errors import StudyError
-from scalinglaws.dag import launch
+from scalinglaws.dag import launch, locks
 from scalinglaws.decide import plan
 from scalinglaws.decide.status import status
 from scalinglaws.study import config, study
@@ -101,14 +101,14 @@ def test_the_lock_of_another_machine_is_left_alone(made, tmp_path, monkeypatch):
     lock = tmp_path / ".snakemake/locks/0.input.lock"
     lock.parent.mkdir(parents=True)
     lock.touch()
-    launch.begin(made, tmp_path)
-    owner = json.loads(launch.OWNER.read_text())
-    launch.OWNER.write_text(json.dumps(owner | {"host": "login2"}))
+    locks.begin(made, tmp_path)
+    owner = json.loads(locks.OWNER.read_text())
+    locks.OWNER.write_text(json.dumps(owner | {"host": "login2"}))
     with pytest.raises(StudyError, match=f"process {os.getpid()} on login2 runs snakemake in this directory.*--unlock"):
-        launch.clear_stale()
+        locks.clear_stale()
     assert lock.exists()
-    launch.begin(made, tmp_path)
-    launch.clear_stale()
+    locks.begin(made, tmp_path)
+    locks.clear_stale()
     assert not lock.exists()
 
 
@@ -122,7 +122,7 @@ def test_what_is_trained_already_is_not_trained_twice(made, tmp_path, monkeypatc
     def begins(**changes):
         path.write_text(json.dumps(beat | changes))
         try:
-            launch.begin(made, tmp_path)
+            locks.begin(made, tmp_path)
         except StudyError as error:
             assert f"{trunk} is being trained already, by process" in str(error)
             return False

@@ -1,0 +1,167 @@
+"""What the rules are told, without Snakemake: contexts, targets, inputs, what jobs ask for, and the files written at a parse."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from fixtures.small_study import STUDY, changed
+from scalinglaws.cluster import gpus
+from scalinglaws.common.errors import StudyError
+from scalinglaws.dag import context, inputs, kept, requests, snapshot, targets
+from scalinglaws.study.spec import read_spec
+
+DEVICE = {"name": "X", "bfloat16": 1e14, "float32": 1e14, "utilisation": 0.5, "memory_gib": 80, "gpus_per_node": 4}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory, and an environment that is restored after the test."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    return tmp_path
+
+
+def touch(name: str) -> None:
+    Path(name).parent.mkdir(parents=True, exist_ok=True)
+    Path(name).touch()
+
+
+def test_a_context_of_a_config_writes_nothing(folder: Path) -> None:
+    made = context.read(STUDY | {"local": ["figure"]}, "config.yaml", in_job=False)
+    assert len(made.study.runs) == 15 + 2
+    assert made.device is None and made.bundles == {}
+    assert made.config == STUDY, "what a profile adds is no part of a study"
+    assert list(folder.iterdir()) == []
+
+
+def test_mistakes_are_named() -> None:
+    with pytest.raises(StudyError, match=r"^my\.yaml"):
+        context.read(changed(defaults__n_cxt=3), "my.yaml", in_job=False)
+    with pytest.raises(StudyError, match="device"):
+        context.read(STUDY | {"device": {"name": "X"}}, "my.yaml", in_job=False)
+
+
+def test_targets_name_every_run_once() -> None:
+    made = context.read(STUDY, "config.yaml", in_job=False)
+    assert targets.runs(made) == [f"results/runs/{run}/metrics.json" for run in made.study.runs]
+    assert targets.evaluations(made) == []
+    assert {f"results/fits/{law}.json" for law in made.laws} == set(targets.fits(made)) > {"results/fits/power-n.json"}
+    assert len(targets.figures(made)) == 2 * len(made.figures) > 0
+
+
+def test_small_runs_are_named_by_their_bundle_alone() -> None:
+    device = DEVICE | {"small_minutes": 1000, "bundle_minutes": 100000}
+    made = context.read(STUDY | {"device": device}, "config.yaml", in_job=False)
+    (name,) = made.bundles
+    assert targets.runs(made) == [f"results/bundles/{name}.done"]
+    specs = inputs.specs_of_bundle(made, name)
+    assert {f"results/runs/{run}/spec.json" for run in made.study.runs} <= set(specs)
+    kept.write(made)
+    assert all(Path(spec).exists() for spec in specs)
+    job = context.Context(made.study, device=made.device, in_job=True)
+    assert job.bundle(name) == made.bundles[name], "a job reads its bundle from the file"
+    assert requests.needs_of_bundle(job, name).gpus == 1
+
+
+def test_a_rung_is_an_input_only_of_what_is_missing() -> None:
+    made = context.read(STUDY, "config.yaml", in_job=False)
+    trunk, steps = next(iter(made.study.rungs.items()))
+    first, second = steps[:2]
+    below = f"results/trunks/{trunk}/step{first}.safetensors"
+    assert inputs.rung_below(made, trunk, first) == []
+    assert inputs.rung_below(made, trunk, second) == [below]
+    run = next(run for run, of in made.study.trunk_ids.items() if of == trunk and made.study.starts[run] == second)
+    start = f"results/trunks/{trunk}/step{second}.safetensors"
+    assert inputs.start_of_run(made, run) == [start]
+    touch(start)
+    assert inputs.rung_below(made, trunk, second) == []
+    assert inputs.start_of_run(made, run) == [start]
+    touch(f"results/runs/{run}/metrics.json")
+    assert inputs.start_of_run(made, run) == []
+
+
+def test_files_are_written_once() -> None:
+    made = context.read(STUDY, "config.yaml", in_job=False)
+    kept.write(made)
+    for run, spec in made.study.runs.items():
+        path = Path(f"results/runs/{run}/spec.json")
+        assert read_spec(path) == spec
+        assert path.read_text() == spec.canonical + "\n"
+    assert {path.parent.name for path in Path("results/trunks").glob("*/spec.json")} == set(made.study.rungs)
+    assert Path(targets.manifest(made)).read_text().count("\n") == len(made.study.runs)
+    files = [path for path in Path("results").rglob("*") if path.is_file()]
+    before = {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in files}
+    kept.write(context.read(STUDY, "config.yaml", in_job=False))
+    assert {
+        path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in Path("results").rglob("*") if path.is_file()
+    } == before
+
+
+def test_an_empty_spec_is_written_again_and_an_edited_one_is_left() -> None:
+    made = context.read(STUDY, "config.yaml", in_job=False)
+    kept.write(made)
+    empty, edited = (Path(f"results/runs/{run}/spec.json") for run in list(made.study.runs)[:2])
+    text = empty.read_text()
+    empty.write_text("")
+    edited.write_text("edited by hand")
+    kept.write(made)
+    assert empty.read_text() == text
+    assert edited.read_text() == "edited by hand"
+
+
+def test_a_job_reads_what_it_was_submitted_with_and_writes_nothing() -> None:
+    submitted = context.read(STUDY | {"device": DEVICE}, "config.yaml", in_job=False)
+    kept.write(submitted)
+    before = sorted(Path("results").rglob("*"))
+    job = context.read({"device": DEVICE, "study": ["broken"]}, "config.yaml", in_job=True)
+    kept.write(job)
+    assert job.study == submitted.study
+    assert job.laws == submitted.laws
+    assert sorted(Path("results").rglob("*")) == before
+    run = next(iter(submitted.study.runs))
+    assert requests.needs_of_run(job, run) == requests.needs_of_run(submitted, run)
+    assert inputs.start_of_run(job, run) == [], "what a job needs was there when it was submitted"
+
+
+def test_a_job_without_a_snapshot_reads_specs_from_their_files() -> None:
+    made = context.read(STUDY, "config.yaml", in_job=False)
+    kept.write(made)
+    os.environ.pop(snapshot.VARIABLE)
+    job = context.read({}, "config.yaml", in_job=True)
+    run, spec = next(iter(made.study.runs.items()))
+    assert job.study.runs == {}
+    assert job.run_spec(run) == spec
+    assert inputs.tokens_of_run(job, run) == inputs.tokens_of_run(made, run)
+
+
+def test_a_snapshot_is_read_as_it_was_written(tmp_path: Path) -> None:
+    speeds = {(1000, "float32", False): 1.5, (2000, "bfloat16", True): 0.75}
+    path = snapshot.keep(STUDY, speeds, tmp_path)
+    assert snapshot.keep(STUDY, speeds, tmp_path) == path
+    found = snapshot.load(path)
+    assert (found.config, found.speeds) == (STUDY, speeds)
+    assert snapshot.keep(changed(study="other"), speeds, tmp_path) != path
+    assert json.loads(path.read_text())["config"] == STUDY
+
+
+def test_resources_follow_the_device() -> None:
+    laptop = context.read(STUDY, "config.yaml", in_job=False)
+    assert requests.on_nodes(laptop, requests.needs_of_run, 1) == {"mem_mb": 2500, "runtime": 60, "processes": 0, "hosts": 1}
+    made = context.read(STUDY | {"device": DEVICE | {"runs_per_gpu": 2}}, "config.yaml", in_job=False)
+    run = next(iter(made.study.runs))
+    found = requests.on_nodes(made, lambda run, attempt=1: requests.needs_of_run(made, run, attempt), 3)
+    assert found["gres"](run) == "gpu:1"
+    assert found["runtime"](run, 2) > found["runtime"](run, 1)
+    assert found["nodes"](run) is None and found["hosts"](run) == 1
+    kept.write(made)
+    assert os.environ[gpus.PLACES] == "4x2"
+
+
+def test_modules_are_files_of_the_package() -> None:
+    found = inputs.modules_of_report()
+    assert found and all(Path(path).is_file() for path in found)
+    assert set(inputs.modules("laws/*.py")) <= set(found)
