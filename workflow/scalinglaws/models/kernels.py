@@ -84,7 +84,7 @@ class Norm(NamedTuple):
 
 def norm(layer: nn.LayerNorm, x: Tensor) -> tuple[Tensor, Norm]:
     """Return the layer norm of x (rows, C), and what its gradient needs."""
-    out, mean, rstd = torch.native_layer_norm(x, layer.normalized_shape, layer.weight, layer.bias, layer.eps)
+    out, mean, rstd = torch.native_layer_norm(x, layer.weight.shape, layer.weight, layer.bias, layer.eps)
     return out, Norm(x, mean, rstd)
 
 
@@ -92,7 +92,7 @@ def norm_backward(layer: nn.LayerNorm, dy: Tensor, kept: Norm) -> Tensor:
     """Return the gradient in the input of a layer norm; add those in its weight and bias to their ``grad``."""
     weight, bias = layer.weight, layer.bias
     dx, dweight, dbias = torch.ops.aten.native_layer_norm_backward(
-        dy, kept.x, layer.normalized_shape, kept.mean, kept.rstd, weight, bias, [True, True, True]
+        dy, kept.x, weight.shape, kept.mean, kept.rstd, weight, bias, [True, True, True]
     )
     gradient(weight).add_(dweight)
     gradient(bias).add_(dbias)

@@ -10,8 +10,8 @@ A module is a ``torch.nn.Module`` in float32 with
 - dropout that follows ``training``, as that of ``nn.Dropout`` does;
 - buffers, if any, that follow from its ``ModelConfig`` alone: only parameters are saved.
 
-It may have ``compiles = False``, where torch.compile does not serve it, and a training step of its own,
-``backward(tokens, targets, weight)``, which adds to the ``grad`` of each parameter and returns ``weight`` times the mean loss.
+It may have ``compiles = False``, where torch.compile does not serve it, and a training step of its own: ``own_step()`` returns
+a function of (tokens, targets, weight), which adds to the ``grad`` of each parameter and returns ``weight`` times the mean loss.
 """
 
 from __future__ import annotations

@@ -1,11 +1,13 @@
 """The Transformer on a CPU in float32: its training step written out by hand, equal to autograd's (kernels.py says why).
 
-The step works on rows: x (R, C) is the residual stream of all positions of all sequences, R = B · T.
+The step works on rows: x (R, C) is the residual stream of all positions of all sequences, R = B · T. A layer is a ``Block`` of
+transformer.py, or what ``plain`` makes of one.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +27,8 @@ from scalinglaws.models.kernels import (
     norm,
     norm_backward,
 )
-from scalinglaws.models.transformer import Block, Transformer
+from scalinglaws.models.recurrent import layer_order
+from scalinglaws.models.transformer import Transformer
 
 # The probabilities of a longer context are too many to keep: PyTorch's attention computes them twice instead.
 LONGEST_CONTEXT = 512
@@ -47,7 +50,7 @@ class Kept(NamedTuple):
     active: Tensor
 
 
-def forward(layer: Block, x: Tensor, n_seq: int) -> tuple[Tensor, Kept]:
+def forward(layer: Any, x: Tensor, n_seq: int) -> tuple[Tensor, Kept]:
     """Return the residual stream (R, C) after a layer, and what its gradient needs."""
     normed1, norm1 = norm(layer.norm1, x)
     qkv = linear(normed1, layer.qkv.weight, layer.qkv.bias)  # (R, 3 A)
@@ -60,7 +63,7 @@ def forward(layer: Block, x: Tensor, n_seq: int) -> tuple[Tensor, Kept]:
     return x, Kept(norm1, normed1, split, probabilities, mixed, norm2, normed2, up, square, sigmoid, active)
 
 
-def backward(layer: Block, dx: Tensor, kept: Kept, n_seq: int) -> Tensor:
+def backward(layer: Any, dx: Tensor, kept: Kept, n_seq: int) -> Tensor:
     """Return the gradient in the input of a layer, given that in its output, both (R, C); add those in its parameters."""
     dup = gelu_backward(linear_backward(layer.down, dx, kept.active), kept.up, kept.square, kept.sigmoid)
     dnormed = linear_backward(layer.up, dup, kept.normed2)
@@ -71,26 +74,55 @@ def backward(layer: Block, dx: Tensor, kept: Kept, n_seq: int) -> Tensor:
     return norm_backward(layer.norm1, dnormed, kept.norm1).add_(dx)
 
 
+def plain(module: nn.Module) -> Any:
+    """Return an object with the attributes of a module that this file asks for, its parameters as plain tensors.
+
+    They share the memory of the parameters and of their gradients. Looking parameters up in modules, which each step does some
+    fifty times a layer, and passing them as such takes 2 % of the step of a small model.
+    """
+    found = SimpleNamespace(**{name: getattr(module, name) for name in ("eps", "n_heads") if hasattr(module, name)})
+    for name, parameter in module.named_parameters(recurse=False):
+        tensor = parameter.detach()
+        tensor.grad = parameter.grad
+        setattr(found, name, tensor)
+    for name, child in module.named_children():
+        setattr(found, name, plain(child))
+    return found
+
+
 class TransformerCPU(Transformer):
-    """The Transformer without dropout: ``backward`` is its training step, and ``forward`` is fast without gradients."""
+    """The Transformer without dropout: ``own_step`` is its training step, and ``forward`` is fast without gradients."""
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Return the hidden state (B, T, C) at each of the tokens (B, T)."""
         if torch.is_grad_enabled():
             return super().forward(tokens)
-        x = self.embed(tokens)
+        x = embed(self, tokens)
         for layer in self.layers:
             x, _ = forward(layer, x, len(tokens))
         return norm(self.norm, x)[0].view(*tokens.shape, -1)
 
-    def embed(self, tokens: Tensor) -> Tensor:
-        """Return the embeddings (R, C) of tokens (B, T) and of their positions, added."""
-        x = torch.index_select(self.token_embedding.weight, 0, tokens.reshape(-1))
-        x.view(*tokens.shape, -1).add_(self.position_embedding.weight[: tokens.shape[1]])
-        return x
+    def own_step(self) -> Step:
+        """Return the training step, for parameters and gradients that stay where they are."""
+        return Step(self)
+
+
+def embed(model: Any, tokens: Tensor) -> Tensor:
+    """Return the embeddings (R, C) of tokens (B, T) and of their positions, added."""
+    x = torch.index_select(model.token_embedding.weight, 0, tokens.reshape(-1))
+    x.view(*tokens.shape, -1).add_(model.position_embedding.weight[: tokens.shape[1]])
+    return x
+
+
+class Step:
+    """The training step of a ``TransformerCPU``."""
+
+    def __init__(self, module: TransformerCPU):
+        self.model = plain(module)
+        self.layers = [getattr(self.model, f"layer{i}") for i in layer_order(module.config)]
 
     @torch.no_grad()
-    def backward(self, tokens: Tensor, targets: Tensor, weight: float) -> Tensor:
+    def __call__(self, tokens: Tensor, targets: Tensor, weight: float) -> Tensor:
         """Add ``weight`` times the gradient of the mean loss to each parameter's ``grad``; return ``weight`` times the loss.
 
         Parameters
@@ -105,13 +137,13 @@ class TransformerCPU(Transformer):
         Tensor
             0-d: ``weight`` times the mean cross-entropy in nats per token.
         """
-        (n_seq, n_pos), index, embedding = tokens.shape, tokens.reshape(-1), self.token_embedding.weight
-        x = self.embed(tokens)
+        (n_seq, n_pos), index, embedding = tokens.shape, tokens.reshape(-1), self.model.token_embedding.weight
+        x = embed(self.model, tokens)
         layers = []
         for layer in self.layers:
             x, kept = forward(layer, x, n_seq)
             layers.append(kept)
-        out, final = norm(self.norm, x)
+        out, final = norm(self.model.norm, x)
 
         # Softmax and its gradient overwrite the logits (R, n_vocab); weight / R is applied to what is smaller than they are.
         scale, target = weight / index.numel(), targets.reshape(-1, 1)
@@ -121,12 +153,12 @@ class TransformerCPU(Transformer):
         loss = p.gather(1, target).clamp_(min=torch.finfo(torch.float32).tiny).log_().sum() * -scale
         p.scatter_add_(1, target, torch.full_like(target, -1.0, dtype=torch.float32))
         add_linear_weight(gradient(embedding), p, out, scale)
-        dx = norm_backward(self.norm, linear_input(p, embedding).mul_(scale), final)
+        dx = norm_backward(self.model.norm, linear_input(p, embedding).mul_(scale), final)
 
         for layer in reversed(self.layers):
             dx = backward(layer, dx, layers.pop(), n_seq)
         gradient(embedding).index_add_(0, index, dx)
-        gradient(self.position_embedding.weight)[:n_pos].add_(dx.view(n_seq, n_pos, -1).sum(0))
+        gradient(self.model.position_embedding.weight)[:n_pos].add_(dx.view(n_seq, n_pos, -1).sum(0))
         return loss
 
 

@@ -1,7 +1,7 @@
-"""Training states on disk: safetensors files that a kill, a full disk or a flipped bit cannot pass off as good ones.
+"""Training states on disk: safetensors files of which a truncated or damaged one is never taken for a good one.
 
-A state is flat float32 tensors and a JSON object. The object is one metadata entry: the safetensors writer orders several
-entries at random, and two trainings of one spec must give the same bytes.
+A state is flat float32 tensors and a JSON object. The object is a single metadata entry, because the safetensors writer orders
+several entries at random and two trainings of one spec must give the same bytes.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from scalinglaws.common.files import write_bytes
 from scalinglaws.study.spec import RunSpec
 from scalinglaws.train.distributed import Processes
 
-KEY = "scalinglaws"
-SAVE, STOP = 1, 2  # what a process wishes after a step
+KEY = "scalinglaws"  # the metadata entry
+SAVE, STOP = 1, 2  # what a process asks for after a step
 
 
 class Saveable(Protocol):
@@ -43,7 +43,7 @@ class Saveable(Protocol):
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Write named tensors as safetensors, without metadata."""
+    """Write named tensors to a safetensors file, without metadata."""
     write_bytes(path, safetensors.torch.save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}))
 
 
@@ -55,14 +55,32 @@ def _hash(tensors: dict[str, Tensor]) -> str:
 
 
 def save(path: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
-    """Write flat tensors and their state, with a sha256 of the tensors. ``state`` holds id and step."""
+    """Write flat tensors and their state, which holds id and step, with a sha256 of the tensors."""
     host = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     text = json.dumps({**state, "sha256": _hash(host)}, allow_nan=False)
     write_bytes(path, safetensors.torch.save(host, metadata={KEY: text}))
 
 
 def load(path: Path, spec_id: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors (on the CPU) and state of one file. Raises ValueError saying what is wrong with it."""
+    """Read one file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    spec_id
+        The id of the run or trunk that it must belong to.
+
+    Returns
+    -------
+    tuple
+        Tensors by name, on the CPU, and the state.
+
+    Raises
+    ------
+    ValueError
+        If the file cannot be read, is damaged or belongs to another run; the message says which.
+    """
     try:
         with safe_open(path, framework="pt") as file:
             state = json.loads((file.metadata() or {})[KEY])
@@ -77,16 +95,16 @@ def load(path: Path, spec_id: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def found(folder: Path, prefix: str) -> list[tuple[int, Path]]:
-    """(step, path) of each {prefix}{step}.safetensors in a folder, by step."""
+    """Return (step, path) of each file {prefix}{step}.safetensors of a folder, by step."""
     pattern = re.compile(re.escape(prefix) + r"(\d+)\.safetensors")
     names = sorted(folder.glob(f"{prefix}*.safetensors")) if folder.is_dir() else []
     return sorted((int(match[1]), path) for path in names if (match := pattern.fullmatch(path.name)))
 
 
 def latest(folder: Path, prefix: str, spec_id: str, most: int | None = None) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """The valid state with the largest step, at most ``most``; None if there is none.
+    """Return the valid state with the largest step that is at most ``most``, or None where there is none.
 
-    A file that is not valid gives one line on stderr, and the one before it is tried.
+    A file that is not valid is named by a line on stderr, and the one before it is tried.
     """
     for step, path in reversed(found(folder, prefix)):
         if most is not None and step > most:
@@ -99,14 +117,14 @@ def latest(folder: Path, prefix: str, spec_id: str, most: int | None = None) -> 
 
 
 def prune(folder: Path, prefix: str, keep: int) -> None:
-    """Delete all but the last ``keep`` states of a prefix."""
+    """Delete all files of a prefix but the last ``keep``."""
     files = found(folder, prefix)
     for _, path in files[: max(0, len(files) - keep)]:
         path.unlink(missing_ok=True)
 
 
 def to_device(tensor: Tensor, like: Tensor) -> Tensor:
-    """Copy a loaded flat tensor into ``like``. Raises ValueError where the sizes differ."""
+    """Copy a loaded flat tensor into ``like`` and return that. Raises ValueError where their sizes differ."""
     if tensor.shape != like.shape:
         raise ValueError(f"a state of {tensor.numel()} numbers does not fit a model of {like.numel()}")
     with torch.no_grad():
@@ -114,8 +132,18 @@ def to_device(tensor: Tensor, like: Tensor) -> Tensor:
 
 
 class Checkpoints:
-    """In-run checkpoints every ``seconds`` of wall time, the last two kept; and a last one on a signal or near the ``end``,
-    the time (of time.time) at which this process will be stopped. Of several processes the first one saves.
+    """Checkpoints inside a run: one every so many seconds, and a last one before the process is stopped.
+
+    Of several processes the first one saves. The last two files are kept.
+
+    Parameters
+    ----------
+    folder, prefix
+        Where the files {prefix}{step}.safetensors are written.
+    seconds
+        Wall time between checkpoints.
+    end
+        The time, as of time.time(), at which this process will be stopped by its scheduler.
     """
 
     def __init__(self, folder: Path, prefix: str, seconds: float, end: float = math.inf):
@@ -123,10 +151,11 @@ class Checkpoints:
         self.attempts, self.saved, self.reason = 1, time.monotonic(), ""
 
     def on_signal(self, number: int, frame: FrameType | None) -> None:
+        """Remember, as a signal handler, that the process has been told to stop."""
         self.reason = signal.Signals(number).name
 
     def tick(self, trainer: Saveable) -> None:
-        """Save if it is time. Raises SystemExit(143) after saving where a signal came to any process or the end is near."""
+        """Save where it is time. Raises SystemExit(143) after saving where any process was told to stop or its end is near."""
         if not self.reason and time.time() > self.end:
             self.reason = "the end of its time limit"
         processes = trainer.processes

@@ -1,8 +1,7 @@
-"""Processes that train one run together: data parallel, each with the whole model, a share of every batch, and, where the
-optimizer works by element, a share of its state.
+"""Processes that train one run together, data parallel.
 
-A stage that is asked for several starts itself again under torchrun. The batch, its order and the accumulation stay those of
-one process, so losses differ by rounding alone.
+Each process has the whole model, a share of every batch and, where the optimizer works by element, a share of its state. The
+batch, its order and the accumulation are those of one process, so that losses differ by rounding alone.
 """
 
 from __future__ import annotations
@@ -18,33 +17,34 @@ from torch import Tensor
 
 from scalinglaws.common.errors import StudyError
 
-# The first process measures losses alone, and the others wait for it.
+# How long a process waits for another: the first measures losses alone, and the others wait until it is done.
 PATIENCE = timedelta(hours=2)
 
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among ``count``; the first, of rank 0, measures and writes."""
+    """This process among ``count`` of them; the first one, which has rank 0, measures losses and writes files."""
 
     rank: int = 0
     count: int = 1
 
     @property
     def first(self) -> bool:
+        """Whether this is the process that measures and writes."""
         return self.rank == 0
 
     def share(self, rows: int) -> slice:
-        """This process's part of so many rows: all parts are equal within one row, and in order."""
+        """Return this process's part of so many rows: parts are in order of rank and differ by one row at most."""
         return slice(rows * self.rank // self.count, rows * (self.rank + 1) // self.count)
 
     def add(self, tensor: Tensor) -> Tensor:
-        """The sum of a tensor over all processes, in place."""
+        """Replace a tensor by its sum over all processes, and return it."""
         if self.count > 1:
             torch.distributed.all_reduce(tensor)
         return tensor
 
     def most(self, here: int) -> int:
-        """The largest of every process's number. Over the CPU: no GPU's queue is waited for."""
+        """Return the largest of the numbers of all processes. It is found by the CPUs, so that no GPU's queue is waited for."""
         if self.count == 1:
             return here
         told = torch.tensor(here)
@@ -52,12 +52,25 @@ class Processes:
         return int(told)
 
     def spread(self, flat: Tensor) -> None:
-        """Give every process every share of a flat tensor, of which each has changed its own."""
+        """Give every process all shares of a flat tensor, of which each has changed its own."""
         for rank in range(self.count if self.count > 1 else 0):
             torch.distributed.broadcast(flat[Processes(rank, self.count).share(len(flat))], src=rank)
 
     def collect(self, own: Tensor, length: int) -> Tensor:
-        """In the first process the whole flat tensor, on the CPU, of which each has its share; elsewhere only that share."""
+        """Bring the shares of a flat tensor together in the first process.
+
+        Parameters
+        ----------
+        own
+            This process's share, 1-d.
+        length
+            The number of entries of the whole tensor.
+
+        Returns
+        -------
+        Tensor
+            In the first process the whole tensor, on the CPU where there are several processes; elsewhere ``own``.
+        """
         if self.count == 1:
             return own
         if not self.first:
@@ -70,7 +83,7 @@ class Processes:
         return whole
 
     def from_first(self, value: Any) -> Any:
-        """The first process's value, any object that pickles; no other's is looked at."""
+        """Return the first process's value, an object that can be pickled, in every process; those of the others are ignored."""
         if self.count == 1:
             return value
         box = [value]
@@ -82,7 +95,7 @@ ALONE = Processes()
 
 
 def wanted(environment: Mapping[str, str]) -> tuple[int, int, int]:
-    """(rank, count, rank on this node) from torchrun's variables; one process where there are none."""
+    """Return (rank, count, rank on this node) from torchrun's variables, or those of a single process where there are none."""
     values = [environment.get(name, "") for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")]
     if not all(value.isdigit() for value in values):
         return 0, 1, 0
@@ -91,9 +104,17 @@ def wanted(environment: Mapping[str, str]) -> tuple[int, int, int]:
 
 
 def join(device: str) -> Processes:
-    """Meet the other processes of this run, if there are any; with a GPU each takes the one of its rank on its node.
+    """Meet the other processes of this run, if there are any; on GPUs each takes that of its rank on its node.
 
-    Raises StudyError where there are fewer GPUs than processes.
+    Parameters
+    ----------
+    device
+        cpu or cuda.
+
+    Raises
+    ------
+    StudyError
+        If a node has fewer GPUs than processes.
     """
     rank, count, local = wanted(os.environ)
     if count == 1:
@@ -109,7 +130,7 @@ def join(device: str) -> Processes:
 
 
 def leave() -> None:
-    """Part from the other processes; the first may go on alone."""
+    """Part from the other processes, after which the first may go on alone."""
     if torch.distributed.is_initialized():
         torch.distributed.barrier()
         torch.distributed.destroy_process_group()

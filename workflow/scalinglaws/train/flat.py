@@ -62,7 +62,9 @@ class FlatModel:
         for name, value in views(self.flat, self.sizes).items():
             self.params[name].data = value
             self.params[name].grad = self.grads[name]
-        self.own_step: Callable[[Tensor, Tensor, float], Tensor] | None = getattr(module, "backward", None)
+        # It is asked for here, where parameters and gradients have reached their places.
+        own_step = getattr(module, "own_step", None)
+        self.own_step: Callable[[Tensor, Tensor, float], Tensor] | None = own_step() if own_step else None
         self.compiled_loss: Callable[[Tensor, Tensor], Tensor] | None = None
 
     def loss(self, tokens: Tensor, targets: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """The gradient noise scale, measured while a run trains: McCandlish et al. 2018, appendix A.1; Figure 10 of Kaplan et al. 2020.
 
 The gradient of a whole batch and that of a part of it differ in the squared length that noise adds to them, tr(Sigma) / B,
-so the two lengths give unbiased estimates of |G|² and of tr(Sigma). Their ratio B_simple = tr(Sigma) / |G|² predicts the
+so that the two lengths give unbiased estimates of |G|² and of tr(Sigma). Their ratio B_simple = tr(Sigma) / |G|² predicts the
 critical batch size. Each measurement costs the gradient of an eighth of a batch.
 """
 
@@ -18,17 +18,32 @@ from scalinglaws.evaluate.losses import finite
 from scalinglaws.study.spec import RunSpec
 from scalinglaws.train.flat import FlatModel
 
-# Windows of a batch to one of the part that is measured apart: an eighth of a step's work.
+# The part of a batch that is measured apart is an eighth of it, which costs an eighth of a step.
 PARTS = 8
-# One measurement strays by about its own size, the averages then by a quarter of it. They forget the first measurements, where
-# |G|² is 20 times what it falls to, within 30; at 0.95 it would take 60, most of a run of 1,000 steps, to gain a third.
+# A single measurement strays by about its own size, and the averages stray by a quarter of theirs. Within 30 measurements they
+# forget the first ones, where |G|² is 20 times what it falls to. A decay of 0.95 would stray by a third less, but it would take
+# 60 measurements to forget, which is most of a run of 1,000 steps.
 DECAY = 0.9
 
 
 def estimates(small: Tensor, big: Tensor, small_tokens: int, big_tokens: int) -> Tensor:
-    """(2,) float64: |G|² and tr(Sigma) per token, from the norms (0-d) of the mean gradients of so many tokens (appendix A.1).
+    """Estimate |G|² and tr(Sigma) per token from the norms of two mean gradients.
 
-    Unbiased, so |G|² may come out negative where noise hides it.
+    Parameters
+    ----------
+    small, big
+        Norms (0-d) of the mean gradients of a part of a batch and of the whole.
+    small_tokens, big_tokens
+        The tokens of the part and of the whole.
+
+    Returns
+    -------
+    Tensor
+        (2,) float64: |G|² and tr(Sigma). They are unbiased, so that |G|² may be negative where noise hides it.
+
+    References
+    ----------
+    McCandlish et al. 2018, appendix A.1.
     """
     small_square, big_square = small.double().square(), big.double().square()
     square = (big_tokens * big_square - small_tokens * small_square) / (big_tokens - small_tokens)
@@ -37,10 +52,10 @@ def estimates(small: Tensor, big: Tensor, small_tokens: int, big_tokens: int) ->
 
 
 class NoiseScale:
-    """Exponential moving averages of |G|² and tr(Sigma) over the measurements of a run, every ``spec.noise_every`` steps.
+    """Exponential moving averages of |G|² and tr(Sigma) over the measurements of a run, one every ``spec.noise_every`` steps.
 
-    They are averaged apart: a ratio of noisy numbers is biased (A.1). Everything stays on the device until a point of the
-    curve asks for it.
+    The two are averaged apart, because a ratio of noisy numbers is biased (A.1). They stay on the device until a point of the
+    curve asks for them.
     """
 
     def __init__(self, spec: RunSpec, device: str):
@@ -50,16 +65,23 @@ class NoiseScale:
         self.moving, self.count = torch.zeros(2, dtype=torch.float64, device=device), 0
 
     def due(self, step: int) -> bool:
-        """Whether update number ``step`` (from 0) is measured; the first is not: its gradient tells of the initial weights."""
+        """Return whether update number ``step``, from 0, is measured; the first is not, as its gradient is of initial weights."""
         return step > 0 and step % self.every == 0
 
     def small_norm(self, model: FlatModel, gradient: Callable[[Tensor], object], batch: Tensor) -> Tensor:
-        """The norm (0-d) of the mean gradient of the first windows of ``batch`` (windows, n_ctx + 1); ``model.grad`` is kept.
+        """Return the norm (0-d) of the mean gradient of the first windows of a batch; ``model.grad`` is left as it was.
 
-        ``gradient`` sets model.grad to that of a batch.
+        Parameters
+        ----------
+        model
+            The model.
+        gradient
+            What sets ``model.grad`` to the gradient of a batch.
+        batch
+            (windows, n_ctx + 1) tokens.
         """
         kept, compiled = model.grad.clone(), model.compiled_loss
-        # A second batch shape would make the compiler replace the step's code by one for any shape.
+        # With a second shape of batches the compiler would replace the code of the step by one for all shapes.
         model.compiled_loss = None
         gradient(batch[: self.n_windows])
         norm = torch.linalg.vector_norm(model.grad)
@@ -68,23 +90,23 @@ class NoiseScale:
         return norm
 
     def add(self, small: Tensor, big: Tensor) -> None:
-        """Take in the norms (0-d) of a part's gradient and of the whole batch's."""
+        """Add a measurement: the norms (0-d) of the gradients of a part of a batch and of the whole."""
         self.moving.lerp_(estimates(small, big, self.small_tokens, self.big_tokens), 1 - DECAY)
         self.count += 1
 
     def smoothed(self) -> tuple[float | None, float | None]:
-        """|G|² and tr(Sigma) per token, without the bias of an average that starts at zero; None before a measurement."""
+        """Return |G|² and tr(Sigma) per token, corrected for averages that start at zero; None before the first measurement."""
         if not self.count:
             return None, None
         square, trace = (self.moving / (1 - DECAY**self.count)).tolist()
         return finite(square), finite(trace)
 
     def state(self) -> dict[str, Any]:
-        """What ``restore`` needs, as JSON values; null stands for what is no number."""
+        """Return what ``restore`` needs as JSON values, with None for NaN and infinity."""
         return {"moving": [finite(value) for value in self.moving.tolist()], "count": self.count}
 
     def restore(self, values: dict[str, Any]) -> None:
-        """Go on from a state."""
+        """Go on from what ``state`` returned."""
         moving = [math.nan if value is None else value for value in values["moving"]]
         self.moving.copy_(torch.tensor(moving, dtype=torch.float64))
         self.count = values["count"]

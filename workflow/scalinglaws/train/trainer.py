@@ -1,5 +1,6 @@
-"""A training state and the one way to move it on. The weights depend on the spec alone: data, rates, dropout and evaluation
-follow from the absolute step.
+"""A training state and the one way to move it on.
+
+The weights depend on the spec alone: data, rates, dropout and evaluation follow from the absolute step.
 """
 
 from __future__ import annotations
@@ -27,14 +28,31 @@ from scalinglaws.train.flat import FlatModel
 from scalinglaws.train.noise_scale import NoiseScale
 from scalinglaws.train.steps import is_eval_step, is_validation_step
 
-# Steps between looks at the loss, which make a GPU wait for the queue to drain.
+# Steps between looks at the loss: for each, the GPU's queue must drain.
 CHECK_EVERY = 8
-# A loss this many times that of a uniform guess, after the warm-up, does not come back.
+# After the warm-up, a loss this many times that of a uniform guess does not recover.
 BLOW_UP = 1.5
 
 
 class Trainer:
-    """A training state (weights, optimizer, curve, early stopping) and the one way to move it on: ``update``."""
+    """A training state: weights, optimizer, curve and early stopping. ``update`` moves it on.
+
+    Parameters
+    ----------
+    spec
+        The run, or the trunk.
+    tokens
+        Folder of its token files.
+    device
+        cpu or cuda.
+    processes
+        This process among those that train the run together.
+
+    Raises
+    ------
+    StudyError
+        If the spec cannot be trained: an unknown name, a batch that micro-batches or processes cannot share, too few tokens.
+    """
 
     def __init__(self, spec: RunSpec, tokens: Path, device: str = "cpu", processes: Processes = ALONE):
         stream, meta = load_tokens(tokens, "train")
@@ -65,11 +83,11 @@ class Trainer:
 
     @property
     def finished(self) -> bool:
-        """Whether nothing is left to train whatever the budget: diverged, or out of patience."""
+        """Whether the run has ended whatever its budget: it has diverged, or early stopping has lost patience."""
         return self.diverged or (self.spec.stop == "early" and self.best["waited"] >= self.spec.patience)
 
     def update(self) -> None:
-        """Train one step; on evaluation steps, add a row to the curve."""
+        """Train one step, and add a row to the curve where the step is one of evaluation."""
         spec, step = self.spec, self.step
         if spec.dropout:
             words = [spec.seed, step, *([self.processes.rank] if self.processes.rank else [])]
@@ -90,10 +108,24 @@ class Trainer:
             self.add_row()
 
     def gradient(self, batch: Tensor) -> list[Tensor]:
-        """Set model.grad to the gradient of the mean loss of ``batch`` (windows, n_ctx + 1), over all processes.
+        """Set ``model.grad`` to the gradient of the mean loss of a batch, over all processes.
 
-        Returns losses, 0-d, that add up to it in nats per token. Where a GPU's memory is too small for a micro-batch, halves of
-        it are tried from here on. Raises StudyError where one window is too much.
+        Where a GPU's memory is too small for a micro-batch, halves of it are used from then on.
+
+        Parameters
+        ----------
+        batch
+            (windows, n_ctx + 1) tokens.
+
+        Returns
+        -------
+        list
+            Losses (0-d) of the micro-batches that add up to the mean loss in nats per token.
+
+        Raises
+        ------
+        StudyError
+            If a single window is too much for the GPU's memory.
         """
         mine = batch[self.processes.share(len(batch))]
         while True:
@@ -118,13 +150,13 @@ class Trainer:
         return [self.processes.add(sum(losses, start=self.model.flat.new_zeros(())))]
 
     def check(self, loss: float) -> None:
-        """Notice divergence from the batch's loss in nats per token and the gradient's norm."""
+        """Find out from a batch's loss in nats per token and from the gradient's norm whether the run has diverged."""
         self.last_loss = finite(loss)
         blown = self.step > self.spec.warmup_steps and loss > BLOW_UP * math.log(self.n_vocab)
         self.diverged = blown or not math.isfinite(loss) or not math.isfinite(float(self.norm))
 
     def add_row(self, final: bool = False) -> None:
-        """Measure the losses after ``step`` updates and add them to the curve."""
+        """Measure the losses after ``step`` updates and add a row to the curve; ``final`` is for the end of the run."""
         validates = self.validation is not None and (final or is_validation_step(self.spec, self.step))
         row = self.processes.from_first(self._measured(validates) if self.processes.first else {})
         if validates:
@@ -165,9 +197,9 @@ class Trainer:
             self.best["waited"] += 1
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Everything that ``restore`` needs, as flat tensors and JSON values (floats survive JSON exactly).
+        """Return everything that ``restore`` needs, as flat tensors and JSON values, in which floats survive exactly.
 
-        Of several processes all must call it; the first has it whole.
+        Of several processes all must call it, and the first gets the whole state.
         """
         tensors = {"params": self.model.flat, **self.optimizer.tensors}
         if self.optimizer.by_element:
