@@ -55,9 +55,9 @@ def plan(
     from scalinglaws.cluster.cost import measured_speeds
     from scalinglaws.cluster.device import device_of_profile
     from scalinglaws.common.errors import StudyError
+    from scalinglaws.common.numbers import short
     from scalinglaws.decide.load import load
     from scalinglaws.decide.plan import plan_rows, plan_totals, sentences
-    from scalinglaws.study.spec import short
 
     if as_json and profile:
         raise typer.BadParameter("GPU-hours of a profile are printed as a table alone: leave --json or --profile out")

@@ -14,7 +14,7 @@ from scalinglaws.laws import registry as law_names
 PACKAGE = Path(__file__).parents[1]
 MODULES_OF_REPORT = (
     *("report/*.py", "figures/shared/*.py", "figures/registry.py"),
-    *("study/questions.py", "laws/*.py", "models/count.py", "tables/read.py"),
+    *("study/questions.py", "laws/*.py", "models/count.py", "models/entries/*.py", "tables/read.py"),
 )
 
 

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from scalinglaws.common.numbers import round_float
 from scalinglaws.data.batches import Split
 from scalinglaws.models.module import autocast, logits, token_table, wide
-from scalinglaws.study.spec import round_float
 
 # Logits that are computed at once: on a GPU half a GiB in float32, and a part that its caches, or a CPU's, hold.
 LOGITS = 2**27

@@ -98,7 +98,7 @@ FIGURES: dict[str, Figure] = {
 # The files of the package that all figures are drawn with.
 DRAWN_WITH = (
     *("figures/shared/*.py", "study/questions.py", "laws/*.py", "tables/read.py"),
-    *("models/count.py", "optim/rates.py", "optim/schedule.py", "study/spec.py"),
+    *("optim/rates.py", "optim/schedule.py", "study/spec.py"),
 )
 
 

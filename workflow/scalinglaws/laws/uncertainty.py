@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtri, stdtrit
 
+from scalinglaws.common.numbers import round_float
 from scalinglaws.laws.fit import Fit, Solution, solve
 from scalinglaws.laws.forms import Array
 from scalinglaws.laws.select import Points
-from scalinglaws.study.spec import round_float
 
 FEW_TRUNKS = 20  # below this many, a flag says that intervals are rough
 FEWEST_TRUNKS = 3  # below this many there are no intervals

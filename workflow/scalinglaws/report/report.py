@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import polars
 
+from scalinglaws.common.numbers import short
 from scalinglaws.figures.registry import FIGURES, Figure
 from scalinglaws.figures.shared.fit_json import Fit
 from scalinglaws.figures.shared.loss_by_text import own_name
@@ -14,7 +15,6 @@ from scalinglaws.laws.registry import LAW_KINDS
 from scalinglaws.report import tables_of_paper
 from scalinglaws.report.markdown import count, listed, table
 from scalinglaws.study.questions import WORDS
-from scalinglaws.study.spec import short
 
 NOTE = (
     "Losses are in nats per token, N counts parameters without embeddings, C is 6ND in FLOP unless PF-days are named (1 PF-day = "

@@ -10,13 +10,14 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from scalinglaws.common.errors import StudyError
+from scalinglaws.common.numbers import round_float, short
 from scalinglaws.models.config import ModelConfig
 from scalinglaws.models.count import n_params
 from scalinglaws.models.registry import ARCHITECTURES
 from scalinglaws.optim.rates import rule_of
 from scalinglaws.optim.registry import OPTIMIZERS
 from scalinglaws.study.config import Settings, explain
-from scalinglaws.study.spec import CorpusSpec, Options, RunSpec, TokenizerSpec, round_float, short
+from scalinglaws.study.spec import CorpusSpec, Options, RunSpec, TokenizerSpec
 
 COPIED = (
     *("n_ctx", "batch_tokens", "micro_batch_tokens", "warmup_tokens", "eval_tokens", "curve_tokens"),

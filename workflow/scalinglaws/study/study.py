@@ -14,12 +14,13 @@ from typing import Any, Literal
 
 from scalinglaws.common import files
 from scalinglaws.common.errors import StudyError
+from scalinglaws.common.numbers import round_float
 from scalinglaws.study.config import Config, CorpusConfig, ExternalRuns, FitsConfig, Ladder
 from scalinglaws.study.grid import points
 from scalinglaws.study.ladder import below, flops_per_step, has_ladder, needed_rungs, start_of
 from scalinglaws.study.questions import kinds
 from scalinglaws.study.resolve import resolve, training_tokens
-from scalinglaws.study.spec import CorpusSpec, RunSpec, Source, TokenizerSpec, round_float
+from scalinglaws.study.spec import CorpusSpec, RunSpec, Source, TokenizerSpec
 from scalinglaws.study.text_sources import TEXT_SOURCES
 
 

@@ -12,13 +12,13 @@ import polars
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from scalinglaws.common.numbers import short
 from scalinglaws.figures.shared import batch_laws, fit_json, style
 from scalinglaws.figures.shared.compute_efficient import PUBLISHED_TRENDS, trends
 from scalinglaws.figures.shared.groups import budget_runs
 from scalinglaws.figures.shared.least_squares import power_law
 from scalinglaws.laws.allocation import CriticalBatch, Frontier, frontier
 from scalinglaws.laws.forms import Array
-from scalinglaws.study.spec import short
 
 LAWS = ("critical-batch", "kaplan-ns")
 TITLE = "Best model size and steps for a compute budget"

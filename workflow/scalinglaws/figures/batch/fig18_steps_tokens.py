@@ -7,9 +7,9 @@ import polars
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from scalinglaws.common.numbers import short
 from scalinglaws.figures.shared import batch_laws, fit_json, style
 from scalinglaws.study.questions import FEWEST_BATCHES
-from scalinglaws.study.spec import short
 
 TITLE = "Steps against tokens to reach a loss"
 CAPTION = """

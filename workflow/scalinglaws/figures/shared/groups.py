@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import polars
 
+from scalinglaws.common.numbers import short
 from scalinglaws.study.questions import COMPARISONS, SAME_SIZE, SHAPE, fields_but
-from scalinglaws.study.spec import short
 
 
 def finished(runs: polars.DataFrame) -> polars.DataFrame:

@@ -10,10 +10,10 @@ import numpy as np
 import polars
 from matplotlib.axes import Axes
 
+from scalinglaws.common.numbers import short
 from scalinglaws.figures.shared import law_lines, least_squares
 from scalinglaws.figures.shared.groups import columns_but, sized
 from scalinglaws.study.questions import SAME_SIZE, SHAPE
-from scalinglaws.study.spec import short
 
 # The colours of Okabe and Ito that show on white, and a marker for each. Black is kept for what the others are compared with.
 CATEGORIES = (

@@ -28,7 +28,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocat
 from matplotlib.transforms import ScaledTranslation
 
 from scalinglaws.common.files import write_bytes
-from scalinglaws.study.spec import short
+from scalinglaws.common.numbers import short
 
 MOST_COUNTED = 1e14  # the largest number that is written as a count (100T); larger ones are written as powers of ten
 NOMINAL = 2.1  # inches, the height of a panel of which the offset of a legend is a share

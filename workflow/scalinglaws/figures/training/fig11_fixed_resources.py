@@ -7,9 +7,9 @@ import polars
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from scalinglaws.common.numbers import short
 from scalinglaws.figures.shared import batch_laws, fit_json, loss_by_steps, style
 from scalinglaws.figures.shared.least_squares import Minimum, interpolate, minimum
-from scalinglaws.study.spec import short
 
 TITLE = "Loss against size at fixed compute and at fixed steps"
 CAPTION = """

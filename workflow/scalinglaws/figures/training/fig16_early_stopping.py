@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from scalinglaws.common.numbers import short
 from scalinglaws.figures.shared import batch_laws, fit_json, groups, style
 from scalinglaws.figures.shared.groups import finished
 from scalinglaws.laws.allocation import LossNS, earliest_stop
-from scalinglaws.study.spec import short
 
 TITLE = "Early stopping against its lower bound"
 CAPTION = """

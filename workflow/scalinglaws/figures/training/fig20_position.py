@@ -10,11 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from scalinglaws.common.numbers import short
 from scalinglaws.figures.shared import groups, loss_by_position, style
 from scalinglaws.figures.shared.groups import budget_runs
 from scalinglaws.figures.shared.least_squares import BENT, Line, power_law
 from scalinglaws.study.questions import SHAPE
-from scalinglaws.study.spec import short
 
 TITLE = "Loss by position in the context"
 CAPTION = """

@@ -10,11 +10,12 @@ import polars
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from scalinglaws.common.numbers import short
 from scalinglaws.figures.shared import groups, style
 from scalinglaws.figures.shared.least_squares import power_law
 from scalinglaws.optim import schedule
 from scalinglaws.study.questions import COMPARISONS, SHAPE
-from scalinglaws.study.spec import RunSpec, short
+from scalinglaws.study.spec import RunSpec
 
 TITLE = "Learning-rate schedules"
 CAPTION = """

@@ -8,11 +8,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
+from scalinglaws.common.numbers import short
 from scalinglaws.figures.shared import fit_json, groups, law_lines, style
 from scalinglaws.figures.shared.groups import finished
 from scalinglaws.laws.repetition import REPETITION, loss
 from scalinglaws.study.questions import SHAPE
-from scalinglaws.study.spec import short
 
 TITLE = "Repeated data"
 CAPTION = """
