@@ -27,7 +27,7 @@ SHAPE = {"n_layer": 2, "d_model": 24, "n_heads": 1, "d_ff": 96, "d_attn": 24}
 
 def seconds_of_training(trainer: Trainer, steps: int) -> float:
     """Processor seconds of the whole budget, by the median of so many steps without a point of the curve."""
-    times = []
+    times: list[float] = []
     while len(times) < steps:
         began = time.process_time()
         trainer.update()

@@ -36,7 +36,7 @@ def compare(tokens: Path, n_layer: int, d_model: int, batch_tokens: int, pairs: 
     shape = {"n_layer": n_layer, "d_model": d_model, "n_heads": d_model // 16, "d_ff": 4 * d_model, "d_attn": d_model}
     spec = small_spec(**shape, n_ctx=128, batch_tokens=batch_tokens, tokens=1000 * batch_tokens, curve_tokens=128)
     plain, measured = (Trainer(dataclasses.replace(spec, noise_every=every), tokens) for every in (0, 1))
-    times = []
+    times: list[tuple[float, float]] = []
     while len(times) < pairs:
         step = plain.step
         pair = seconds_of_step(plain), seconds_of_step(measured)

@@ -50,13 +50,6 @@ def test_every_output_is_there_and_fits_its_schema(finished):
         assert json.loads(fit.read_text())["flags"], f"{fit}: two sizes can't be enough for a law without a word"
 
 
-def test_a_table_of_other_schema_is_refused(finished, tmp_path):
-    path = tmp_path / "runs.parquet"
-    pl.DataFrame({"id": ["a"]}).write_parquet(path)
-    with pytest.raises(tables.StudyError, match="another version"):
-        tables.read(path, tables.RUNS)
-
-
 def test_report_is_one_html_file_with_captions(study):
     study.run("--report", "results/report.html")
     html = (study.folder / "results/report.html").read_text()

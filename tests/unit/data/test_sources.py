@@ -12,6 +12,7 @@ import threading
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -26,7 +27,7 @@ from scalinglaws.study.spec import Source
 TEXTS = ["One öne.\n\nSecond paragraph.", 'Two "quoted"\twith a tab', "Three\nlines\nof it"]
 
 
-def local(tmp_path: Path, name: str, content: bytes, **fields: object) -> Source:
+def local(tmp_path: Path, name: str, content: bytes, **fields: Any) -> Source:
     (tmp_path / name).write_bytes(content)
     return Source("files", (name,), sha256=hashlib.sha256(content).hexdigest(), **fields)  # type: ignore[arg-type]
 
@@ -146,7 +147,7 @@ def made_wheel(folder: Path) -> Source:
             archive.writestr(name, content)
         archive.writestr(f"{info}/RECORD", "".join(f"{name},,\n" for name in [*members, f"{info}/RECORD"]))
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    fields = {"text": "body", "package": "sltexts", "version": "1.0", "sha256": digest}
+    fields: dict[str, Any] = {"text": "body", "package": "sltexts", "version": "1.0", "sha256": digest}
     return Source("wheel", ("sltexts/*",), ("*/old/*",), **fields)
 
 

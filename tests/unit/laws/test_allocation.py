@@ -103,7 +103,7 @@ def test_wrong_size_against_steps_to_the_same_loss(law: al.LossNS, critical: al.
 def test_the_cheapest_way_to_a_loss(law: al.LossNS, critical: al.CriticalBatch) -> None:
     loss = float(al.frontier(law, critical, PF_DAY).loss)
     n_low = law.n_c * loss ** (-1 / law.alpha_n)
-    log_n, _ = lowest(lambda t: t + np.log(law.steps_to(np.exp(t), loss)), np.log(n_low) + 1e-6, np.log(n_low) + 60)
+    log_n, _ = lowest(lambda t: t + float(np.log(law.steps_to(np.exp(t), loss))), np.log(n_low) + 1e-6, np.log(n_low) + 60)
     n_eff, steps = law.efficient(loss)
     assert n_eff == pytest.approx(np.exp(log_n), rel=1e-4)
     assert steps == pytest.approx(steps_to(law, np.exp(log_n), loss), rel=1e-3) and np.isinf(law.steps_to(0.99 * n_low, loss))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -24,7 +25,7 @@ LAW, CRITICAL = LossNS(0.077, 0.76, 6.5e13, 2.1e3), CriticalBatch(B_STAR, ALPHA_
 SIZES = (1e6, 1e7)
 BATCHES = CRITICAL.tokens(5.0) * np.geomspace(1 / 8, 8, 7)
 
-Rows = dict[str, np.ndarray]
+Rows = dict[str, Any]  # columns by name: arrays, passed to fit_critical as keywords
 
 
 def rows(noise: float = 0.0, seed: int = 0, points: int = 100, batches: np.ndarray = BATCHES) -> Rows:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ BUDGETS = np.geomspace(1e17, 1e21, 9)
 A, B = (float(value) for value in exponents(0.34, 0.28))
 TRUE_N, TRUE_D = optimum(BUDGETS, *LAW)
 
-Rows = dict[str, np.ndarray]
+Rows = dict[str, Any]  # columns by name: arrays, passed to fit_isoflop as keywords
 
 
 def rows(sizes: list[np.ndarray], noise: float = 0.0, seed: int = 0) -> Rows:
@@ -87,7 +88,7 @@ def test_a_batch_of_parabolas_and_lines_is_polyfit() -> None:
     x = np.repeat(np.linspace(18, 21, 7), 2)
     y, weights = 3 + 0.1 * (x - 19.6) ** 2 + 0.01 * rng.standard_normal(14), rng.integers(0, 3, (20, 14)).astype(float)
     vertex, value, why = _parabolas(x, y, weights)
-    for k in np.flatnonzero(why == 0):
+    for k in map(int, np.flatnonzero(why == 0)):
         c2, c1, c0 = np.polyfit(x - 19, y, 2, w=np.sqrt(weights[k]))
         assert (vertex[k], value[k]) == pytest.approx((19 - c1 / (2 * c2), c0 - c1**2 / (4 * c2)), rel=1e-9)
     assert (why == 0).sum() > 10

@@ -20,7 +20,8 @@ import torch
 from fixtures.small_runs import N_VOCAB, small_spec, write_tokens
 from scalinglaws.common.errors import StudyError
 from scalinglaws.data.batches import Batches, Split
-from scalinglaws.evaluate.evaluate import load_model, mean_loss
+from scalinglaws.evaluate.evaluate import load_model
+from scalinglaws.evaluate.losses import mean_loss
 from scalinglaws.study.spec import RunSpec
 from scalinglaws.train.run import train, train_rung
 from scalinglaws.train.trainer import Trainer
