@@ -159,6 +159,7 @@ def test_a_fault_in_a_shared_allocation_costs_that_run_alone(cluster: Cluster, s
         wait_for(lambda: len(training(cluster)) == 2 and min(training(cluster).values()) > 0, 600)
         killed = min(training(cluster))
         pid = process_of(cluster, killed)
+        assert pid is not None
         os.kill(pid, signal.SIGKILL)
         wait_for(lambda: process_of(cluster, killed) not in (None, pid), 600)
         done = times(cluster)
@@ -192,7 +193,9 @@ def test_faults_cost_nothing_that_was_saved(cluster: Cluster, speed: float, tmp_
         time.sleep(2)
         control("up", STATE)
         slurm("scancel", first[cancelled])
-        os.kill(process_of(cluster, killed), signal.SIGKILL)
+        pid = process_of(cluster, killed)
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
         slurm("scontrol", "requeue", first[requeued])
         assert process.wait(timeout=2400) == 0, cluster.log()
     finally:

@@ -11,7 +11,6 @@ import time
 import polars as pl
 import psutil
 import pyarrow.parquet as pq
-import pytest
 
 from scalinglaws.figures.shared import learning_curves
 from scalinglaws.tables import schema as tables

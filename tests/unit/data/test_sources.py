@@ -29,7 +29,7 @@ TEXTS = ["One öne.\n\nSecond paragraph.", 'Two "quoted"\twith a tab', "Three\nl
 
 def local(tmp_path: Path, name: str, content: bytes, **fields: Any) -> Source:
     (tmp_path / name).write_bytes(content)
-    return Source("files", (name,), sha256=hashlib.sha256(content).hexdigest(), **fields)  # type: ignore[arg-type]
+    return Source("files", (name,), sha256=hashlib.sha256(content).hexdigest(), **fields)
 
 
 def read(source: Source, tmp_path: Path) -> list[tuple[str, str]]:

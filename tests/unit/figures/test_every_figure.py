@@ -20,7 +20,7 @@ from scalinglaws.figures.shared.fit_json import POWER_LAWS, parameter, with_inte
 from scalinglaws.laws.registry import laws_of
 
 # The exponents whose fitted values a picture's legends give.
-SHOWN = {
+SHOWN: dict[str, dict[str, tuple[str, ...]]] = {
     "fig01_compute_data_parameters": {law: (POWER_LAWS[law].exponent,) for law in ("power-c", "power-d", "power-n", "envelope")},
     "fig04_loss_vs_data": {"kaplan-nd": ("alpha_N", "alpha_D"), "kaplan-ns": ("alpha_N", "alpha_S")},
     "fig09_overfitting": {"kaplan-nd": ("alpha_N", "alpha_D")},

@@ -64,6 +64,13 @@ def line(section: str, start: str) -> list[str]:
     return found
 
 
+def interval(value: dict[str, float | None]) -> tuple[float, float, float]:
+    """(lower end, estimate, upper end) of a quantity that is resolved: none of them is missing."""
+    low, estimate, high = value["ci_low"], value["estimate"], value["ci_high"]
+    assert low is not None and estimate is not None and high is not None
+    return low, estimate, high
+
+
 def test_what_was_run_counts_runs_sizes_and_those_that_diverged() -> None:
     section = page({})["What was run"]
     sizes = planted.SIZES[::2]
@@ -158,9 +165,9 @@ def test_intervals_of_trends_are_those_of_independent_exponents(drawn: int) -> N
     expected = {"alpha_C_min": total, "N_opt": total / n, "B": total / b, "S_min": total / s, "D_opt": 1 - total / n}
     for name, values in expected.items():
         low, high = np.quantile(values, [0.025, 0.975])
-        value = found.values[name]
-        assert value["ci_low"] < value["estimate"] < value["ci_high"]
-        width = np.log(value["ci_high"] / value["ci_low"]) / np.log(high / low)
+        least, estimate, most = interval(found.values[name])
+        assert least < estimate < most
+        width = np.log(most / least) / np.log(high / low)
         assert width == pytest.approx(1.0, abs=0.01) if not drawn else 0.85 < width < 1.3, name
     assert all((f"{name}: scale" in found.values) == (drawn > 0) for name in found.coefficients)
 
@@ -175,14 +182,15 @@ def test_trends_that_are_not_resolved_say_why_once() -> None:
 
 def test_crossing_is_where_the_laws_meet() -> None:
     found = compute_efficient.crossing(four(spread=0.002, drawn=200))
-    flops, tokens, loss = (found.values[name]["estimate"] for name in ("C*", "D*", "L*"))
+    flops, tokens, loss = (interval(found.values[name])[1] for name in ("C*", "D*", "L*"))
     assert loss == pytest.approx((CMIN["C_c"] / flops) ** CMIN["alpha_C"])
     assert loss == pytest.approx((DATA["D_c"] / tokens) ** DATA["alpha_D"])
     law, critical = allocation.LossNS(0.08, 0.7, 4e9, 300.0), allocation.CriticalBatch(3e6, 0.25)
     assert found.values["N*"]["estimate"] == pytest.approx(float(allocation.frontier(law, critical, flops).n_opt))
     assert found.doubt is None
     for value in found.values.values():
-        assert value["ci_low"] < value["estimate"] < value["ci_high"]
+        low, estimate, high = interval(value)
+        assert low < estimate < high
     section = page(four(spread=0.002, drawn=200))["Where the laws contradict each other (section 6.3)"]
     assert line(section, "C* (PF-days)")[1] == markdown.number(flops / PF_DAY)
     assert "contradict each other beyond C*" in section

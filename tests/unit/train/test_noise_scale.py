@@ -49,6 +49,7 @@ def test_a_quadratic_gives_back_its_planted_noise_scale() -> None:
         gradients = h * (w - x)
         noise.add(gradients[:2].mean(0).norm(), gradients.mean(0).norm())
     found_square, found_trace = noise.smoothed()
+    assert found_square is not None and found_trace is not None
     assert found_square == pytest.approx(square, rel=0.05) and found_trace == pytest.approx(trace, rel=0.05)
     assert found_trace / found_square == pytest.approx(trace / square, rel=0.05)
 
