@@ -92,5 +92,5 @@ def test_an_evaluation_costs_no_less_than_it_reads() -> None:
 
 
 def test_a_pf_day_is_some_fifty_hours_of_an_h100() -> None:
-    """1e15 FLOP/s for a day, at 0.4 of 989e12 FLOP/s: 24 / (0.4 x 0.989) hours."""
+    """A day of 1e15 FLOP/s takes 24 / (0.4 x 0.989) hours at 0.4 of 989e12 FLOP/s."""
     assert cost.gpu_hours(8.64e19, cost.H100) == pytest.approx(60.67, abs=0.01)

@@ -30,7 +30,7 @@ def device(**changes: Any) -> Device:
 
 
 def gpt(**changes: Any) -> Any:
-    """GPT-2 small on batches of 2^19 tokens."""
+    """Return the spec of GPT-2 small on batches of 2^19 tokens."""
     values = {"n_layer": 12, "d_model": 768, "d_ff": 3072, "d_attn": 768, "n_heads": 12, "n_ctx": 1024, "batch_tokens": 2**19}
     return small_spec(**(values | {"tokens": 2**19 * 1000, "precision": "bfloat16", "warmup_tokens": 2**19} | changes))
 

@@ -31,7 +31,7 @@ def prose(seed: int, paragraphs: int) -> str:
 
 @pytest.fixture
 def books(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CorpusSpec:
-    """Six invented books; the last repeats the paragraphs of the first, one a file's worth, among its own."""
+    """Write six invented books; the last repeats the paragraphs of the first, one a file's worth, among its own."""
     monkeypatch.chdir(tmp_path)
     for number in range(6):
         Path(f"book{number}.txt").write_text(prose(number, 120), encoding="utf-8")

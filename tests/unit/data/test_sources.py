@@ -131,7 +131,7 @@ def test_hashes_of_files(tmp_path: Path) -> None:
 
 
 def made_wheel(folder: Path) -> Source:
-    """A wheel of an invented package, as pip wants it, and its source."""
+    """Write a wheel of an invented package, as pip wants it, and return its source."""
     info = "sltexts-1.0.dist-info"
     members = {
         "sltexts/b.txt": b"b text",

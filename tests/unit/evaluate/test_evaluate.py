@@ -23,7 +23,7 @@ from scalinglaws.train.checkpoint import write_tensors
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """A run folder with initial weights."""
+    """Make a run folder whose weights are the initial ones."""
     spec, folder = small_spec(), tmp_path / "run"
     folder.mkdir()
     (folder / "spec.json").write_text(spec.canonical)

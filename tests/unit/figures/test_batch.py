@@ -34,7 +34,7 @@ def study() -> Study:
 
 @pytest.fixture(scope="module")
 def exact() -> polars.DataFrame:
-    """Points of L(N, S_min) without noise: five sizes, the curves of three batch sizes each."""
+    """Return points of L(N, S_min) without noise: the curves of five sizes at three batch sizes each."""
     steps = np.geomspace(20, 20_000, 300)
     frames = [
         {"trunk": f"{n}-{b}", "n_params": float(n), "steps_min": steps * shift, "loss": LAW.loss(n, steps * shift)}

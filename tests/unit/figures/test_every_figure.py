@@ -29,12 +29,12 @@ SHOWN: dict[str, dict[str, tuple[str, ...]]] = {
 
 
 def words(svg: str) -> str:
-    """The text of a picture: letters are drawn as paths, and the string stands in a comment before them."""
+    """Return the text of a picture: its letters are drawn as paths, after a comment that holds the string."""
     return html.unescape(" ".join(re.findall(r"<!-- (.*?) -->", svg, flags=re.DOTALL)))
 
 
 def sizes(svg: str, png: bytes) -> tuple[list[float], tuple[int, int]]:
-    """Width and height of a picture in points, and in pixels."""
+    """Return the width and height of a picture in points, and in pixels."""
     head = re.search(r'<svg [^>]*?width="([\d.]+)pt"|$', svg)
     tall = re.search(r'<svg [^>]*?height="([\d.]+)pt"|$', svg)
     assert head and tall

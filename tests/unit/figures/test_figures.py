@@ -99,7 +99,7 @@ def test_a_study_has_the_figures_of_its_runs_and_laws() -> None:
 
 
 def imported(path: Path, package: Path) -> set[Path]:
-    """The files of the package that a module imports, and those that these import, and so on."""
+    """Return the files of the package that a module imports, and those that these import, and so on."""
     seen: set[Path] = set()
     left = [path]
     while left:

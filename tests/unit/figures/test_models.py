@@ -32,7 +32,7 @@ NAMES = [name for name, figure in FIGURES.items() if figure.folder == "models"]
 
 @pytest.fixture(scope="module")
 def exact() -> Tables:
-    """Without noise: what is planted is there to the last digit."""
+    """Return the study without noise, in which what is planted is exact."""
     return planted.study(noise=0.0)
 
 
@@ -72,7 +72,7 @@ def test_a_change_within_the_noise_is_not_resolved(noisy: Tables) -> None:
     assert one["head_width"].to_list() == [2, 4, 8, 16, 32] and one["n_layer"].n_unique() == 1
     half, source = fig05_shape.band(noisy["runs"], one)
     assert "between seeds" in source
-    assert half == pytest.approx(100 * 1.96 * math.sqrt(2 / 2) * planted.SEED_SD, rel=0.4)  # two seeds a model
+    assert half == pytest.approx(100 * 1.96 * math.sqrt(2 / 2) * planted.SEED_SD, rel=0.4)  # each model has two seeds
     assert "not resolved" in fig05_shape.verdict(one["head_width"].to_numpy(), one["change"].to_numpy(), half)
     alone = noisy["runs"].filter(polars.col("seed") == 0)
     assert "standard errors of the test loss" in fig05_shape.band(alone, one)[1]

@@ -31,13 +31,13 @@ def root(function: Callable[[float], float], low: float, high: float) -> float:
 
 
 def lowest(function: Callable[[float], float], low: float, high: float) -> tuple[float, float]:
-    """(place, value) of the minimum."""
+    """Return (place, value) of the minimum."""
     best = minimize_scalar(function, bounds=(low, high), method="bounded", options={"xatol": 1e-9})
     return best.x, best.fun
 
 
 def log_loss_at(law: al.LossNS, critical: al.CriticalBatch, log_n: float, flops: float) -> float:
-    """log L that solves L = L(N, S_min) with S_min = C_min/(6 N B_crit(L)), (B.1), written out here."""
+    """Return the log L that solves L = L(N, S_min) with S_min = C_min/(6 N B_crit(L)), (B.1), written out here."""
 
     def gap(u: float) -> float:
         log_steps = np.log(flops / 6) - log_n - np.log(critical.b_star) + u / critical.alpha_b
@@ -47,7 +47,7 @@ def log_loss_at(law: al.LossNS, critical: al.CriticalBatch, log_n: float, flops:
 
 
 def steps_to(law: al.LossNS, n_params: float, loss: float) -> float:
-    """S_min at which law.loss equals ``loss``."""
+    """Return the S_min at which law.loss equals ``loss``."""
     return np.exp(root(lambda t: float(law.loss(n_params, np.exp(t))) - loss, -100, 300))
 
 

@@ -45,7 +45,7 @@ def of(alternatives: list[Alternative], name: str) -> Alternative:
 
 
 def log_errors(name: str) -> np.ndarray:
-    """Standard errors of the logs of the planted parameters: the linear theory of least squares at the true values."""
+    """Return standard errors of the logs of the planted parameters, by the linear theory of least squares at the true values."""
     formula, values = PLANTED[name]
     both = [[np.log(formula(X, **values | {key: values[key] * np.exp(h)})) for h in (1e-5, -1e-5)] for key in values]
     slopes = np.array([(up - down) / 2e-5 for up, down in both])

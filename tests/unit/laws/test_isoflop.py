@@ -21,7 +21,7 @@ Rows = dict[str, Any]  # columns by name: arrays, passed to fit_isoflop as keywo
 
 
 def rows(sizes: list[np.ndarray], noise: float = 0.0, seed: int = 0) -> Rows:
-    """Rows of the published law at C = 6 N D exactly, at sizes[k] for the k-th budget; each run is its own trunk."""
+    """Return rows of the published law at C = 6 N D, with sizes[k] for the k-th budget; each run is its own trunk."""
     n, c = np.concatenate(sizes), np.repeat(BUDGETS, [len(each) for each in sizes])
     loss = 1.69 + LAW[0] * n ** -LAW[2] + LAW[1] * (c / (6 * n)) ** -LAW[3]
     loss *= np.exp(noise * np.random.default_rng(seed).standard_normal(len(n)))
@@ -34,7 +34,7 @@ def centred(low: float = 1 / 8, high: float = 8, count: int = 11) -> list[np.nda
 
 
 def lattice(ratio: float) -> list[np.ndarray]:
-    """The sizes of one ladder within a factor of 8 of each optimum: never quite centred."""
+    """Return the sizes of one ladder within a factor of 8 of each optimum; they are never quite centred on it."""
     ladder = 1e5 * ratio ** np.arange(np.log(1e7) / np.log(ratio))
     return [ladder[(ladder > n / 8) & (ladder < n * 8)] for n in TRUE_N]
 

@@ -33,7 +33,7 @@ def test_planted_parameters_come_back(law: str) -> None:
 
 @pytest.mark.parametrize("law", ["power-n", "power-n-offset", "chinchilla"])
 def test_intervals_cover(law: str) -> None:
-    """40 tables: 95 % intervals of each parameter hold it in at least 88 %."""
+    """The 95 % intervals of each parameter hold it in at least 88 % of 40 tables."""
     found = [(planted(law, seed), intervals(law, planted(law, seed), seed, 100)[0]) for seed in range(40)]
     for name in found[0][0].truth:
         hits = [each[name]["ci_low"] <= made.truth[name] <= each[name]["ci_high"] for made, each in found]

@@ -30,7 +30,7 @@ PLUGIN = "ab" * 32
 
 
 class ConvolutionOptions(Options):
-    """The tokens that a filter sees."""
+    """``kernel`` is the number of tokens that a filter sees."""
 
     kernel: int = 3
 
@@ -62,7 +62,7 @@ ENTRY = Architecture("convolutions", rows, lambda c: 2 * c.n_layer * c.d_model, 
 
 @pytest.fixture(autouse=True)
 def plugin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The entry is registered for one test, as that of a plug-in."""
+    """Register the entry for one test, as that of a plug-in."""
     monkeypatch.setattr(ARCHITECTURES, "_entries", dict(ARCHITECTURES._entries))
     monkeypatch.setattr(ARCHITECTURES, "_plugins", dict(ARCHITECTURES._plugins))
     with of_plugin(PLUGIN):

@@ -28,14 +28,14 @@ SMALL = ModelConfig(n_layer=2, d_model=24, d_ff=40, d_attn=16, n_ctx=12, n_vocab
 
 
 def make(config: ModelConfig = SMALL, noise: float = 0.2, precision: str = "float32", by_hand: bool = True) -> FlatModel:
-    """A model whose biases and norms are not at their initial zeros and ones."""
+    """Make a model whose biases and norms are not at their initial zeros and ones."""
     model = FlatModel(build(config, seed=3, precision=precision, by_hand=by_hand), precision)
     model.flat.add_(torch.randn(model.flat.shape, generator=torch.Generator().manual_seed(4)), alpha=noise)
     return model
 
 
 def all_logits(model: FlatModel, tokens: torch.Tensor) -> torch.Tensor:
-    """(sequences, positions, n_vocab)"""
+    """Return the logits of all positions, of shape (sequences, positions, n_vocab)."""
     return logits(model.module, model.module(tokens)).detach()
 
 
@@ -44,7 +44,7 @@ def some_tokens(n_seq: int, n_pos: int, n_vocab: int, seed: int = 0) -> torch.Te
 
 
 def gpt2_logits(model: FlatModel, tokens: np.ndarray, config: ModelConfig = SMALL) -> np.ndarray:
-    """GPT-2's equations for one sequence (positions,) in float64, a position and a head at a time: (positions, n_vocab)."""
+    """Return the logits (positions, n_vocab) of one sequence by GPT-2's equations in float64, a position and a head at a time."""
     w = {name: value.detach().double().numpy() for name, value in model.params.items()}
 
     def normalise(x: np.ndarray, name: str) -> np.ndarray:

@@ -34,7 +34,7 @@ def tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def random_grads(model: FlatModel, step: int, scale: float = 1.0) -> dict[str, Tensor]:
-    """Gradients of step ``step``, also in model.grads. A row of an embedding has none, like a token that does not occur."""
+    """Return the gradients of a step, also in model.grads; one row of an embedding has none, like a token that does not occur."""
     generator = torch.Generator().manual_seed(step)
     for name, grad in model.grads.items():
         grad.normal_(0.0, scale, generator=generator)
@@ -44,7 +44,7 @@ def random_grads(model: FlatModel, step: int, scale: float = 1.0) -> dict[str, T
 
 
 def ours(kind: str, **changes: Any) -> tuple[FlatModel, dict[str, Tensor], list[dict[str, Tensor]]]:
-    """The parameters before and the model after STEPS updates with random gradients, which are the third."""
+    """Return the parameters before, and the model after, STEPS updates, and the random gradients of these."""
     spec = small_spec(**({"optimizer": kind, "grad_clip": 0.0} | changes))
     model = flat_model(spec, N_VOCAB)
     before = {name: value.detach().clone() for name, value in model.params.items()}
@@ -56,7 +56,7 @@ def ours(kind: str, **changes: Any) -> tuple[FlatModel, dict[str, Tensor], list[
 
 
 def torchs(parts: Any, before: dict[str, Tensor], grads: list[dict[str, Tensor]]) -> dict[str, Any]:
-    """The parameters after the same updates by torch.optim's classes; ``parts`` makes them from named parameters."""
+    """Return the parameters after the same updates by torch.optim's classes; ``parts`` makes them from named parameters."""
     params = {name: torch.nn.Parameter(value.clone()) for name, value in before.items()}
     optimizers = parts(params)
     for step, named in enumerate(grads):

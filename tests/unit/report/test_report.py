@@ -28,7 +28,7 @@ FOUR = {"kaplan-ns": NS, "critical-batch": CRITICAL, "power-cmin": CMIN, "power-
 
 
 def fit(law: str, values: dict[str, float], spread: float = 0.02, drawn: int = 0, seed: int = 0) -> dict[str, Any]:
-    """A fit whose exponents have the relative standard error ``spread``; ``drawn`` resamples of its parameters."""
+    """Return a fit whose exponents have the relative standard error ``spread``, with ``drawn`` resamples of its parameters."""
     reach = np.exp(1.96 * spread)
     found = {n: {"estimate": v, "stderr": v * spread, "ci_low": v / reach, "ci_high": v * reach} for n, v in values.items()}
     rng = np.random.default_rng([seed, *law.encode()])
@@ -52,20 +52,20 @@ def study() -> tuple[polars.DataFrame, dict[str, Any]]:
 
 
 def page(fits: dict[str, Any], kinds: tuple[str, ...] = ("size", "data"), drawn: tuple[str, ...] = ()) -> dict[str, str]:
-    """The report's sections by the first word or two of their titles."""
+    """Return the report's sections by the first word or two of their titles."""
     text = report(study()[0], fits, kinds, drawn, "figures")
     return {part.split("\n")[0].split(":")[0]: part for part in text.split("\n## ")[1:]}
 
 
 def line(section: str, start: str) -> list[str]:
-    """Cells of the row of a table whose first cell is ``start``."""
+    """Return the cells of the row of a table whose first cell is ``start``."""
     rows = [[cell.strip() for cell in row.strip("|").split(" | ")] for row in section.split("\n") if row.startswith("|")]
     (found,) = [row for row in rows if row[0] == start]
     return found
 
 
 def interval(value: dict[str, float | None]) -> tuple[float, float, float]:
-    """(lower end, estimate, upper end) of a quantity that is resolved: none of them is missing."""
+    """Return (lower end, estimate, upper end) of a quantity, and fail where one of them is missing."""
     low, estimate, high = value["ci_low"], value["estimate"], value["ci_high"]
     assert low is not None and estimate is not None and high is not None
     return low, estimate, high
@@ -156,7 +156,7 @@ def test_published_exponents_give_the_published_trends_roughly() -> None:
 
 @pytest.mark.parametrize("drawn", [0, 200])
 def test_intervals_of_trends_are_those_of_independent_exponents(drawn: int) -> None:
-    """Against 200,000 draws of the three exponents; from resamples also widened for 40 trunks, by 1.05."""
+    """They are compared with 200,000 draws of the exponents; those from resamples are also widened by 1.05, for 40 trunks."""
     found = compute_efficient.trends(four(drawn=drawn))
     assert found.doubt is None and ("resamples" in found.how)
     rng = np.random.default_rng(1)

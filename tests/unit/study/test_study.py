@@ -98,7 +98,7 @@ def test_nothing_but_numbers_changes_an_id():
 
 
 def test_a_later_field_renames_nothing():
-    """A field at its neutral value is left out of the hash: as if it had been added today."""
+    """A field at its neutral value is left out of the hash, so that a field added today renames no run."""
     run = next(iter(build(STUDY).runs.values()))
     assert "dropout" not in run.plain
     assert "dropout" in dataclasses.replace(run, dropout=0.1).plain

@@ -28,7 +28,7 @@ def tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def noisy_spec(**changes: Any) -> RunSpec:
-    """16 windows a batch, two in its part, measured every third step."""
+    """Return a spec with 16 windows in a batch, two of them in its small part, measured every third step."""
     return small_spec(**{"batch_tokens": 256, "tokens": 256 * 40, "warmup_tokens": 512, "noise_every": 3} | changes)
 
 
@@ -68,7 +68,7 @@ def test_the_average_is_a_weighted_mean_of_the_measurements() -> None:
 
 
 def autograd_norm(trainer: Trainer, windows: Tensor) -> float:
-    """The norm of the mean gradient of windows by autograd through ``model.loss``."""
+    """Return the norm of the mean gradient of windows by autograd through ``model.loss``."""
     gradients = torch.autograd.grad(trainer.model.loss(windows[:, :-1], windows[:, 1:]), list(trainer.model.params.values()))
     return float(torch.cat([g.reshape(-1) for g in gradients]).double().norm())
 
