@@ -77,7 +77,7 @@ def copy_workflow(folder: Path) -> Workflow:
 def finished(tmp_path_factory) -> Workflow:
     """Run the smoke study to figures through `python -m scalinglaws run`. Tests must not change it: see ``study``."""
     base = tmp_path_factory.getbasetemp()
-    shared = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base  # by the processes of one test run
+    shared = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base  # the processes of one test run share it
     with filelock.FileLock(shared / "smoke.lock"):
         if (shared / "smoke/done").exists():
             return Workflow(shared / "smoke/w")

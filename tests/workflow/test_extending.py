@@ -73,7 +73,7 @@ def test_plugins_are_kept_and_part_of_identity(extended: Workflow) -> None:
     kept = {path.stem for path in (extended.folder / "results" / "plugins").glob("*.py")}
     assert len(kept) == 3
     for run, spec in specs(extended).items():
-        assert len(spec["plugins"]) == 2 and set(spec["plugins"]) < kept, run  # the text's is in its corpus
+        assert len(spec["plugins"]) == 2 and set(spec["plugins"]) < kept, run  # the plug-in of the text belongs to its corpus
         assert spec["corpus"]["sources"][0]["plugin"] in kept - set(spec["plugins"])
 
 

@@ -135,7 +135,7 @@ def test_corruption_keeps_the_splits_and_replaces_its_share(
         changed = [now for was, now in pairs if was != now]
         assert abs(len(changed) - expected) < 4 * math.sqrt(len(pairs) * 0.2 * 0.8), split
         if split == "train":
-            counts = Counter(now for now in changed if now not in "etaoinshrl .")  # those that the text itself is made of
+            counts = Counter(now for now in changed if now not in "etaoinshrl .")  # the text is made of these
             assert set(counts) <= {chr(code) for code in range(32, 127)}
             assert all(abs(count - len(pairs) * 0.2 / 95) < 5 * math.sqrt(len(pairs) * 0.2 / 95) for count in counts.values())
     monkeypatch.setattr(corpus, "PARALLEL", 0)

@@ -190,7 +190,7 @@ HUB_FILES = {"data/train.jsonl": b'{"text": "from the hub"}\n{"text": "again"}\n
 
 
 class Hub(BaseHTTPRequestHandler):
-    """As much of the hub's protocol as downloading a data set takes."""
+    """A server with as much of the hub's protocol as downloading a data set takes."""
 
     def log_message(self, *args: object) -> None:
         pass

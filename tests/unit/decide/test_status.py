@@ -115,7 +115,7 @@ def test_plans_are_rows_and_totals(made: Study, tmp_path: Path) -> None:
         2_000_000: "to train",
     }
     assert {tokens: row["from_tokens"] for tokens, row in rows.items()} == {n: 2048 * step for n, step in STARTS.items()}
-    # GFLOP are as the steps behind the rung.
+    # GFLOP are proportional to the steps behind the rung.
     assert rows[2_000_000]["gflop"] / rows[500_000]["gflop"] == pytest.approx((976 - 781) / (244 - 195))
     totals = plan.plan_totals(made, tmp_path)
     assert (totals["runs"], totals["runs_left"], totals["rungs"]) == (3, 2, 3)

@@ -143,7 +143,7 @@ def test_the_registry_needs_nothing_heavy() -> None:
 def test_little_data_draws_a_figure_that_says_so(name: str, sizes: list[int]) -> None:
     tables, fits = planted.study(sizes=sizes, datasets=[])
     figure = draw(name, tables, fits)
-    if sizes and name == "fig02_learning_curves":  # learning curves of one size are all there
+    if sizes and name == "fig02_learning_curves":  # it needs no second size
         assert "not resolved" not in words(figure)
     else:
         assert "not resolved" in words(figure)

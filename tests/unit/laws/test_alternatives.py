@@ -90,7 +90,7 @@ def test_power_against_polyfit() -> None:
 
 def test_huber_against_the_solver_of_the_laws_and_weights_against_repeated_points() -> None:
     huber, x, counts = Objective("huber", 1e-3), X[::3], np.arange(8) % 3 + 1
-    loss = planted("exponential", 0.0)  # which neither law fits: nearly all residuals are far beyond delta
+    loss = planted("exponential", 0.0)  # neither law fits it, so nearly all residuals are far beyond delta
     ranked = compare(X, loss, huber)
     for name, law in (("power", "power-n"), ("power with offset", "power-n-offset")):
         fit = best_fit(LAWS[law], np.log(X)[:, None], np.log(loss), huber)

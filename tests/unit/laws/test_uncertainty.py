@@ -214,7 +214,7 @@ def test_a_new_run_falls_inside_its_prediction_interval() -> None:
     fitted = fit_table(table, "power-n", objective="squared", n_bootstrap=100, seed=seed, at=[{"n_params": 1e9}])
     (same,) = fitted["predictions"]
     assert same["at"] == {"n_params": 1e9} and same["loss"] == pytest.approx(found["loss"][0])
-    assert same["run_high"] == pytest.approx(found["run_high"][0], rel=2e-3)  # its trunks are in another order
+    assert same["run_high"] == pytest.approx(found["run_high"][0], rel=2e-3)  # the trunks of the table are in another order
     with pytest.raises(StudyError, match="--at"):
         fit_table(table, "power-n", at=[{"tokens": 1e9}])
 
@@ -276,7 +276,7 @@ def test_isoflop_by_the_command_function() -> None:
 
 
 def test_the_envelope_gives_the_best_size_of_each_compute() -> None:
-    """Curves of L = E + A/N^0.34 + B/D^0.28: the models on the envelope grow as C^0.45."""
+    """The curves follow L = E + A/N^0.34 + B/D^0.28, so that the models on the envelope grow as C^0.45."""
     sizes, tokens = np.geomspace(1e6, 1e9, 40), np.geomspace(1e7, 1e12, 60)
     n, d = (grid.ravel() for grid in np.meshgrid(sizes, tokens, indexing="ij"))
     loss = 1.69 + 406.4 * n**-0.34 + 410.7 * d**-0.28

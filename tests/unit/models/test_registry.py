@@ -36,7 +36,7 @@ class ConvolutionOptions(Options):
 
 
 class Convolutions(nn.Module):
-    """Gated causal convolutions with an output that is not tied and the initial weights of PyTorch."""
+    """A model of gated causal convolutions with an output that is not tied and the initial weights of PyTorch."""
 
     def __init__(self, c: ModelConfig):
         super().__init__()

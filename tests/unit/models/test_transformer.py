@@ -125,7 +125,7 @@ def test_a_later_token_changes_no_earlier_logit(by_hand: bool) -> None:
 
 @pytest.mark.parametrize("d_model", [8, 64, 256])
 def test_initial_loss_is_near_that_of_a_uniform_guess(d_model: int) -> None:
-    """Logits are of variance 0.02² · 768 at every width, and normal logits of variance v cost v / 2 nats over ln n_vocab."""
+    """Logits have the variance 0.02² · 768 at every width, and normal logits of variance v cost v / 2 nats over ln n_vocab."""
     module = build(ModelConfig(2, d_model, 4 * d_model, d_model, 32, 256, n_heads=2))
     loss = batch_losses(module, some_tokens(8, 32, 256), some_tokens(8, 32, 256, seed=1)).mean()
     assert abs(float(loss) - math.log(256) - 0.02**2 * 768 / 2) < 0.1
@@ -141,8 +141,8 @@ def test_a_seed_fixes_the_weights() -> None:
 @pytest.mark.parametrize(
     ("config", "n_seq", "work"),
     [
-        (SMALL, 3, 1 << 60),  # BLAS
-        (SMALL, 3, 0),  # oneDNN
+        (SMALL, 3, 1 << 60),  # all products go to BLAS
+        (SMALL, 3, 0),  # all products go to oneDNN
         (ModelConfig(1, 8, 32, 8, 128, 256, n_heads=1), 4, kernels.ONEDNN_WORK),
         (ModelConfig(2, 32, 128, 32, 100, 256, n_heads=2), 3, 0),  # n_ctx is not a multiple of the query block
         (ModelConfig(1, 64, 96, 32, 70, 40, n_heads=2), 3, 0),

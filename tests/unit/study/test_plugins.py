@@ -111,7 +111,7 @@ def test_a_broken_plugin_is_told_with_its_file_and_line(text: str, said: str) ->
 
 
 def test_lion_moves_by_the_papers_rule() -> None:
-    """Algorithm 2 written out with float64 tensors, for three updates with random gradients."""
+    """It agrees with algorithm 2, written out with float64 tensors, for three updates with random gradients."""
     plugins.load(["lion.py"])
     options = (("interpolation", 0.8), ("memory", 0.95))
     spec = small_spec(optimizer="lion", optimizer_options=options, grad_clip=0.0)

@@ -106,7 +106,7 @@ def test_a_later_field_renames_nothing():
 
 
 def test_frozen_ids():
-    """Ids of a released version: a change here retrains the studies of every user."""
+    """These are the ids of a released version: a change here retrains the studies of every user."""
     source = spec.Source("files", ("a.txt",), sha256="0" * 64)
     corpus = spec.CorpusSpec((source,), 2000, 0.03, 0.03, 0, recipe=1)
     run = spec.RunSpec(
