@@ -50,9 +50,8 @@ def test_a_rung_of_one_trunk_is_none_of_another() -> None:
 
 
 def test_runs_without_a_ladder_need_none() -> None:
-    made = (
-        runs(2560, schedule="cosine", decay=0.0) | runs(2560, stop="early", patience=3) | runs(320)
-    )  # the last is shorter than a rung
+    # The last of these is shorter than a rung.
+    made = runs(2560, schedule="cosine", decay=0.0) | runs(2560, stop="early", patience=3) | runs(320)
     assert ladder.needed_rungs(made, LADDER) == {}
 
 
