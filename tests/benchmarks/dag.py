@@ -1,5 +1,7 @@
-"""How long Snakemake takes to start: a dry run of 1,000 runs against a trivial workflow with as many jobs; the start of one of
-these jobs on a cluster node against one of the trivial workflow; and a no-op of a finished study.
+"""Measure how long Snakemake takes to start.
+
+It times a dry run of 1,000 runs against a trivial workflow with as many jobs, the start of one of these jobs on a cluster node
+against one of the trivial workflow, and a no-op of a finished study.
 
 python tests/benchmarks/dag.py [--repeats 3] [--smoke]
 """
@@ -31,7 +33,7 @@ rule one:
 
 
 def snakemake(folder: Path, *arguments: str, **environment: str) -> tuple[float, str]:
-    """Seconds and output of one call. It ends this program, with what it printed, where Snakemake fails."""
+    """Return the seconds and the output of one call. Where Snakemake fails, this program prints that output and ends."""
     began = time.perf_counter()
     command = [sys.executable, "-m", "snakemake", *arguments]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=os.environ | environment)
@@ -41,7 +43,7 @@ def snakemake(folder: Path, *arguments: str, **environment: str) -> tuple[float,
 
 
 def grid_of_runs(seeds: int) -> dict:
-    """A study of ten sizes, so many seeds and ten budgets."""
+    """Return the config of a study of ten sizes, so many seeds and ten budgets."""
     smoke = yaml.safe_load((ROOT / "workflow/studies/smoke.yaml").read_text())
     sizes = [f"{n_layer}x{d_model}" for n_layer in (1, 2) for d_model in (8, 16, 32, 48, 64)]
     grid = {"model": sizes, "seed": list(range(seeds)), "tokens": [f"{32 * k}k" for k in range(1, 11)]}
@@ -96,7 +98,7 @@ def main() -> None:
 
 
 def finished() -> bool:
-    """Whether the default study is there, so that Snakemake would start nothing."""
+    """Return whether the default study is there, so that Snakemake would start nothing."""
     return "Nothing to be done" in snakemake(ROOT, "-n", "--quiet", "rules")[1]
 
 

@@ -1,4 +1,4 @@
-"""The evaluation of one run on four corpora of 128k tokens against its training: 2 layers of width 24, 2M tokens.
+"""Compare the evaluation of one run on four corpora of 128k tokens with its training: 2 layers of width 24, 2M tokens.
 
     PYTHONPATH=workflow:tests python tests/benchmarks/evaluate_speed.py [--steps 30] [--threads 1] [--smoke]
 
@@ -26,8 +26,8 @@ SHAPE = {"n_layer": 2, "d_model": 24, "n_heads": 1, "d_ff": 96, "d_attn": 24}
 
 
 def seconds_of_training(trainer: Trainer, steps: int) -> float:
-    """Processor seconds of the whole budget, by the median of so many steps without a point of the curve."""
-    times = []
+    """Return the processor seconds of the whole budget, from the median of so many steps that make no point of the curve."""
+    times: list[float] = []
     while len(times) < steps:
         began = time.process_time()
         trainer.update()

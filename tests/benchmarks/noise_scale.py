@@ -1,4 +1,4 @@
-"""What measuring the gradient noise scale adds to a training step.
+"""Measure what the gradient noise scale adds to the time of a training step.
 
     PYTHONPATH=workflow:tests python tests/benchmarks/noise_scale.py [--pairs 12] [--threads 1] [--smoke]
 
@@ -25,18 +25,18 @@ EVERY = (2, 4, 8, 16)
 
 
 def seconds_of_step(trainer: Trainer) -> float:
-    """Processor seconds of one update."""
+    """Return the processor seconds of one update."""
     began = time.process_time()
     trainer.update()
     return time.process_time() - began
 
 
 def compare(tokens: Path, n_layer: int, d_model: int, batch_tokens: int, pairs: int) -> tuple[float, float]:
-    """Median seconds of a step that measures nothing, and the median over pairs of the share that a measurement adds."""
+    """Return the median seconds of a step that measures nothing, and the median share that a measurement adds in a pair."""
     shape = {"n_layer": n_layer, "d_model": d_model, "n_heads": d_model // 16, "d_ff": 4 * d_model, "d_attn": d_model}
     spec = small_spec(**shape, n_ctx=128, batch_tokens=batch_tokens, tokens=1000 * batch_tokens, curve_tokens=128)
     plain, measured = (Trainer(dataclasses.replace(spec, noise_every=every), tokens) for every in (0, 1))
-    times = []
+    times: list[tuple[float, float]] = []
     while len(times) < pairs:
         step = plain.step
         pair = seconds_of_step(plain), seconds_of_step(measured)

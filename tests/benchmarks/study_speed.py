@@ -1,4 +1,4 @@
-"""The workflow on a study against its runs trained one after another from nothing, each by the faster of 1 or 2 threads.
+"""Compare the workflow with training the runs of a study one after another from nothing, each by the faster of 1 or 2 threads.
 
 The second is measured on each size at a stated number of steps, with one and with two threads, and scaled to the runs'
 steps; a process start is added for each run. The first is the wall time of the last `make results`, read from its log: it must
@@ -22,7 +22,7 @@ from scalinglaws.study import config, study
 
 
 def seconds_of(spec, steps: int, tokens: Path = Path("results/tokens")) -> float:
-    """Wall time of a training process of so many steps, its start included."""
+    """Return the wall time of a training process of so many steps, its start included."""
     with tempfile.TemporaryDirectory() as name:
         path = Path(name, "spec.json")
         path.write_text(dataclasses.replace(spec, tokens=steps * spec.batch_tokens).canonical)
@@ -35,7 +35,7 @@ def seconds_of(spec, steps: int, tokens: Path = Path("results/tokens")) -> float
 
 
 def smoke(spec) -> None:
-    """One step of a model on made-up tokens. It ends this program where the training process fails."""
+    """Train a model for one step on made-up tokens. This program ends where the training process fails."""
     short = {"dataset_tokens": None, "eval_tokens": 4096, "curve_tokens": 4096}
     timed = dataclasses.replace(spec, stop="budget", patience=0, schedule="constant", decay=0.0, **short)
     with tempfile.TemporaryDirectory() as name:
@@ -44,7 +44,7 @@ def smoke(spec) -> None:
 
 
 def seconds_of_workflow(runs: int) -> float:
-    """Wall time of the workflow that made the study, from its log."""
+    """Return the wall time of the workflow that made the study, from its log."""
     log = Path("results/logs/snakemake.log")
     text = log.read_text() if log.exists() else ""
     trained = re.search(r"^train +(\d+)$", text, re.MULTILINE)

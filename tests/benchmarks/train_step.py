@@ -1,4 +1,4 @@
-"""Tokens per second of a training step against a plain eager PyTorch loop of the same model on the same core.
+"""Compare the tokens per second of a training step with a plain eager PyTorch loop of the same model on the same core.
 
     PYTHONPATH=workflow:tests python tests/benchmarks/train_step.py [--seconds 6] [--threads 1] [--smoke]
 
@@ -66,7 +66,7 @@ class Plain(nn.Module):
 
 
 def plain_step(n_layer: int, d_model: int, n_heads: int) -> Callable[[Tensor, Tensor], float]:
-    """A step of the plain loop: loss, gradients, clipping, AdamW."""
+    """Take a step of the plain loop: loss, gradients, clipping, AdamW."""
     model = Plain(n_layer, d_model, n_heads)
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.95), fused=True)
 
@@ -82,13 +82,13 @@ def plain_step(n_layer: int, d_model: int, n_heads: int) -> Callable[[Tensor, Te
 
 
 def spec_of(n_layer: int, d_model: int, n_heads: int) -> RunSpec:
-    """The spec of a size."""
+    """Return the spec of a model of this size."""
     shape = {"n_layer": n_layer, "d_model": d_model, "n_heads": n_heads, "d_ff": 4 * d_model, "d_attn": d_model}
     return small_spec(**shape, n_ctx=N_CTX, batch_tokens=BATCH_TOKENS, grad_clip=1.0)
 
 
 def own_step(n_layer: int, d_model: int, n_heads: int) -> Callable[[Tensor, Tensor], float]:
-    """A step as scalinglaws.train.trainer takes it."""
+    """Take a step as scalinglaws.train.trainer does."""
     spec = spec_of(n_layer, d_model, n_heads)
     model = flat_model(spec, N_VOCAB)
     optimizer = build_optimizer(model, spec)
@@ -106,7 +106,7 @@ def own_step(n_layer: int, d_model: int, n_heads: int) -> Callable[[Tensor, Tens
 
 
 def worker(plain: bool, shape: tuple[int, int, int], threads: int, turns: Connection) -> None:
-    """Take a step whenever told to and answer with its processor seconds; None ends."""
+    """Take a step whenever told to and answer with its processor seconds, until told None."""
     if plain:
         torch.set_num_threads(threads)
         torch.set_flush_denormal(True)
@@ -122,7 +122,7 @@ def worker(plain: bool, shape: tuple[int, int, int], threads: int, turns: Connec
 
 
 def compare(shape: tuple[int, int, int], seconds: float, threads: int) -> tuple[float, float, float, int]:
-    """Median seconds of a plain step and of ours, the median of the pairs' ratios, and the number of pairs."""
+    """Return the median seconds of a plain step and of ours, the median of the pairs' ratios, and the number of pairs."""
     spawn = multiprocessing.get_context("spawn")
     ends, processes = [], []
     for plain in (True, False):
@@ -132,7 +132,7 @@ def compare(shape: tuple[int, int, int], seconds: float, threads: int) -> tuple[
         theirs.close()  # so that the death of the process ends the pipe, instead of leaving it silent
         ends.append(ours)
     pairs: list[list[float]] = []
-    for _ in range(3):  # first steps allocate and choose kernels
+    for _ in range(3):  # the first steps allocate memory and choose kernels
         _pair(ends)
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or len(pairs) < 5:

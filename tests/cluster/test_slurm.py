@@ -108,7 +108,7 @@ def bundle_small(cluster: Cluster, minutes: float) -> None:
 
 def test_small_runs_share_an_allocation(cluster: Cluster, tmp_path: Path) -> None:
     write_seeds(cluster, 8, 20_000)
-    bundle_small(cluster, 2.2)  # four of half a minute each, after a minute of starts
+    bundle_small(cluster, 2.2)  # a bundle has room for four of half a minute each, after a minute of starts
     cluster.submit(study=SEEDS)
     jobs = cluster.slurm_jobs()
     assert [row["rule"].split("_wildcards")[0] for row in jobs] == ["rule_bundle"] * 2
@@ -159,6 +159,7 @@ def test_a_fault_in_a_shared_allocation_costs_that_run_alone(cluster: Cluster, s
         wait_for(lambda: len(training(cluster)) == 2 and min(training(cluster).values()) > 0, 600)
         killed = min(training(cluster))
         pid = process_of(cluster, killed)
+        assert pid is not None
         os.kill(pid, signal.SIGKILL)
         wait_for(lambda: process_of(cluster, killed) not in (None, pid), 600)
         done = times(cluster)
@@ -192,7 +193,9 @@ def test_faults_cost_nothing_that_was_saved(cluster: Cluster, speed: float, tmp_
         time.sleep(2)
         control("up", STATE)
         slurm("scancel", first[cancelled])
-        os.kill(process_of(cluster, killed), signal.SIGKILL)
+        pid = process_of(cluster, killed)
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
         slurm("scontrol", "requeue", first[requeued])
         assert process.wait(timeout=2400) == 0, cluster.log()
     finally:
@@ -316,7 +319,7 @@ def test_a_lost_node_costs_what_was_not_saved(cluster: Cluster, two_nodes: None,
         wait_for(lambda: len(training(cluster)) == 2 and min(training(cluster).values()) > 0, 600)
         (lost,) = [row for row in cluster.slurm_jobs() if row["node"] == "n2"]
         (run,) = [run for run in training(cluster) if run in lost["rule"]]
-        wait_for(lambda: list(cluster.folder.glob(f"results/runs/{run}/checkpoint-*")), 600)  # a minute
+        wait_for(lambda: list(cluster.folder.glob(f"results/runs/{run}/checkpoint-*")), 600)  # it takes a minute
         os.kill(daemon("slurmd.n2"), signal.SIGKILL)
         subprocess.run(["pkill", "-KILL", "-f", rf"^slurmstepd: \[{lost['id']}\."], check=True)
         subprocess.run(["pkill", "-KILL", "-f", f"{cluster.folder}.*{run}|scalinglaws train .*{run}"], check=True)

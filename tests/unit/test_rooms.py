@@ -22,7 +22,7 @@ MOST_LINES = 350
 
 
 def modules(package: Path) -> dict[str, Path]:
-    """Dotted name below the package -> file, for every module; a room's own __init__ has the room's name."""
+    """Return the dotted name below the package -> file of every module; a room's own __init__ has the room's name."""
     found = {}
     for path in sorted(package.rglob("*.py")):
         parts = path.relative_to(package).with_suffix("").parts
@@ -31,7 +31,7 @@ def modules(package: Path) -> dict[str, Path]:
 
 
 def imports(path: Path, known: dict[str, Path], package: str = "scalinglaws") -> set[str]:
-    """The modules of the package that a file imports anywhere in it."""
+    """Return the modules of the package that a file imports anywhere in it."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -53,7 +53,7 @@ def imports(path: Path, known: dict[str, Path], package: str = "scalinglaws") ->
 
 
 def faults(package: Path, rooms: tuple[str, ...] = ROOMS) -> list[str]:
-    """What breaks the rules of the house, a sentence each; empty where nothing does."""
+    """Return a sentence for everything that breaks the rules of the house."""
     known = modules(package)
     uses = {name: imports(path, known) - {name} for name, path in known.items()}
     found = []

@@ -34,7 +34,7 @@ class Workflow:
         return done
 
     def jobs(self, *arguments: str, study: str = SMOKE) -> dict[str, int]:
-        """Rule -> jobs that a dry run would start."""
+        """Return rule -> number of jobs that a dry run would start."""
         text = self.run("-n", "--quiet", "rules", *arguments, study=study)
         out = text.stdout + text.stderr
         assert "Nothing to be done" in out or "Job stats" in out, out
@@ -60,7 +60,7 @@ def environment() -> dict[str, str]:
 
 
 def copy_workflow(folder: Path) -> Workflow:
-    """The files that the workflow is made of; wheels that are there already are linked, not fetched again."""
+    """Copy the files that the workflow is made of; wheels that are there already are linked, not fetched again."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("Snakefile", "config.yaml"):
         shutil.copy2(ROOT / name, folder / name)
@@ -75,9 +75,9 @@ def copy_workflow(folder: Path) -> Workflow:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> Workflow:
-    """The smoke study, run to figures through `python -m scalinglaws run`. Tests must not change it: see ``study``."""
+    """Run the smoke study to figures through `python -m scalinglaws run`. Tests must not change it: see ``study``."""
     base = tmp_path_factory.getbasetemp()
-    shared = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base  # by the processes of one test run
+    shared = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base  # the processes of one test run share it
     with filelock.FileLock(shared / "smoke.lock"):
         if (shared / "smoke/done").exists():
             return Workflow(shared / "smoke/w")
@@ -95,7 +95,7 @@ def finished(tmp_path_factory) -> Workflow:
 
 @pytest.fixture
 def study(finished, tmp_path) -> Workflow:
-    """A copy of the finished study, Snakemake's metadata and all mtimes with it, to edit and to run."""
+    """Return a copy of the finished study, with Snakemake's metadata and all mtimes, to edit and to run."""
     folder = tmp_path / "w"
     shutil.copytree(finished.folder, folder, copy_function=shutil.copy2)
     return Workflow(folder)

@@ -157,7 +157,7 @@ def test_configfile_replaces_the_config(study):
     study.edit(set_tokens("64k"), study=other)
     jobs = study.jobs(study=other)
     assert trained(jobs) == {}
-    assert jobs["fit"] == 4  # those of the size experiment
+    assert jobs["fit"] == 4  # the laws of the size experiment
     planned = study.run("-n", "--forceall", study=other)
     text = planned.stdout + planned.stderr
     assert all(run in text for run in build(config.load(study.folder / other)).runs)

@@ -18,7 +18,7 @@ ENTRIES = {"laws/registry.py": "        Entry(", "figures/registry.py": "       
 
 
 def blocks() -> dict[str, str]:
-    """File -> its block on the page, whose first line names it; a line for a registry has ": a line of" after the name."""
+    """Return file -> its block on the page, whose first line names it; a line for a registry has ": a line of" after the name."""
     found = re.findall(r"^```(?:python|yaml)\n# (.+?)\n(.*?)^```", PAGE.read_text(), flags=re.MULTILINE | re.DOTALL)
     return dict(found)
 
@@ -34,7 +34,7 @@ def test_blocks_are_small_and_all_there() -> None:
 
 @pytest.fixture(scope="module")
 def extended(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
-    """The workflow with the page's files in it, run as the page says."""
+    """Copy the workflow, add the page's files, and run it as the page says."""
     made = copy_workflow(tmp_path_factory.mktemp("extended") / "w")
     for name, text in blocks().items():
         file, _, line = name.partition(": a line of ")
@@ -73,7 +73,7 @@ def test_plugins_are_kept_and_part_of_identity(extended: Workflow) -> None:
     kept = {path.stem for path in (extended.folder / "results" / "plugins").glob("*.py")}
     assert len(kept) == 3
     for run, spec in specs(extended).items():
-        assert len(spec["plugins"]) == 2 and set(spec["plugins"]) < kept, run  # the text's is in its corpus
+        assert len(spec["plugins"]) == 2 and set(spec["plugins"]) < kept, run  # the plug-in of the text belongs to its corpus
         assert spec["corpus"]["sources"][0]["plugin"] in kept - set(spec["plugins"])
 
 

@@ -35,7 +35,7 @@ def commands() -> dict[str, Any]:
 
 @pytest.fixture
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory of its own, which has no results."""
+    """Give the test a working directory of its own, which has no results."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -47,7 +47,7 @@ def python(*arguments: str, **more: str) -> subprocess.CompletedProcess:
 
 @pytest.mark.parametrize("name", app.FILES)
 def test_a_command_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A sentence, an example that the command itself can parse, and a text for each parameter."""
+    """Its help has a sentence, an example that the command itself can parse, and a text for each parameter."""
     command = commands()[name]
     first = command.help.splitlines()[0]
     assert first[0].isupper() and first.endswith(".")

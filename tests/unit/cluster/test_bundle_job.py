@@ -158,7 +158,7 @@ def test_a_stopped_bundle_saves_and_goes_on(tmp_path: Path) -> None:
     assert process.returncode == 143
     assert sum(len(list(run.glob("checkpoint-*"))) for run in runs) == 2
     assert sum((run / "progress.json").exists() for run in runs) == 0
-    # The third was not started.
+    # The third run was not started.
     assert sum((results / "runs" / found[0].id / "metrics.json").exists() for found in every) == 2
     assert call(results, path).returncode == 0
     attempts = [json.loads((run / "timing.json").read_text())["attempts"] for run in runs]

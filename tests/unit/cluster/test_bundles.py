@@ -111,7 +111,7 @@ def test_the_table_tells_what_is_left(tmp_path: Path) -> None:
     assert hours == pytest.approx([shared / 3600, alone / 3600, (shared + alone) / 3600], abs=0.051)
     for run in made.runs:
         done(tmp_path, run)
-    assert bundles.table(made, tmp_path, on)[-1].startswith("jobs left: 1 (1 bundles of 0 small runs")  # evaluations
+    assert bundles.table(made, tmp_path, on)[-1].startswith("jobs left: 1 (1 bundles of 0 small runs")  # the evaluations are left
 
 
 def test_large_members_have_jobs_of_their_own(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def write_timing(results: Path, run: str, **timing: object) -> None:
 
 
 def test_a_large_model_takes_the_time_of_its_flop() -> None:
-    """GPT-2 small: 12 layers of 12 d^2, a tied head of 256 x 768, and attention to n_ctx positions, 6 FLOP each a token."""
+    """GPT-2 small has 12 layers of 12 d^2, a tied head of 256 x 768, and attention to n_ctx positions; 6 FLOP each a token."""
     spec = small_spec(**GPT2, precision="bfloat16", tokens=2**19 * 1000, warmup_tokens=2**19)
     flops = 6 * 2**19 * (12 * 12 * 768**2 + 256 * 768 + 12 * 1024 * 768)
     assert flops_per_step(spec) == pytest.approx(flops, rel=0.02)
@@ -92,5 +92,5 @@ def test_an_evaluation_costs_no_less_than_it_reads() -> None:
 
 
 def test_a_pf_day_is_some_fifty_hours_of_an_h100() -> None:
-    """1e15 FLOP/s for a day, at 0.4 of 989e12 FLOP/s: 24 / (0.4 x 0.989) hours."""
+    """A day of 1e15 FLOP/s takes 24 / (0.4 x 0.989) hours at 0.4 of 989e12 FLOP/s."""
     assert cost.gpu_hours(8.64e19, cost.H100) == pytest.approx(60.67, abs=0.01)

@@ -30,7 +30,7 @@ def device(**changes: Any) -> Device:
 
 
 def gpt(**changes: Any) -> Any:
-    """GPT-2 small on batches of 2^19 tokens."""
+    """Return the spec of GPT-2 small on batches of 2^19 tokens."""
     values = {"n_layer": 12, "d_model": 768, "d_ff": 3072, "d_attn": 768, "n_heads": 12, "n_ctx": 1024, "batch_tokens": 2**19}
     return small_spec(**(values | {"tokens": 2**19 * 1000, "precision": "bfloat16", "warmup_tokens": 2**19} | changes))
 
@@ -71,13 +71,13 @@ def test_longer_runs_get_more_gpus_up_to_what_is_allowed() -> None:
     assert needs.gpus_of(long, long.steps, device(most_gpus=8, hours=alone / 3600 / 3)) == 4
     assert needs.gpus_of(long, long.steps, device(most_gpus=8, hours=0.1)) == 8
     assert needs.gpus_of(long, long.steps, device(most_gpus=40, hours=0.1)) == 32
-    assert needs.gpus_of(long, long.steps, device(most_gpus=40, hours=0.1, gpus_per_node=6)) == 24  # whole nodes
+    assert needs.gpus_of(long, long.steps, device(most_gpus=40, hours=0.1, gpus_per_node=6)) == 24  # it takes whole nodes
     two = needs.needs_of_training(long, 1000, device(most_gpus=16, hours=0.1))
     one = needs.needs_of_training(long, 1000, device(most_gpus=8, hours=0.1))
     assert (one.gpus, one.nodes, two.gpus, two.nodes) == (8, 1, 16, 2)
-    assert two.mem_mb == one.mem_mb  # of a node
+    assert two.mem_mb == one.mem_mb  # each node has the memory of one
     assert needs.gpus_of(gpt(), gpt().steps, device(most_gpus=8, hours=24)) == 1
-    assert needs.gpus_of(gpt(batch_tokens=2048), 2**19, device(most_gpus=8, hours=0.01)) == 2  # contexts in a batch
+    assert needs.gpus_of(gpt(batch_tokens=2048), 2**19, device(most_gpus=8, hours=0.01)) == 2  # a batch has two contexts
 
 
 def test_a_run_whose_state_fills_one_gpu_shares_it_among_several() -> None:
@@ -101,7 +101,7 @@ def test_what_cannot_fit_is_refused_with_what_to_do() -> None:
 
 
 def test_a_trunk_has_the_gpus_of_its_longest_run() -> None:
-    """A rung's spec has no budget: what it takes in all is what its trunk's runs do."""
+    """The spec of a rung has no budget, so that its time is that of its trunk's runs."""
     made = two_sizes()
     trunk = next(trunk for trunk in made.trunks.values() if trunk.d_model == 256)
     longest = max((spec for spec in made.runs.values() if spec.trunk == trunk), key=lambda spec: spec.steps)

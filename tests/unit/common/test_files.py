@@ -58,7 +58,7 @@ def test_kept_text_is_written_once(tmp_path: Path) -> None:
 
 
 def renames(source: str) -> list[str]:
-    """The calls in a module that give a file another name: os.replace and its like, and a path's own methods of one argument."""
+    """Return a module's calls that rename a file: os.replace and its like, and a path's own methods of one argument."""
     found = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ImportFrom) and node.module in ("os", "shutil"):

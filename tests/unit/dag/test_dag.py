@@ -19,7 +19,7 @@ DEVICE = {"name": "X", "bfloat16": 1e14, "float32": 1e14, "utilisation": 0.5, "m
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working directory, and an environment that is restored after the test."""
+    """Give the test an empty working directory, and restore the environment after it."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(os, "environ", os.environ.copy())
     return tmp_path

@@ -31,7 +31,7 @@ def prose(seed: int, paragraphs: int) -> str:
 
 @pytest.fixture
 def books(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CorpusSpec:
-    """Six invented books; the last repeats the paragraphs of the first, one a file's worth, among its own."""
+    """Write six invented books; the last repeats the paragraphs of the first, one a file's worth, among its own."""
     monkeypatch.chdir(tmp_path)
     for number in range(6):
         Path(f"book{number}.txt").write_text(prose(number, 120), encoding="utf-8")
@@ -135,7 +135,7 @@ def test_corruption_keeps_the_splits_and_replaces_its_share(
         changed = [now for was, now in pairs if was != now]
         assert abs(len(changed) - expected) < 4 * math.sqrt(len(pairs) * 0.2 * 0.8), split
         if split == "train":
-            counts = Counter(now for now in changed if now not in "etaoinshrl .")  # those that the text itself is made of
+            counts = Counter(now for now in changed if now not in "etaoinshrl .")  # the text is made of these
             assert set(counts) <= {chr(code) for code in range(32, 127)}
             assert all(abs(count - len(pairs) * 0.2 / 95) < 5 * math.sqrt(len(pairs) * 0.2 / 95) for count in counts.values())
     monkeypatch.setattr(corpus, "PARALLEL", 0)

@@ -12,6 +12,7 @@ import threading
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -26,9 +27,9 @@ from scalinglaws.study.spec import Source
 TEXTS = ["One öne.\n\nSecond paragraph.", 'Two "quoted"\twith a tab', "Three\nlines\nof it"]
 
 
-def local(tmp_path: Path, name: str, content: bytes, **fields: object) -> Source:
+def local(tmp_path: Path, name: str, content: bytes, **fields: Any) -> Source:
     (tmp_path / name).write_bytes(content)
-    return Source("files", (name,), sha256=hashlib.sha256(content).hexdigest(), **fields)  # type: ignore[arg-type]
+    return Source("files", (name,), sha256=hashlib.sha256(content).hexdigest(), **fields)
 
 
 def read(source: Source, tmp_path: Path) -> list[tuple[str, str]]:
@@ -130,7 +131,7 @@ def test_hashes_of_files(tmp_path: Path) -> None:
 
 
 def made_wheel(folder: Path) -> Source:
-    """A wheel of an invented package, as pip wants it, and its source."""
+    """Write a wheel of an invented package, as pip wants it, and return its source."""
     info = "sltexts-1.0.dist-info"
     members = {
         "sltexts/b.txt": b"b text",
@@ -146,7 +147,7 @@ def made_wheel(folder: Path) -> Source:
             archive.writestr(name, content)
         archive.writestr(f"{info}/RECORD", "".join(f"{name},,\n" for name in [*members, f"{info}/RECORD"]))
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    fields = {"text": "body", "package": "sltexts", "version": "1.0", "sha256": digest}
+    fields: dict[str, Any] = {"text": "body", "package": "sltexts", "version": "1.0", "sha256": digest}
     return Source("wheel", ("sltexts/*",), ("*/old/*",), **fields)
 
 
@@ -189,7 +190,7 @@ HUB_FILES = {"data/train.jsonl": b'{"text": "from the hub"}\n{"text": "again"}\n
 
 
 class Hub(BaseHTTPRequestHandler):
-    """As much of the hub's protocol as downloading a data set takes."""
+    """A server with as much of the hub's protocol as downloading a data set takes."""
 
     def log_message(self, *args: object) -> None:
         pass

@@ -22,14 +22,14 @@ HASH = "ab" * 32
 
 
 class Counting(BaseModel):
-    """The options of the kind below."""
+    """The options of the kind of source ``counted``."""
 
     model_config = ConfigDict(extra="forbid")
     numbers: int = Field(gt=0)
 
 
 def counted(source: Source, downloads: Path) -> list[File]:
-    """One document of lines that count up to ``numbers``."""
+    """Return one document, whose lines count up to ``numbers``."""
     text = "\n\n".join(f"Line number {i} of the text that counts." for i in range(dict(source.options)["numbers"])).encode()
     return [File("counting.txt", len(text), lambda: io.BytesIO(text))]
 

@@ -30,7 +30,7 @@ TEXTS = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A corpus as the corpus stage writes it, below corpus/, and a BPE of it, bpe.json."""
+    """Write a corpus below corpus/, as the corpus stage does, and a BPE tokenizer of it to bpe.json."""
     folder = tmp_path_factory.mktemp("tokens")
     corpus = folder / "corpus"
     corpus.mkdir()

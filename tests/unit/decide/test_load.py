@@ -1,4 +1,4 @@
-"""A study is refused for names of laws and figures that there are not, before anything runs."""
+"""A study that names an unknown law or figure is refused before anything runs."""
 
 from pathlib import Path
 

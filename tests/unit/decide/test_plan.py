@@ -134,7 +134,7 @@ def test_what_is_trained_already_is_not_trained_twice(made, tmp_path, monkeypatc
         assert not begins(pid=process.pid)
         process.kill()
     assert begins(pid=process.pid)
-    # Of another machine only the time is known.
+    # The processes of another machine are not seen: only the time tells.
     assert not begins(host="n7")
     assert begins(host="n7", time=time.time() - 60)
     other = tmp_path / "runs" / "of-another-study"

@@ -73,7 +73,7 @@ def test_a_damaged_heartbeat_is_none(made: Study, tmp_path: Path) -> None:
 
 
 def test_the_work_left_is_seconds_of_a_core(made: Study, tmp_path: Path) -> None:
-    """A start of 2.5 s for each of three runs and three rungs; a token costs 3.75 microseconds and its FLOP at 4e10 a second."""
+    """Each of three runs and three rungs starts in 2.5 s; a token costs 3.75 microseconds and its FLOP at 4e10 a second."""
     now = status(made, tmp_path)
     assert now.work_left == pytest.approx(6 * 2.5 + now.tokens_left * 3.75e-6 + now.flops_left / 4e10)
     # 2 layers of width 16: 6 FLOP for each of 6144 + 256 x 16 weights and for each layer's attention to 128 positions.
@@ -115,7 +115,7 @@ def test_plans_are_rows_and_totals(made: Study, tmp_path: Path) -> None:
         2_000_000: "to train",
     }
     assert {tokens: row["from_tokens"] for tokens, row in rows.items()} == {n: 2048 * step for n, step in STARTS.items()}
-    # GFLOP are as the steps behind the rung.
+    # GFLOP are proportional to the steps behind the rung.
     assert rows[2_000_000]["gflop"] / rows[500_000]["gflop"] == pytest.approx((976 - 781) / (244 - 195))
     totals = plan.plan_totals(made, tmp_path)
     assert (totals["runs"], totals["runs_left"], totals["rungs"]) == (3, 2, 3)

@@ -23,7 +23,7 @@ from scalinglaws.train.checkpoint import write_tensors
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """A run folder with initial weights."""
+    """Make a run folder whose weights are the initial ones."""
     spec, folder = small_spec(), tmp_path / "run"
     folder.mkdir()
     (folder / "spec.json").write_text(spec.canonical)
@@ -80,7 +80,7 @@ def test_losses_by_position_are_those_of_the_model(run: Path, tmp_path: Path) ->
 def test_octaves_of_positions() -> None:
     by_position = np.arange(1.0, 11.0)
     losses = np.stack([by_position - 0.5, by_position + 0.5])
-    assert octave_means(losses) == [1.0, 2.5, 5.5, 9.0]  # 1 | 2 3 | 4..7 | 8 9 10
+    assert octave_means(losses) == [1.0, 2.5, 5.5, 9.0]  # positions 1 | 2 3 | 4..7 | 8 9 10
     assert octave_means(losses[:, :7]) == [1.0, 2.5, 5.5]
     assert octave_means(np.full((2, 4), 1 / 3)) == [0.333333] * 3
     assert octave_means(np.array([[1.0, math.nan]])) == [1.0, None]
@@ -128,7 +128,7 @@ def test_an_added_corpus_measures_itself_alone(run: Path, tmp_path: Path, monkey
     assert measured == ["one", "two", "one"]
     cache = out.parent / "cache-one.json"
     kept = json.loads(cache.read_text())
-    del kept["key"]["rows"]  # as caches were before rows had nats_per_byte
+    del kept["key"]["rows"]  # caches had no such key before rows had nats_per_byte
     cache.write_text(json.dumps(kept))
     evaluate.evaluate(run, [one], out)
     assert measured == ["one", "two", "one", "one"]

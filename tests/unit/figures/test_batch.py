@@ -19,7 +19,7 @@ from scalinglaws.figures.batch.fig14_optimal_size import crossovers
 from scalinglaws.figures.batch.fig15_contradiction import verdict
 from scalinglaws.figures.registry import FIGURES, drawable
 from scalinglaws.figures.shared import batch_laws, fit_json, style
-from scalinglaws.figures.shared.compute_efficient import Derived
+from scalinglaws.figures.shared.compute_efficient import Derived, Found
 from scalinglaws.figures.shared.least_squares import power_law
 from scalinglaws.laws.allocation import excess_compute, excess_steps, frontier
 
@@ -34,7 +34,7 @@ def study() -> Study:
 
 @pytest.fixture(scope="module")
 def exact() -> polars.DataFrame:
-    """Points of L(N, S_min) without noise: five sizes, the curves of three batch sizes each."""
+    """Return points of L(N, S_min) without noise: the curves of five sizes at three batch sizes each."""
     steps = np.geomspace(20, 20_000, 300)
     frames = [
         {"trunk": f"{n}-{b}", "n_params": float(n), "steps_min": steps * shift, "loss": LAW.loss(n, steps * shift)}
@@ -142,7 +142,7 @@ def test_resamples_of_several_laws_are_not_tied(study: Study) -> None:
 def test_the_crossing_in_words() -> None:
     def derived(doubt: str | None, gap: float) -> Derived:
         at = {"C*": (1e13, 1e12, 1e15), "N*": (1e5, 1e4, 1e6), "D*": (1e7, 1e6, 1e8), "L*": (1.5, 1.4, 1.6)}
-        values = {name: dict(zip(("estimate", "ci_low", "ci_high"), row, strict=True)) for name, row in at.items()}
+        values: dict[str, Found] = {n: {"estimate": v, "ci_low": low, "ci_high": high} for n, (v, low, high) in at.items()}
         return Derived(values, doubt, "", {"gap": gap})
 
     assert verdict(derived(None, 0.1), 1e11)[1].startswith("the lines cross at C* = 1.0e13 FLOP [1.0e12, 1.0e15], N* = 1.0e5")
@@ -160,7 +160,7 @@ def test_unresolved_levels_are_limits(study: Study) -> None:
     figure = draw("fig10_critical_batch", study[0], fits)
     assert "not resolved at 80 losses" in words(figure)
     marked = [line for line in figure.axes[0].lines if line.get_marker() == "^"]
-    assert len(marked) == 80 and all(line.get_ydata()[0] <= max(planted_batches.BATCHES) for line in marked)
+    assert len(marked) == 80 and all(np.asarray(line.get_ydata())[0] <= max(planted_batches.BATCHES) for line in marked)
 
 
 @pytest.mark.parametrize("name", ["fig03_allocation"])

@@ -20,7 +20,7 @@ from scalinglaws.figures.shared.fit_json import POWER_LAWS, parameter, with_inte
 from scalinglaws.laws.registry import laws_of
 
 # The exponents whose fitted values a picture's legends give.
-SHOWN = {
+SHOWN: dict[str, dict[str, tuple[str, ...]]] = {
     "fig01_compute_data_parameters": {law: (POWER_LAWS[law].exponent,) for law in ("power-c", "power-d", "power-n", "envelope")},
     "fig04_loss_vs_data": {"kaplan-nd": ("alpha_N", "alpha_D"), "kaplan-ns": ("alpha_N", "alpha_S")},
     "fig09_overfitting": {"kaplan-nd": ("alpha_N", "alpha_D")},
@@ -29,12 +29,12 @@ SHOWN = {
 
 
 def words(svg: str) -> str:
-    """The text of a picture: letters are drawn as paths, and the string stands in a comment before them."""
+    """Return the text of a picture: its letters are drawn as paths, after a comment that holds the string."""
     return html.unescape(" ".join(re.findall(r"<!-- (.*?) -->", svg, flags=re.DOTALL)))
 
 
 def sizes(svg: str, png: bytes) -> tuple[list[float], tuple[int, int]]:
-    """Width and height of a picture in points, and in pixels."""
+    """Return the width and height of a picture in points, and in pixels."""
     head = re.search(r'<svg [^>]*?width="([\d.]+)pt"|$', svg)
     tall = re.search(r'<svg [^>]*?height="([\d.]+)pt"|$', svg)
     assert head and tall

@@ -32,7 +32,7 @@ NAMES = [name for name, figure in FIGURES.items() if figure.folder == "models"]
 
 @pytest.fixture(scope="module")
 def exact() -> Tables:
-    """Without noise: what is planted is there to the last digit."""
+    """Return the study without noise, in which what is planted is exact."""
     return planted.study(noise=0.0)
 
 
@@ -57,7 +57,8 @@ def test_shape_series_hold_the_other_ratios_and_find_the_planted_best(ratio: int
     column, _, fixed = fig05_shape.RATIOS[ratio]
     best, change = (planted.FEED_FORWARD, planted.ASPECT)[ratio]
     one = fig05_shape.series(exact["runs"], column, fixed)[0]
-    assert one["n_params"].max() <= 1.02 * one["n_params"].min()
+    sizes = one["n_params"].to_numpy()
+    assert sizes.max() <= 1.02 * sizes.min()
     assert len(one) == (5, 6)[ratio] and all(one[name].n_unique() == 1 for name in fixed)
     lost = change * np.log(one[column].to_numpy() / best) ** 2
     # N differs by up to 2 %, which the planted exponent makes up to 0.13 % of loss; rounded ratios add to it.
@@ -71,7 +72,7 @@ def test_a_change_within_the_noise_is_not_resolved(noisy: Tables) -> None:
     assert one["head_width"].to_list() == [2, 4, 8, 16, 32] and one["n_layer"].n_unique() == 1
     half, source = fig05_shape.band(noisy["runs"], one)
     assert "between seeds" in source
-    assert half == pytest.approx(100 * 1.96 * math.sqrt(2 / 2) * planted.SEED_SD, rel=0.4)  # two seeds a model
+    assert half == pytest.approx(100 * 1.96 * math.sqrt(2 / 2) * planted.SEED_SD, rel=0.4)  # each model has two seeds
     assert "not resolved" in fig05_shape.verdict(one["head_width"].to_numpy(), one["change"].to_numpy(), half)
     alone = noisy["runs"].filter(polars.col("seed") == 0)
     assert "standard errors of the test loss" in fig05_shape.band(alone, one)[1]
@@ -163,7 +164,8 @@ def test_losses_during_training_are_drawn_where_there_are_any(exact: Tables) -> 
 def test_depth_on_other_text_at_one_size(exact: Tables) -> None:
     data = fig24_transfer_depth.depths(exact["runs"], exact["evals"])
     assert data["n_layer"].unique().sort().to_list() == [1, 2, 3, 8, 12, 32]
-    assert data["n_params"].max() <= 1.02 * data["n_params"].min() and set(data["seeds"]) == {2}
+    sizes = data["n_params"].to_numpy()
+    assert sizes.max() <= 1.02 * sizes.min() and set(data["seeds"]) == {2}
     line = polars.DataFrame({"n_layer": [1, 2, 4, 8], "loss": [2.0 * 1.03**k for k in range(4)]})
     assert fig24_transfer_depth.per_doubling(line) == "+3.00 % [+3.00, +3.00]"
     flat = line.with_columns(loss=polars.Series([2.0, 2.1, 2.1, 2.0]))

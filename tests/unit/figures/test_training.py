@@ -64,10 +64,10 @@ def test_fixed_resources_are_read_off_the_planted_curves() -> None:
         n, level = points["n_params"].to_numpy(), points["level"].to_numpy()
         steps = level / (6 * n * plant.BATCH) if column == "flops_6nd" else level
         assert np.allclose(points["loss"], loss_by_steps.loss_at(plant.LAW, plant.B_CRIT, n, steps, plant.BATCH), rtol=4e-3)
-    for level, least in fig11_fixed_resources.minima(fig11_fixed_resources.at_levels(curves, "flops_6nd")):
+    for flops, least in fig11_fixed_resources.minima(fig11_fixed_resources.at_levels(curves, "flops_6nd")):
         best = minimize_scalar(
-            lambda x, level=level: float(
-                loss_by_steps.loss_at(plant.LAW, plant.B_CRIT, np.exp(x), level / (6 * np.exp(x) * plant.BATCH), plant.BATCH)
+            lambda x, flops=flops: float(
+                loss_by_steps.loss_at(plant.LAW, plant.B_CRIT, np.exp(x), flops / (6 * np.exp(x) * plant.BATCH), plant.BATCH)
             ),
             bounds=(np.log(100), np.log(1e6)), method="bounded",
         )  # fmt: skip
@@ -139,7 +139,8 @@ def test_position_by_size_compares_the_lengths_of_context() -> None:
     tables = plant.contexts()
     assert fig21_position_by_size.chosen_positions([128, 8]) == [1, 2, 4, 8, 16, 32, 64, 128]
     figure = draw("fig21_position_by_size", tables, {})
-    drawn = {(line.get_linestyle(), tuple(line.get_xdata())) for line in figure.axes[0].lines if len(line.get_xdata()) > 1}
+    lines = [(line.get_linestyle(), tuple(np.asarray(line.get_xdata()))) for line in figure.axes[0].lines]
+    drawn = {(look, sizes) for look, sizes in lines if len(sizes) > 1}
     assert len(drawn) == 2 and all(sizes == tuple(plant.SIZES) for _, sizes in drawn)
     text = words(figure)
     assert "position 128: exponent 0.0" in text and "n_ctx = 8" in text
@@ -161,7 +162,8 @@ def test_schedules_and_the_sums_of_their_rates() -> None:
     warm = 100 * 101 / 200
     expected = [warm + 800 + 100 / 3, warm + 600 + 300 / 3, warm + 450, warm + 450, warm + 900]
     assert np.allclose(summary["summed"], 0.01 * np.array(expected), rtol=2e-3)
-    assert np.isclose(groups.scatter(chosen, fig22_schedules.VARIANT), 0.004 / 2**0.5)
+    scatter = groups.scatter(chosen, fig22_schedules.VARIANT)
+    assert scatter is not None and np.isclose(scatter, 0.004 / 2**0.5)
     text = words(draw("fig22_schedules", tables))
     assert "worst less best schedule: 0.050 nats" in text and "wsd, decay 0.3" in text
 

@@ -31,13 +31,13 @@ def root(function: Callable[[float], float], low: float, high: float) -> float:
 
 
 def lowest(function: Callable[[float], float], low: float, high: float) -> tuple[float, float]:
-    """(place, value) of the minimum."""
+    """Return (place, value) of the minimum."""
     best = minimize_scalar(function, bounds=(low, high), method="bounded", options={"xatol": 1e-9})
     return best.x, best.fun
 
 
 def log_loss_at(law: al.LossNS, critical: al.CriticalBatch, log_n: float, flops: float) -> float:
-    """log L that solves L = L(N, S_min) with S_min = C_min/(6 N B_crit(L)), (B.1), written out here."""
+    """Return the log L that solves L = L(N, S_min) with S_min = C_min/(6 N B_crit(L)), (B.1), written out here."""
 
     def gap(u: float) -> float:
         log_steps = np.log(flops / 6) - log_n - np.log(critical.b_star) + u / critical.alpha_b
@@ -47,7 +47,7 @@ def log_loss_at(law: al.LossNS, critical: al.CriticalBatch, log_n: float, flops:
 
 
 def steps_to(law: al.LossNS, n_params: float, loss: float) -> float:
-    """S_min at which law.loss equals ``loss``."""
+    """Return the S_min at which law.loss equals ``loss``."""
     return np.exp(root(lambda t: float(law.loss(n_params, np.exp(t))) - loss, -100, 300))
 
 
@@ -80,7 +80,7 @@ def test_published_frontier() -> None:
     assert exponent == pytest.approx(0.054, abs=0.002)
     assert exponent / LAW.alpha_n == pytest.approx(0.71, abs=0.035)
     found = al.frontier(LAW, CRITICAL, np.geomspace(1e-6, 10, 8) * PF_DAY)
-    np.testing.assert_allclose(found.loss / LAW.loss(found.n_opt, np.inf), 1.10, atol=0.005)  # about 10 % above
+    np.testing.assert_allclose(found.loss / LAW.loss(found.n_opt, np.inf), 1.10, atol=0.005)  # the paper: about 10 % above
     found = al.frontier(LAW, CRITICAL, PF_DAY)  # Table 6 was measured, so it is only near the theory
     ratios = np.array([found.n_opt / 1.3e9, found.batch_tokens / 2.0e6, found.steps_min / 5.4e3, found.tokens / 2e10])
     assert np.all((ratios > 1 / 3) & (ratios < 3))
@@ -90,7 +90,7 @@ def test_published_frontier() -> None:
 @every_law
 def test_wrong_size_against_steps_to_the_same_loss(law: al.LossNS, critical: al.CriticalBatch) -> None:
     loss = float(al.frontier(law, critical, PF_DAY).loss)
-    n_low = law.n_c * loss ** (-1 / law.alpha_n)  # reaches the loss only when converged
+    n_low = law.n_c * loss ** (-1 / law.alpha_n)  # this size reaches the loss only when converged
     log_n, _ = lowest(lambda t: t + np.log(steps_to(law, np.exp(t), loss)), np.log(n_low) + 1e-6, np.log(n_low) + 60)
     ratios = n_low / np.exp(log_n) * np.array([1.01, 1.5, 10.0, 1e3])
     steps = np.array([steps_to(law, np.exp(log_n) * x, loss) for x in ratios]) / steps_to(law, np.exp(log_n), loss)
@@ -103,7 +103,7 @@ def test_wrong_size_against_steps_to_the_same_loss(law: al.LossNS, critical: al.
 def test_the_cheapest_way_to_a_loss(law: al.LossNS, critical: al.CriticalBatch) -> None:
     loss = float(al.frontier(law, critical, PF_DAY).loss)
     n_low = law.n_c * loss ** (-1 / law.alpha_n)
-    log_n, _ = lowest(lambda t: t + np.log(law.steps_to(np.exp(t), loss)), np.log(n_low) + 1e-6, np.log(n_low) + 60)
+    log_n, _ = lowest(lambda t: t + float(np.log(law.steps_to(np.exp(t), loss))), np.log(n_low) + 1e-6, np.log(n_low) + 60)
     n_eff, steps = law.efficient(loss)
     assert n_eff == pytest.approx(np.exp(log_n), rel=1e-4)
     assert steps == pytest.approx(steps_to(law, np.exp(log_n), loss), rel=1e-3) and np.isinf(law.steps_to(0.99 * n_low, loss))
@@ -111,7 +111,7 @@ def test_the_cheapest_way_to_a_loss(law: al.LossNS, critical: al.CriticalBatch) 
 
 def test_published_wrong_size() -> None:
     worst = al.excess_compute(np.geomspace(0.6, 2.2, 50), LAW.alpha_n, LAW.alpha_s).max()
-    assert worst == pytest.approx(1.20, abs=0.005)  # 20.4 % at 2.2
+    assert worst == pytest.approx(1.20, abs=0.005)  # the most is 20.4 %, at 2.2
 
 
 def test_batch_size_trade() -> None:
@@ -131,7 +131,7 @@ def test_overfitting_against_the_law(n: float) -> None:
     assert al.overfitting(n, 2e9, **JOINT) == pytest.approx(excess(2e9))
     needed = np.exp(root(lambda t: excess(np.exp(t)) - 0.02, 0, 80))
     assert al.tokens_needed(n, 0.02, **JOINT) == pytest.approx(needed, rel=1e-8)
-    assert needed == pytest.approx(5e3 * n**0.74, rel=0.1)  # (4.4); unrounded 5.5e3 N^0.738
+    assert needed == pytest.approx(5e3 * n**0.74, rel=0.1)  # equation (4.4), which is 5.5e3 N^0.738 before rounding
 
 
 def test_earliest_stop_is_where_training_on_endless_data_reaches_the_loss() -> None:

@@ -45,7 +45,7 @@ def of(alternatives: list[Alternative], name: str) -> Alternative:
 
 
 def log_errors(name: str) -> np.ndarray:
-    """Standard errors of the logs of the planted parameters: the linear theory of least squares at the true values."""
+    """Return standard errors of the logs of the planted parameters, by the linear theory of least squares at the true values."""
     formula, values = PLANTED[name]
     both = [[np.log(formula(X, **values | {key: values[key] * np.exp(h)})) for h in (1e-5, -1e-5)] for key in values]
     slopes = np.array([(up - down) / 2e-5 for up, down in both])
@@ -90,7 +90,7 @@ def test_power_against_polyfit() -> None:
 
 def test_huber_against_the_solver_of_the_laws_and_weights_against_repeated_points() -> None:
     huber, x, counts = Objective("huber", 1e-3), X[::3], np.arange(8) % 3 + 1
-    loss = planted("exponential", 0.0)  # which neither law fits: nearly all residuals are far beyond delta
+    loss = planted("exponential", 0.0)  # neither law fits it, so nearly all residuals are far beyond delta
     ranked = compare(X, loss, huber)
     for name, law in (("power", "power-n"), ("power with offset", "power-n-offset")):
         fit = best_fit(LAWS[law], np.log(X)[:, None], np.log(loss), huber)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -24,11 +25,11 @@ LAW, CRITICAL = LossNS(0.077, 0.76, 6.5e13, 2.1e3), CriticalBatch(B_STAR, ALPHA_
 SIZES = (1e6, 1e7)
 BATCHES = CRITICAL.tokens(5.0) * np.geomspace(1 / 8, 8, 7)
 
-Rows = dict[str, np.ndarray]
+Rows = dict[str, Any]  # columns by name: arrays, passed to fit_critical as keywords
 
 
 def rows(noise: float = 0.0, seed: int = 0, points: int = 100, batches: np.ndarray = BATCHES) -> Rows:
-    """Curves of two sizes at each batch size, of S_min from about 500 to 20 000: no two have points at the same losses."""
+    """Return curves of two sizes at each batch size, for S_min of about 500 to 20 000; no two have points at the same losses."""
     rng = np.random.default_rng(seed)
     parts = []
     for n in SIZES:
@@ -128,7 +129,7 @@ def test_levels_that_are_not_reached_are_counted() -> None:
 
 
 def test_losses_within_the_warm_up_of_a_batch_size_are_left_out() -> None:
-    """Warm-ups of one number of tokens, in which nothing is learned: after them a loss costs that many tokens more."""
+    """All warm-ups last one number of tokens, in which nothing is learned: a loss after them costs that many tokens more."""
     table = rows()
     tokens = 2e3 * CRITICAL.tokens(5.0)
     table["steps"] = table["steps"] + tokens / table["batch_tokens"]
@@ -207,7 +208,7 @@ def test_a_fit_of_it_gives_the_least_compute_of_runs(tmp_path: Path) -> None:
 
 
 def test_steps_off_the_hyperbola_are_flagged() -> None:
-    """Where large batches are trained at too low a rate, their steps exceed the hyperbola's: said so, with the misfit."""
+    """Where the rate is too low for large batches, their steps exceed the hyperbola's: a flag says so and gives the misfit."""
     true = rows(noise=0.0002)
     fit = fit_critical(**true, n_bootstrap=0)
     assert all(level.misfit < 0.05 for level in fit.levels if not level.why) and not any(

@@ -17,7 +17,7 @@ from scalinglaws.laws.result import fit_table
 
 
 def chinchilla_points(seed: int = 0, noise: float = 0.005) -> tuple[np.ndarray, np.ndarray]:
-    """log variables (n, 2) and log losses (n,) of a grid with the published parameters."""
+    """Return log variables (n, 2) and log losses (n,) of a grid with the published parameters."""
     rng = np.random.default_rng(seed)
     n, d = (grid.ravel() for grid in np.meshgrid(np.geomspace(1e7, 1e10, 9), np.geomspace(1e9, 1e12, 8)))
     loss = 1.69 + 406.4 * n**-0.34 + 410.7 * d**-0.28

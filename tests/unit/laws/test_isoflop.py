@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,11 +17,11 @@ BUDGETS = np.geomspace(1e17, 1e21, 9)
 A, B = (float(value) for value in exponents(0.34, 0.28))
 TRUE_N, TRUE_D = optimum(BUDGETS, *LAW)
 
-Rows = dict[str, np.ndarray]
+Rows = dict[str, Any]  # columns by name: arrays, passed to fit_isoflop as keywords
 
 
 def rows(sizes: list[np.ndarray], noise: float = 0.0, seed: int = 0) -> Rows:
-    """Rows of the published law at C = 6 N D exactly, at sizes[k] for the k-th budget; each run is its own trunk."""
+    """Return rows of the published law at C = 6 N D, with sizes[k] for the k-th budget; each run is its own trunk."""
     n, c = np.concatenate(sizes), np.repeat(BUDGETS, [len(each) for each in sizes])
     loss = 1.69 + LAW[0] * n ** -LAW[2] + LAW[1] * (c / (6 * n)) ** -LAW[3]
     loss *= np.exp(noise * np.random.default_rng(seed).standard_normal(len(n)))
@@ -33,7 +34,7 @@ def centred(low: float = 1 / 8, high: float = 8, count: int = 11) -> list[np.nda
 
 
 def lattice(ratio: float) -> list[np.ndarray]:
-    """The sizes of one ladder within a factor of 8 of each optimum: never quite centred."""
+    """Return the sizes of one ladder within a factor of 8 of each optimum; they are never quite centred on it."""
     ladder = 1e5 * ratio ** np.arange(np.log(1e7) / np.log(ratio))
     return [ladder[(ladder > n / 8) & (ladder < n * 8)] for n in TRUE_N]
 
@@ -87,7 +88,7 @@ def test_a_batch_of_parabolas_and_lines_is_polyfit() -> None:
     x = np.repeat(np.linspace(18, 21, 7), 2)
     y, weights = 3 + 0.1 * (x - 19.6) ** 2 + 0.01 * rng.standard_normal(14), rng.integers(0, 3, (20, 14)).astype(float)
     vertex, value, why = _parabolas(x, y, weights)
-    for k in np.flatnonzero(why == 0):
+    for k in map(int, np.flatnonzero(why == 0)):
         c2, c1, c0 = np.polyfit(x - 19, y, 2, w=np.sqrt(weights[k]))
         assert (vertex[k], value[k]) == pytest.approx((19 - c1 / (2 * c2), c0 - c1**2 / (4 * c2)), rel=1e-9)
     assert (why == 0).sum() > 10

@@ -17,7 +17,7 @@ def test_every_law_is_planted() -> None:
 
 @pytest.mark.parametrize("law", MAKERS)
 def test_planted_parameters_come_back(law: str) -> None:
-    """Within 3.5 standard errors: one set in a thousand or so lies outside. Resamples keep the sizes on the envelope in
+    """They lie within 3.5 standard errors, but for about one set in a thousand. Resamples keep the sizes on the envelope in
     their places, so the errors of its a and b are too small (docs/coverage.md): those come back within 0.02."""
     made = planted(law, 0)
     found, _ = intervals(law, made, 0, 100)
@@ -33,7 +33,7 @@ def test_planted_parameters_come_back(law: str) -> None:
 
 @pytest.mark.parametrize("law", ["power-n", "power-n-offset", "chinchilla"])
 def test_intervals_cover(law: str) -> None:
-    """40 tables: 95 % intervals of each parameter hold it in at least 88 %."""
+    """The 95 % intervals of each parameter hold it in at least 88 % of 40 tables."""
     found = [(planted(law, seed), intervals(law, planted(law, seed), seed, 100)[0]) for seed in range(40)]
     for name in found[0][0].truth:
         hits = [each[name]["ci_low"] <= made.truth[name] <= each[name]["ci_high"] for made, each in found]
@@ -42,7 +42,7 @@ def test_intervals_cover(law: str) -> None:
 
 @pytest.mark.parametrize("law", LAWS)
 def test_starts_do_not_matter(law: str) -> None:
-    """Starts drawn at random between the ends of the grid lead to the same parameters."""
+    """Starts that are drawn at random between the ends of the grid lead to the same parameters."""
     made, form = planted(law, 1), LAWS[law]
     points = select(made.runs, form, curves=made.curves)
     x, y = points.log_variables(form.variables), np.log(points.loss)

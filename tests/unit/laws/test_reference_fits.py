@@ -106,7 +106,7 @@ def test_the_exponent_of_approach_1_follows_from_its_published_table() -> None:
 @pytest.mark.parametrize("objective", ["squared", "huber"])
 @pytest.mark.parametrize("name", EQUATIONS)
 def test_scipy_finds_the_same_fit(name: str, objective: str) -> None:
-    """The equation in the parameters of the literature, fitted from the truth by scipy, whose derivatives are differences."""
+    """Scipy fits the equation in the parameters of the literature, from the truth and with derivatives by differences."""
     law, delta, rng = LAWS[name], 3e-3, np.random.default_rng(7)
     ranges = [RANGES[column] for column in law.variables]
     columns = [np.exp(rng.uniform(np.log(low), np.log(high), 80)) for low, high in ranges]

@@ -22,7 +22,7 @@ def chosen(table: pl.DataFrame, law: str, **options: Any) -> Points:
 
 
 def study_table() -> pl.DataFrame:
-    """Three sizes x three budgets (the first has one layer), early-stopped runs, and three unusable ones."""
+    """Return three sizes at three budgets (the first has one layer), early-stopped runs, and three unusable runs."""
     rows = []
     for k, n in enumerate((1e4, 1e5, 1e6)):
         for tokens in (1e6, 2e6, 4e6):
@@ -98,7 +98,7 @@ def test_the_envelope_is_the_lowest_of_all_curves() -> None:
 
 
 def swept_curves(batches: dict[float, tuple[int, ...]]) -> pl.DataFrame:
-    """Curves of 20 losses, one of each size n and each of its batch sizes; a larger batch has the higher losses."""
+    """Return curves of 20 losses, one for each size and each of its batch sizes; a larger batch has higher losses."""
     tokens = np.geomspace(1e5, 1e7, 20)
     rows = [
         {"run": f"r{n:g}-{batch}", "trunk": f"r{n:g}-{batch}", "n_params": n, "batch_tokens": batch, "phase": "stable"}
@@ -160,7 +160,7 @@ def test_where_and_exclude_highest_are_listed() -> None:
 
 
 def test_rows_that_say_nothing_of_a_rule_pass_it() -> None:
-    """An external run in a study's table: nulls in the columns that it lacks."""
+    """An external run in a study's table has nulls in the columns that it lacks."""
     external = pl.DataFrame({"run": ["theirs"], "n_params": [3e7], "flops_6nd": [6 * 3e7 * 1e6], "loss": [1.9]})
     points = chosen(pl.concat([study_table(), external], how="diagonal"), "chinchilla")
     at = points.run.index("theirs")

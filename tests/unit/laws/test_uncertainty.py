@@ -18,12 +18,12 @@ from scalinglaws.laws.result import fit_table
 from scalinglaws.laws.uncertainty import bootstrap, interval
 
 NOISE = 0.005
-# Of laws that the papers give no values for.
+# Parameters of the laws for which the papers give no values.
 PLANTED = {name: OFFSET[name] for name in ("power-n-offset", "power-d-offset", "power-c-offset")} | {"overtraining": OVERTRAINING}
 
 
 def planted_table(name: str, seed: int = 0) -> pl.DataFrame:
-    """Runs with the published parameters, or those of PLANTED, and noise in log loss."""
+    """Return runs with the published parameters, or those of PLANTED, and noise in the log loss."""
     rng = np.random.default_rng(seed)
     n, d = (grid.ravel() for grid in np.meshgrid(np.geomspace(1e6, 1e10, 8), np.geomspace(2e7, 2e11, 7)))
     extra: dict[str, np.ndarray] = {}
@@ -64,7 +64,7 @@ def planted_table(name: str, seed: int = 0) -> pl.DataFrame:
 
 
 def planted_curves() -> pl.DataFrame:
-    """Learning curves of ten sizes at batches of 2^19 tokens by the published L(N, S_min), with B_crit(L) of the paper."""
+    """Return learning curves of ten sizes at batches of 2^19 tokens by the published L(N, S_min), with B_crit(L) of the paper."""
     rng, rows, batch = np.random.default_rng(8), [], 2.0**19
     for n in np.geomspace(1e5, 1e9, 10):
         s_min = np.geomspace(3e3, 2e5, 12)
@@ -115,7 +115,7 @@ def test_planted_parameters_lie_inside_their_intervals(name: str) -> None:
 
 
 def test_intervals_cover_with_seven_trunks_that_share_noise() -> None:
-    """60 tables, 7 sizes with three runs each whose losses move together: 95 % intervals cover most times."""
+    """In 60 tables of 7 sizes, whose three runs have losses that move together, 95 % intervals cover most times."""
     law, rng = LAWS["power-n"], np.random.default_rng(5)
     log_n = np.log(np.repeat(np.geomspace(1e5, 1e8, 7), 3))[:, None]
     trunk = [str(k // 3) for k in range(21)]
@@ -195,7 +195,7 @@ def test_weights_follow_the_standard_errors() -> None:
 
 
 def test_a_new_run_falls_inside_its_prediction_interval() -> None:
-    """60 tables: the loss of a model ten times larger than any, against the interval that was predicted."""
+    """In 60 tables, the loss of a model ten times larger than any is compared with the interval that was predicted."""
     law_only = inside = 0
     for seed in range(60):
         rng = np.random.default_rng(100 + seed)
@@ -214,7 +214,7 @@ def test_a_new_run_falls_inside_its_prediction_interval() -> None:
     fitted = fit_table(table, "power-n", objective="squared", n_bootstrap=100, seed=seed, at=[{"n_params": 1e9}])
     (same,) = fitted["predictions"]
     assert same["at"] == {"n_params": 1e9} and same["loss"] == pytest.approx(found["loss"][0])
-    assert same["run_high"] == pytest.approx(found["run_high"][0], rel=2e-3)  # its trunks are in another order
+    assert same["run_high"] == pytest.approx(found["run_high"][0], rel=2e-3)  # the trunks of the table are in another order
     with pytest.raises(StudyError, match="--at"):
         fit_table(table, "power-n", at=[{"tokens": 1e9}])
 
@@ -276,7 +276,7 @@ def test_isoflop_by_the_command_function() -> None:
 
 
 def test_the_envelope_gives_the_best_size_of_each_compute() -> None:
-    """Curves of L = E + A/N^0.34 + B/D^0.28: the models on the envelope grow as C^0.45."""
+    """The curves follow L = E + A/N^0.34 + B/D^0.28, so that the models on the envelope grow as C^0.45."""
     sizes, tokens = np.geomspace(1e6, 1e9, 40), np.geomspace(1e7, 1e12, 60)
     n, d = (grid.ravel() for grid in np.meshgrid(sizes, tokens, indexing="ij"))
     loss = 1.69 + 406.4 * n**-0.34 + 410.7 * d**-0.28

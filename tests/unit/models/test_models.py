@@ -36,24 +36,24 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
 
 
 def config_of(name: str) -> ModelConfig:
-    """The config of an architecture's model."""
+    """Return the config of an architecture's model."""
     return small_spec(**ARCHITECTURES[name]).shape(N_VOCAB)
 
 
 def all_logits(model: FlatModel, tokens: torch.Tensor) -> torch.Tensor:
-    """(sequences, positions, n_vocab)"""
+    """Return the logits of all positions, of shape (sequences, positions, n_vocab)."""
     return logits(model.module, model.module(tokens)).detach()
 
 
 def make(name: str, by_hand: bool = True, **changes: Any) -> FlatModel:
-    """A model whose biases and norms are not at their initial values."""
+    """Make a model whose biases and norms are not at their initial values."""
     model = flat_model(small_spec(**ARCHITECTURES[name], **changes), by_hand=by_hand)
     model.flat.add_(torch.randn(model.flat.shape, generator=torch.Generator().manual_seed(4)), alpha=0.1)
     return model
 
 
 def lstm_logits(model: FlatModel, tokens: np.ndarray) -> np.ndarray:
-    """The equations of models/lstm.py for one sequence (positions,) in float64, a position at a time: (positions, n_vocab)."""
+    """Return the logits (positions, n_vocab) of one sequence by the equations of models/lstm.py in float64, by position."""
     w = {name: value.detach().double().numpy() for name, value in model.params.items()}
 
     def normalise(x: np.ndarray, name: str) -> np.ndarray:
@@ -77,7 +77,7 @@ def lstm_logits(model: FlatModel, tokens: np.ndarray) -> np.ndarray:
 
 
 def unrolled(model: FlatModel, order: list[int]) -> FlatModel:
-    """A plain Transformer whose layers are copies of those that a recurrent one uses in turn."""
+    """Return a plain Transformer whose layers are copies of those that a recurrent one uses in turn."""
     plain = flat_model(small_spec(n_layer=len(order)))
     for name, value in plain.params.items():
         layer, _, rest = name.partition(".")
@@ -171,7 +171,7 @@ def test_the_fast_step_of_shared_layers_is_the_plain_one(name: str) -> None:
         assert torch.allclose(fast.module(TOKENS), plain.module(TOKENS), atol=1e-4)
 
 
-@pytest.mark.filterwarnings("ignore:TF32 acceleration")  # of setting mkldnn's flags
+@pytest.mark.filterwarnings("ignore:TF32 acceleration")  # torch warns of it where mkldnn's flags are set
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_parameters_and_flops_are_those_counted(name: str) -> None:
     model, config = make(name, by_hand=False), config_of(name)

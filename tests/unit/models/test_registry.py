@@ -30,13 +30,13 @@ PLUGIN = "ab" * 32
 
 
 class ConvolutionOptions(Options):
-    """The tokens that a filter sees."""
+    """``kernel`` is the number of tokens that a filter sees."""
 
     kernel: int = 3
 
 
 class Convolutions(nn.Module):
-    """Gated causal convolutions with an output that is not tied and the initial weights of PyTorch."""
+    """A model of gated causal convolutions with an output that is not tied and the initial weights of PyTorch."""
 
     def __init__(self, c: ModelConfig):
         super().__init__()
@@ -62,7 +62,7 @@ ENTRY = Architecture("convolutions", rows, lambda c: 2 * c.n_layer * c.d_model, 
 
 @pytest.fixture(autouse=True)
 def plugin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The entry is registered for one test, as that of a plug-in."""
+    """Register the entry for one test, as that of a plug-in."""
     monkeypatch.setattr(ARCHITECTURES, "_entries", dict(ARCHITECTURES._entries))
     monkeypatch.setattr(ARCHITECTURES, "_plugins", dict(ARCHITECTURES._plugins))
     with of_plugin(PLUGIN):

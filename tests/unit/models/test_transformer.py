@@ -28,14 +28,14 @@ SMALL = ModelConfig(n_layer=2, d_model=24, d_ff=40, d_attn=16, n_ctx=12, n_vocab
 
 
 def make(config: ModelConfig = SMALL, noise: float = 0.2, precision: str = "float32", by_hand: bool = True) -> FlatModel:
-    """A model whose biases and norms are not at their initial zeros and ones."""
+    """Make a model whose biases and norms are not at their initial zeros and ones."""
     model = FlatModel(build(config, seed=3, precision=precision, by_hand=by_hand), precision)
     model.flat.add_(torch.randn(model.flat.shape, generator=torch.Generator().manual_seed(4)), alpha=noise)
     return model
 
 
 def all_logits(model: FlatModel, tokens: torch.Tensor) -> torch.Tensor:
-    """(sequences, positions, n_vocab)"""
+    """Return the logits of all positions, of shape (sequences, positions, n_vocab)."""
     return logits(model.module, model.module(tokens)).detach()
 
 
@@ -44,7 +44,7 @@ def some_tokens(n_seq: int, n_pos: int, n_vocab: int, seed: int = 0) -> torch.Te
 
 
 def gpt2_logits(model: FlatModel, tokens: np.ndarray, config: ModelConfig = SMALL) -> np.ndarray:
-    """GPT-2's equations for one sequence (positions,) in float64, a position and a head at a time: (positions, n_vocab)."""
+    """Return the logits (positions, n_vocab) of one sequence by GPT-2's equations in float64, a position and a head at a time."""
     w = {name: value.detach().double().numpy() for name, value in model.params.items()}
 
     def normalise(x: np.ndarray, name: str) -> np.ndarray:
@@ -125,7 +125,7 @@ def test_a_later_token_changes_no_earlier_logit(by_hand: bool) -> None:
 
 @pytest.mark.parametrize("d_model", [8, 64, 256])
 def test_initial_loss_is_near_that_of_a_uniform_guess(d_model: int) -> None:
-    """Logits are of variance 0.02² · 768 at every width, and normal logits of variance v cost v / 2 nats over ln n_vocab."""
+    """Logits have the variance 0.02² · 768 at every width, and normal logits of variance v cost v / 2 nats over ln n_vocab."""
     module = build(ModelConfig(2, d_model, 4 * d_model, d_model, 32, 256, n_heads=2))
     loss = batch_losses(module, some_tokens(8, 32, 256), some_tokens(8, 32, 256, seed=1)).mean()
     assert abs(float(loss) - math.log(256) - 0.02**2 * 768 / 2) < 0.1
@@ -141,8 +141,8 @@ def test_a_seed_fixes_the_weights() -> None:
 @pytest.mark.parametrize(
     ("config", "n_seq", "work"),
     [
-        (SMALL, 3, 1 << 60),  # BLAS
-        (SMALL, 3, 0),  # oneDNN
+        (SMALL, 3, 1 << 60),  # all products go to BLAS
+        (SMALL, 3, 0),  # all products go to oneDNN
         (ModelConfig(1, 8, 32, 8, 128, 256, n_heads=1), 4, kernels.ONEDNN_WORK),
         (ModelConfig(2, 32, 128, 32, 100, 256, n_heads=2), 3, 0),  # n_ctx is not a multiple of the query block
         (ModelConfig(1, 64, 96, 32, 70, 40, n_heads=2), 3, 0),

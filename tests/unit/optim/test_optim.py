@@ -34,7 +34,7 @@ def tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def random_grads(model: FlatModel, step: int, scale: float = 1.0) -> dict[str, Tensor]:
-    """Gradients of step ``step``, also in model.grads. A row of an embedding has none, like a token that does not occur."""
+    """Return the gradients of a step, also in model.grads; one row of an embedding has none, like a token that does not occur."""
     generator = torch.Generator().manual_seed(step)
     for name, grad in model.grads.items():
         grad.normal_(0.0, scale, generator=generator)
@@ -44,7 +44,7 @@ def random_grads(model: FlatModel, step: int, scale: float = 1.0) -> dict[str, T
 
 
 def ours(kind: str, **changes: Any) -> tuple[FlatModel, dict[str, Tensor], list[dict[str, Tensor]]]:
-    """The parameters before and the model after STEPS updates with random gradients, which are the third."""
+    """Return the parameters before, and the model after, STEPS updates, and the random gradients of these."""
     spec = small_spec(**({"optimizer": kind, "grad_clip": 0.0} | changes))
     model = flat_model(spec, N_VOCAB)
     before = {name: value.detach().clone() for name, value in model.params.items()}
@@ -56,7 +56,7 @@ def ours(kind: str, **changes: Any) -> tuple[FlatModel, dict[str, Tensor], list[
 
 
 def torchs(parts: Any, before: dict[str, Tensor], grads: list[dict[str, Tensor]]) -> dict[str, Any]:
-    """The parameters after the same updates by torch.optim's classes; ``parts`` makes them from named parameters."""
+    """Return the parameters after the same updates by torch.optim's classes; ``parts`` makes them from named parameters."""
     params = {name: torch.nn.Parameter(value.clone()) for name, value in before.items()}
     optimizers = parts(params)
     for step, named in enumerate(grads):
@@ -104,7 +104,7 @@ def test_adafactor_is_torchs() -> None:
 
 @pytest.mark.parametrize("scale", [1.0, 1e-6])
 def test_adafactor_is_the_papers(scale: float) -> None:
-    """Algorithms 4 and 5 in float64, with sums as there; small gradients too, as those of large models are."""
+    """Algorithms 4 and 5 in float64, with the paper's sums, agree; also for gradients as small as those of large models."""
     spec = small_spec(optimizer="adafactor", grad_clip=0.0)
     model = flat_model(spec, N_VOCAB)
     optimizer = build_optimizer(model, spec)
@@ -124,7 +124,7 @@ def test_adafactor_is_the_papers(scale: float) -> None:
             update /= max(1.0, float(update.square().mean().sqrt()))
             size = max(1e-3, float(x[name].square().mean().sqrt()))
             x[name] = x[name] - size * min(0.5, t**-0.5) * update
-        optimizer.update(0.5, t - 1)  # above 1 / sqrt(t) from the fifth on
+        optimizer.update(0.5, t - 1)  # the rate is above 1 / sqrt(t) from the fifth update on
     for name, value in model.params.items():
         torch.testing.assert_close(value.double(), x[name], rtol=1e-4, atol=1e-5)
 
@@ -191,7 +191,7 @@ def test_weight_decay_shrinks_matrices_only(kind: str) -> None:
     spec = small_spec(optimizer=kind, weight_decay=0.5)
     model = flat_model(spec, N_VOCAB)
     before = {name: value.detach().clone() for name, value in model.params.items()}
-    build_optimizer(model, spec).update(0.1, 0)  # without gradients
+    build_optimizer(model, spec).update(0.1, 0)  # the gradients are zero
     for name, value in model.params.items():
         expected = before[name] * (1 - 0.1 * 0.5) if value.dim() == 2 else before[name]
         torch.testing.assert_close(value.detach(), expected, rtol=1e-6, atol=0)
@@ -218,7 +218,7 @@ def test_an_unknown_name_is_refused() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_users_model_may_have_tensors_of_three_dimensions(kind: str) -> None:
-    """The same updates by torch's classes, which take tensors of any number of dimensions."""
+    """They agree with torch's classes, which take tensors of any number of dimensions."""
     model: Any = Parameters()
     before = {name: value.clone() for name, value in model.params.items()}
     optimizer, grads = build_optimizer(model, small_spec(optimizer=kind, grad_clip=0.0)), []

@@ -25,7 +25,7 @@ def test_a_number_is_itself() -> None:
 
 
 def test_kaplans_rate_at_two_sizes() -> None:
-    """Equation D.1 by hand: ln 1e6 is 13.8155 and ln 1.5e9 is 21.1287."""
+    """Equation D.1 is computed by hand: ln 1e6 is 13.8155 and ln 1.5e9 is 21.1287."""
     assert rate("kaplan", 10**6) == pytest.approx(0.003239 - 0.0001395 * 13.8155, rel=1e-5)
     assert rate("kaplan", 1_500_000_000) == pytest.approx(0.003239 - 0.0001395 * 21.1287, rel=1e-4)
 

@@ -28,7 +28,7 @@ FOUR = {"kaplan-ns": NS, "critical-batch": CRITICAL, "power-cmin": CMIN, "power-
 
 
 def fit(law: str, values: dict[str, float], spread: float = 0.02, drawn: int = 0, seed: int = 0) -> dict[str, Any]:
-    """A fit whose exponents have the relative standard error ``spread``; ``drawn`` resamples of its parameters."""
+    """Return a fit whose exponents have the relative standard error ``spread``, with ``drawn`` resamples of its parameters."""
     reach = np.exp(1.96 * spread)
     found = {n: {"estimate": v, "stderr": v * spread, "ci_low": v / reach, "ci_high": v * reach} for n, v in values.items()}
     rng = np.random.default_rng([seed, *law.encode()])
@@ -52,16 +52,23 @@ def study() -> tuple[polars.DataFrame, dict[str, Any]]:
 
 
 def page(fits: dict[str, Any], kinds: tuple[str, ...] = ("size", "data"), drawn: tuple[str, ...] = ()) -> dict[str, str]:
-    """The report's sections by the first word or two of their titles."""
+    """Return the report's sections by the first word or two of their titles."""
     text = report(study()[0], fits, kinds, drawn, "figures")
     return {part.split("\n")[0].split(":")[0]: part for part in text.split("\n## ")[1:]}
 
 
 def line(section: str, start: str) -> list[str]:
-    """Cells of the row of a table whose first cell is ``start``."""
+    """Return the cells of the row of a table whose first cell is ``start``."""
     rows = [[cell.strip() for cell in row.strip("|").split(" | ")] for row in section.split("\n") if row.startswith("|")]
     (found,) = [row for row in rows if row[0] == start]
     return found
+
+
+def interval(value: dict[str, float | None]) -> tuple[float, float, float]:
+    """Return (lower end, estimate, upper end) of a quantity, and fail where one of them is missing."""
+    low, estimate, high = value["ci_low"], value["estimate"], value["ci_high"]
+    assert low is not None and estimate is not None and high is not None
+    return low, estimate, high
 
 
 def test_what_was_run_counts_runs_sizes_and_those_that_diverged() -> None:
@@ -149,7 +156,7 @@ def test_published_exponents_give_the_published_trends_roughly() -> None:
 
 @pytest.mark.parametrize("drawn", [0, 200])
 def test_intervals_of_trends_are_those_of_independent_exponents(drawn: int) -> None:
-    """Against 200,000 draws of the three exponents; from resamples also widened for 40 trunks, by 1.05."""
+    """They are compared with 200,000 draws of the exponents; those from resamples are also widened by 1.05, for 40 trunks."""
     found = compute_efficient.trends(four(drawn=drawn))
     assert found.doubt is None and ("resamples" in found.how)
     rng = np.random.default_rng(1)
@@ -158,9 +165,9 @@ def test_intervals_of_trends_are_those_of_independent_exponents(drawn: int) -> N
     expected = {"alpha_C_min": total, "N_opt": total / n, "B": total / b, "S_min": total / s, "D_opt": 1 - total / n}
     for name, values in expected.items():
         low, high = np.quantile(values, [0.025, 0.975])
-        value = found.values[name]
-        assert value["ci_low"] < value["estimate"] < value["ci_high"]
-        width = np.log(value["ci_high"] / value["ci_low"]) / np.log(high / low)
+        least, estimate, most = interval(found.values[name])
+        assert least < estimate < most
+        width = np.log(most / least) / np.log(high / low)
         assert width == pytest.approx(1.0, abs=0.01) if not drawn else 0.85 < width < 1.3, name
     assert all((f"{name}: scale" in found.values) == (drawn > 0) for name in found.coefficients)
 
@@ -175,14 +182,15 @@ def test_trends_that_are_not_resolved_say_why_once() -> None:
 
 def test_crossing_is_where_the_laws_meet() -> None:
     found = compute_efficient.crossing(four(spread=0.002, drawn=200))
-    flops, tokens, loss = (found.values[name]["estimate"] for name in ("C*", "D*", "L*"))
+    flops, tokens, loss = (interval(found.values[name])[1] for name in ("C*", "D*", "L*"))
     assert loss == pytest.approx((CMIN["C_c"] / flops) ** CMIN["alpha_C"])
     assert loss == pytest.approx((DATA["D_c"] / tokens) ** DATA["alpha_D"])
     law, critical = allocation.LossNS(0.08, 0.7, 4e9, 300.0), allocation.CriticalBatch(3e6, 0.25)
     assert found.values["N*"]["estimate"] == pytest.approx(float(allocation.frontier(law, critical, flops).n_opt))
     assert found.doubt is None
     for value in found.values.values():
-        assert value["ci_low"] < value["estimate"] < value["ci_high"]
+        low, estimate, high = interval(value)
+        assert low < estimate < high
     section = page(four(spread=0.002, drawn=200))["Where the laws contradict each other (section 6.3)"]
     assert line(section, "C* (PF-days)")[1] == markdown.number(flops / PF_DAY)
     assert "contradict each other beyond C*" in section

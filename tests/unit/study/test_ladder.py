@@ -24,7 +24,7 @@ def has(there: tuple[int, ...], trunk: str, step: int) -> bool:
 
 
 def test_runs_need_their_rung_and_those_below() -> None:
-    """Stable phases of three quarters: budgets of 640, 1280 and 2560 tokens start at steps 4, 8 and 16."""
+    """Stable phases are three quarters of a budget: 640, 1280 and 2560 tokens start at steps 4, 8 and 16."""
     made = runs(640, 1280, 2560)
     (trunk,) = {spec.trunk.id for spec in made.values()}
     assert [ladder.start_of(spec, LADDER) for spec in made.values()] == [4, 8, 16]
@@ -50,7 +50,8 @@ def test_a_rung_of_one_trunk_is_none_of_another() -> None:
 
 
 def test_runs_without_a_ladder_need_none() -> None:
-    made = runs(2560, schedule="cosine", decay=0.0) | runs(2560, stop="early", patience=3) | runs(320)  # shorter than a rung
+    # The last of these is shorter than a rung.
+    made = runs(2560, schedule="cosine", decay=0.0) | runs(2560, stop="early", patience=3) | runs(320)
     assert ladder.needed_rungs(made, LADDER) == {}
 
 

@@ -40,7 +40,7 @@ def _no_plugins_afterwards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
 
 
 def study_with(*points: dict[str, Any], files: tuple[str, ...] = ("lion.py",)) -> dict[str, Any]:
-    """The YAML of a study of one size and budget, and such points of it."""
+    """Return the YAML of a study of one size and budget, with such points."""
     data = copy.deepcopy(STUDY)
     data["plugins"] = list(files)
     data["experiments"] = {"one": {"model": "1x8", "tokens": "1M", "points": list(points)}}
@@ -111,7 +111,7 @@ def test_a_broken_plugin_is_told_with_its_file_and_line(text: str, said: str) ->
 
 
 def test_lion_moves_by_the_papers_rule() -> None:
-    """Algorithm 2 written out with float64 tensors, for three updates with random gradients."""
+    """It agrees with algorithm 2, written out with float64 tensors, for three updates with random gradients."""
     plugins.load(["lion.py"])
     options = (("interpolation", 0.8), ("memory", 0.95))
     spec = small_spec(optimizer="lion", optimizer_options=options, grad_clip=0.0)
@@ -127,7 +127,7 @@ def test_lion_moves_by_the_papers_rule() -> None:
 
 
 def kept_run(results: Path, **changes: Any) -> RunSpec:
-    """A spec that the plug-in trains, in its run folder; tokens lie beside it, and the plug-in file is kept."""
+    """Write a spec that the plug-in trains into its run folder, with tokens beside it and the plug-in file kept."""
     plugins.load(["lion.py"])
     plugins.keep(results)
     given = {"interpolation": 0.9, "memory": 0.98} | changes

@@ -98,7 +98,7 @@ def test_nothing_but_numbers_changes_an_id():
 
 
 def test_a_later_field_renames_nothing():
-    """A field at its neutral value is left out of the hash: as if it had been added today."""
+    """A field at its neutral value is left out of the hash, so that a field added today renames no run."""
     run = next(iter(build(STUDY).runs.values()))
     assert "dropout" not in run.plain
     assert "dropout" in dataclasses.replace(run, dropout=0.1).plain
@@ -106,7 +106,7 @@ def test_a_later_field_renames_nothing():
 
 
 def test_frozen_ids():
-    """Ids of a released version: a change here retrains the studies of every user."""
+    """These are the ids of a released version: a change here retrains the studies of every user."""
     source = spec.Source("files", ("a.txt",), sha256="0" * 64)
     corpus = spec.CorpusSpec((source,), 2000, 0.03, 0.03, 0, recipe=1)
     run = spec.RunSpec(

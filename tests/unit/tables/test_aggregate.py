@@ -83,7 +83,7 @@ def test_a_run_has_the_losses_of_its_own_corpus_once(two_budgets, tmp_path):
 
     entries = [json.loads(line) for line in manifest.read_text().splitlines()]
     manifest.write_text("".join(json.dumps(entry | {"evaluations": "set"}) + "\n" for entry in entries))
-    # As evaluated before rows had nats_per_byte.
+    # These are rows from before evaluations had nats_per_byte.
     measured = {"position": None, "loss": 2.5, "stderr": 0.01, "n_tokens": 320}
     for spec, corpora in zip(specs, (["other"], [specs[1].corpus.id, "other"]), strict=True):
         folder = results / "evals" / spec.id

@@ -16,7 +16,7 @@ BASE = small_spec(schedule="wsd", stop="budget", decay=0.2)
 
 
 def curve(steps, budget, loss, seed=0, **values):
-    """The curve of a run of ``budget`` steps whose losses are ``loss``."""
+    """Return the curve of a run of ``budget`` steps whose losses are ``loss``."""
     spec = dataclasses.replace(BASE, tokens=budget * BASE.batch_tokens, seed=seed)
     phases = ["decay" if step > spec.stable_steps else "stable" for step in steps]
     rows = [

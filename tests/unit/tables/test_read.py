@@ -4,6 +4,7 @@ import polars as pl
 import pytest
 
 from scalinglaws.common.errors import StudyError
+from scalinglaws.laws.catalogue import LAWS
 from scalinglaws.laws.select import select
 from scalinglaws.tables.external import external_rows
 from scalinglaws.tables.read import named, read_any, read_own, read_warnings, with_budgets
@@ -92,10 +93,9 @@ def test_external_runs_without_names_and_with_gaps(tmp_path):
 def test_a_table_gives_the_same_points_to_a_fit_as_external_runs_and_by_itself(tmp_path):
     THEIRS.write_csv(tmp_path / "theirs.csv")
     write(external_rows(tmp_path / "theirs.csv", COLUMNS), RUNS, tmp_path / "runs.parquet")
-    ours = select(read_own(tmp_path / "runs.parquet"), "power-c", ["flops"])
-    direct = select(
-        read_any(tmp_path / "theirs.csv"), "power-c", ["flops"], {"n_params": "N", "flops": "C", "loss": "L", "run": "name"}
-    )
+    ours = select(read_own(tmp_path / "runs.parquet"), LAWS["power-c"])
+    names = {"n_params": "N", "flops": "C", "loss": "L", "run": "name"}
+    direct = select(read_any(tmp_path / "theirs.csv"), LAWS["power-c"], names)
     for name in ("n_params", "tokens", "flops", "dataset_tokens"):
         assert ours.columns[name].tolist() == direct.columns[name].tolist()
     assert ours.loss.tolist() == direct.loss.tolist() == [3.0, 2.8]

@@ -14,7 +14,7 @@ from scalinglaws.common.errors import StudyError
 from scalinglaws.common.files import write_json
 from scalinglaws.train.metrics import CurveRow, RunMetrics, RunTiming
 
-# As training has written these files since before records had types.
+# The text of these files as training wrote it before the records had types.
 METRICS: dict[str, Any] = {
     "id": "gpt-1",
     "status": "ok",
@@ -56,7 +56,7 @@ def test_a_curve_is_read_and_written_with_the_same_bytes(tmp_path: Path) -> None
 
 
 def test_files_of_older_runs_are_read() -> None:
-    """Runs trained before positions, the noise scale and the number of processes were told."""
+    """These runs were trained before positions, the noise scale and the number of processes were recorded."""
     metrics = RunMetrics.from_plain({name: METRICS[name] for name in METRICS if name not in ("loss_tokens", "positions")}, "m")
     assert metrics.positions is None and metrics.loss_tokens is None
     row = CurveRow.from_plain({name: ROW[name] for name in list(ROW)[:8]}, "c")

@@ -28,7 +28,7 @@ def tokens(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def noisy_spec(**changes: Any) -> RunSpec:
-    """16 windows a batch, two in its part, measured every third step."""
+    """Return a spec with 16 windows in a batch, two of them in its small part, measured every third step."""
     return small_spec(**{"batch_tokens": 256, "tokens": 256 * 40, "warmup_tokens": 512, "noise_every": 3} | changes)
 
 
@@ -49,6 +49,7 @@ def test_a_quadratic_gives_back_its_planted_noise_scale() -> None:
         gradients = h * (w - x)
         noise.add(gradients[:2].mean(0).norm(), gradients.mean(0).norm())
     found_square, found_trace = noise.smoothed()
+    assert found_square is not None and found_trace is not None
     assert found_square == pytest.approx(square, rel=0.05) and found_trace == pytest.approx(trace, rel=0.05)
     assert found_trace / found_square == pytest.approx(trace / square, rel=0.05)
 
@@ -67,7 +68,7 @@ def test_the_average_is_a_weighted_mean_of_the_measurements() -> None:
 
 
 def autograd_norm(trainer: Trainer, windows: Tensor) -> float:
-    """The norm of the mean gradient of windows by autograd through ``model.loss``."""
+    """Return the norm of the mean gradient of windows by autograd through ``model.loss``."""
     gradients = torch.autograd.grad(trainer.model.loss(windows[:, :-1], windows[:, 1:]), list(trainer.model.params.values()))
     return float(torch.cat([g.reshape(-1) for g in gradients]).double().norm())
 
