@@ -66,7 +66,7 @@ class Commands(typer.core.TyperGroup):
         return self.commands[name]
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """The panels as plain text, for a help that is not read on a terminal."""
+        """Write the panels as plain text, for a help that is not read on a terminal."""
         width = max(map(len, FILES))
         for panel, commands in PANELS.items():
             rows = [(name.ljust(width), self.get_command(ctx, name).get_short_help_str(200)) for name in commands]
@@ -99,7 +99,7 @@ def scalinglaws(
 
 
 def group() -> Any:
-    """The command line as a click group; its help has colours and boxes on a terminal, and is plain text elsewhere."""
+    """Return the command line as a click group; its help has colours and boxes on a terminal, and is plain text elsewhere."""
     markup: Any = "rich" if sys.stdout.isatty() else None
     app = typer.Typer(cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=markup)
     app.callback()(scalinglaws)

@@ -12,7 +12,7 @@ from scalinglaws.cli.options import RESULTS, Results
 
 
 def json_value(option: str, text: str, kind: type) -> Any:
-    """The value of an option that is written as JSON. A value of another kind is a wrong command line."""
+    """Return the value of an option that is written as JSON. A value of another kind is a wrong command line."""
     try:
         value = json.loads(text)
     except ValueError as error:

@@ -47,12 +47,12 @@ class Context:
 
     @cached_property
     def laws(self) -> tuple[str, ...]:
-        """The laws that are fitted."""
+        """Return the laws that are fitted."""
         return laws_model.laws_of(self.study)
 
     @cached_property
     def figures(self) -> list[str]:
-        """The figures that are drawn: those that the config asks for and that the study has the runs for."""
+        """Return the figures that are drawn: those that the config asks for and that the study has the runs for."""
         asked = registry.asked(self.study.figures)
         return [name for name in registry.drawable(self.study.kinds, set(self.laws)) if name in asked]
 
@@ -63,17 +63,17 @@ class Context:
 
     @cached_property
     def bundle_of_evaluation(self) -> dict[tuple[str, str], str]:
-        """(run, evaluation set) -> the bundle that makes this evaluation, for those that have one."""
+        """Return (run, evaluation set) -> the bundle that makes this evaluation, for those that have one."""
         return {pair: name for name, bundle in self.bundles.items() for pair in bundle.evaluations}
 
     @cached_property
     def bundle_of_rung(self) -> dict[tuple[str, int], str]:
-        """(trunk, step) -> the bundle that makes this rung, for rungs that have one."""
+        """Return (trunk, step) -> the bundle that makes this rung, for rungs that have one."""
         return {rung: name for name, bundle in self.bundles.items() for rung in bundle.rungs}
 
     @cached_property
     def _rungs_below(self) -> dict[tuple[str, int], int]:
-        """(trunk, step) of each rung of the study -> the step of the rung below; 0 where that is the first."""
+        """Return (trunk, step) of each rung of the study -> the step of the rung below; 0 where that is the first."""
         return {
             (trunk, step): below
             for trunk, steps in self.study.rungs.items()
@@ -81,29 +81,29 @@ class Context:
         }
 
     def rung_below(self, trunk: str, step: int) -> int:
-        """The step of the rung below the one at ``step``; 0 where that is the first."""
+        """Return the step of the rung below the one at ``step``; 0 where that is the first."""
         known = self._rungs_below.get((trunk, step))
         return ladder.below(step, self.trunk_spec(trunk).batch_tokens, self.study.ladder) if known is None else known
 
     def run_spec(self, run: str) -> RunSpec:
-        """The spec of a run: the study's, else the one in the run's file."""
+        """Return the spec of a run: the study's, else the one in the run's file."""
         return self.study.runs.get(run) or _kept(f"{RESULTS}/runs/{run}/spec.json")
 
     def trunk_spec(self, trunk: str) -> RunSpec:
-        """The spec of a trunk: the study's, else the one in the trunk's file."""
+        """Return the spec of a trunk: the study's, else the one in the trunk's file."""
         return self.study.trunks.get(trunk) or _kept(f"{RESULTS}/trunks/{trunk}/spec.json")
 
     def tokenizer_spec(self, tokenizer: str) -> TokenizerSpec:
-        """The spec of a tokenizer: the study's, else the one in the tokenizer's file."""
+        """Return the spec of a tokenizer: the study's, else the one in the tokenizer's file."""
         return self.study.tokenizers.get(tokenizer) or _kept(f"{RESULTS}/tokenizers/{tokenizer}/spec.json", "tokenizer")
 
     def evaluation_set(self, name: str) -> tuple[str, ...]:
-        """The token folders of an evaluation set: the study's, else those in the set's file."""
+        """Return the token folders of an evaluation set: the study's, else those in the set's file."""
         found = self.study.evaluation_sets.get(name)
         return found or tuple(paths.evaluation_set_path(RESULTS, name).read_text().split())
 
     def bundle(self, name: str) -> Bundle:
-        """A bundle that is to be made, else the one in the bundle's file."""
+        """Return a bundle that is to be made, else the one in the bundle's file."""
         return self.bundles.get(name) or _kept_bundle(paths.bundle_path(RESULTS, name))
 
 
@@ -118,7 +118,7 @@ def _kept_bundle(path: Path) -> Bundle:
 
 
 def read(config: Mapping[str, Any], name: str, in_job: bool) -> Context:
-    """The context of this parse. It writes nothing: see ``kept.write``.
+    """Return the context of this parse. It writes nothing: see ``kept.write``.
 
     ``config``: what Snakemake has read, a profile's keys among it; ``name``: the file that it came from, for errors; ``in_job``:
     whether this is a job on a cluster node, which takes nothing from ``config`` but the device.

@@ -22,7 +22,7 @@ SECONDS = 10.0  # between two looks at the progress
 
 
 def line(study: Study, now: Status, first: Status, seconds: float, results: Path) -> str:
-    """The line of progress: runs done of runs wanted, what trains now, tokens a second, and the minutes that are left.
+    """Return the line of progress: runs done of runs wanted, what trains now, tokens a second, and the minutes that are left.
 
     ``first`` is the status ``seconds`` ago, from which the speed follows.
     """

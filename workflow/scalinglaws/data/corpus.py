@@ -78,7 +78,7 @@ def passages(text: str, passage_chars: int) -> Iterator[str]:
 
 
 def split_of(ranks: list[int], validation: float, test: float) -> list[str]:
-    """The split of each passage of one document, from the passages' 64-bit ranks.
+    """Return the split of each passage of one document, from the passages' 64-bit ranks.
 
     A document that is long enough to be in every split gives each split its rounded share; a passage of a shorter document falls
     into a split with the probability of that split's share.
@@ -96,7 +96,7 @@ def split_of(ranks: list[int], validation: float, test: float) -> list[str]:
 
 
 def corrupt(text: str, share: float, digest: bytes) -> str:
-    """The text with each character replaced, with probability ``share``, by one of the 95 from space to ~ at random.
+    """Replace each character of a text, with probability ``share``, by one of the 95 from space to ~ at random.
 
     One in 95 replacements leaves an ASCII character as it was. The draws depend on the passage's keyed hash alone.
     """
@@ -264,7 +264,7 @@ def read_split(folder: Path, split: str) -> Iterator[tuple[str, str]]:
 
 
 def near_duplicates(folder: Path, report: dict[str, Any]) -> dict[str, Any]:
-    """How much of the validation and test passages (SAMPLE of each at most) shares a 13-gram of words with training."""
+    """Measure how much of the validation and test passages, SAMPLE of each at most, shares a 13-gram of words with training."""
     texts = partial(_texts, folder)
     overlap = Overlap({split: itertools.islice(texts(split), SAMPLE) for split in ("validation", "test")})
     progress = TextProgress(f"corpus {report['corpus']}: near-duplicates", report["bytes"]["train"])

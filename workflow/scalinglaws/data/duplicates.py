@@ -34,7 +34,7 @@ def _powers(length: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _slices(values: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """Polynomial hash of each values[start:end]: the sum of value x base^(place - start). Overflow is the modulus."""
+    """Return a polynomial hash of each values[start:end], the sum of value x base^(place - start). Overflow is the modulus."""
     powers, inverses = _powers(1 << max(16, len(values).bit_length()))
     sums = np.zeros(len(values) + 1, np.uint64)
     np.cumsum(values * powers[: len(values)], out=sums[1:])
@@ -42,7 +42,7 @@ def _slices(values: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndar
 
 
 def ngrams(texts: list[str], words: int = NGRAM_WORDS) -> tuple[np.ndarray, np.ndarray]:
-    """(uint64 hashes of every run of ``words`` words within each text, in order; number of them of each text)."""
+    """Return uint64 hashes of every run of ``words`` words within each text, in order, and the number of them of each text."""
     encoded = [text.lower().encode("utf-8", "replace") for text in texts]
     symbols = np.frombuffer(b"\n" + b"\n".join(encoded) + b"\n", np.uint8)
     space = _IS_SPACE[symbols]

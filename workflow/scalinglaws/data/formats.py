@@ -161,7 +161,7 @@ def _jsonl(name: str, stream: Any, encoding: str, column: str) -> Iterator[tuple
 
 
 def _tab(name: str, stream: Any, encoding: str, column: str) -> Iterator[tuple[str, str]]:
-    """Orange's format has names, types and flags in the first three lines, then a row for each document, quoted as in CSV."""
+    """Yield the documents of a file in Orange's format, whose first three lines are names, types and flags, quoted as in CSV."""
     csv.field_size_limit(sys.maxsize)
     rows = csv.reader(_lines(decoded(stream, encoding, name)), delimiter="\t")
     try:

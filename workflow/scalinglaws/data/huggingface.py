@@ -11,7 +11,7 @@ from scalinglaws.study.spec import Source
 
 
 def files(source: Source, downloads: Path) -> list[File]:
-    """The files of a data set's revision that match the patterns of a source, fetched into the hub's own cache.
+    """Fetch the files of a data set's revision that match the patterns of a source into the hub's own cache, and return them.
 
     Raises StudyError where they cannot be had or their hash is another one.
     """

@@ -108,7 +108,7 @@ class CriticalBatch:
 
     @property
     def resolved(self) -> bool:
-        """Whether the law is known."""
+        """Tell whether the law is known."""
         return not (np.isnan(self.b_star) and np.isnan(self.alpha_b))
 
     def tokens(self, loss: ArrayLike) -> Array:

@@ -246,7 +246,7 @@ class Fit:
 
     @property
     def log_prediction(self) -> Array:
-        """The fitted log L (n,) at the points."""
+        """Return the fitted log L (n,) at the points."""
         return self.law.log_prediction(self.theta[None], self.z)[0]
 
 

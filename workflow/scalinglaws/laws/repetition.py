@@ -58,7 +58,7 @@ class _Repeated(Term):
 
     @property
     def parameters(self) -> list[int]:
-        """Places of its internal parameters, in the order of its features."""
+        """Return the places of its internal parameters, in the order of its features."""
         return [C_B, BETA, LOG_RD]
 
     def expand(self, theta: Array, z: Array) -> Expansion:
@@ -86,7 +86,7 @@ class _Excess(Term):
 
     @property
     def parameters(self) -> list[int]:
-        """Places of its internal parameters, in the order of its features."""
+        """Return the places of its internal parameters, in the order of its features."""
         return [C_A, ALPHA, LOG_RN, C_B, BETA]
 
     def expand(self, theta: Array, z: Array) -> Expansion:

@@ -11,7 +11,7 @@ from scalinglaws.laws.allocation import CriticalBatch
 
 
 def read_critical_batch(path: Path) -> CriticalBatch:
-    """B_crit(L) of a fit.json of the law critical-batch, NaN where that fit did not resolve it.
+    """Return B_crit(L) of a fit.json of the law critical-batch, NaN where that fit did not resolve it.
 
     Raises StudyError where the file is missing or is no such fit.
     """

@@ -44,7 +44,7 @@ def prepare(threads: int, device: str) -> str:
 
 
 def device_name(device: str) -> str:
-    """The accelerator's or the processor's name."""
+    """Return the name of the GPU or of the processor."""
     if device == "cuda":
         return torch.cuda.get_device_name()
     cpu = Path("/proc/cpuinfo")

@@ -25,15 +25,15 @@ class FlatParameters(Protocol):
 
     @property
     def params(self) -> Mapping[str, Tensor]:
-        """The parameters by name: views of ``flat``, in its order."""
+        """Return the parameters by name: views of ``flat``, in its order."""
 
     @property
     def grads(self) -> Mapping[str, Tensor]:
-        """The gradients by name: views of ``grad``, in its order."""
+        """Return the gradients by name: views of ``grad``, in its order."""
 
     @property
     def sizes(self) -> Mapping[str, tuple[int, ...]]:
-        """The shapes of the parameters by name, in the order of ``flat``."""
+        """Return the shapes of the parameters by name, in the order of ``flat``."""
 
 
 class Settings(Protocol):
@@ -44,26 +44,26 @@ class Settings(Protocol):
 
     @property
     def optimizer(self) -> str:
-        """The name of the optimizer in the registry."""
+        """Return the name of the optimizer in the registry."""
 
     @property
     def optimizer_options(self) -> tuple[tuple[str, Any], ...]:
-        """The options that the optimizer declares itself, as pairs of name and value."""
+        """Return the options that the optimizer declares itself, as pairs of name and value."""
 
     @property
     def beta1(self) -> float:
-        """The decay of the mean of gradients, or the momentum."""
+        """Return the decay of the mean of gradients, or the momentum."""
 
     @property
     def beta2(self) -> float:
-        """The decay of the mean of squared gradients."""
+        """Return the decay of the mean of squared gradients."""
 
     @property
     def weight_decay(self) -> float: ...
 
     @property
     def grad_clip(self) -> float:
-        """The largest norm of the whole gradient; 0 leaves it as it is."""
+        """Return the largest norm of the whole gradient; 0 leaves it as it is."""
 
 
 class Processes(Protocol):

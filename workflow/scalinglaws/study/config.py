@@ -47,7 +47,7 @@ def named(registry: Registry[Any]) -> tuple[AfterValidator, WithJsonSchema]:
 
 
 def parse_model(value: Any) -> Any:
-    """ "2x32" means n_layer 2, d_model 32."""
+    """Read "2x32" as n_layer 2 and d_model 32. Other values are returned for pydantic to judge."""
     if isinstance(value, str):
         if not (match := re.fullmatch(r"(\d+)x(\d+)", value.strip())):
             raise ValueError("n_layer x d_model is expected, such as 2x32, or a mapping with both")
@@ -188,12 +188,12 @@ class Settings(Strict):
 
 
 def _values(kind: Any) -> Any:
-    """The type of a list of at least one ``kind``."""
+    """Return the type of a list of at least one ``kind``."""
     return Annotated[list[kind], Field(min_length=1)]
 
 
 def _partial(name: str, doc: str, wrap: Any, **more: Any) -> Any:
-    """The keys of Settings, each optional, its type wrapped (an override: the value; a grid axis: a list of values)."""
+    """Return a model with the keys of Settings, each optional and of a wrapped type: a list of values for the axes of a grid."""
     fields: dict[str, Any] = {}
     for key, info in Settings.model_fields.items():
         annotation: Any = info.annotation
@@ -274,7 +274,7 @@ def path_of(loc: tuple[Any, ...], prefix: str = "") -> str:
 
 
 def explain(error: ValidationError, prefix: str = "") -> str:
-    """One line a wrong key: its path, what was expected and what was found."""
+    """Write one line for each wrong key: its path, what was expected and what was found."""
     lines: dict[str, list[str]] = {}
     for item in error.errors(include_url=False):
         where = path_of(item["loc"], prefix)

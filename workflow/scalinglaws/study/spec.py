@@ -35,7 +35,7 @@ class Spec:
 
     @cached_property
     def plain(self) -> dict[str, Any]:
-        """As plain JSON values, fields at their neutral value left out. Not to be changed: it is shared."""
+        """Return plain JSON values without fields at their neutral value. They are shared, so nobody may change them."""
         neutral = NEUTRAL[type(self)]
         out: dict[str, Any] = {}
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
@@ -55,7 +55,7 @@ class Spec:
 
     @cached_property
     def canonical(self) -> str:
-        """Canonical JSON: sorted keys, no spaces, neutral fields left out."""
+        """Return the canonical JSON, with sorted keys and without spaces and neutral fields."""
         return json.dumps(self.plain, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
     @cached_property
@@ -165,17 +165,17 @@ class RunSpec(Spec):
 
     @cached_property
     def n_params(self) -> int:
-        """N: parameters without embeddings, biases and norms (equation 2.1 for a Transformer)."""
+        """Return N, the parameters without embeddings, biases and norms (equation 2.1 for a Transformer)."""
         return n_params(self.shape(0))
 
     @property
     def steps(self) -> int:
-        """Whole optimizer steps in the budget."""
+        """Return the number of whole optimizer steps in the budget."""
         return self.tokens // self.batch_tokens
 
     @cached_property
     def stable_steps(self) -> int:
-        """Steps before the decay starts: floor((1 - decay) tokens / batch_tokens), exact for decimal fractions."""
+        """Return the steps before the decay: floor((1 - decay) tokens / batch_tokens), exact for decimal fractions."""
         return int((1 - Fraction(repr(self.decay))) * self.tokens / self.batch_tokens)
 
     @property
@@ -184,12 +184,12 @@ class RunSpec(Spec):
 
     @cached_property
     def tokens_id(self) -> str:
-        """The folder of its token files below results/tokens."""
+        """Return the folder of its token files below results/tokens."""
         return f"{self.corpus.id}/{self.tokenizer.id}"
 
     @cached_property
     def trunk(self) -> RunSpec:
-        """What every budget of this model shares under ``schedule: wsd``."""
+        """Return what every budget of this model shares under ``schedule: wsd``."""
         return dataclasses.replace(self, tokens=0, decay=0.0)
 
     @cached_property
@@ -200,13 +200,16 @@ class RunSpec(Spec):
         return f"{prefix}-n{short(self.n_params)}{data}-{budget}-s{self.seed}-{self.digest}"
 
     def shape(self, n_vocab: int) -> ModelConfig:
-        """The config of its model, which counts and modules are made from; n_vocab is known once the tokenizer is."""
+        """Return the config of its model, which counts and modules are made from; n_vocab is known once the tokenizer is."""
         shared = {name: getattr(self, name) for name in MODEL_FIELDS}
         return ModelConfig(n_vocab=n_vocab, options=dict(self.options), **shared)
 
     @cached_property
     def micro_contexts(self) -> int:
-        """Contexts of a micro-batch. Raises StudyError where a batch is no whole number of micro-batches of whole contexts."""
+        """Return the contexts of a micro-batch.
+
+        Raises StudyError where a batch is no whole number of micro-batches of whole contexts.
+        """
         micro = self.micro_batch_tokens or self.batch_tokens
         if self.batch_tokens % micro or micro % self.n_ctx:
             raise StudyError(
@@ -239,7 +242,7 @@ def _build(cls: type, data: dict[str, Any]) -> Any:
 
 
 def _options(data: dict[str, Any]) -> dict[str, Options]:
-    """The options in a spec's JSON as sorted pairs."""
+    """Return the options in a spec's JSON as sorted pairs."""
     return {name: tuple(sorted(data[name].items())) for name in OPTIONS if name in data}
 
 
@@ -265,7 +268,7 @@ _PARSERS = {"run": run_from_dict, "corpus": corpus_from_dict, "tokenizer": token
 
 
 def read_spec(path: str | Path, kind: str = "run") -> Any:
-    """The spec in a spec.json. ``kind``: run (a trunk is one too), corpus or tokenizer.
+    """Read the spec in a spec.json. ``kind`` is run (a trunk is one too), corpus or tokenizer.
 
     Raises StudyError where the file is missing, is not JSON, lacks a field or has an unknown one.
     """

@@ -30,7 +30,7 @@ class TextSource:
     options: type[BaseModel] | None = None
 
     def reader(self) -> Callable[..., Any]:
-        """The function that lists the files of a source of this kind."""
+        """Return the function that lists the files of a source of this kind."""
         if not isinstance(self.files, str):
             return self.files
         module, _, function = self.files.partition(":")

@@ -28,7 +28,7 @@ ALIASES = {"run": "id", "flops": "flops_6nd", "flops_6nd": "flops", "steps": "st
 
 
 def read_any(path: Path, which: str = "") -> pl.DataFrame:
-    """A CSV, Parquet or JSON lines file, by its ending. ``which`` says in errors what asked for it.
+    """Read a CSV, Parquet or JSON lines file, by its ending. ``which`` says in errors what asked for it.
 
     Raises
     ------
@@ -48,7 +48,7 @@ def read_any(path: Path, which: str = "") -> pl.DataFrame:
 
 
 def read_own(path: Path) -> pl.DataFrame:
-    """A Parquet table of a study, as the stage ``aggregate`` writes it. Raises StudyError where it is missing or damaged."""
+    """Read a Parquet table of a study, as ``aggregate`` writes it. Raises StudyError where it is missing or damaged."""
     if not path.is_file():
         raise StudyError(f"{path} does not exist: aggregate the runs first (python -m scalinglaws aggregate, or snakemake)")
     try:
@@ -58,7 +58,7 @@ def read_own(path: Path) -> pl.DataFrame:
 
 
 def read_warnings(folder: Path) -> list[str]:
-    """Sentences that aggregation wrote about the runs, beside the tables; none for tables made before there were any.
+    """Read the sentences that aggregation wrote about the runs, beside the tables; tables of earlier versions have none.
 
     Raises StudyError where the file is damaged.
     """
@@ -77,7 +77,7 @@ def read_warnings(folder: Path) -> list[str]:
 def named(
     table: pl.DataFrame, names: Sequence[str], columns: Mapping[str, str], which: str = "the table", key: str = "--columns"
 ) -> pl.DataFrame:
-    """The table with a column for each of ``names`` that it has under this name, a mapped one or an alias.
+    """Return a table with a column for each of ``names``, as far as it has it under this name, a mapped one or an alias.
 
     Parameters
     ----------

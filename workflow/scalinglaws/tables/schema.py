@@ -20,7 +20,7 @@ KINDS |= {CorpusSpec: TEXT, TokenizerSpec: TEXT, Options: TEXT, tuple[str, ...]:
 
 
 def column(kind: Any) -> pa.DataType:
-    """The type of the column that holds a field of type ``kind``; every column can hold null.
+    """Return the type of the column that holds a field of type ``kind``; every column can hold null.
 
     Raises
     ------
@@ -38,7 +38,7 @@ def column(kind: Any) -> pa.DataType:
 
 
 def columns(record: type, *first: str, without: tuple[str, ...] = ()) -> list[Column]:
-    """A column for each field of a record, those named ``first`` before the others, which keep their order."""
+    """Return a column for each field of a record, those named ``first`` before the others, which keep their order."""
     kinds = types_of(record)
     order = [*first, *(name for name in kinds if name not in first)]
     return [(name, column(kinds[name])) for name in order if name not in without]

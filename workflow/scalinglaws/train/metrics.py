@@ -28,13 +28,13 @@ class Record:
     """What the records share: reading from and writing to JSON, with every type checked on reading."""
 
     def plain(self) -> dict[str, Any]:
-        """The fields as JSON values, in their order; a version at its neutral value is left out."""
+        """Return the fields as JSON values, in their order; a version at its neutral value is left out."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
         return {name: value for name, value in values.items() if name != "version" or value != VERSION}
 
     @classmethod
     def from_plain(cls, values: Any, source: Path | str) -> Self:
-        """The record of JSON values that come from the file ``source``.
+        """Return the record of JSON values that come from the file ``source``.
 
         Raises
         ------
@@ -61,7 +61,7 @@ class Record:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """The record in a JSON file. Raises StudyError where the file is missing, damaged or of another form."""
+        """Read the record in a JSON file. Raises StudyError where the file is missing, damaged or of another form."""
         return cls.from_plain(_parsed(path), path)
 
 
@@ -108,7 +108,7 @@ class CurveRow(Record):
 
     @classmethod
     def read_all(cls, path: Path) -> list[CurveRow]:
-        """The rows of a curve.jsonl. Raises StudyError naming the line that is wrong."""
+        """Read the rows of a curve.jsonl. Raises StudyError that names the line that is wrong."""
         rows = enumerate(_text(path).splitlines(), 1)
         return [cls.from_plain(_parsed(path, line), f"{path}, line {number},") for number, line in rows]
 
@@ -133,12 +133,12 @@ class RunTiming(Record):
 
 @functools.cache
 def types_of(record: type) -> dict[str, Any]:
-    """Field -> type of a record; a NewType as it is written."""
+    """Return field -> type of a record; a NewType appears as it is written."""
     return {name: kind for name, kind in typing.get_type_hints(record).items() if not name.startswith("_")}
 
 
 def _checked(value: Any, kind: Any, name: str, source: Path | str) -> Any:
-    """The value, a whole number as float where a float is wanted. Raises StudyError where it is of another type."""
+    """Return the value, a whole number as float where a float is wanted. Raises StudyError where it is of another type."""
     if isinstance(kind, NewType):
         kind = kind.__supertype__
     if isinstance(kind, types.UnionType):

@@ -29,11 +29,11 @@ class Progress:
         self.shown = -SECONDS
 
     def due(self) -> bool:
-        """Whether the last line is ten seconds old."""
+        """Tell whether the last line is ten seconds old."""
         return time.monotonic() - self.shown >= SECONDS
 
     def tokens_per_second(self, step: int) -> float:
-        """The mean speed of this process since its first step; 0 before it has made a step."""
+        """Return the mean speed of this process since its first step; 0 before it has made a step."""
         return (step - self.start) * self.batch_tokens / max(time.monotonic() - self.began, 1e-9)
 
     def show(self, step: int, loss: float | None) -> None:

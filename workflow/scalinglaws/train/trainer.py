@@ -83,7 +83,7 @@ class Trainer:
 
     @property
     def finished(self) -> bool:
-        """Whether the run has ended whatever its budget: it has diverged, or early stopping has lost patience."""
+        """Tell whether the run has ended whatever its budget: it has diverged, or early stopping has lost patience."""
         return self.diverged or (self.spec.stop == "early" and self.best["waited"] >= self.spec.patience)
 
     def update(self) -> None:

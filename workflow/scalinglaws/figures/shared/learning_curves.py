@@ -19,7 +19,7 @@ class Segment:
 
 
 def segments(curves: polars.DataFrame, runs: polars.DataFrame) -> list[Segment]:
-    """The curves of ``budget_runs(runs)`` as pieces to draw, sorted by size.
+    """Return the curves of ``budget_runs(runs)`` as pieces to draw, sorted by size.
 
     Under the schedule wsd these are the warm-up and stable phase of each trunk, and the decay of each budget from the point where
     it left the trunk. Under other schedules each run is one piece.
