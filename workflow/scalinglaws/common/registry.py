@@ -45,7 +45,7 @@ def forget(sha256: str) -> list[tuple[Registry[Any], Any]]:
 
 
 class Registry(Generic[Entry]):
-    """Entries by name, in the order in which they were registered. ``key``: the config key that names one, for errors."""
+    """Entries by name, in the order in which they were registered. ``key`` is the config key that names one, for errors."""
 
     def __init__(self, key: str, entries: Iterable[Entry] = ()):
         self.key = key

@@ -1,4 +1,4 @@
-"""What an optimizer needs and gives, and what several of them share. torch is imported only when a gradient is clipped.
+"""What an optimizer is given and must have, and what several of them share. Importing this does not import torch.
 
 An optimizer works on the flat buffers of a model, described by ``FlatParameters``, with the settings of a run, described by
 ``Settings``. It knows neither how a run is described in full nor how it is trained.
@@ -70,7 +70,7 @@ class Processes(Protocol):
     """The processes that train one model together, as one of them sees them."""
 
     def share(self, rows: int) -> slice:
-        """The part of so many rows that this process works on."""
+        """Return the part of so many rows that this process works on."""
 
     def spread(self, flat: Tensor) -> None:
         """Give every process the shares that the others have changed."""
@@ -80,11 +80,11 @@ class OneProcess:
     """The only process of a run: its share is everything."""
 
     def share(self, rows: int) -> slice:
-        """All rows."""
+        """Return all rows."""
         return slice(0, rows)
 
     def spread(self, flat: Tensor) -> None:
-        """Nothing is to be told to anybody."""
+        """Do nothing, since there are no other processes."""
 
 
 class BuiltOptimizer(Protocol):

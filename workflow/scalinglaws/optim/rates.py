@@ -73,7 +73,7 @@ class RateRule:
     rate: Callable[[Any, int, int], float]
     options: type[BaseModel] | None = None
     budget_option: str = ""
-    valid: str = ""  # where the rule holds, for the error where it gives no positive rate
+    valid: str = ""  # says where the rule holds, for the error where it gives no positive rate
 
     def depends_on_budget(self, given: Any) -> bool:
         """Tell whether the rate is another one for another budget."""

@@ -56,7 +56,7 @@ def parse_model(value: Any) -> Any:
 
 
 class Strict(BaseModel):
-    """Unknown keys are refused everywhere."""
+    """A mapping of config keys that refuses unknown ones."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -203,12 +203,12 @@ def _partial(name: str, doc: str, wrap: Any, **more: Any) -> Any:
     return create_model(name, __base__=Strict, __doc__=doc, **fields, **more)
 
 
-Overrides: Any = _partial("Overrides", "Any of the settings.", lambda kind: kind | None)
+Overrides: Any = _partial("Overrides", "Settings that differ from the defaults.", lambda kind: kind | None)
 Grid: Any = _partial("Grid", "Lists of values; their product is run.", lambda kind: _values(kind) | None)
 Experiment: Any = _partial(
     "Experiment",
-    "One question: a grid (a product), points (a list) or both, and settings that differ from the defaults. fit: whether "
-    "the laws are fitted to its runs.",
+    "A grid (a product of lists), points (a list) or both, and settings that differ from the defaults. fit says whether "
+    "laws are fitted to its runs.",
     lambda kind: kind | None,
     grid=(Grid | None, None),
     points=(list[Overrides], []),
@@ -218,14 +218,14 @@ Experiment: Any = _partial(
 
 
 class Ladder(Strict):
-    """Rungs lie at base · ratio^k tokens of a trunk. Part of no run's identity."""
+    """The rungs of a trunk lie at base · ratio^k tokens. They are part of no run's identity."""
 
     base: Count = 400_000
     ratio: Annotated[Rate, Field(gt=1)] = 2.0
 
 
 class FitsConfig(Strict):
-    """How the laws are fitted. ``laws``: by name, or all that the study's experiments can feed."""
+    """How the laws are fitted. ``laws`` has their names, or is all that the study's experiments can feed."""
 
     laws: Literal["all"] | list[str] = "all"
     objective: Literal["huber", "squared", "absolute"] = "huber"

@@ -1,4 +1,4 @@
-"""The settings of one point as the spec of a run: what cannot be is refused with the key that is wrong. Pure."""
+"""Turn the settings of one point into the spec of a run. Settings that cannot be run are refused with the key that is wrong."""
 
 from __future__ import annotations
 
@@ -245,5 +245,5 @@ def training_tokens(corpus: CorpusSpec, tokenizer: TokenizerSpec, declared: int 
             return int(json.loads(meta.read_text())["splits"]["train"]["tokens"])
         except (ValueError, KeyError):
             raise StudyError(f"{meta} is damaged: delete its folder and run again") from None
-    # A token stands for at least a byte; passages end with one more token, and a split by hash strays by a little.
+    # A token stands for at least a byte, each passage ends with one more token, and the share of a split by hash varies a little.
     return int(declared * (1 - corpus.validation - corpus.test) * 1.01) if declared else None

@@ -21,7 +21,7 @@ from scalinglaws.models.config import ModelConfig
 from scalinglaws.models.count import n_params
 from scalinglaws.models.registry import ARCHITECTURES
 
-# Raised by hand when the code changes the numbers that come out of it.
+# This is raised by hand when a change of the code changes the numbers that come out of training.
 RECIPE = 1
 DATA_RECIPE = 1
 
@@ -31,7 +31,7 @@ OPTIONS = ("options", "optimizer_options")
 
 
 class Spec:
-    """What the parts of a run share: their JSON, made once however many runs share a part."""
+    """The base of all specs: it makes their JSON, once however many runs share a spec."""
 
     @cached_property
     def plain(self) -> dict[str, Any]:
@@ -74,10 +74,10 @@ class Source(Spec):
     text: str | None = None  # the column of tables (.jsonl, .parquet, .tab)
     package: str | None = None
     version: str | None = None
-    sha256: str | None = None  # of the wheel; of the sorted files' contents for kind: files
+    sha256: str | None = None  # hash of the wheel, or of the sorted files' contents for kind files
     repository: str | None = None
     revision: str | None = None
-    options: Options = ()  # of a plug-in's kind, as (name, value), sorted by name
+    options: Options = ()  # the keys of a plug-in's kind, as (name, value), sorted by name
     plugin: str = ""  # sha256 of the plug-in file that brings the kind
 
 
@@ -140,12 +140,12 @@ class RunSpec(Spec):
     precision: str  # float32, bfloat16 (autocast)
     threads: int
     seed: int
-    eval_tokens: int  # of the test and of the validation split, for final losses and early stopping
-    curve_tokens: int  # of the test split, for the points of the curve
+    eval_tokens: int  # tokens of the test split for the final loss, and of the validation split for early stopping
+    curve_tokens: int  # tokens of the test split, for the points of the curve
     tokens: int = 0
     decay: float = 0.0
     dataset_tokens: int | None = None  # None: the whole training split
-    stop: str = "budget"  # or early: on the validation loss
+    stop: str = "budget"  # at the budget, or early: on the validation loss
     patience: int = 0  # evaluations without a better validation loss
     optimizer: str = "adamw"
     beta1: float = 0.9  # sgd and muon: the momentum
@@ -156,10 +156,10 @@ class RunSpec(Spec):
     micro_batch_tokens: int | None = None  # None: no accumulation
     architecture: str = "transformer"
     n_repeats: int = 1
-    sharing: str = "cycle"  # of recurrent layers A and B: ABAB, or sequence: AABB
+    sharing: str = "cycle"  # the order of recurrent layers A and B: ABAB, or sequence: AABB
     noise_every: int = 0  # steps between measurements of the gradient noise scale; 0: none
-    options: Options = ()  # of the architecture, those that no field above holds, as (name, value), sorted by name
-    optimizer_options: Options = ()  # of an optimizer that is not one of the package's
+    options: Options = ()  # options of the architecture that no field above holds, as (name, value), sorted by name
+    optimizer_options: Options = ()  # options of a plug-in's optimizer, as (name, value), sorted by name
     plugins: tuple[str, ...] = ()  # sha256 of each plug-in file that the run uses, sorted
     recipe: int = RECIPE
 

@@ -46,7 +46,7 @@ class Study:
 
     @cached_property
     def trunk_ids(self) -> dict[str, str]:
-        """Run -> the id of its trunk, for runs that have a ladder."""
+        """Return run -> the id of its trunk, for runs that have a ladder."""
         return {run: spec.trunk.id for run, spec in self.runs.items() if has_ladder(spec)}
 
     @cached_property
@@ -55,7 +55,7 @@ class Study:
 
     @cached_property
     def starts(self) -> dict[str, int]:
-        """Run -> the step of the rung that it starts from; 0 for a run that starts from nothing."""
+        """Return run -> the step of the rung that it starts from; 0 for a run that starts from nothing."""
         return {run: start_of(spec, self.ladder) for run, spec in self.runs.items()}
 
     @cached_property
@@ -69,7 +69,7 @@ class Study:
 
     @cached_property
     def evaluations(self) -> dict[str, str]:
-        """Run -> the name of the set of token folders that it is evaluated on."""
+        """Return run -> the name of the set of token folders that it is evaluated on."""
         return {run: name for run, folders in self.evaluate.items() if (name := evalset_id(folders))}
 
     @cached_property
