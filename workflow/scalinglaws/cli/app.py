@@ -107,8 +107,11 @@ def group() -> Any:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command and return its exit status: 0; 1 with one message for a user's mistake and for a full disk; 2 with the
-    usage for a wrong command line; 130 where Ctrl-C stopped it. Whatever else goes wrong keeps its traceback."""
+    """Run a command and return its exit status.
+
+    The status is 0 for success, 1 with one message for a user's mistake or a full disk, 2 with the usage for a wrong command
+    line, and 130 where Ctrl-C stopped the command. Any other error keeps its traceback.
+    """
     argv = sys.argv[1:] if argv is None else argv
     name = " ".join(["scalinglaws", *argv[:1]])
     try:

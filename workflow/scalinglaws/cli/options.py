@@ -13,7 +13,7 @@ ConfigFile = Annotated[Path, typer.Option("--configfile", help="Config file of t
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Results = Annotated[Path, typer.Option("--results", help="Folder of all results.")]
 Fits = Annotated[Path, typer.Option("--fits", help="Folder of the fits, LAW.json.")]
-Spec = Annotated[Path, typer.Option("--spec", help="The spec.json of what is to be made.")]
+Spec = Annotated[Path, typer.Option("--spec", help="The spec.json of what this command makes.")]
 TokensRoot = Annotated[Path, typer.Option("--tokens", help="Root of the token folders, CORPUS/TOKENIZER.")]
 Workers = Annotated[int, typer.Option("--workers", help="Processes to use for a large corpus; the bytes do not depend on it.")]
 Device = Annotated[

@@ -23,7 +23,7 @@ def json_value(option: str, text: str, kind: type) -> Any:
 
 
 def aggregate(
-    manifest: Annotated[Path, typer.Option(help="The list of runs, a line of JSON each.")],
+    manifest: Annotated[Path, typer.Option(help="The list of runs, with a line of JSON for each.")],
     results: Results = RESULTS,
     external: Annotated[
         str,

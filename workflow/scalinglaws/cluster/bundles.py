@@ -1,4 +1,4 @@
-"""Which runs share a job, and what is left to train: with bundles, 500 small points do not wait in a queue 500 times. Pure.
+"""Which runs share a job, and what is left to train: with bundles, 500 small points do not wait in a queue 500 times.
 
 Small members share a job, several at a time on its GPU. The rungs of one large trunk are a job of their own.
 """

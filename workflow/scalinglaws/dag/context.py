@@ -42,7 +42,7 @@ class Context:
     config: Mapping[str, Any] = field(default_factory=dict)  # the keys of the config that belong to the study
     device: Device | None = None
     speeds: Speeds = field(default_factory=dict)
-    bundles: Mapping[str, Bundle] = field(default_factory=dict)  # those that are to be made
+    bundles: Mapping[str, Bundle] = field(default_factory=dict)  # the bundles that are to be made, by id
     in_job: bool = False  # whether this process was started by a scheduler, to run one job
 
     @cached_property
@@ -58,7 +58,7 @@ class Context:
 
     @cached_property
     def bundle_of_run(self) -> dict[str, str]:
-        """Run -> the bundle that trains it, for runs that have one."""
+        """Return run -> the bundle that trains it, for runs that have one."""
         return {run: name for name, bundle in self.bundles.items() for run in bundle.runs}
 
     @cached_property
@@ -120,8 +120,8 @@ def _kept_bundle(path: Path) -> Bundle:
 def read(config: Mapping[str, Any], name: str, in_job: bool) -> Context:
     """Return the context of this parse. It writes nothing: see ``kept.write``.
 
-    ``config``: what Snakemake has read, a profile's keys among it; ``name``: the file that it came from, for errors; ``in_job``:
-    whether this is a job on a cluster node, which takes nothing from ``config`` but the device.
+    ``config`` is what Snakemake has read, with the keys of a profile, and ``name`` is the file that it came from, for errors.
+    ``in_job`` says whether this is a job on a cluster node, which takes nothing from ``config`` but the device.
 
     Raises StudyError where the config cannot be used or a run cannot fit the device.
     """
@@ -138,5 +138,5 @@ def read(config: Mapping[str, Any], name: str, in_job: bool) -> Context:
         return Context(study, own)
     speeds = measured_speeds(study, RESULTS, device)
     check_fits(study, device, speeds)
-    # Small runs that are not there share jobs, where the device says so.
+    # Small runs that are missing share jobs, where the device says so.
     return Context(study, own, device, speeds, bundle_up(study, RESULTS, device, speeds))

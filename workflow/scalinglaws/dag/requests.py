@@ -102,7 +102,7 @@ def on_nodes(context: Context, needs: NeedsOfJob, threads: Any) -> dict[str, Any
     """Return the resources of a rule whose jobs may take several nodes; ``hosts`` says how many."""
     if not context.device:
         return on_one_node(context, needs) | {"hosts": 1}
-    # The Slurm plugin does not start a job that has the resource mpi by srun. The stage does that, once on each node.
+    # The Slurm plugin does not use srun to start a job that has the resource mpi. The stage does that, once on each node.
     return on_one_node(context, needs, threads) | {
         "hosts": lambda wildcards: needs(wildcards).nodes,
         "nodes": lambda wildcards: _where_several(needs(wildcards), needs(wildcards).nodes),

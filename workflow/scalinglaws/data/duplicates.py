@@ -49,7 +49,7 @@ def ngrams(texts: list[str], words: int = NGRAM_WORDS) -> tuple[np.ndarray, np.n
     change = np.flatnonzero(space[1:] != space[:-1]) + 1
     starts, ends = change[::2], change[1::2]
     hashes = _slices(symbols.astype(np.uint64), starts, ends)
-    # Mixed, so that an n-gram is not one long polynomial of bytes in which words could trade places.
+    # The hashes of words are mixed, so that an n-gram is not one long polynomial of bytes in which words could trade places.
     hashes = (hashes ^ (hashes >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
     text_starts = np.cumsum([1] + [len(text) + 1 for text in encoded[:-1]])
     owner = np.searchsorted(text_starts, starts, side="right") - 1
@@ -70,7 +70,7 @@ class Overlap:
             self.counts[split] = np.concatenate([np.empty(0, np.int64), *(counts for _, counts in parts)])
         self.known = np.unique(np.concatenate([np.empty(0, np.uint64), *self.hashes.values()]))
         self.seen = np.zeros(len(self.known), bool)
-        # Most training n-grams are in no held-out passage: a table of the hashes' high bits throws them out cheaply.
+        # Most training n-grams are in no held-out passage: a table of the hashes' high bits rules them out cheaply.
         self.filter = np.zeros(1 << _FILTER_BITS, bool)
         self.filter[self._slot(self.known)] = True
 

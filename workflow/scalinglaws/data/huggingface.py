@@ -19,7 +19,7 @@ def files(source: Source, downloads: Path) -> list[File]:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     try:
-        # Online and offline alike: the revision's files from the hub's cache, fetched first where they are missing.
+        # Online and offline the files come from the hub's cache; those that are missing are fetched into it first.
         folder = Path(
             snapshot_download(
                 source.repository or "",

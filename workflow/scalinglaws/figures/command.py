@@ -18,8 +18,8 @@ def draw_figure(
 ) -> list[Path]:
     """Draw a figure and return the files that were written.
 
-    ``tables``: the folder of runs.parquet and the other tables. ``fits``: the folder of the fits, LAW.json. ``laws``: the laws
-    that the study fits; where None, those whose fits are in the folder. Raises StudyError for an unknown name, and for a table
+    ``tables`` is the folder of runs.parquet and the other tables, and ``fits`` that of the fits, LAW.json. ``laws`` are those
+    that the study fits, or None for all whose fits are in the folder. Raises StudyError for an unknown name, and for a table
     or fit that is missing or unreadable.
     """
     if name not in FIGURES:

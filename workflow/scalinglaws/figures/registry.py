@@ -22,11 +22,11 @@ from scalinglaws.common.errors import StudyError
 class Figure:
     """What is known of a figure without drawing it."""
 
-    name: str  # of its module, and of the picture's files
-    folder: str  # of its module
+    name: str  # the name of its module and of its files
+    folder: str  # the folder of its module
     needs: tuple[str, ...]  # questions (study/questions.py) that a study's runs must be able to answer, or it has no such figure
-    tables: tuple[str, ...]  # of results/tables
-    laws: tuple[str, ...]  # drawn where the study fits them; the picture says which are missing
+    tables: tuple[str, ...]  # the tables of results/tables that it reads
+    laws: tuple[str, ...]  # the laws that it draws where the study fits them; the picture says which are missing
     bare: bool  # whether it is worth drawing where the study fits none of its laws
 
     @property
@@ -105,8 +105,8 @@ DRAWN_WITH = (
 def drawable(kinds: set[str], laws: set[str]) -> list[str]:
     """Return names of the figures that a study has, in the order of the report.
 
-    ``kinds``: the questions that its runs can answer (study/questions.py); ``laws``: those that it fits. A figure all of whose
-    laws are missing is left out unless it is worth drawing without them.
+    ``kinds`` are the questions that its runs can answer (study/questions.py), and ``laws`` those that it fits. A figure all of
+    whose laws are missing is left out unless it is worth drawing without them.
     """
     return [
         name

@@ -100,7 +100,7 @@ class _Excess(Term):
         u = np.zeros((*best.shape, 5))  # slopes of log U_N
         u[:, :, 0], u[:, :, 1], u[:, :, 3], u[:, :, 4] = 1 / alpha, by_alpha, -1 / alpha, by_beta
         u *= inside[:, :, None]
-        slope = at.u[:, :, None] * u  # of log N'
+        slope = at.u[:, :, None] * u  # slopes of log N'
         slope[:, :, 2] += at.r
         features = -alpha[:, :, None] * slope
         features[:, :, 0] += 1

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return the lines of a table; each column is padded to one width but the last, which holds sentences."""
+    """Return the lines of a table; each column but the last, which holds sentences, is padded to one width."""
     escaped = [[cell.replace("|", r"\|") for cell in row] for row in (head, *rows)]
     widths = [max(len(row[k]) for row in escaped) for k in range(len(head) - 1)]
     lines = [

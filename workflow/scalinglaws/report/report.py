@@ -22,7 +22,7 @@ NOTE = (
     "count once). A sentence in the last column compares the published value with the interval. Only exponents are compared: "
     "scales such as N_c carry the units of a vocabulary and of a text, and those of this study are not the paper's."
 )
-SHOWN = 4  # most values that are listed; more are told by their range
+SHOWN = 4  # largest number of values that are listed; more are told by their range
 FIGURES_OF_PAPER = 24
 
 

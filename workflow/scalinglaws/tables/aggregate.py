@@ -29,7 +29,7 @@ FLOPS = tuple(name for name, kind in types_of(RunMetrics).items() if kind is Flo
 
 @dataclass(frozen=True)
 class Aggregated:
-    """Rows of the tables runs, curves, evals and timings by the table's name; and sentences about what is not as it should be."""
+    """Rows of the tables runs, curves, evals and timings by the table's name, and warnings: sentences about the runs."""
 
     tables: dict[str, list[Row]]
     warnings: list[str]

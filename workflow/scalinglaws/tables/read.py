@@ -21,7 +21,7 @@ READERS: dict[str, Callable[..., pl.DataFrame]] = {
     ".jsonl": pl.read_ndjson,
     ".ndjson": pl.read_ndjson,
 }
-# Warnings of aggregation, sentences in a JSON list, beside the tables; the report shows them.
+# This file beside the tables has the warnings of aggregation, a JSON list of sentences; the report shows them.
 WARNINGS = "warnings.json"
 # Our name of a column -> another that tables have for it.
 ALIASES = {"run": "id", "flops": "flops_6nd", "flops_6nd": "flops", "steps": "step"}
@@ -39,7 +39,7 @@ def read_any(path: Path, which: str = "") -> pl.DataFrame:
         raise StudyError(f"{which}{path}: unknown kind of table; use a file that ends in {', '.join(READERS)}")
     if not path.is_file():
         raise StudyError(f"{which}{path} does not exist: give the path of a table of runs")
-    # All rows decide on the type of a column: the first ones may be whole numbers and later ones not.
+    # All rows decide on the type of a column, since the first values may be whole numbers and later ones not.
     options: dict[str, Any] = {} if path.suffix == ".parquet" else {"infer_schema_length": None}
     try:
         return READERS[path.suffix](path, **options)

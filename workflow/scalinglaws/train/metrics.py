@@ -25,7 +25,7 @@ Flop = NewType("Flop", int)
 
 
 class Record:
-    """What the records share: reading from and writing to JSON, with every type checked on reading."""
+    """The base of all records: they are written as JSON and read from it, with every type checked on reading."""
 
     def plain(self) -> dict[str, Any]:
         """Return the fields as JSON values, in their order; a version at its neutral value is left out."""
@@ -96,7 +96,7 @@ class CurveRow(Record):
 
     step: int
     tokens: int
-    phase: str  # of the step before: warmup, stable, decay or that of another schedule
+    phase: str  # the phase of the step before: warmup, stable, decay or that of another schedule
     learning_rate: float
     loss_train: float | None  # mean over the batches since the row before
     loss_test: float | None
@@ -115,17 +115,17 @@ class CurveRow(Record):
 
 @dataclass(frozen=True)
 class RunTiming(Record):
-    """How fast a run was trained, and by what; None for what runs did not tell when they were trained."""
+    """How fast a run was trained, and by what. A field is None for runs that were trained before it was recorded."""
 
     id: str
-    seconds: float  # of the last process, from its start to the last file written
+    seconds: float  # time of the last process, from its start to the last file written
     tokens_per_second: float
     device: str
     torch: str
     python: str
     threads: int
     attempts: int  # processes that trained it one after the other, each from the checkpoint of the one before
-    processes: int | None = None  # that trained it together
+    processes: int | None = None  # processes that trained it together
     micro_batch_tokens: int | None = None  # tokens of a forward pass, after what memory left
     at_once: int | None = None  # trainings that shared the GPU
     version: int = VERSION

@@ -10,14 +10,14 @@ from pathlib import Path
 
 from scalinglaws.common.files import write_json
 
-SECONDS = 10.0  # between two lines
+SECONDS = 10.0  # time between two lines
 
 
 class Progress:
-    """Says a line at the start of training, every ten seconds and at the end, and writes progress.json with each.
+    """Prints a line at the start of training, every ten seconds and at the end, and writes progress.json with each.
 
     ``folder`` is that of the run or of the trunk; ``start`` and ``last`` are the first and the last step of this training.
-    Only an instance that ``tells`` says anything: where several processes train one run, that of the first process.
+    Only an instance that ``tells`` prints anything: where several processes train one run, that of the first process.
     """
 
     def __init__(

@@ -24,7 +24,7 @@ B_crit depends on the loss alone, not on the size.
 """
 BINS = 16  # bins of the loss, for the noise scale
 FEWEST = 3  # fewest measurements in a bin
-FARTHEST = 5.0  # the axis shows intervals whole whose ends are within this factor of the estimate
+FARTHEST = 5.0  # the axis shows an interval whole if its ends are within this factor of the estimate
 
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:

@@ -20,7 +20,7 @@ Figure 23 of the paper. **a** The points of the fit of L(N), with a power law, a
 each, which were fitted by least squares in log loss. **b** Their residuals. Bars show 1.96 standard errors of the test loss. In
 the paper the power law fits better than the logarithm; a narrow range of sizes cannot always tell them apart.
 """
-LEAST = 3  # sizes: laws of two parameters pass through two points whatever they are
+LEAST = 3  # fewest sizes: any law of two parameters passes through two points
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ class Derived:
     values: dict[str, Found]  # by name: estimate, ci_low and ci_high, each None where there is none
     doubt: str | None  # why they are not resolved
     how: str  # how the intervals were made
-    coefficients: Values  # of the trends at C_min = 1 PF-day; of the crossing, ``gap`` says on which side the laws disagree
+    coefficients: Values  # values of trends at C_min = 1 PF-day; for the crossing ``gap``, whose sign says where laws disagree
 
 
 def trend_exponents(alpha_n: float, alpha_s: float, alpha_b: float) -> Values:

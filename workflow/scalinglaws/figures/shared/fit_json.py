@@ -35,7 +35,7 @@ DOUBTS: tuple[str, ...] = (
     "the term of",
     "the optimiser",
 )
-DOUBTS += ("no law", "alpha_b is not resolved", "the steps scatter")  # from the fit of the critical batch size
+DOUBTS += ("no law", "alpha_b is not resolved", "the steps scatter")  # these are flags of the fit of the critical batch size
 GREEK = {"alpha_N": "α_N", "alpha_D": "α_D", "alpha_C": "α_C", "alpha_S": "α_S", "alpha_B": "α_B", "alpha": "α", "beta": "β"}
 
 

@@ -14,7 +14,7 @@ class Segment:
     """A piece of the learning curve of one model."""
 
     n_params: int
-    rows: polars.DataFrame  # of the table of curves, sorted by step
+    rows: polars.DataFrame  # rows of the table of curves, sorted by step
     branch: bool  # whether it is the decay of one budget, which begins where it left the trunk
 
 

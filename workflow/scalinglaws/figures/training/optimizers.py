@@ -24,7 +24,7 @@ optimizer itself is not counted.
 """
 KEY, FOLLOW, FEWEST = COMPARISONS["optimizer"]
 LOOKS = {"adamw": ("#4477aa", "o"), "adafactor": ("#228833", "s"), "muon": ("#cc6677", "D"), "sgd": ("#aa7733", "^")}
-OTHERS = (("#7f4f24", "v"), ("#ee8866", "P"), ("#77aadd", "X"), ("0.4", "<"))  # for optimizers of a user's plug-in
+OTHERS = (("#7f4f24", "v"), ("#ee8866", "P"), ("#77aadd", "X"), ("0.4", "<"))  # colours and markers for optimizers of plug-ins
 REFERENCE = "adamw"
 
 
