@@ -1,7 +1,7 @@
 """What a job that trains several runs makes: a bundle, its members, and the file in which it lies.
 
 A member is what one process trains: a trunk with the runs that start from it, or a run that has no trunk. A bundle is the members
-of one job. It lies in a file that is named by its content, which the job reads whatever config.yaml says by then.
+of one job. It lies in a file that is named by its content, and the job reads that file whatever config.yaml says by then.
 """
 
 from __future__ import annotations

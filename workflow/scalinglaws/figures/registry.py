@@ -1,4 +1,4 @@
-"""The figures: a line for each says where its module lies and what it is drawn from. Standard library only.
+"""The figures: a line for each says where its module lies and what it is drawn from. It imports the standard library only.
 
 The DAG reads this without importing matplotlib or polars. A figure is added by one module in one of the folders beside this file
 (``scaling``, ``batch``, ``models``, ``training``) and one line here. The module holds

@@ -90,7 +90,7 @@ class Term:
     def features(self, z: Array) -> tuple[Array, Array | None]:
         """Return features (n, k) and an offset (n,) or None, with which t = theta[parameters] @ features.T + offset.
 
-        They do not depend on the parameters. ``z`` (n, V): centred log variables.
+        They do not depend on the parameters. ``z`` (n, V) are the centred log variables.
         """
         ones = np.ones((len(z), 1))
         if self.variable is None:

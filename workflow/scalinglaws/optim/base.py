@@ -90,9 +90,10 @@ class OneProcess:
 class BuiltOptimizer(Protocol):
     """An optimizer of one model, with its state.
 
-    ``by_element``: whether the state is flat vectors that run along ``model.flat``, of which each of several processes keeps its
-    share alone (Rajbhandari et al. 2020, stage 1). ``tensors``: the state by name, flat; it is saved in checkpoints, and copied
-    back into. Whatever depends on the number of updates must follow from the step that ``update`` is given.
+    ``by_element`` says whether the state is flat vectors that run along ``model.flat``, of which each of several processes keeps
+    its share alone (Rajbhandari et al. 2020, stage 1). ``tensors`` is the state by name, flat; checkpoints save it, and resuming
+    copies the saved values back into it. Whatever depends on the number of updates must follow from the step that ``update`` is
+    given.
     """
 
     by_element: bool

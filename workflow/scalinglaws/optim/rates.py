@@ -1,4 +1,4 @@
-"""Rules that give a run its learning rate. Imports no torch.
+"""Rules that give a run its learning rate. This module imports no torch.
 
 A config gives a number, the name of a rule without options, or the options of a rule: its keys tell which rule is meant. A new
 rule is one entry of ``RATES``.

@@ -1,4 +1,4 @@
-"""The optimizers by the names that configs give them. Imports no torch, so that a config is checked at once.
+"""The optimizers by the names that configs give them. It imports no torch, so that a config is checked fast.
 
 A new optimizer of the package is one file in this folder and one line here. A user's plug-in file adds one without touching the
 package: ``OPTIMIZERS.register(Optimizer("lion", Lion, options=LionOptions))``.

@@ -1,4 +1,4 @@
-"""Learning rates over the steps of a run: pure functions of its settings and an absolute step. Imports no torch."""
+"""Learning rates over the steps of a run: pure functions of its settings and an absolute step. It imports no torch."""
 
 from __future__ import annotations
 

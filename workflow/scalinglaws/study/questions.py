@@ -1,6 +1,6 @@
-"""The questions that a study's runs can answer: each is a kind of group of runs that differ in one thing. Standard library only.
+"""The questions that a study's runs can answer: each is a kind of group of runs that differ in one thing.
 
-Laws (laws/registry.py) and figures (figures/registry.py) name the questions that they need.
+It imports the standard library only. Laws (laws/registry.py) and figures (figures/registry.py) name the questions that they need.
 """
 
 from __future__ import annotations

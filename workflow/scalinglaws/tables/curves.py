@@ -20,7 +20,7 @@ from scalinglaws.tables.schema import POINT
 from scalinglaws.train.metrics import CurveRow
 
 Row = dict[str, Any]
-# Columns that runs trained before they were measured lack: they are taken from another run of the trunk.
+# Columns that runs lack if they were trained before these were measured: they are taken from another run of the trunk.
 LATER = ("loss_by_position", "noise_square", "noise_trace")
 LOSSES = ("loss_train", "loss_test", "loss_validation")
 # Rounding on other hardware moves a loss less than this; other code or other data moves it more.

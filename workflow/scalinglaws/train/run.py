@@ -4,7 +4,7 @@
     python -m scalinglaws rung --spec spec.json --tokens results/tokens --step S --out results/trunks/ID/stepS.safetensors
 
 Starting from nothing, from a rung or from the checkpoint of a killed process ends with the same bytes. With --processes above
-1 that many train it together, data parallel, and losses differ by rounding.
+1, so many processes train it together, data parallel, and losses differ by rounding.
 """
 
 from __future__ import annotations

@@ -189,7 +189,7 @@ def lost(runs: polars.DataFrame, chosen: polars.DataFrame, free: tuple[str, ...]
 def scatter(runs: polars.DataFrame, cell: Sequence[str]) -> float | None:
     """Return the standard deviation of losses of runs that agree in the columns ``cell``, pooled over all cells.
 
-    Such runs differ in their seed alone. None where every cell has one run.
+    Such runs differ in their seed alone. It is None where every cell has one run.
     """
     away = runs.select(polars.col("loss") - polars.col("loss").mean().over(cell))["loss"].to_numpy()
     freedom = len(runs) - len(runs.unique(cell))

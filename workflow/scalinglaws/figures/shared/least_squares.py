@@ -97,7 +97,7 @@ class Minimum:
 def minimum(x: ArrayLike, y: ArrayLike, width: int = 2, scatter: float | None = None) -> Minimum | None:
     """Return the lowest point of a parabola in log x through the least y and up to ``width`` points on either side.
 
-    None below three different x. Several y of one x, from several seeds, enter by their mean. Where the points do not lie on a
+    It is None below three different x. Several y of one x, as from seeds, enter by their mean. Where the points do not lie on a
     parabola, only the nearest one on either side is taken. The interval is that of the vertex by the delta method, with
     ``scatter`` as the standard deviation of a y, or the scatter about the parabola where that is not given. It ends with the
     range that was fitted. Where nothing tells the scatter, it reaches to the neighbours of the least y.

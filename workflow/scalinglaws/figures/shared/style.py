@@ -93,7 +93,7 @@ def panels(width: float, height: float, columns: int = 1, rows: int = 1) -> tupl
 def save(figure: Figure, svg: str | Path, png: str | Path, pdf: str | Path | None = None) -> None:
     """Write a figure's files, without dates and versions in their metadata, and close it."""
     with style():
-        # Laid out once: the layout takes as long as the drawing, and the files then agree to the last coordinate.
+        # The figure is laid out once: the layout takes as long as the drawing, and the files then agree to the last coordinate.
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
         metadata: dict[str, dict[str, None]] = {

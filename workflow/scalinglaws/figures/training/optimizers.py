@@ -89,10 +89,8 @@ def best_rates(family: polars.DataFrame) -> polars.DataFrame:
 def tokens_needed(best: polars.DataFrame, curves: polars.DataFrame) -> polars.DataFrame:
     """Return the tokens processed until the test loss last came down to a target.
 
-    The columns are n_params, optimizer, target and tokens.
-
-    The target is the highest loss at which an optimizer of a size ends, so that each of them reaches it. The tokens are geometric
-    means over seeds.
+    The columns are n_params, optimizer, target and tokens. The target is the highest loss at which an optimizer of a size ends,
+    so that each of them reaches it. The tokens are geometric means over seeds.
     """
     rows = []
     for group in best.partition_by(SHAPE, maintain_order=True):
