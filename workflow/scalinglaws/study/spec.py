@@ -60,6 +60,7 @@ class Spec:
 
     @cached_property
     def digest(self) -> str:
+        """Return ten hex digits of the sha256 of the canonical JSON."""
         return hashlib.sha256(self.canonical.encode()).hexdigest()[:10]
 
 
@@ -95,6 +96,7 @@ class CorpusSpec(Spec):
 
     @cached_property
     def id(self) -> str:
+        """Return the package, the data set or the kind of the first source, and the digest."""
         first = self.sources[0]
         name = first.package or (first.repository or "").rpartition("/")[2] or first.kind
         return f"{name}-{self.digest}"
@@ -113,6 +115,7 @@ class TokenizerSpec(Spec):
 
     @cached_property
     def id(self) -> str:
+        """Return the kind, the size of a trained vocabulary, and the digest."""
         size = f"-{self.n_vocab}" if self.n_vocab else ""
         return f"{self.kind}{size}-{self.digest}"
 
@@ -180,6 +183,7 @@ class RunSpec(Spec):
 
     @property
     def warmup_steps(self) -> int:
+        """Return the number of whole optimizer steps in the warm-up."""
         return self.warmup_tokens // self.batch_tokens
 
     @cached_property
@@ -194,6 +198,7 @@ class RunSpec(Spec):
 
     @cached_property
     def id(self) -> str:
+        """Return a slug of architecture, N, dataset, budget and seed, and the digest."""
         budget = f"t{short(self.tokens)}" if self.tokens else "trunk"
         data = f"-d{short(self.dataset_tokens)}" if self.dataset_tokens else ""
         prefix = ARCHITECTURES.find(self.architecture).id_prefix
@@ -247,6 +252,7 @@ def _options(data: dict[str, Any]) -> dict[str, Options]:
 
 
 def corpus_from_dict(data: dict[str, Any]) -> CorpusSpec:
+    """Return the spec of a corpus from its JSON. Raises StudyError for a field that is unknown."""
     sources = tuple(
         _build(Source, {**s, "files": tuple(s["files"]), "exclude": tuple(s.get("exclude", ())), **_options(s)})
         for s in data["sources"]
@@ -255,11 +261,13 @@ def corpus_from_dict(data: dict[str, Any]) -> CorpusSpec:
 
 
 def tokenizer_from_dict(data: dict[str, Any]) -> TokenizerSpec:
+    """Return the spec of a tokenizer from its JSON. Raises StudyError for a field that is unknown."""
     corpus = corpus_from_dict(data["corpus"]) if data.get("corpus") else None
     return _build(TokenizerSpec, {**data, "corpus": corpus})
 
 
 def run_from_dict(data: dict[str, Any]) -> RunSpec:
+    """Return the spec of a run or trunk from its JSON. Raises StudyError for a field that is unknown."""
     nested = {"corpus": corpus_from_dict(data["corpus"]), "tokenizer": tokenizer_from_dict(data["tokenizer"])}
     return _build(RunSpec, {**data, **nested, **_options(data), "plugins": tuple(data.get("plugins", ()))})
 

@@ -51,6 +51,7 @@ class Study:
 
     @cached_property
     def trunks(self) -> dict[str, RunSpec]:
+        """Return the specs of the trunks by id."""
         return {trunk: self.runs[run].trunk for run, trunk in self.trunk_ids.items()}
 
     @cached_property
@@ -74,6 +75,7 @@ class Study:
 
     @cached_property
     def evaluation_sets(self) -> dict[str, tuple[str, ...]]:
+        """Return the token folders of each set that runs are evaluated on, by the name of the set."""
         return {name: self.evaluate[run] for run, name in self.evaluations.items()}
 
     @cached_property
@@ -88,6 +90,7 @@ class Study:
 
     @cached_property
     def manifest_id(self) -> str:
+        """Return ten hex digits of the sha256 of the manifest, which name its file."""
         return hashlib.sha256("\n".join(self.manifest).encode()).hexdigest()[:10]
 
     @cached_property
