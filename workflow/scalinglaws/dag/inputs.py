@@ -47,8 +47,8 @@ def corpus_of_tokenizer(context: Context, tokenizer: str) -> list[str]:
 def rung_below(context: Context, trunk: str, step: int) -> list[str]:
     """Return the rung from which the one at ``step`` is trained on, or nothing once the one at ``step`` is there.
 
-    It is an input for the order of jobs alone. What is trained must not depend on it: a rung that was pruned and is made again
-    for another run would train it once more.
+    The rung is an input only so that jobs start in the right order. Once the one at ``step`` is there it is none: a rung below
+    that was pruned, and is made again for another run, would have it trained once more.
     """
     if context.in_job or os.path.exists(f"{RESULTS}/trunks/{trunk}/step{step}.safetensors"):
         return []

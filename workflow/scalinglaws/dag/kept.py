@@ -53,8 +53,8 @@ def of_study(study: Study) -> Iterator[tuple[str, str]]:
 def manifest_path(study: Study) -> str:
     """Return the file that lists the runs of the tables. Its name is a hash of the list, so a point that is removed changes it.
 
-    Aggregation deletes the manifests of other lists before and after it writes the tables. One that is there is therefore either
-    that of the tables or newer than they are, so that switching between two studies makes the tables again.
+    Aggregation deletes the manifests of other lists before and after it writes the tables. A manifest that is there is therefore
+    either that of the tables or newer than they are, so that switching between two studies makes the tables again.
     """
     return f"{RESULTS}/tables/manifest-{study.manifest_id}.jsonl"
 

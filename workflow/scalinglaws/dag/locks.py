@@ -84,7 +84,7 @@ def clear_stale() -> None:
         if owner["host"] != socket.gethostname():
             raise StudyError(
                 f"process {owner['pid']} on {owner['host']} runs snakemake in this directory: wait for it, or stop it there. "
-                "If it is gone, `snakemake --unlock`, then run again"
+                "If it is gone, run `snakemake --unlock`, then run again"
             )
         print("removing the lock of a workflow that was killed", flush=True)
         shutil.rmtree(LOCKS)

@@ -107,7 +107,7 @@ class SourceConfig(Strict):
         kind = TEXT_SOURCES.find(self.kind)
         takes = {*kind.needs, "kind", "files", "exclude", "encoding", "text", "sha256"} | ({"options"} if kind.options else set())
         if missing := [key for key in kind.needs if getattr(self, key) is None]:
-            raise ValueError(f"a source of kind {self.kind} needs {', '.join(missing)}: a corpus is pinned")
+            raise ValueError(f"a source of kind {self.kind} needs {', '.join(missing)} to pin its text")
         if foreign := sorted(self.model_fields_set - takes):
             raise ValueError(f"a source of kind {self.kind} has no {', '.join(foreign)}")
         if kind.options:
@@ -116,7 +116,7 @@ class SourceConfig(Strict):
 
 
 class CorpusConfig(Strict):
-    """Sources, cut into passages that are shuffled by ``seed`` and split; then ``corruption`` of the characters are replaced."""
+    """Sources are cut into passages, shuffled by ``seed`` and split; then the share ``corruption`` of characters is replaced."""
 
     sources: Annotated[list[SourceConfig], Field(min_length=1)]
     bytes: Count | None = None
@@ -134,7 +134,7 @@ class CorpusConfig(Strict):
 
 
 class TokenizerConfig(Strict):
-    """bytes (256 tokens), bpe (n_vocab trained on ``corpus``'s training split) or file (a tokenizer.json)."""
+    """A tokenizer: bytes (256 tokens), bpe (n_vocab, trained on ``corpus``'s training split) or file (a tokenizer.json)."""
 
     kind: Literal["bytes", "bpe", "file"] = "bytes"
     n_vocab: Annotated[int, Field(gt=256)] | None = None
@@ -235,7 +235,7 @@ class FitsConfig(Strict):
 
 
 class ExternalRuns(Strict):
-    """A table of runs made elsewhere (.csv, .parquet, .jsonl): ``columns`` maps our names to its own."""
+    """A table of runs made elsewhere (.csv, .parquet, .jsonl); ``columns`` maps our names of columns to its own."""
 
     path: str
     columns: dict[str, str] = {}

@@ -104,7 +104,7 @@ class CorpusSpec(Spec):
 
 @dataclass(frozen=True)
 class TokenizerSpec(Spec):
-    """bytes; bpe of n_vocab trained on the training split of ``corpus``; or file, a given tokenizer.json."""
+    """A tokenizer: bytes, a bpe of n_vocab trained on the training split of ``corpus``, or file, a given tokenizer.json."""
 
     kind: str
     n_vocab: int | None = None
