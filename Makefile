@@ -1,4 +1,4 @@
-# make results · make test · make help. Each sets up .venv from envs/ first, once.
+# make results, make test, make help. The first target that needs .venv sets it up from envs/.
 PYTHON ?= python3
 VENV ?= .venv
 CONFIG ?= config.yaml
@@ -32,34 +32,34 @@ $(VENV)/installed-slurm: $(VENV)/installed envs/requirements-slurm.txt
 	$(PIP) -r envs/requirements-slurm.txt
 	@touch $@
 
-install-slurm: $(VENV)/installed-slurm ## and what profiles/slurm needs
+install-slurm: $(VENV)/installed-slurm ## set up .venv with what profiles/slurm needs as well
 
 results: $(VENV)/installed ## run the study of CONFIG to figures, with progress; safe to stop and to run again
 	$(BIN)/python -m scalinglaws run --configfile $(CONFIG) --cores $(CORES)
 
-paper: $(VENV)/installed ## every experiment of the 2020 paper at this scale, all figures and tables: 6 to 75 minutes; shares runs with results
+paper: $(VENV)/installed ## run every experiment of the 2020 paper at this scale, with all figures and tables, in 6 to 75 minutes; shares runs with results
 	$(BIN)/python -m scalinglaws run --configfile workflow/studies/paper.yaml --cores $(CORES)
 
-plan: $(VENV)/installed ## show what CONFIG would train, what is there, and what it costs; with PROFILE=profiles/slurm GPU-hours by size
+plan: $(VENV)/installed ## show what CONFIG would train, what is there, and what it costs; PROFILE=profiles/slurm adds GPU-hours by size
 	$(BIN)/python -m scalinglaws plan --configfile $(CONFIG) $(if $(PROFILE),--profile $(PROFILE))
 
 report: $(VENV)/installed ## write results/report.html, self-contained
 	$(BIN)/snakemake --configfile $(CONFIG) --report results/report.html
 
-test: $(VENV)/installed-dev ## every test, with a run of the real workflow on real text
+test: $(VENV)/installed-dev ## run every test, with a run of the real workflow on real text
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
-test-cluster: $(VENV)/installed-slurm $(VENV)/installed-dev ## the workflow on a real one-node Slurm, which is installed, started and stopped: Debian, as root; TESTS=… chooses
+test-cluster: $(VENV)/installed-slurm $(VENV)/installed-dev ## run the workflow on a real one-node Slurm, which is installed, started and stopped: on Debian, as root; TESTS=… chooses
 	$(BIN)/python -m pytest tests/cluster $(if $(TESTS),-k "$(TESTS)")
 
-lint: $(VENV)/installed-dev $(VENV)/installed-slurm ## ruff, mypy with the tests, snakefmt, snakemake --lint
+lint: $(VENV)/installed-dev $(VENV)/installed-slurm ## check with ruff, mypy (tests too), snakefmt and snakemake --lint
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/mypy workflow/scalinglaws tests
 	$(BIN)/snakefmt --check Snakefile workflow/rules
 	# Its only complaint is that rules name no conda environment: the workflow runs in the one that Snakemake runs in.
 	! $(BIN)/snakemake --lint 2>&1 | grep '^    \* ' | grep -v 'Specify a conda environment'
 
-benchmark: $(VENV)/installed-dev ## speed of a training step, of the fits and of the DAG; SMOKE=1: each at its smallest, in seconds
+benchmark: $(VENV)/installed-dev ## measure the speed of a training step, of the fits and of the DAG; SMOKE=1 runs each at its smallest, in seconds
 	for file in tests/benchmarks/*.py; do \
 	  echo "$$file"; PYTHONPATH=workflow:tests $(BIN)/python $$file $(if $(SMOKE),--smoke) || exit 1; done
 

@@ -1,7 +1,7 @@
 rule aggregate:
     """Collect the runs of the study, and those made elsewhere, into Parquet tables.
 
-    The manifest is the list of runs, in a file named by it: a point that is removed makes the tables again.
+    The manifest lists the runs, and its name is a hash of the list: when a point is removed, the tables are made again.
     """
     input:
         manifest=targets.manifest(CONTEXT),

@@ -12,7 +12,7 @@ rule runs:
 rule evaluate:
     """Measure the loss of a trained run on the corpora of a set, as a mean and by position in the context.
 
-    What earlier evaluations of the run have measured is not measured again.
+    Losses that an earlier evaluation of the run has measured are not measured again.
     """
     input:
         set=ancient("results/evals/sets/{set}.txt"),

@@ -1,5 +1,5 @@
 rule fit:
-    """Fit one law to the losses that belong to it; its intervals come from a bootstrap over trunks."""
+    """Fit one law to the losses that belong to it, with intervals from a bootstrap over trunks."""
     input:
         runs="results/tables/runs.parquet",
         curves="results/tables/curves.parquet",

@@ -19,7 +19,7 @@ rule tokenizer:
 
 
 rule tokenize:
-    """Turn the passages of a corpus into flat files of token ids, a file a split, and their counts (meta.json)."""
+    """Turn the passages of a corpus into flat files of token ids, one for each split, and write their counts (meta.json)."""
     input:
         corpus=ancient("results/corpora/{corpus}/report.json"),
         tokenizer=ancient("results/tokenizers/{tokenizer}/tokenizer.json"),

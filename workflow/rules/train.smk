@@ -26,7 +26,7 @@ rule rung:
 
 
 rule train:
-    """Train a run from the last rung below its decay, or from nothing, to its losses, its curve and its weights.
+    """Train a run from the last rung below its decay, or from nothing, and write its losses, its curve and its weights.
 
     The run is the one in its spec, whatever config.yaml says by the time that the job starts.
     """

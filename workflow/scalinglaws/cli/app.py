@@ -66,7 +66,7 @@ class Commands(typer.core.TyperGroup):
         return self.commands[name]
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """The panels as plain text, for a help that is not read on a terminal."""
+        """Write the panels as plain text, for a help that is not read on a terminal."""
         width = max(map(len, FILES))
         for panel, commands in PANELS.items():
             rows = [(name.ljust(width), self.get_command(ctx, name).get_short_help_str(200)) for name in commands]
@@ -99,7 +99,7 @@ def scalinglaws(
 
 
 def group() -> Any:
-    """The command line as a click group; its help has colours and boxes on a terminal, and is plain text elsewhere."""
+    """Return the command line as a click group; its help has colours and boxes on a terminal, and is plain text elsewhere."""
     markup: Any = "rich" if sys.stdout.isatty() else None
     app = typer.Typer(cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=markup)
     app.callback()(scalinglaws)
@@ -107,8 +107,11 @@ def group() -> Any:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command and return its exit status: 0; 1 with one message for a user's mistake and for a full disk; 2 with the
-    usage for a wrong command line; 130 where Ctrl-C stopped it. Whatever else goes wrong keeps its traceback."""
+    """Run a command and return its exit status.
+
+    The status is 0 for success, 1 with one message for a user's mistake or a full disk, 2 with the usage for a wrong command
+    line, and 130 where Ctrl-C stopped the command. Any other error keeps its traceback.
+    """
     argv = sys.argv[1:] if argv is None else argv
     name = " ".join(["scalinglaws", *argv[:1]])
     try:

@@ -121,7 +121,7 @@ def print_laws(as_json: bool) -> None:
 
 
 def mapping(option: str, kind: str, text: str) -> dict[str, str]:
-    """NAME=VALUE,… as a dict. Raises StudyError naming the option."""
+    """Return what an option written as NAME=VALUE,… says, as a dict. Raises StudyError that names the option."""
     out = {}
     for item in filter(None, (part.strip() for part in text.split(","))):
         name, equals, value = item.partition("=")
@@ -132,7 +132,7 @@ def mapping(option: str, kind: str, text: str) -> dict[str, str]:
 
 
 def number(option: str, text: str) -> float:
-    """A number. Raises StudyError naming the option."""
+    """Return the number that an option gives. Raises StudyError that names the option."""
     try:
         return float(text)
     except ValueError:
@@ -140,7 +140,10 @@ def number(option: str, text: str) -> float:
 
 
 def critical_batch_of(text: str | None) -> CriticalBatch | None:
-    """B_crit(L) from its two numbers, or from the file of a fit, whose name ends with .json. Raises StudyError."""
+    """Return B_crit(L) from its two numbers, or from the file of a fit, whose name ends with .json.
+
+    Raises StudyError where the text is neither.
+    """
     from scalinglaws.laws.allocation import CriticalBatch
     from scalinglaws.laws.stored import read_critical_batch
 

@@ -13,7 +13,7 @@ ConfigFile = Annotated[Path, typer.Option("--configfile", help="Config file of t
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Results = Annotated[Path, typer.Option("--results", help="Folder of all results.")]
 Fits = Annotated[Path, typer.Option("--fits", help="Folder of the fits, LAW.json.")]
-Spec = Annotated[Path, typer.Option("--spec", help="The spec.json of what is to be made.")]
+Spec = Annotated[Path, typer.Option("--spec", help="The spec.json of what this command makes.")]
 TokensRoot = Annotated[Path, typer.Option("--tokens", help="Root of the token folders, CORPUS/TOKENIZER.")]
 Workers = Annotated[int, typer.Option("--workers", help="Processes to use for a large corpus; the bytes do not depend on it.")]
 Device = Annotated[
@@ -23,19 +23,19 @@ CheckpointSeconds = Annotated[float, typer.Option("--checkpoint-seconds", help="
 
 
 def names(text: str | None) -> list[str] | None:
-    """The names in a list with commas: "a,b"; no names in an empty text, and None where the option was not given."""
+    """Return the names in a list with commas, "a,b"; an empty text has none, and None stands for an option that was not given."""
     return None if text is None else [name for part in text.split(",") if (name := part.strip())]
 
 
 def known_laws() -> list[str]:
-    """Names of laws, for completion in the shell."""
+    """Return the names of the laws, for completion in the shell."""
     from scalinglaws.laws.registry import LAW_KINDS
 
     return list(LAW_KINDS)
 
 
 def known_figures() -> list[str]:
-    """Names of figures, for completion in the shell."""
+    """Return the names of the figures, for completion in the shell."""
     from scalinglaws.figures.registry import FIGURES
 
     return list(FIGURES)

@@ -16,7 +16,7 @@ def print_json(value: Any) -> None:
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = ()) -> None:
     """Print rows of texts under their columns; those named in ``right`` hold numbers and end at one edge.
 
-    On a terminal rich draws the table. Elsewhere each row is one line, whole, without colours, for logs and other programs.
+    On a terminal rich draws the table. Elsewhere each row is one line without colours, for logs and other programs.
     """
     if sys.stdout.isatty():
         from rich.console import Console

@@ -25,7 +25,7 @@ def report(
     ] = None,
     kinds: Annotated[
         str,
-        typer.Option(metavar="KIND,…", help="Kinds of the study's runs, with commas; they say why other figures are not drawn."),
+        typer.Option(metavar="KIND,…", help="Questions that the runs answer, with commas; they say why figures are not drawn."),
     ] = "",
 ) -> None:
     """Write the study on one page: what was run, the paper's tables with its numbers, reasons to doubt, figures.

@@ -94,7 +94,7 @@ def prune(
     yes: Annotated[bool, typer.Option("--yes", help="Delete the files; without it they are only listed.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Delete the rungs (checkpoints) of a study from which no unfinished run starts.
+    """List or delete the rungs (checkpoints) of a study that no unfinished run needs.
 
     Nothing that is done is trained again without them. A longer budget that is added later starts lower on the ladder.
 

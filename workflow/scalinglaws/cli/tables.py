@@ -12,7 +12,7 @@ from scalinglaws.cli.options import RESULTS, Results
 
 
 def json_value(option: str, text: str, kind: type) -> Any:
-    """The value of an option that is written as JSON. A value of another kind is a wrong command line."""
+    """Return the value of an option that is written as JSON. A value of another kind is a wrong command line."""
     try:
         value = json.loads(text)
     except ValueError as error:
@@ -23,7 +23,7 @@ def json_value(option: str, text: str, kind: type) -> Any:
 
 
 def aggregate(
-    manifest: Annotated[Path, typer.Option(help="The list of runs, a line of JSON each.")],
+    manifest: Annotated[Path, typer.Option(help="The list of runs, with a line of JSON for each.")],
     results: Results = RESULTS,
     external: Annotated[
         str,

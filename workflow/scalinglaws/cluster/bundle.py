@@ -1,7 +1,7 @@
 """What a job that trains several runs makes: a bundle, its members, and the file in which it lies.
 
 A member is what one process trains: a trunk with the runs that start from it, or a run that has no trunk. A bundle is the members
-of one job. It lies in a file that is named by its content, which the job reads whatever config.yaml says by then.
+of one job. It lies in a file that is named by its content, and the job reads that file whatever config.yaml says by then.
 """
 
 from __future__ import annotations
@@ -66,28 +66,28 @@ class Bundle:
 
     @cached_property
     def canonical(self) -> str:
-        """The bundle as one line of JSON: the content of its file."""
+        """Return the bundle as one line of JSON: the content of its file."""
         return json.dumps(dataclasses.asdict(self), separators=(",", ":"), sort_keys=True) + "\n"
 
     @property
     def seconds(self) -> float:
-        """Expected time of the job: its longest member, or all members divided among the processes, whichever is longer."""
+        """Return the expected time of the job: of its longest member or of all, shared by the processes, whichever is longer."""
         times = [member.seconds for member in self.members]
         return START_SECONDS + max(max(times), sum(times) / self.at_once)
 
     @property
     def runs(self) -> list[str]:
-        """Ids of the runs that it trains."""
+        """Return the ids of the runs that it trains."""
         return [run for member in self.members for run in member.runs]
 
     @property
     def evaluations(self) -> list[tuple[str, str]]:
-        """Evaluations that it makes, as (run, set)."""
+        """Return the evaluations that it makes, as (run, set)."""
         return [pair for member in self.members for pair in member.evaluations]
 
     @property
     def rungs(self) -> list[tuple[str, int]]:
-        """Rungs that it makes, as (trunk, step)."""
+        """Return the rungs that it makes, as (trunk, step)."""
         return [(member.name, step) for member in self.members for step in member.rungs]
 
     def processes(self, attempt: int = 1) -> int:

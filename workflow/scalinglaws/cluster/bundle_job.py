@@ -23,8 +23,8 @@ from scalinglaws.common import files
 from scalinglaws.common.errors import StudyError
 
 STOPPED = 143  # exit status of a training that was told to stop, saved a checkpoint and ended
-POLL_SECONDS = 0.1  # between looks at the processes that run
-TELL_SECONDS = 10.0  # between lines of progress
+POLL_SECONDS = 0.1  # time between looks at the processes that run
+TELL_SECONDS = 10.0  # time between lines of progress
 
 
 class MemberProcesses:
@@ -131,11 +131,11 @@ def train_all(path: Path, at_once: int, results: Path) -> None:
 def train_bundle(path: Path, out: Path, results: Path, at_once: int | None = None) -> None:
     """Make everything in the bundle's file ``path`` and then write ``out``, which is empty and says that all is there.
 
-    ``at_once``: members that train beside each other; where None, as many as the bundle says. Where the GPUs of a machine are
-    shared out, this process holds one for all members. Raises StudyError and SystemExit as ``train_all`` does.
+    ``at_once`` is the number of members that train at the same time; None takes the bundle's. Where the GPUs of a machine are
+    divided among runs, this process holds one for all members. Raises StudyError and SystemExit as ``train_all`` does.
     """
     gpus.take(1)
-    # Else each process would start as many compilers as the job has cores.
+    # Without this each process would start as many compilers as the job has cores.
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
     train_all(path, at_once or bundle.read(path).at_once, results)
     files.write_bytes(out, b"")

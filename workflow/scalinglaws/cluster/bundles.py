@@ -1,4 +1,4 @@
-"""Which runs share a job, and what is left to train: with bundles, 500 small points do not wait in a queue 500 times. Pure.
+"""Which runs share a job, and what is left to train: with bundles, 500 small points do not wait in a queue 500 times.
 
 Small members share a job, several at a time on its GPU. The rungs of one large trunk are a job of their own.
 """
@@ -28,7 +28,7 @@ def bundle_up(study: Study, results: Path, device: Device, speeds: Speeds | None
     """Divide what is to be made among bundles.
 
     Members that are expected to take at most ``device.small_minutes`` come together with others of like size, until their bundle
-    is expected to take ``device.bundle_minutes``. Of a larger trunk the rungs are a bundle, where ``trunk_bundle`` finds one. All
+    is expected to take ``device.bundle_minutes``. The rungs of a larger trunk are a bundle, where ``trunk_bundle`` finds one. All
     else is left to jobs of its own.
 
     Returns

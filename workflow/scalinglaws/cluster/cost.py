@@ -1,4 +1,4 @@
-"""The cost model: the FLOP of a run -> seconds on a device -> GPU-hours. Pure but for ``measured_speeds``.
+"""The cost model: the FLOP of a run give seconds on a device, and these give GPU-hours. ``measured_speeds`` alone reads files.
 
 Progress, plans, what jobs ask for and how bundles are filled all follow from these functions. A step of training takes
 
@@ -22,13 +22,13 @@ from scalinglaws.study.study import Study
 
 # A core of a laptop, for progress and for plans without a profile. Runs of 1k to 100k parameters were near these numbers.
 CORE = Device(name="cpu", bfloat16=4e10, float32=4e10, utilisation=1, memory_gib=8, gpus_per_node=0)
-CORE_START_SECONDS = 2.5  # a process on a laptop: importing torch and reading tokens
-TOKEN_SECONDS = 3.75e-6  # a training token on a CPU beside its FLOP
+CORE_START_SECONDS = 2.5  # start of a process on a laptop: importing torch and reading tokens
+TOKEN_SECONDS = 3.75e-6  # time of a training token on a CPU besides its FLOP
 # The GPU in which ``plan`` states the compute of a study where no profile is given; small models reach less of its peak.
 H100 = Device(name="H100", bfloat16=989e12, float32=67e12, utilisation=0.4, memory_gib=80)
-LAUNCH_SECONDS = 2e-3  # a layer in a step on a GPU, whatever its size: some 60 kernels forward and back, and the interpreter
-START_SECONDS = 60.0  # a job on a cluster: two starts of Snakemake, importing torch, reading tokens, compilation
-MEMBER_SECONDS = 30.0  # a process of a bundle before it trains: importing torch, reading tokens, compilation
+LAUNCH_SECONDS = 2e-3  # time of a layer in a step on a GPU, whatever its size: some 60 kernels, and the interpreter
+START_SECONDS = 60.0  # start of a job on a cluster: two starts of Snakemake, importing torch, reading tokens, compilation
+MEMBER_SECONDS = 30.0  # start of a process of a bundle: importing torch, reading tokens, compilation
 
 # (N, precision, whether processes shared the GPU) -> measured over expected seconds of a step
 Speeds = Mapping[tuple[int, str, bool], float]

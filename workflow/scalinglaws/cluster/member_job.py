@@ -44,7 +44,7 @@ class Stages:
 
     @contextlib.contextmanager
     def log(self, stage: str, name: str) -> Iterator[None]:
-        """While this is active, what is written to standard error is appended to the log of a stage."""
+        """Append what is written to standard error to the log of a stage, while this is active."""
         path = log_path(self.root, stage, name)
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a") as file, contextlib.redirect_stderr(file):

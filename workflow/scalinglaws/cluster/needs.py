@@ -1,4 +1,4 @@
-"""What a training job asks a cluster for: GPUs, nodes, memory and time. Pure.
+"""What a training job asks a cluster for: GPUs, nodes, memory and time.
 
 All of it follows from the run, from a description of the device (device.py) and from the cost model (cost.py).
 """

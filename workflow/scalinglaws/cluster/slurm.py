@@ -1,4 +1,4 @@
-"""What a process asks Slurm about the job in which it runs. Standard library only."""
+"""What a process asks Slurm about the job in which it runs. It imports the standard library only."""
 
 from __future__ import annotations
 

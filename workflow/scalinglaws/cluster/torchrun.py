@@ -15,10 +15,11 @@ PORTS = (20000, 30000)
 
 
 def together(processes: int, nodes: int, device: str, arguments: list[str]) -> bool:
-    """Whether the training that ``arguments`` asks for was done by processes that this call started and waited for.
+    """Tell whether the training that ``arguments`` asks for was done by processes that this call started and waited for.
 
-    It is False where one process is enough, and in a process that was started so: then the caller trains. On a machine whose
-    GPUs are shared out, this process holds those of the training. Raises SystemExit with torchrun's status where that is not 0.
+    It is False where one process is enough, and in the processes that this call starts: then the caller trains. On a machine
+    whose GPUs are divided among runs, this process holds those of the training. Raises SystemExit with torchrun's status where
+    that is not 0.
     """
     if wanted(os.environ)[1] > 1:
         return False

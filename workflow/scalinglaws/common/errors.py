@@ -2,4 +2,4 @@
 
 
 class StudyError(Exception):
-    """Printed as one message without a traceback by ``python -m scalinglaws``, which then exits with 1."""
+    """A user's mistake. The command line prints its text without a traceback and exits with status 1."""

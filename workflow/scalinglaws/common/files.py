@@ -1,4 +1,4 @@
-"""Files that are whole or absent, whatever is killed when: a file that exists is complete. Standard library only.
+"""Files that are whole or absent, whatever is killed when: a file that exists is complete. It imports the standard library only.
 
 Every file that others read is written through this module; no other module renames files.
 """

@@ -1,4 +1,7 @@
-"""Numbers as the project writes them: rounding before hashing, short labels, and the unit of compute. Standard library only."""
+"""Numbers as the project writes them: rounding before hashing, short labels, and the unit of compute.
+
+It imports the standard library only.
+"""
 
 from __future__ import annotations
 

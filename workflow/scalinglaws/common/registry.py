@@ -31,7 +31,7 @@ _registries: weakref.WeakSet[Registry[Any]] = weakref.WeakSet()
 
 @contextlib.contextmanager
 def of_plugin(sha256: str) -> Iterator[None]:
-    """While this is active, entries are registered as those of the plug-in file with this hash."""
+    """Register entries, while this is active, as those of the plug-in file with this hash."""
     token = _plugin.set(sha256)
     try:
         yield
@@ -45,7 +45,7 @@ def forget(sha256: str) -> list[tuple[Registry[Any], Any]]:
 
 
 class Registry(Generic[Entry]):
-    """Entries by name, in the order in which they were registered. ``key``: the config key that names one, for errors."""
+    """Entries by name, in the order in which they were registered. ``key`` is the config key that names one, for errors."""
 
     def __init__(self, key: str, entries: Iterable[Entry] = ()):
         self.key = key
@@ -68,7 +68,7 @@ class Registry(Generic[Entry]):
         return entry
 
     def find(self, name: str) -> Entry:
-        """The entry of a name. Raises StudyError that lists those that there are."""
+        """Return the entry of a name. Raises StudyError that lists those that there are."""
         if name in self._entries:
             return self._entries[name]
         close = difflib.get_close_matches(name, self._entries, 1)
@@ -76,11 +76,11 @@ class Registry(Generic[Entry]):
         raise StudyError(f"{self.key}: {name!r} is unknown: {hint} {', '.join(self._entries)}")
 
     def plugin_of(self, name: str) -> str:
-        """The sha256 of the plug-in file that registered an entry; empty for one of the package."""
+        """Return the sha256 of the plug-in file that registered an entry; empty for one of the package."""
         return self._plugins.get(name, "")
 
     def names_of(self, sha256: str) -> list[str]:
-        """The names of the entries that a plug-in file registered, in their order."""
+        """Return the names of the entries that a plug-in file registered, in their order."""
         return [name for name, plugin in self._plugins.items() if plugin == sha256]
 
     def remove(self, name: str) -> Entry:
@@ -98,5 +98,5 @@ class Registry(Generic[Entry]):
         return len(self._entries)
 
     def values(self) -> list[Entry]:
-        """Every entry, in the order in which they were registered."""
+        """Return the entries in the order in which they were registered."""
         return list(self._entries.values())

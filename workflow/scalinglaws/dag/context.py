@@ -42,38 +42,38 @@ class Context:
     config: Mapping[str, Any] = field(default_factory=dict)  # the keys of the config that belong to the study
     device: Device | None = None
     speeds: Speeds = field(default_factory=dict)
-    bundles: Mapping[str, Bundle] = field(default_factory=dict)  # those that are to be made
+    bundles: Mapping[str, Bundle] = field(default_factory=dict)  # the bundles that are to be made, by id
     in_job: bool = False  # whether this process was started by a scheduler, to run one job
 
     @cached_property
     def laws(self) -> tuple[str, ...]:
-        """The laws that are fitted."""
+        """Return the laws that are fitted."""
         return laws_model.laws_of(self.study)
 
     @cached_property
     def figures(self) -> list[str]:
-        """The figures that are drawn: those that the config asks for and that the study has the runs for."""
+        """Return the figures that are drawn: those that the config asks for and that the study has the runs for."""
         asked = registry.asked(self.study.figures)
         return [name for name in registry.drawable(self.study.kinds, set(self.laws)) if name in asked]
 
     @cached_property
     def bundle_of_run(self) -> dict[str, str]:
-        """Run -> the bundle that trains it, for runs that have one."""
+        """Return run -> the bundle that trains it, for runs that have one."""
         return {run: name for name, bundle in self.bundles.items() for run in bundle.runs}
 
     @cached_property
     def bundle_of_evaluation(self) -> dict[tuple[str, str], str]:
-        """(run, evaluation set) -> the bundle that makes this evaluation, for those that have one."""
+        """Return (run, evaluation set) -> the bundle that makes this evaluation, for those that have one."""
         return {pair: name for name, bundle in self.bundles.items() for pair in bundle.evaluations}
 
     @cached_property
     def bundle_of_rung(self) -> dict[tuple[str, int], str]:
-        """(trunk, step) -> the bundle that makes this rung, for rungs that have one."""
+        """Return (trunk, step) -> the bundle that makes this rung, for rungs that have one."""
         return {rung: name for name, bundle in self.bundles.items() for rung in bundle.rungs}
 
     @cached_property
     def _rungs_below(self) -> dict[tuple[str, int], int]:
-        """(trunk, step) of each rung of the study -> the step of the rung below; 0 where that is the first."""
+        """Return (trunk, step) of each rung of the study -> the step of the rung below; 0 where that is the first."""
         return {
             (trunk, step): below
             for trunk, steps in self.study.rungs.items()
@@ -81,29 +81,29 @@ class Context:
         }
 
     def rung_below(self, trunk: str, step: int) -> int:
-        """The step of the rung below the one at ``step``; 0 where that is the first."""
+        """Return the step of the rung below the one at ``step``; 0 where that is the first."""
         known = self._rungs_below.get((trunk, step))
         return ladder.below(step, self.trunk_spec(trunk).batch_tokens, self.study.ladder) if known is None else known
 
     def run_spec(self, run: str) -> RunSpec:
-        """The spec of a run: the study's, else the one in the run's file."""
+        """Return the spec of a run: the study's, else the one in the run's file."""
         return self.study.runs.get(run) or _kept(f"{RESULTS}/runs/{run}/spec.json")
 
     def trunk_spec(self, trunk: str) -> RunSpec:
-        """The spec of a trunk: the study's, else the one in the trunk's file."""
+        """Return the spec of a trunk: the study's, else the one in the trunk's file."""
         return self.study.trunks.get(trunk) or _kept(f"{RESULTS}/trunks/{trunk}/spec.json")
 
     def tokenizer_spec(self, tokenizer: str) -> TokenizerSpec:
-        """The spec of a tokenizer: the study's, else the one in the tokenizer's file."""
+        """Return the spec of a tokenizer: the study's, else the one in the tokenizer's file."""
         return self.study.tokenizers.get(tokenizer) or _kept(f"{RESULTS}/tokenizers/{tokenizer}/spec.json", "tokenizer")
 
     def evaluation_set(self, name: str) -> tuple[str, ...]:
-        """The token folders of an evaluation set: the study's, else those in the set's file."""
+        """Return the token folders of an evaluation set: the study's, else those in the set's file."""
         found = self.study.evaluation_sets.get(name)
         return found or tuple(paths.evaluation_set_path(RESULTS, name).read_text().split())
 
     def bundle(self, name: str) -> Bundle:
-        """A bundle that is to be made, else the one in the bundle's file."""
+        """Return a bundle that is to be made, else the one in the bundle's file."""
         return self.bundles.get(name) or _kept_bundle(paths.bundle_path(RESULTS, name))
 
 
@@ -118,10 +118,10 @@ def _kept_bundle(path: Path) -> Bundle:
 
 
 def read(config: Mapping[str, Any], name: str, in_job: bool) -> Context:
-    """The context of this parse. It writes nothing: see ``kept.write``.
+    """Return the context of this parse. It writes nothing: see ``kept.write``.
 
-    ``config``: what Snakemake has read, a profile's keys among it; ``name``: the file that it came from, for errors; ``in_job``:
-    whether this is a job on a cluster node, which takes nothing from ``config`` but the device.
+    ``config`` is what Snakemake has read, with the keys of a profile, and ``name`` is the file that it came from, for errors.
+    ``in_job`` says whether this is a job on a cluster node, which takes nothing from ``config`` but the device.
 
     Raises StudyError where the config cannot be used or a run cannot fit the device.
     """
@@ -138,5 +138,5 @@ def read(config: Mapping[str, Any], name: str, in_job: bool) -> Context:
         return Context(study, own)
     speeds = measured_speeds(study, RESULTS, device)
     check_fits(study, device, speeds)
-    # Small runs that are not there share jobs, where the device says so.
+    # Small runs that are missing share jobs, where the device says so.
     return Context(study, own, device, speeds, bundle_up(study, RESULTS, device, speeds))

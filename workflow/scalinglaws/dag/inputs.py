@@ -19,36 +19,36 @@ MODULES_OF_REPORT = (
 
 
 def tokens(folder: str) -> str:
-    """The file that says that the token files of a folder are there."""
+    """Return the file that says that the token files of a folder are there."""
     return f"{RESULTS}/tokens/{folder}/meta.json"
 
 
 def tokens_of_run(context: Context, run: str) -> str:
-    """The tokens that a run is trained on."""
+    """Return the token files that a run is trained on."""
     return tokens(context.run_spec(run).tokens_id)
 
 
 def tokens_of_trunk(context: Context, trunk: str) -> str:
-    """The tokens that a trunk is trained on."""
+    """Return the token files that a trunk is trained on."""
     return tokens(context.trunk_spec(trunk).tokens_id)
 
 
 def tokens_of_set(context: Context, name: str) -> list[str]:
-    """The tokens of each corpus of an evaluation set."""
+    """Return the token files of each corpus of an evaluation set."""
     return [tokens(folder) for folder in context.evaluation_set(name)]
 
 
 def corpus_of_tokenizer(context: Context, tokenizer: str) -> list[str]:
-    """The corpus that a tokenizer is trained on: none, unless it is a BPE."""
+    """Return the corpus that a tokenizer is trained on; only a BPE has one."""
     corpus = context.tokenizer_spec(tokenizer).corpus
     return [f"{RESULTS}/corpora/{corpus.id}/report.json"] if corpus else []
 
 
 def rung_below(context: Context, trunk: str, step: int) -> list[str]:
-    """The rung from which the one at ``step`` is trained on, while that is missing.
+    """Return the rung from which the one at ``step`` is trained on, or nothing once the one at ``step`` is there.
 
-    It is an input for the order of jobs alone. What is trained must not depend on it: a rung that was pruned and is made again
-    for another run would train it once more.
+    The rung is an input only so that jobs start in the right order. Once the one at ``step`` is there it is none: a rung below
+    that was pruned, and is made again for another run, would have it trained once more.
     """
     if context.in_job or os.path.exists(f"{RESULTS}/trunks/{trunk}/step{step}.safetensors"):
         return []
@@ -57,7 +57,7 @@ def rung_below(context: Context, trunk: str, step: int) -> list[str]:
 
 
 def start_of_run(context: Context, run: str) -> list[str]:
-    """The last rung below a run's decay, or the bundle that makes it, while the run is missing; see ``rung_below``."""
+    """Return the last rung below a run's decay, or the bundle that makes it; none once the run is there (see ``rung_below``)."""
     if context.in_job or os.path.exists(f"{RESULTS}/runs/{run}/metrics.json"):
         return []
     step, trunk = context.study.starts.get(run), context.study.trunk_ids.get(run)
@@ -68,7 +68,7 @@ def start_of_run(context: Context, run: str) -> list[str]:
 
 
 def specs_of_bundle(context: Context, name: str) -> list[str]:
-    """The specs of all runs and trunks of a bundle."""
+    """Return the specs of all runs and trunks of a bundle."""
     bundle = context.bundle(name)
     runs = sorted({*bundle.runs, *(run for run, _ in bundle.evaluations)})
     trunks = sorted({trunk for trunk, _ in bundle.rungs})
@@ -76,12 +76,12 @@ def specs_of_bundle(context: Context, name: str) -> list[str]:
 
 
 def sets_of_bundle(context: Context, name: str) -> list[str]:
-    """The evaluation sets of a bundle."""
+    """Return the evaluation sets of a bundle."""
     return [f"{RESULTS}/evals/sets/{of}.txt" for of in sorted({of for _, of in context.bundle(name).evaluations})]
 
 
 def tokens_of_bundle(context: Context, name: str) -> list[str]:
-    """All tokens that a bundle trains and evaluates on."""
+    """Return all token files that a bundle trains and evaluates on."""
     bundle = context.bundle(name)
     folders = {context.run_spec(run).tokens_id for run in bundle.runs}
     folders |= {context.trunk_spec(trunk).tokens_id for trunk, _ in bundle.rungs}
@@ -90,57 +90,57 @@ def tokens_of_bundle(context: Context, name: str) -> list[str]:
 
 
 def critical_batch_of(law: str) -> list[str]:
-    """The fit that S_min and C_min follow from, for the laws that need them."""
+    """Return the fit that S_min and C_min follow from, for the laws that need them."""
     return [f"{RESULTS}/fits/critical-batch.json"] if law in law_names.AT_SMALL_BATCHES else []
 
 
 def tables_of_figure(figure: str) -> list[str]:
-    """The tables that a figure is drawn from."""
+    """Return the tables that a figure is drawn from."""
     return [f"{RESULTS}/tables/{table}.parquet" for table in registry.FIGURES[figure].tables]
 
 
 def laws_of_figure(context: Context, figure: str) -> list[str]:
-    """The laws of a figure that the study fits: the figure itself says which are missing."""
+    """Return the laws of a figure that the study fits; the figure itself says which are missing."""
     return [law for law in registry.FIGURES[figure].laws if law in context.laws]
 
 
 def fits_of_figure(context: Context, figure: str) -> list[str]:
-    """The fits of ``laws_of_figure``."""
+    """Return the fits of ``laws_of_figure``."""
     return [f"{RESULTS}/fits/{law}.json" for law in laws_of_figure(context, figure)]
 
 
 def caption_of_figure(figure: str) -> str:
-    """The caption of a figure, for the report of Snakemake."""
+    """Return the caption of a figure, for the report of Snakemake."""
     return registry.FIGURES[figure].caption
 
 
 def titles_of_figures() -> list[str]:
-    """The titles of all figures, in the order of the report."""
+    """Return the titles of all figures, in the order of the report."""
     return [figure.title for figure in registry.FIGURES.values()]
 
 
 def external_tables(context: Context) -> str:
-    """The tables of runs made elsewhere, path and columns, in JSON."""
+    """Return the tables of runs made elsewhere, path and columns, in JSON."""
     return json.dumps([table.model_dump(mode="json") for table in context.study.external])
 
 
 def names_of_corpora(context: Context) -> str:
-    """What the config calls each corpus, by its id, in JSON."""
+    """Return what the config calls each corpus, by its id, in JSON."""
     return json.dumps(context.study.corpus_names, sort_keys=True)
 
 
 def modules(*patterns: str) -> list[str]:
-    """Source files of the package as inputs of a cheap rule: editing one makes that rule's outputs again, and nothing else."""
+    """Return source files of the package as inputs of a cheap rule: editing one makes the outputs of that rule alone again."""
     return [path for pattern in patterns for path in _modules(pattern)]
 
 
 def modules_of_figure(figure: str) -> list[str]:
-    """The source files that draw a figure."""
+    """Return the source files that draw a figure."""
     return modules(*registry.modules(figure))
 
 
 def modules_of_report() -> list[str]:
-    """The source files that write the report."""
+    """Return the source files that write the report."""
     return modules(*MODULES_OF_REPORT)
 
 

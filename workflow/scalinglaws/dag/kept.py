@@ -36,7 +36,7 @@ def write(context: Context) -> None:
 
 
 def of_study(study: Study) -> Iterator[tuple[str, str]]:
-    """(path, content) of each file that a study determines."""
+    """Yield (path, content) of each file that a study determines."""
     for corpus, corpus_spec in study.corpora.items():
         yield f"{RESULTS}/corpora/{corpus}/spec.json", f"{corpus_spec.canonical}\n"
     for tokenizer, tokenizer_spec in study.tokenizers.items():
@@ -51,10 +51,10 @@ def of_study(study: Study) -> Iterator[tuple[str, str]]:
 
 
 def manifest_path(study: Study) -> str:
-    """The list of runs that the tables are made of, in a file named by it: a point that is removed changes the name.
+    """Return the file that lists the runs of the tables. Its name is a hash of the list, so a point that is removed changes it.
 
-    Aggregation deletes the manifests of other lists before and after it writes the tables. One that is there is therefore either
-    that of the tables or newer than they are, so that switching between two studies makes the tables again.
+    Aggregation deletes the manifests of other lists before and after it writes the tables. A manifest that is there is therefore
+    either that of the tables or newer than they are, so that switching between two studies makes the tables again.
     """
     return f"{RESULTS}/tables/manifest-{study.manifest_id}.jsonl"
 

@@ -18,13 +18,13 @@ from scalinglaws.decide.load import load
 from scalinglaws.decide.status import Status, heartbeats, status
 from scalinglaws.study.study import Study
 
-SECONDS = 10.0  # between two looks at the progress
+SECONDS = 10.0  # time between two looks at the progress
 
 
 def line(study: Study, now: Status, first: Status, seconds: float, results: Path) -> str:
-    """The line of progress: runs done of runs wanted, what trains now, tokens a second, and the minutes that are left.
+    """Return the line of progress: runs done of runs wanted, what trains now, tokens a second, and the minutes that are left.
 
-    ``first`` is the status ``seconds`` ago, from which the speed follows.
+    ``first`` is the status ``seconds`` ago, from which the speed of the study follows.
     """
     beats = heartbeats(results)
     current = [b for b in beats.values() if time.time() - b["time"] < 60]
@@ -57,7 +57,7 @@ def watch(study: Study, results: Path, stop: threading.Event) -> None:
 def run(configfile: Path, cores: int, more: list[str], results: Path) -> int:
     """Check a config, run Snakemake on it and wait; Snakemake's output goes to results/logs/snakemake.log.
 
-    ``more``: further arguments of Snakemake. Returns 0.
+    ``more`` are further arguments of Snakemake. The return value is 0.
 
     Raises StudyError where the config is wrong, another workflow works in this directory, or a job fails.
     """

@@ -40,7 +40,7 @@ def begin(study: Study, results: Path) -> None:
 
 
 def trains(beat: dict) -> bool:
-    """Whether the process that wrote a heartbeat lives.
+    """Tell whether the process that wrote a heartbeat lives.
 
     On this machine its number tells; a process on another machine lives if its heartbeat is recent.
     """
@@ -52,7 +52,7 @@ def trains(beat: dict) -> bool:
 
 
 def processes_here(words: tuple[str, ...]) -> Iterator[psutil.Process]:
-    """Live processes that were started in this directory and have one of the words as an argument or its last part."""
+    """Yield live processes that were started in this directory and have one of the words as an argument or as its last part."""
     for process in psutil.process_iter():
         try:
             arguments = {Path(argument).name for argument in process.cmdline()}
@@ -84,7 +84,7 @@ def clear_stale() -> None:
         if owner["host"] != socket.gethostname():
             raise StudyError(
                 f"process {owner['pid']} on {owner['host']} runs snakemake in this directory: wait for it, or stop it there. "
-                "If it is gone, `snakemake --unlock`, then run again"
+                "If it is gone, run `snakemake --unlock`, then run again"
             )
         print("removing the lock of a workflow that was killed", flush=True)
         shutil.rmtree(LOCKS)

@@ -17,72 +17,75 @@ LAPTOP_MINUTES = 60
 
 @cache
 def needs_of_run(context: Context, run: str, attempt: int = 1) -> Needs:
-    """The needs of the job that trains a run on from its rung."""
+    """Return the needs of the job that trains a run on from its rung."""
     spec = context.run_spec(run)
     return model.needs_of_training(spec, spec.steps - context.study.starts.get(run, 0), context.device, attempt, context.speeds)
 
 
 @cache
 def needs_of_rung(context: Context, trunk: str, step: int, attempt: int = 1) -> Needs:
-    """The needs of the job that trains a trunk on to the rung at ``step``."""
+    """Return the needs of the job that trains a trunk on to the rung at ``step``."""
     spec = context.trunk_spec(trunk)
     return model.needs_of_rung(context.study, spec, step, context.device, attempt, context.speeds)
 
 
 def needs_of_bundle(context: Context, name: str, attempt: int = 1) -> Needs:
-    """The needs of a bundle. Bundles are planned for a device, so there is one."""
+    """Return the needs of a bundle. Bundles are planned for a device, so there is one."""
     assert context.device is not None, f"bundle {name}: the profile of this job has no device"
     return context.bundle(name).needs(context.device, attempt)
 
 
 def needs_of_evaluation(context: Context, run: str, name: str, attempt: int = 1) -> Needs:
-    """The needs of the evaluation of a run on the corpora of a set."""
+    """Return the needs of the evaluation of a run on the corpora of a set."""
     corpora = len(context.evaluation_set(name))
     return model.needs_of_evaluation(context.run_spec(run), corpora, context.device, attempt, context.speeds)
 
 
 def processes_on_node(needs: Needs) -> int:
-    """Processes that a job starts on each of its nodes."""
+    """Return the number of processes that a job starts on each of its nodes."""
     return max(1, needs.gpus // needs.nodes)
 
 
 def threads_of_run(context: Context, run: str) -> int:
-    """Threads of all processes that train a run on one node."""
+    """Return the threads of all processes that train a run on one node."""
     threads = context.run_spec(run).threads
     return threads * processes_on_node(needs_of_run(context, run)) if context.device else threads
 
 
 def threads_of_rung(context: Context, trunk: str, step: int) -> int:
-    """Threads of all processes that train a trunk on one node."""
+    """Return the threads of all processes that train a trunk on one node."""
     threads = context.trunk_spec(trunk).threads
     return threads * processes_on_node(needs_of_rung(context, trunk, step)) if context.device else threads
 
 
 def threads_of_bundle(context: Context, name: str) -> int:
-    """Threads of all members that a bundle trains at a time."""
+    """Return the threads of all members that a bundle trains at the same time."""
     bundle = context.bundle(name)
     return bundle.at_once * bundle.threads
 
 
 def priority_of_run(context: Context, run: str) -> int:
-    """GFLOP that are left of a run: jobs with the longest remaining path start first."""
+    """Return the GFLOP that are left of a run: jobs with the longest remaining path start first."""
     return context.study.priority_of_run(run)
 
 
 def priority_of_rung(context: Context, trunk: str, step: int) -> int:
-    """GFLOP from the rung below to the end of the trunk's longest run."""
+    """Return the GFLOP from the rung below to the end of the trunk's longest run."""
     return context.study.priority_of_rung(trunk, step)
 
 
 def priority_of_bundle(context: Context, name: str) -> int:
-    """GFLOP of the longest path in a bundle."""
+    """Return the GFLOP of the longest path in a bundle."""
     bundle = context.bundle(name)
     paths = [priority_of_run(context, run) for run in bundle.runs]
     return max(paths + [priority_of_rung(context, *rung) for rung in bundle.rungs], default=0)
 
 
 def on_one_node(context: Context, needs: NeedsOfJob, threads: Any = 1) -> dict[str, Any]:
-    """The resources of a rule whose jobs run on one node. ``threads``: as in the rule, a number or a function of wildcards."""
+    """Return the resources of a rule whose jobs run on one node.
+
+    ``threads`` is that of the rule, a number or a function of wildcards.
+    """
     if not context.device:
         return {"mem_mb": model.PROCESS_MB, "runtime": LAPTOP_MINUTES, "processes": 0}
     gres = context.device.gres
@@ -96,10 +99,10 @@ def on_one_node(context: Context, needs: NeedsOfJob, threads: Any = 1) -> dict[s
 
 
 def on_nodes(context: Context, needs: NeedsOfJob, threads: Any) -> dict[str, Any]:
-    """The resources of a rule whose jobs may take several nodes; ``hosts`` says how many."""
+    """Return the resources of a rule whose jobs may take several nodes; ``hosts`` says how many."""
     if not context.device:
         return on_one_node(context, needs) | {"hosts": 1}
-    # The Slurm plugin does not start a job that has the resource mpi by srun. The stage does that, once on each node.
+    # The Slurm plugin does not use srun to start a job that has the resource mpi. The stage does that, once on each node.
     return on_one_node(context, needs, threads) | {
         "hosts": lambda wildcards: needs(wildcards).nodes,
         "nodes": lambda wildcards: _where_several(needs(wildcards), needs(wildcards).nodes),
@@ -110,10 +113,10 @@ def on_nodes(context: Context, needs: NeedsOfJob, threads: Any) -> dict[str, Any
 
 
 def _gres(name: str, needs: Needs) -> str:
-    """GPUs to request on each node, in GRES syntax; empty for CPU jobs."""
+    """Return the GPUs to request on each node, in GRES syntax; empty for CPU jobs."""
     return f"{name}:{needs.gpus // needs.nodes}" if needs.gpus else ""
 
 
 def _where_several(needs: Needs, value: Any) -> Any:
-    """A value where a job takes several nodes, else None: a resource that is None is not asked for."""
+    """Return a value where a job takes several nodes, else None: a resource that is None is not asked for."""
     return value if needs.nodes > 1 else None

@@ -36,13 +36,13 @@ def keep(config: Mapping[str, Any], speeds: Speeds, results: Path) -> Path:
 
 
 def load(path: Path) -> Snapshot:
-    """The snapshot in a file."""
+    """Read a snapshot from its file."""
     kept = json.loads(path.read_text())
     speeds = {(n_params, precision, shared): factor for n_params, precision, shared, factor in kept["speeds"]}
     return Snapshot(kept["config"], speeds, path)
 
 
 def of_job() -> Snapshot | None:
-    """The snapshot of the job that this process runs; None where it has none, as one that was started by hand."""
+    """Return the snapshot of the job that this process runs; None for a job that was started by hand, without one."""
     path = Path(os.environ.get(VARIABLE, ""))
     return load(path) if path.is_file() else None

@@ -9,13 +9,13 @@ TABLES = ("runs", "curves", "evals", "timings")
 
 
 def runs(context: Context) -> list[str]:
-    """The files that say that each run is there: its metrics, or the marker of the bundle that trains it."""
+    """Return the files that say that each run is there: its metrics, or the marker of the bundle that trains it."""
     alone = [f"{RESULTS}/runs/{run}/metrics.json" for run in context.study.runs if run not in context.bundle_of_run]
     return alone + [f"{RESULTS}/bundles/{name}.done" for name in context.bundles]
 
 
 def evaluations(context: Context) -> list[str]:
-    """Evaluation outputs that no bundle produces."""
+    """Return the evaluation outputs that no bundle produces."""
     return [
         f"{RESULTS}/evals/{run}/{name}.json"
         for run, name in context.study.evaluations.items()
@@ -24,31 +24,31 @@ def evaluations(context: Context) -> list[str]:
 
 
 def manifest(context: Context) -> str:
-    """The list of runs that the tables are made of."""
+    """Return the file that lists the runs of the tables."""
     return manifest_path(context.study)
 
 
 def tables() -> list[str]:
-    """The tables of all runs."""
+    """Return the tables of all runs."""
     return [f"{RESULTS}/tables/{table}.parquet" for table in TABLES]
 
 
 def fits(context: Context) -> list[str]:
-    """The fit of each law."""
+    """Return the fit of each law."""
     return [f"{RESULTS}/fits/{law}.json" for law in context.laws]
 
 
 def exponents(context: Context) -> list[str]:
-    """The tables of fitted exponents, where any law is fitted."""
+    """Return the tables of fitted exponents, where any law is fitted."""
     names = ("fits.parquet", "exponents.parquet", "exponents.md") if context.laws else ()
     return [f"{RESULTS}/tables/{name}" for name in names]
 
 
 def figures(context: Context) -> list[str]:
-    """Every figure, as SVG and as PNG."""
+    """Return the files of every figure, SVG and PNG."""
     return [f"{RESULTS}/figures/{figure}.{suffix}" for figure in context.figures for suffix in ("svg", "png")]
 
 
 def report(context: Context) -> list[str]:
-    """The study on one page, where any law is fitted."""
+    """Return the report of the study, where any law is fitted."""
     return [f"{RESULTS}/report.md"] if context.laws else []

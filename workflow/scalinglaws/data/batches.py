@@ -45,7 +45,7 @@ class Batches:
         return self.orders[epoch]
 
     def batch(self, step: int) -> np.ndarray:
-        """The batch of a step, (batch_tokens / n_ctx, n_ctx + 1) int64; inputs are its first n_ctx columns, targets its last."""
+        """Return the batch of a step, (batch_tokens / n_ctx, n_ctx + 1): inputs are its first n_ctx columns, targets its last."""
         rows = np.empty(self.per_batch, dtype=np.int64)
         filled, position = 0, step * self.per_batch
         while filled < self.per_batch:
@@ -57,7 +57,7 @@ class Batches:
 
 
 def windows(tokens: np.ndarray, n_ctx: int) -> np.ndarray:
-    """A view (windows, n_ctx + 1) of all whole windows: non-overlapping inputs of n_ctx tokens, each with the token after them.
+    """Return a view (windows, n_ctx + 1) of all whole windows: disjoint inputs of n_ctx tokens, each with the token after them.
 
     The first token of the stream is never a target.
     """
@@ -86,7 +86,7 @@ class Split:
         self.starts = load_starts(folder, split)
 
     def passages(self) -> np.ndarray:
-        """The index of the passage that each target belongs to, (n_targets,), in the order of the stream."""
+        """Return the index of the passage that each target belongs to, (n_targets,), in the order of the stream."""
         n_ctx = self.windows.shape[1] - 1
         targets = self.rows[:, None] * n_ctx + np.arange(1, n_ctx + 1)
         return np.searchsorted(self.starts, targets.reshape(-1), side="right") - 1

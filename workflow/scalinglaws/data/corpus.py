@@ -1,4 +1,4 @@
-"""Stage ``corpus``: sources cut into passages, shuffled and split without exact duplicates; near-duplication measured.
+"""The stage ``corpus``: cut sources into passages, shuffle and split them without exact duplicates, count near-duplicates.
 
     python -m scalinglaws corpus --spec SPEC.json --out results/corpora/ID --downloads results/downloads --workers 2
 
@@ -46,7 +46,7 @@ _BOUNDARIES = (re.compile(r"\n[ \t]*\n"), re.compile(r"[.!?…。！？][\"'”�
 
 
 def clean(text: str) -> str:
-    """The text with \\n in place of \\r\\n and \\r, without NUL, and with U+FFFD in place of half surrogate pairs."""
+    """Return a text with \\n in place of \\r\\n and \\r, without NUL, and with U+FFFD in place of half surrogate pairs."""
     text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "")
     try:
         text.encode()
@@ -78,7 +78,7 @@ def passages(text: str, passage_chars: int) -> Iterator[str]:
 
 
 def split_of(ranks: list[int], validation: float, test: float) -> list[str]:
-    """The split of each passage of one document, from the passages' 64-bit ranks.
+    """Return the split of each passage of one document, from the passages' 64-bit ranks.
 
     A document that is long enough to be in every split gives each split its rounded share; a passage of a shorter document falls
     into a split with the probability of that split's share.
@@ -96,7 +96,7 @@ def split_of(ranks: list[int], validation: float, test: float) -> list[str]:
 
 
 def corrupt(text: str, share: float, digest: bytes) -> str:
-    """The text with each character replaced, with probability ``share``, by one of the 95 from space to ~ at random.
+    """Replace each character of a text, with probability ``share``, by one of the 95 from space to ~ at random.
 
     One in 95 replacements leaves an ASCII character as it was. The draws depend on the passage's keyed hash alone.
     """
@@ -113,8 +113,8 @@ class Cutter:
 
     Hashes and splits are those of the clean text, so that a corpus and its corrupted versions are split alike.
 
-    A record is a line with tabs: hash (32 hex digits) and place in the sources (24), split, bytes of text, file and
-    passage as JSON.
+    A record is a line of fields between tabs: hash (32 hex digits) and place in the sources (24 digits), split, bytes of
+    text, and file and passage as JSON.
     """
 
     spec: CorpusSpec
@@ -122,7 +122,7 @@ class Cutter:
     bucket_bits: int
 
     def __call__(self, batch: tuple[int, list[tuple[str, str, str]]]) -> tuple[int, int]:
-        """``batch``: its number and its (file, document, text). Returns (characters, bytes of records written)."""
+        """Cut a batch, given as its number and its (file, document, text); return its characters and the bytes written."""
         number, documents = batch
         key = f"{self.spec.seed}".encode()
         buckets: dict[int, list[bytes]] = {}
@@ -264,7 +264,7 @@ def read_split(folder: Path, split: str) -> Iterator[tuple[str, str]]:
 
 
 def near_duplicates(folder: Path, report: dict[str, Any]) -> dict[str, Any]:
-    """How much of the validation and test passages (SAMPLE of each at most) shares a 13-gram of words with training."""
+    """Measure how much of the validation and test passages, SAMPLE of each at most, shares a 13-gram of words with training."""
     texts = partial(_texts, folder)
     overlap = Overlap({split: itertools.islice(texts(split), SAMPLE) for split in ("validation", "test")})
     progress = TextProgress(f"corpus {report['corpus']}: near-duplicates", report["bytes"]["train"])

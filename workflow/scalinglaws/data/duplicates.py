@@ -34,7 +34,7 @@ def _powers(length: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _slices(values: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """Polynomial hash of each values[start:end]: the sum of value x base^(place - start). Overflow is the modulus."""
+    """Return a polynomial hash of each values[start:end], the sum of value x base^(place - start). Overflow is the modulus."""
     powers, inverses = _powers(1 << max(16, len(values).bit_length()))
     sums = np.zeros(len(values) + 1, np.uint64)
     np.cumsum(values * powers[: len(values)], out=sums[1:])
@@ -42,14 +42,14 @@ def _slices(values: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndar
 
 
 def ngrams(texts: list[str], words: int = NGRAM_WORDS) -> tuple[np.ndarray, np.ndarray]:
-    """(uint64 hashes of every run of ``words`` words within each text, in order; number of them of each text)."""
+    """Return uint64 hashes of every run of ``words`` words within each text, in order, and the number of them of each text."""
     encoded = [text.lower().encode("utf-8", "replace") for text in texts]
     symbols = np.frombuffer(b"\n" + b"\n".join(encoded) + b"\n", np.uint8)
     space = _IS_SPACE[symbols]
     change = np.flatnonzero(space[1:] != space[:-1]) + 1
     starts, ends = change[::2], change[1::2]
     hashes = _slices(symbols.astype(np.uint64), starts, ends)
-    # Mixed, so that an n-gram is not one long polynomial of bytes in which words could trade places.
+    # The hashes of words are mixed, so that an n-gram is not one long polynomial of bytes in which words could trade places.
     hashes = (hashes ^ (hashes >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
     text_starts = np.cumsum([1] + [len(text) + 1 for text in encoded[:-1]])
     owner = np.searchsorted(text_starts, starts, side="right") - 1
@@ -70,7 +70,7 @@ class Overlap:
             self.counts[split] = np.concatenate([np.empty(0, np.int64), *(counts for _, counts in parts)])
         self.known = np.unique(np.concatenate([np.empty(0, np.uint64), *self.hashes.values()]))
         self.seen = np.zeros(len(self.known), bool)
-        # Most training n-grams are in no held-out passage: a table of the hashes' high bits throws them out cheaply.
+        # Most training n-grams are in no held-out passage: a table of the hashes' high bits rules them out cheaply.
         self.filter = np.zeros(1 << _FILTER_BITS, bool)
         self.filter[self._slot(self.known)] = True
 

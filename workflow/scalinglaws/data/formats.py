@@ -25,7 +25,7 @@ SUFFIXES = ".txt, .jsonl, .tab (each also with .gz or .zst) and .parquet"
 
 @dataclass(frozen=True)
 class File:
-    """A file of a source. ``size`` is a guess of the bytes of its text, where compressed bytes count four times."""
+    """A file of a source. ``size`` is a guess of the bytes of its text, for which compressed bytes count four times."""
 
     name: str
     size: int
@@ -33,7 +33,7 @@ class File:
 
 
 def read(file: File, encoding: str, column: str) -> Iterator[tuple[str, str]]:
-    """Yield (name, text) of each document: of a .txt file the whole, of a table each row, named ``file:row`` counted from 1.
+    """Yield (name, text) of each document: a .txt file is one, and each row of a table is one, named ``file:row`` from 1.
 
     Newlines come out as \\n. A .txt file above PIECE characters comes as several items of one name. Raises StudyError
     for an unknown suffix, wrong encoding, a missing column, broken content, and where the file has no text at all.
@@ -161,7 +161,7 @@ def _jsonl(name: str, stream: Any, encoding: str, column: str) -> Iterator[tuple
 
 
 def _tab(name: str, stream: Any, encoding: str, column: str) -> Iterator[tuple[str, str]]:
-    """Orange's format has names, types and flags in the first three lines, then a row for each document, quoted as in CSV."""
+    """Yield the documents of a file in Orange's format, whose first three lines are names, types and flags, quoted as in CSV."""
     csv.field_size_limit(sys.maxsize)
     rows = csv.reader(_lines(decoded(stream, encoding, name)), delimiter="\t")
     try:

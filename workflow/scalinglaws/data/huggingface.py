@@ -11,7 +11,7 @@ from scalinglaws.study.spec import Source
 
 
 def files(source: Source, downloads: Path) -> list[File]:
-    """The files of a data set's revision that match the patterns of a source, fetched into the hub's own cache.
+    """Fetch the files of a data set's revision that match the patterns of a source into the hub's own cache, and return them.
 
     Raises StudyError where they cannot be had or their hash is another one.
     """
@@ -19,7 +19,7 @@ def files(source: Source, downloads: Path) -> list[File]:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     try:
-        # Online and offline alike: the revision's files from the hub's cache, fetched first where they are missing.
+        # Online and offline the files come from the hub's cache; those that are missing are fetched into it first.
         folder = Path(
             snapshot_download(
                 source.repository or "",

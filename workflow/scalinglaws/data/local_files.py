@@ -12,7 +12,9 @@ from scalinglaws.study.spec import Source
 
 
 def files(source: Source, downloads: Path) -> list[File]:
-    """The files that match the patterns of a source, relative to the working directory; their hash is checked as a whole.
+    """Return the files that match the patterns of a source, relative to the working directory.
+
+    One hash is checked for all of them together.
 
     Raises StudyError where the hash is missing or another one.
     """

@@ -13,7 +13,7 @@ from scalinglaws.study.spec import Source
 
 
 def matches(name: str, source: Source) -> bool:
-    """Whether a name matches one of the patterns of ``source.files`` and none of ``source.exclude``."""
+    """Tell whether a name matches one of the patterns of ``source.files`` and none of ``source.exclude``."""
     return any(fnmatchcase(name, p) for p in source.files) and not any(fnmatchcase(name, p) for p in source.exclude)
 
 
@@ -29,7 +29,7 @@ def check(source: Source, what: str, computed: str) -> None:
 
 
 def sha256(paths: Iterable[Path]) -> str:
-    """Hex digest over the contents of the files, one after another: that of ``cat FILES | sha256sum``."""
+    """Return the hex digest over the contents of the files, one after another: that of ``cat FILES | sha256sum``."""
     digest = hashlib.sha256()
     for path in paths:
         with open(path, "rb") as stream:
@@ -39,10 +39,10 @@ def sha256(paths: Iterable[Path]) -> str:
 
 
 def text_size(name: str, size: int) -> int:
-    """A guess of the bytes of text in a file of ``size`` bytes: what is compressed counts four times."""
+    """Guess the bytes of text in a file of ``size`` bytes: what is compressed counts four times."""
     return size * 4 if name.endswith((".gz", ".zst", ".parquet")) else size
 
 
 def file_at(name: str, path: Path) -> File:
-    """A file on disk as a File of a source."""
+    """Describe a file on disk as a File of a source."""
     return File(name, text_size(name, path.stat().st_size), lambda: open(path, "rb"))

@@ -12,7 +12,7 @@ from scalinglaws.study.text_sources import TEXT_SOURCES
 
 
 def documents(source: Source, downloads: Path) -> Iterator[tuple[str, str]]:
-    """(name, text) of each document of a source, files sorted by name, rows of tables in their order.
+    """Yield (name, text) of each document of a source, with files sorted by name and rows of tables in their order.
 
     ``downloads`` is the folder that keeps what is fetched. Raises StudyError as ``resolve`` and ``formats.read`` do.
     """
@@ -21,12 +21,12 @@ def documents(source: Source, downloads: Path) -> Iterator[tuple[str, str]]:
 
 
 def documents_of(file: File, source: Source) -> Iterator[tuple[str, str]]:
-    """(name, text) of each document in one file of the source."""
+    """Yield (name, text) of each document in one file of the source."""
     return read(file, source.encoding, source.text or "text")
 
 
 def resolve(source: Source, downloads: Path) -> list[File]:
-    """The files of a source, fetched where needed, hashes checked, sorted by name.
+    """Return the files of a source, sorted by name, after fetching those that are missing and checking their hashes.
 
     Raises StudyError where nothing matches ``files``, a hash is missing or differs, or something cannot be fetched.
     """
@@ -39,7 +39,7 @@ def resolve(source: Source, downloads: Path) -> list[File]:
 
 
 def _label(source: Source) -> str:
-    """What a message calls a source: the package, the data set, or the folder that patterns of files start from."""
+    """Name a source for a message: the package, the data set, or the folder that patterns of files start from."""
     if source.package:
         return f"{source.package}=={source.version}"
     return source.repository or ("the working directory" if source.kind == "files" else f"the source of kind {source.kind}")

@@ -15,7 +15,7 @@ SPLIT_FIELDS = {"tokens", "bytes", "passages", "sha256"}
 
 
 def load_tokens(folder: Path, split: str) -> tuple[np.ndarray, dict[str, Any]]:
-    """The tokens of a split, shape (tokens,), uint16 or uint32, memory-mapped read-only; and the folder's meta.
+    """Return the tokens of a split, (tokens,) uint16 or uint32, memory-mapped read-only, and the folder's meta.
 
     Raises StudyError where a file is missing, the meta is not one of this version, or a file has another size.
     """
@@ -40,7 +40,7 @@ def load_tokens(folder: Path, split: str) -> tuple[np.ndarray, dict[str, Any]]:
 
 
 def load_starts(folder: Path, split: str) -> np.ndarray:
-    """Offsets of each passage's first token, then the number of tokens; shape (passages + 1,). For validation and test.
+    """Return the offset of each passage's first token, then the number of tokens, (passages + 1,), of validation or test.
 
     Raises StudyError where the file is missing or does not fit the meta.
     """

@@ -1,4 +1,4 @@
-"""Passages to token files. A split is one file of little-endian uint16 or uint32; an end-of-text token follows each passage."""
+"""Turn passages into token files. A split is one file of little-endian uint16 or uint32; end of text follows each passage."""
 
 from __future__ import annotations
 

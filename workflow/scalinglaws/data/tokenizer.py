@@ -40,7 +40,7 @@ def build_tokenizer(spec: TokenizerSpec, corpus: Path | None, out: Path) -> None
 
 
 def train_bpe(n_vocab: int, corpus: Path) -> str:
-    """The JSON of a byte-level BPE of n_vocab tokens, trained on the training split; its token 0 is the end of text.
+    """Train a byte-level BPE of n_vocab tokens on the training split and return its JSON; its token 0 is the end of text.
 
     The same text gives the same bytes. Raises StudyError where n_vocab is below 257 or above what the text gives.
     """
@@ -123,7 +123,7 @@ class Encoder:
         self.eot = vocabulary[named[0]]
 
     def encode(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
-        """The ids of all texts, each followed by the end of text, and the number of ids of each text with its end."""
+        """Return the ids of all texts, each followed by the end of text, and the number of ids of each text with its end."""
         if self.bytes:
             parts = [np.frombuffer(text.encode() + b"\0", np.uint8) for text in texts]
         else:
@@ -133,7 +133,7 @@ class Encoder:
         return np.concatenate(parts).astype(self.dtype), lengths
 
     def decode(self, ids: np.ndarray) -> str:
-        """The text that the ids of one passage stand for; the ids do not include the end of text."""
+        """Return the text that the ids of one passage stand for; the ids do not include the end of text."""
         if self.bytes:
             return bytes(ids.tolist()).decode()
         return self.tokenizer.decode(ids.tolist(), skip_special_tokens=False)

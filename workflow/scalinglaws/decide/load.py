@@ -1,4 +1,4 @@
-"""Read the study of a config file and check it against everything that it names: laws, figures and what each run needs."""
+"""Read the study of a config file, and check the laws and figures that it names and what each run needs."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def load(configfile: Path, results: Path = Path("results")) -> Study:
     configfile
         The config, in YAML.
     results
-        The folder of results, where the exact sizes of corpora stand once they are tokenized.
+        The folder of results, which has the exact sizes of corpora once these are tokenized.
 
     Raises
     ------
     StudyError
-        The file cannot be read, or something in it cannot be run. This is told before anything is trained.
+        The file cannot be read, or something in it cannot be run. It is raised before anything is trained.
     """
     return of_config(config_model.load(configfile), results)
 

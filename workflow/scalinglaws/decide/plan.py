@@ -141,7 +141,7 @@ def rung_bytes(spec: RunSpec) -> float:
 
 
 def sentences(totals: Totals) -> list[str]:
-    """Write the totals of a study in words, as lines of text."""
+    """Return the totals of a study in words, as lines of text."""
     ladder, alone, hours = totals["ladder_tokens"], totals["alone_tokens"], totals["h100_hours_left"]
     saving = f"{short(ladder)} tokens to train, run by run {short(alone)}: {alone / ladder:.2f} times fewer" if ladder else ""
     paid = f", {hours:,.0f} H100-hours at {H100.utilisation:.0%} of peak" if hours >= 1 else ""

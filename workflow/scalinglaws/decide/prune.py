@@ -22,8 +22,8 @@ def spare_rungs(study: Study, results: Path) -> list[Path]:
     Returns
     -------
     list of Path
-        Files of rungs, by trunk and name. The rung that an unfinished run starts from is not among them, nor are those below it,
-        from which it can be made again.
+        Files of rungs, sorted by trunk and name. The rung that an unfinished run starts from is not among them, nor are those
+        below it, from which it can be made again.
     """
     kept = {rung_path(results, trunk, step) for trunk, steps in needed_rungs(study, results).items() for step in steps}
     found = [path for trunk in study.trunks for path in sorted((results / "trunks" / trunk).glob("step*.safetensors"))]

@@ -42,7 +42,7 @@ class Status:
 
     @property
     def finished(self) -> bool:
-        """Whether every run is trained."""
+        """Tell whether every run is trained."""
         return self.runs_done == self.runs
 
 

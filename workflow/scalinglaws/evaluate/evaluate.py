@@ -22,7 +22,7 @@ from scalinglaws.models.build import build
 from scalinglaws.models.module import named_parameters
 from scalinglaws.study.plugins import read_run
 
-# This is raised when rows of evals change: those of a cache of an earlier version are measured again.
+# This is raised when rows of evals change, so that rows in the cache of an earlier version are measured again.
 ROWS_VERSION = 2
 
 

@@ -14,10 +14,10 @@ from scalinglaws.common.numbers import round_float
 from scalinglaws.data.batches import Split
 from scalinglaws.models.module import autocast, logits, token_table, wide
 
-# Logits that are computed at once: on a GPU half a GiB in float32, and a part that its caches, or a CPU's, hold.
+# Numbers of logits: LOGITS of them take half a GiB of a GPU in float32, and a PART fits the caches of a GPU or of a CPU.
 LOGITS = 2**27
 GPU_PART, CPU_PART = 2**24, 2**17
-# Tokens whose hidden states are computed at once, on a GPU and on a CPU.
+# Numbers of tokens whose hidden states are computed at once.
 GPU_TOKENS, CPU_TOKENS = 2**16, 2048
 
 

@@ -18,8 +18,8 @@ def draw_figure(
 ) -> list[Path]:
     """Draw a figure and return the files that were written.
 
-    ``tables``: the folder of runs.parquet and the other tables. ``fits``: the folder of the fits, LAW.json. ``laws``: the laws
-    that the study fits; where None, those whose fits are in the folder. Raises StudyError for an unknown name, and for a table
+    ``tables`` is the folder of runs.parquet and the other tables, and ``fits`` that of the fits, LAW.json. ``laws`` are those
+    that the study fits, or None for all whose fits are in the folder. Raises StudyError for an unknown name, and for a table
     or fit that is missing or unreadable.
     """
     if name not in FIGURES:
@@ -45,14 +45,14 @@ def draw_figure(
 
 
 def read_table(path: Path) -> Any:
-    """A table of the study as a polars frame. Raises StudyError where it is missing, damaged or of another version."""
+    """Read a table of the study as a polars frame. Raises StudyError where it is missing, damaged or of another version."""
     from scalinglaws.tables.read import read_own  # polars takes long to import, and asking for help needs none
 
     return read_own(path)
 
 
 def read_fit(path: Path) -> dict[str, Any]:
-    """A fit.json. Raises StudyError where it is missing or not JSON."""
+    """Read a fit.json. Raises StudyError where it is missing or not JSON."""
     if not path.exists():
         raise StudyError(f"{path} does not exist: fit the law first (python -m scalinglaws fit --law {path.stem}, or snakemake)")
     try:

@@ -1,4 +1,4 @@
-"""The figures: a line for each says where its module lies and what it is drawn from. Standard library only.
+"""The figures: a line for each says where its module lies and what it is drawn from. It imports the standard library only.
 
 The DAG reads this without importing matplotlib or polars. A figure is added by one module in one of the folders beside this file
 (``scaling``, ``batch``, ``models``, ``training``) and one line here. The module holds
@@ -22,32 +22,32 @@ from scalinglaws.common.errors import StudyError
 class Figure:
     """What is known of a figure without drawing it."""
 
-    name: str  # of its module, and of the picture's files
-    folder: str  # of its module
+    name: str  # the name of its module and of its files
+    folder: str  # the folder of its module
     needs: tuple[str, ...]  # questions (study/questions.py) that a study's runs must be able to answer, or it has no such figure
-    tables: tuple[str, ...]  # of results/tables
-    laws: tuple[str, ...]  # drawn where the study fits them; the picture says which are missing
+    tables: tuple[str, ...]  # the tables of results/tables that it reads
+    laws: tuple[str, ...]  # the laws that it draws where the study fits them; the picture says which are missing
     bare: bool  # whether it is worth drawing where the study fits none of its laws
 
     @property
     def module(self) -> str:
-        """The dotted name of its module."""
+        """Return the dotted name of its module."""
         return f"scalinglaws.figures.{self.folder}.{self.name}"
 
     @property
     def title(self) -> str:
-        """Its name in the report."""
+        """Return its name in the report."""
         return _texts(self.folder, self.name)["TITLE"]
 
     @property
     def caption(self) -> str:
-        """Its caption, one paragraph of reStructuredText."""
+        """Return its caption, one paragraph of reStructuredText."""
         return _texts(self.folder, self.name)["CAPTION"]
 
 
 @cache
 def _texts(folder: str, name: str) -> dict[str, str]:
-    """TITLE and CAPTION as a figure's source has them, white space as single spaces; importing it would import matplotlib."""
+    """Read TITLE and CAPTION in a figure's source, with white space as single spaces; importing it would import matplotlib."""
     source = Path(__file__).parent / folder / f"{name}.py"
     assigned = [node for node in ast.parse(source.read_text(encoding="utf-8")).body if isinstance(node, ast.Assign)]
     values = {target.id: node.value for node in assigned for target in node.targets if isinstance(target, ast.Name)}
@@ -55,7 +55,7 @@ def _texts(folder: str, name: str) -> dict[str, str]:
 
 
 def _figure(name: str, folder: str, needs: str, tables: str = "", laws: str = "", bare: bool = False) -> Figure:
-    """An entry whose lists are words in one string."""
+    """Return an entry whose lists are words in one string."""
     return Figure(name, folder, tuple(needs.split()), tuple(tables.split()), tuple(laws.split()), bare)
 
 
@@ -103,10 +103,10 @@ DRAWN_WITH = (
 
 
 def drawable(kinds: set[str], laws: set[str]) -> list[str]:
-    """Names of the figures that a study has, in the order of the report.
+    """Return names of the figures that a study has, in the order of the report.
 
-    ``kinds``: the questions that its runs can answer (study/questions.py); ``laws``: those that it fits. A figure all of whose
-    laws are missing is left out unless it is worth drawing without them.
+    ``kinds`` are the questions that its runs can answer (study/questions.py), and ``laws`` those that it fits. A figure all of
+    whose laws are missing is left out unless it is worth drawing without them.
     """
     return [
         name
@@ -116,12 +116,12 @@ def drawable(kinds: set[str], laws: set[str]) -> list[str]:
 
 
 def modules(name: str) -> list[str]:
-    """Patterns, relative to the package, of the source files that draw a figure: an edit of one of them draws it again."""
+    """Return patterns of the source files that draw a figure, relative to the package: an edit of one of them draws it again."""
     return [f"figures/{FIGURES[name].folder}/{name}.py", *DRAWN_WITH]
 
 
 def asked(names: list[str] | tuple[str, ...] | str) -> tuple[str, ...]:
-    """The names of the figures that a config asks for.
+    """Return the names of the figures that a config asks for.
 
     ``names`` is the value of the config's key ``figures``: "all" or a list. Raises StudyError for a name that is not in FIGURES.
     """

@@ -1,1 +1,1 @@
-"""Scaling laws: equations, which losses enter them, fits, intervals. Imports nothing: naming laws needs no scipy."""
+"""Scaling laws: equations, which losses enter them, fits, intervals. It imports nothing: naming laws needs no scipy."""

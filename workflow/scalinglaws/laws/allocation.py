@@ -108,7 +108,7 @@ class CriticalBatch:
 
     @property
     def resolved(self) -> bool:
-        """Whether the law is known."""
+        """Tell whether the law is known."""
         return not (np.isnan(self.b_star) and np.isnan(self.alpha_b))
 
     def tokens(self, loss: ArrayLike) -> Array:
@@ -132,7 +132,15 @@ def compute_min(flops: ArrayLike, batch_tokens: ArrayLike, critical: ArrayLike) 
 def overfitting(
     n_params: ArrayLike, dataset_tokens: ArrayLike, alpha_n: ArrayLike, alpha_d: ArrayLike, n_c: ArrayLike, d_c: ArrayLike
 ) -> Array:
-    """Return delta L = L(N, D)/L(N, ∞) − 1 = (1 + (N/N_c)^(alpha_N/alpha_D) D_c/D)^alpha_D − 1 (4.3), for L(N, D) of (1.5)."""
+    """Return delta L = L(N, D)/L(N, ∞) − 1 = (1 + (N/N_c)^(alpha_N/alpha_D) D_c/D)^alpha_D − 1 (4.3), for L(N, D) of (1.5).
+
+    Parameters
+    ----------
+    n_params, dataset_tokens
+        Parameters N, and tokens D of the dataset.
+    alpha_n, alpha_d, n_c, d_c
+        The parameters of L(N, D), with n_c in parameters and d_c in tokens.
+    """
     n, d, a_n, a_d, n_c, d_c = _positive(
         n_params=n_params, dataset_tokens=dataset_tokens, alpha_n=alpha_n, alpha_d=alpha_d, n_c=n_c, d_c=d_c
     )
@@ -144,7 +152,7 @@ def tokens_needed(
 ) -> Array:
     """Return the dataset D in tokens at which delta L equals ``excess`` (0.02 in (4.4)), the inverse of ``overfitting``.
 
-    D = D_c (N/N_c)^(alpha_N/alpha_D) / ((1 + excess)^(1/alpha_D) − 1).
+    D = D_c (N/N_c)^(alpha_N/alpha_D) / ((1 + excess)^(1/alpha_D) − 1), with the parameters of ``overfitting``.
     """
     n, excess, a_n, a_d, n_c, d_c = _positive(
         n_params=n_params, excess=excess, alpha_n=alpha_n, alpha_d=alpha_d, n_c=n_c, d_c=d_c

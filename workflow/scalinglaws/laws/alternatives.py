@@ -260,7 +260,25 @@ def _rho(square: Array, weights: Array, huber: bool) -> Array:
 
 
 def predict(alternative: Alternative, x: ArrayLike) -> Array:
-    """Return losses (m,) at x (m,), NaN where the form was not fitted and where a logarithm is not positive."""
+    """Return the losses that a fitted form predicts.
+
+    Parameters
+    ----------
+    alternative
+        A form that ``compare`` has fitted.
+    x
+        Values (m,) of the variable.
+
+    Returns
+    -------
+    numpy.ndarray
+        (m,) nats per token, NaN where the form was not fitted or its logarithm is not positive.
+
+    Raises
+    ------
+    StudyError
+        If a value of x is not a positive finite number.
+    """
     log_x = np.log(_checked("x", x))
     (form,) = [each for each in FORMS if each.name == alternative.name]
     if not alternative.theta:

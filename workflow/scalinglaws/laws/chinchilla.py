@@ -29,7 +29,24 @@ def natural(theta: Array, centre: Array) -> Array:
 def allocation_exponents(
     points: Points, fit: Fit, resamples: Resamples | None, n_bootstrap: int, seed: int
 ) -> tuple[dict[str, Any], list[str]]:
-    """Return a and b of N_opt ∝ C^a and D_opt ∝ C^b with their intervals (Hoffmann et al. 2022, (4)), and no doubts."""
+    """Return a and b of N_opt ∝ C^a and D_opt ∝ C^b with their intervals.
+
+    Parameters
+    ----------
+    fit, resamples
+        The fit of the law, and its resamples or None.
+    points, n_bootstrap, seed
+        Not used: the exponents follow from the fit and its resamples.
+
+    Returns
+    -------
+    tuple
+        The exponents by name, as ``uncertainty.interval`` returns them, and an empty list, since there is no further doubt.
+
+    References
+    ----------
+    Hoffmann et al. 2022 (arXiv:2203.15556), (4).
+    """
     best = exponents(*fit.natural[-2:])
     drawn = exponents(*resamples.natural[:, -2:].T) if resamples else (np.empty(0), np.empty(0))
     n_trunks = resamples.n_trunks if resamples else 0

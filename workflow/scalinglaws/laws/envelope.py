@@ -26,9 +26,9 @@ TOO_FEW_SIZES = "No exponents a and b: the envelope has fewer than two sizes bet
 
 
 def one_batch(table: pl.DataFrame, excluded: Excluded, notes: list[str]) -> pl.DataFrame:
-    """Keep, of a size that was trained at several batch sizes, the curves at the commonest: L(C) is at a fixed batch size.
+    """Keep, of a size that was trained at several batch sizes, the curves at the commonest one: L(C) holds at one batch size.
 
-    The commonest is that which most trunks of the whole table have. A batch size that grows with the model is kept as it is.
+    The commonest is the one that most trunks of the whole table have. A batch size that grows with the model is kept as it is.
     """
     if "batch_tokens" not in table.columns:
         return table
@@ -41,7 +41,20 @@ def one_batch(table: pl.DataFrame, excluded: Excluded, notes: list[str]) -> pl.D
 
 
 def lowest(curves: pl.DataFrame, excluded: Excluded, notes: list[str]) -> pl.DataFrame:
-    """Return the lowest loss at each of a grid of computes over all curves, interpolated in log-log between evaluations."""
+    """Return the lower envelope of learning curves, which are interpolated in log-log between evaluations.
+
+    Parameters
+    ----------
+    curves
+        A row for each evaluation step, with columns trunk, n_params, flops and loss; the rows of a trunk ascend in flops.
+    excluded, notes
+        The lists that excluded runs and notes are added to.
+
+    Returns
+    -------
+    polars.DataFrame
+        The lowest loss at each of a logarithmic grid of computes in FLOP, with the trunk and the size that have it.
+    """
     curves = one_batch(curves, excluded, notes)
     rows: dict[int, tuple[float, str, float]] = {}
     for (trunk,), curve in curves.group_by(["trunk"], maintain_order=True):

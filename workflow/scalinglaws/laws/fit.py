@@ -246,7 +246,7 @@ class Fit:
 
     @property
     def log_prediction(self) -> Array:
-        """The fitted log L (n,) at the points."""
+        """Return the fitted log L (n,) at the points."""
         return self.law.log_prediction(self.theta[None], self.z)[0]
 
 
@@ -280,7 +280,7 @@ def best_fit(
     found = solve(law, z, log_loss, grid, objective, weights)
     best = int(np.argmin(found.value))
     theta, value, converged = found.theta[best], found.value[best], bool(found.converged[best])
-    if objective.name != "absolute":  # whose last steps are as fine as its kinks allow
+    if objective.name != "absolute":  # the last steps of which are as fine as its kinks allow
         polished = solve(law, z, log_loss, theta[None], objective, weights, warm=True, tolerance=0.0, iterations=40)
         if polished.value[0] <= value:
             theta, value = polished.theta[0], polished.value[0]

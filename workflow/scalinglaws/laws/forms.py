@@ -57,7 +57,7 @@ class Described:
 
     @property
     def compared(self) -> tuple[str, ...]:
-        """Exponents that are compared with published ones; scales are not, as they carry the units of a vocabulary and a text."""
+        """Return the exponents that are compared with published ones; scales have the units of a vocabulary and of a text."""
         return self.derived
 
 
@@ -84,13 +84,13 @@ class Term:
 
     @property
     def parameters(self) -> list[int]:
-        """Places of its internal parameters, in the order of its features."""
+        """Return the places of its internal parameters, in the order of its features."""
         return [self.scale] if self.exponent is None else [self.scale, self.exponent]
 
     def features(self, z: Array) -> tuple[Array, Array | None]:
         """Return features (n, k) and an offset (n,) or None, with which t = theta[parameters] @ features.T + offset.
 
-        They do not depend on the parameters. ``z`` (n, V): centred log variables.
+        They do not depend on the parameters. ``z`` (n, V) are the centred log variables.
         """
         ones = np.ones((len(z), 1))
         if self.variable is None:
@@ -132,22 +132,22 @@ class Law(Described):
 
     @property
     def compared(self) -> tuple[str, ...]:
-        """Exponents that are compared with published ones: natural parameters that are not scales, and those derived."""
+        """Return the exponents that are compared with published ones; scales have the units of a vocabulary and of a text."""
         return (*(parameter.name for parameter in self.parameters if not parameter.log), *self.derived)
 
     @property
     def n_parameters(self) -> int:
-        """Number of parameters P."""
+        """Return P, the number of parameters."""
         return len(self.internal)
 
     @property
     def exponents(self) -> list[int]:
-        """Places of the free exponents among the internal parameters."""
+        """Return the places of the free exponents among the internal parameters."""
         return sorted({term.exponent for term in self.terms if term.exponent is not None})
 
     @property
     def varied(self) -> tuple[str, ...]:
-        """Variables that must vary for the law to be fitted: those that a term falls with."""
+        """Return the variables that must vary for the law to be fitted: those that a term falls with."""
         return tuple(self.variables[k] for k in sorted({term.variable for term in self.terms if term.variable is not None}))
 
     def centre(self, log_variables: Array) -> Array:

@@ -117,7 +117,18 @@ def _means(log_n: Array, values: Array) -> tuple[Array, Array, Array]:
 
 
 def profile_minimum(log_n: ArrayLike, loss: ArrayLike) -> Minimum | None:
-    """Return the minimum of one profile from log N (n,) and losses (n,); None where it has fewer than 3 distinct sizes."""
+    """Return the minimum of one profile.
+
+    Parameters
+    ----------
+    log_n, loss
+        Natural logs of N (n,), and losses in nats (n,).
+
+    Returns
+    -------
+    Minimum or None
+        The minimum by the parabola and by interpolation; None where the profile has fewer than 3 distinct sizes.
+    """
     x, y = np.asarray(log_n, np.float64), np.asarray(loss, np.float64)
     x, y = np.array([x, y])[:, np.lexsort((y, x))]
     _, nodes, mean = _means(x, y)

@@ -12,7 +12,7 @@ from scalinglaws.laws.forms import Array, Law
 from scalinglaws.laws.select import Points
 from scalinglaws.laws.uncertainty import FEWEST_TRUNKS, Resamples
 
-MOST_WINDOWS = 8  # in which losses are held out
+MOST_WINDOWS = 8  # largest number of windows in which losses are held out
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ class _Repeated(Term):
 
     @property
     def parameters(self) -> list[int]:
-        """Places of its internal parameters, in the order of its features."""
+        """Return the places of its internal parameters, in the order of its features."""
         return [C_B, BETA, LOG_RD]
 
     def expand(self, theta: Array, z: Array) -> Expansion:
@@ -86,7 +86,7 @@ class _Excess(Term):
 
     @property
     def parameters(self) -> list[int]:
-        """Places of its internal parameters, in the order of its features."""
+        """Return the places of its internal parameters, in the order of its features."""
         return [C_A, ALPHA, LOG_RN, C_B, BETA]
 
     def expand(self, theta: Array, z: Array) -> Expansion:
@@ -100,7 +100,7 @@ class _Excess(Term):
         u = np.zeros((*best.shape, 5))  # slopes of log U_N
         u[:, :, 0], u[:, :, 1], u[:, :, 3], u[:, :, 4] = 1 / alpha, by_alpha, -1 / alpha, by_beta
         u *= inside[:, :, None]
-        slope = at.u[:, :, None] * u  # of log N'
+        slope = at.u[:, :, None] * u  # slopes of log N'
         slope[:, :, 2] += at.r
         features = -alpha[:, :, None] * slope
         features[:, :, 0] += 1

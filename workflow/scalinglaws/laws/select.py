@@ -55,7 +55,7 @@ class Points:
 
 
 def read_table(path: str | Path) -> pl.DataFrame:
-    """A table of runs from a CSV, Parquet or JSON lines file, by its ending. Raises StudyError where it cannot be read."""
+    """Read a table of runs from a CSV, Parquet or JSON lines file, by its ending. Raises StudyError where it cannot be read."""
     return read_any(Path(path))
 
 
@@ -123,7 +123,7 @@ def select(
 
 
 def _named(table: pl.DataFrame, columns: Mapping[str, str]) -> pl.DataFrame:
-    """The table with the default column names; run defaults to the row's number (from 1), trunk to the run."""
+    """Return the table with the default column names; run defaults to the row's number, from 1, and trunk to the run."""
     table = named(table, COLUMNS, columns)
     if "run" not in table.columns:
         table = table.with_columns(pl.int_range(1, pl.len() + 1).alias("run"))

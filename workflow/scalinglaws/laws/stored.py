@@ -1,4 +1,4 @@
-"""What a stored fit says to other fits: B_crit(L) from the file of a fit of the law critical-batch."""
+"""Read what other fits need from a stored fit: B_crit(L), from the file of a fit of the law critical-batch."""
 
 from __future__ import annotations
 
@@ -11,9 +11,17 @@ from scalinglaws.laws.allocation import CriticalBatch
 
 
 def read_critical_batch(path: Path) -> CriticalBatch:
-    """B_crit(L) of a fit.json of the law critical-batch, NaN where that fit did not resolve it.
+    """Return B_crit(L) of a fit.json of the law critical-batch, NaN where that fit did not resolve it.
 
-    Raises StudyError where the file is missing or is no such fit.
+    Parameters
+    ----------
+    path
+        The fit.json.
+
+    Raises
+    ------
+    StudyError
+        If the file is missing or is not a fit of that law.
     """
     try:
         found = json.loads(path.read_text())["parameters"]

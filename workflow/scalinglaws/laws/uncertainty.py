@@ -18,15 +18,15 @@ from scalinglaws.laws.select import Points
 
 FEW_TRUNKS = 20  # below this many, a flag says that intervals are rough
 FEWEST_TRUNKS = 3  # below this many there are no intervals
-CONDITION_LIMIT = 1e3  # of the jacobian, above which parameters trade off
+CONDITION_LIMIT = 1e3  # condition number of the jacobian above which parameters trade off
 NARROW_RANGE = 3.0  # ratio of the largest to the smallest value of a variable below which it hardly varies
 STEEPEST = 3.0  # exponents above this run away
-SMALLEST_SHARE = 1e-6  # of the sum, below which a term vanishes
-# A resample of few points lies in a long flat valley, where steps are many and cheap.
+SMALLEST_SHARE = 1e-6  # share of the sum below which a term vanishes
+# The objective of a resample of few points is a long flat valley, where steps are many and cheap.
 ITERATIONS = 1000
-# Number of resamples that go to fit.json, for what is derived from several laws.
+# Number of resamples that fit.json keeps, from which quantities of several laws are derived.
 KEPT = 200
-# So many numbers (resamples x points) are drawn and solved at once: this bounds the memory.
+# This many numbers (resamples x points) are drawn and solved at once, which bounds the memory.
 BLOCK = 1 << 22
 
 

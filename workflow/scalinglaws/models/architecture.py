@@ -86,7 +86,7 @@ class Architecture:
 
     @property
     def id_prefix(self) -> str:
-        """What the ids of its runs start with."""
+        """Return what the ids of its runs start with."""
         return self.prefix or self.name
 
 

@@ -50,7 +50,21 @@ def build(
 
 
 def check(module: nn.Module, config: ModelConfig) -> None:
-    """Raise StudyError unless a module has a token embedding, float32 weights and as many of them as its entry counts."""
+    """Check that a module is what its config and its entry in the registry say.
+
+    Parameters
+    ----------
+    module
+        The complete module.
+    config
+        The config that it was made from.
+
+    Raises
+    ------
+    StudyError
+        If it has no token embedding of n_vocab rows, weights that are not float32, or another number of them than its entry
+        counts.
+    """
     where = f"architecture {config.architecture}"
     if not isinstance(getattr(module, "token_embedding", None), nn.Embedding):
         raise StudyError(f"{where}: its module has no token_embedding that is an nn.Embedding")

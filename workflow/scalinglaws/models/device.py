@@ -13,7 +13,7 @@ from scalinglaws.common.errors import StudyError
 
 
 def keep_memory() -> None:
-    """Let glibc keep freed memory: given back, it is faulted in again in each step, a fifth of a small model's time."""
+    """Let glibc keep freed memory. Pages given back are faulted in again at each step, a fifth of a small model's time."""
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):  # another C library
@@ -26,7 +26,25 @@ def keep_memory() -> None:
 
 
 def prepare(threads: int, device: str) -> str:
-    """Set threads and determinism for a process; returns cpu or cuda. Raises StudyError for cuda where there is none."""
+    """Set up this process so that the same computation gives the same bits, and return the device that it computes on.
+
+    Parameters
+    ----------
+    threads
+        CPU threads of one operation.
+    device
+        cpu, cuda, or auto for a GPU if there is one.
+
+    Returns
+    -------
+    str
+        cpu or cuda.
+
+    Raises
+    ------
+    StudyError
+        If cuda is asked for and PyTorch finds no GPU.
+    """
     if device == "cuda" and not torch.cuda.is_available():
         raise StudyError("--device cuda, but PyTorch finds no GPU: use --device auto or cpu")
     device = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
@@ -44,7 +62,7 @@ def prepare(threads: int, device: str) -> str:
 
 
 def device_name(device: str) -> str:
-    """The accelerator's or the processor's name."""
+    """Return the name of the GPU or of the processor."""
     if device == "cuda":
         return torch.cuda.get_device_name()
     cpu = Path("/proc/cpuinfo")

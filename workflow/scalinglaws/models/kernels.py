@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-# oneDNN sets up a primitive in each call: for fewer multiply-adds than this, BLAS is done sooner.
+# oneDNN sets up a primitive in each call: for fewer multiply-adds than this, BLAS is faster.
 ONEDNN_WORK = 1 << 21
 # Queries that are handled at once: a block of them sees the keys up to its own end alone.
 QUERY_BLOCK = 64
@@ -54,7 +54,7 @@ def add_linear_weight(grad: Tensor, dy: Tensor, x: Tensor, scale: float = 1.0) -
     """Add scale · dy.T @ x, the gradient of ``linear`` in w, to grad (n, k), of dy (rows, n) and x (rows, k)."""
     if not _large(x.shape[0] * grad.numel()):
         grad.addmm_(dy.t(), x, alpha=scale)
-    elif dy.shape[1] <= x.shape[1]:  # oneDNN copies the left factor: it is to be the narrow one
+    elif dy.shape[1] <= x.shape[1]:  # oneDNN copies the left factor, so the narrow one is put there
         grad.add_(_onednn(dy.t(), x.t()), alpha=scale)
     else:
         grad.add_(_onednn(x.t(), dy.t()).t(), alpha=scale)
@@ -89,7 +89,7 @@ def norm(layer: nn.LayerNorm, x: Tensor) -> tuple[Tensor, Norm]:
 
 
 def norm_backward(layer: nn.LayerNorm, dy: Tensor, kept: Norm) -> Tensor:
-    """Return the gradient in the input of a layer norm; add those in its weight and bias to their ``grad``."""
+    """Return the gradient in the input of a layer norm, and add the gradients in its weight and bias to their ``grad``."""
     weight, bias = layer.weight, layer.bias
     dx, dweight, dbias = torch.ops.aten.native_layer_norm_backward(
         dy, kept.x, weight.shape, kept.mean, kept.rstd, weight, bias, [True, True, True]
@@ -100,7 +100,7 @@ def norm_backward(layer: nn.LayerNorm, dy: Tensor, kept: Norm) -> Tensor:
 
 
 def linear_backward(layer: nn.Linear, dy: Tensor, x: Tensor) -> Tensor:
-    """Return the gradient in the input of a linear layer; add those in its weight and bias to their ``grad``."""
+    """Return the gradient in the input of a linear layer, and add the gradients in its weight and bias to their ``grad``."""
     add_linear_weight(gradient(layer.weight), dy, x)
     gradient(layer.bias).add_(dy.sum(0))
     return linear_input(dy, layer.weight)
@@ -135,7 +135,17 @@ def attention(qkv: Tensor, n_seq: int, n_heads: int) -> tuple[Tensor, Tensor, li
 
 
 def attention_backward(dmixed: Tensor, n_seq: int, n_heads: int, split: Tensor, probabilities: list[Tensor]) -> Tensor:
-    """Return the gradient of ``attention`` in qkv, (rows, 3 A), given that in the mixed values (rows, A)."""
+    """Return the gradient of ``attention`` in qkv, (rows, 3 A).
+
+    Parameters
+    ----------
+    dmixed
+        The gradient in the mixed values (rows, A).
+    n_seq, n_heads
+        Numbers of sequences and of heads.
+    split, probabilities
+        What ``attention`` returned after the mixed values.
+    """
     (q, k, v), (_, _, n_pos, size) = split, split.shape
     dout = dmixed.view(n_seq, n_pos, n_heads, size).transpose(1, 2).reshape(q.shape)
     grads = torch.empty_like(split)

@@ -38,8 +38,8 @@ def draw_weights(module: nn.Module, lengths: Mapping[str, float] | None = None) 
     module
         The complete model.
     lengths
-        The expected length of a row, by the end of the names of the matrices that it is for. It is that of
-        ``EMBEDDING_LENGTH`` for other embeddings and 1 for other matrices: a variance of 1 / fan-in.
+        End of a matrix's name -> the expected length of its rows. Other embeddings have ``EMBEDDING_LENGTH``, and other
+        matrices have 1, which is a variance of 1 / fan-in.
     """
     known = {**(lengths or {}), "embedding": EMBEDDING_LENGTH, "": 1.0}
     for name, parameter in named_parameters(module).items():

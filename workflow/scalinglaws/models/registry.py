@@ -1,4 +1,4 @@
-"""The architectures that a config can name. Adding one is its module, its entry and a line here; it imports no torch."""
+"""The architectures that a config can name. A new one is a module, an entry and a line here. Importing this imports no torch."""
 
 from __future__ import annotations
 

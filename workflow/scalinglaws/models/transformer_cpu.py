@@ -64,7 +64,10 @@ def forward(layer: Any, x: Tensor, n_seq: int) -> tuple[Tensor, Kept]:
 
 
 def backward(layer: Any, dx: Tensor, kept: Kept, n_seq: int) -> Tensor:
-    """Return the gradient in the input of a layer, given that in its output, both (R, C); add those in its parameters."""
+    """Return the gradient in the input of a layer, and add the gradients in its parameters to their ``grad``.
+
+    ``dx`` is the gradient in its output, and ``kept`` is what ``forward`` kept; both gradients are (R, C).
+    """
     dup = gelu_backward(linear_backward(layer.down, dx, kept.active), kept.up, kept.square, kept.sigmoid)
     dnormed = linear_backward(layer.up, dup, kept.normed2)
     dx = norm_backward(layer.norm2, dnormed, kept.norm2).add_(dx)

@@ -1,4 +1,4 @@
-"""What an optimizer needs and gives, and what several of them share. torch is imported only when a gradient is clipped.
+"""What an optimizer is given and must have, and what several of them share. Importing this does not import torch.
 
 An optimizer works on the flat buffers of a model, described by ``FlatParameters``, with the settings of a run, described by
 ``Settings``. It knows neither how a run is described in full nor how it is trained.
@@ -25,15 +25,15 @@ class FlatParameters(Protocol):
 
     @property
     def params(self) -> Mapping[str, Tensor]:
-        """The parameters by name: views of ``flat``, in its order."""
+        """Return the parameters by name: views of ``flat``, in its order."""
 
     @property
     def grads(self) -> Mapping[str, Tensor]:
-        """The gradients by name: views of ``grad``, in its order."""
+        """Return the gradients by name: views of ``grad``, in its order."""
 
     @property
     def sizes(self) -> Mapping[str, tuple[int, ...]]:
-        """The shapes of the parameters by name, in the order of ``flat``."""
+        """Return the shapes of the parameters by name, in the order of ``flat``."""
 
 
 class Settings(Protocol):
@@ -44,33 +44,33 @@ class Settings(Protocol):
 
     @property
     def optimizer(self) -> str:
-        """The name of the optimizer in the registry."""
+        """Return the name of the optimizer in the registry."""
 
     @property
     def optimizer_options(self) -> tuple[tuple[str, Any], ...]:
-        """The options that the optimizer declares itself, as pairs of name and value."""
+        """Return the options that the optimizer declares itself, as pairs of name and value."""
 
     @property
     def beta1(self) -> float:
-        """The decay of the mean of gradients, or the momentum."""
+        """Return the decay of the mean of gradients, or the momentum."""
 
     @property
     def beta2(self) -> float:
-        """The decay of the mean of squared gradients."""
+        """Return the decay of the mean of squared gradients."""
 
     @property
     def weight_decay(self) -> float: ...
 
     @property
     def grad_clip(self) -> float:
-        """The largest norm of the whole gradient; 0 leaves it as it is."""
+        """Return the largest norm of the whole gradient; 0 leaves it as it is."""
 
 
 class Processes(Protocol):
     """The processes that train one model together, as one of them sees them."""
 
     def share(self, rows: int) -> slice:
-        """The part of so many rows that this process works on."""
+        """Return the part of so many rows that this process works on."""
 
     def spread(self, flat: Tensor) -> None:
         """Give every process the shares that the others have changed."""
@@ -80,19 +80,20 @@ class OneProcess:
     """The only process of a run: its share is everything."""
 
     def share(self, rows: int) -> slice:
-        """All rows."""
+        """Return all rows."""
         return slice(0, rows)
 
     def spread(self, flat: Tensor) -> None:
-        """Nothing is to be told to anybody."""
+        """Do nothing, since there are no other processes."""
 
 
 class BuiltOptimizer(Protocol):
     """An optimizer of one model, with its state.
 
-    ``by_element``: whether the state is flat vectors that run along ``model.flat``, of which each of several processes keeps its
-    share alone (Rajbhandari et al. 2020, stage 1). ``tensors``: the state by name, flat; it is saved in checkpoints, and copied
-    back into. Whatever depends on the number of updates must follow from the step that ``update`` is given.
+    ``by_element`` says whether the state is flat vectors that run along ``model.flat``, of which each of several processes keeps
+    its share alone (Rajbhandari et al. 2020, stage 1). ``tensors`` is the state by name, flat; checkpoints save it, and resuming
+    copies the saved values back into it. Whatever depends on the number of updates must follow from the step that ``update`` is
+    given.
     """
 
     by_element: bool

@@ -1,4 +1,4 @@
-"""Rules that give a run its learning rate. Imports no torch.
+"""Rules that give a run its learning rate. This module imports no torch.
 
 A config gives a number, the name of a rule without options, or the options of a rule: its keys tell which rule is meant. A new
 rule is one entry of ``RATES``.
@@ -31,12 +31,12 @@ class PowerRate(BaseModel):
 
 
 def constant_rate(value: float, n_params: int, tokens: int) -> float:
-    """The number that the config gives."""
+    """Return the number that the config gives."""
     return float(value)
 
 
 def kaplan_rate(n_params: float) -> float:
-    """LR(N) for Adam and batches of 2^19 tokens; negative from N near 1.2e10 on.
+    """Return LR(N) for Adam and batches of 2^19 tokens; it is negative from N near 1.2e10 on.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def kaplan_rate(n_params: float) -> float:
 
 
 def power_rate(options: PowerRate, n_params: int, tokens: int) -> float:
-    """A power law in the parameters N and the tokens of the budget, cut off at ``options.max``."""
+    """Return a power law in the parameters N and the tokens of the budget, cut off at ``options.max``."""
     rate = options.coefficient * n_params**options.exponent * tokens**options.tokens_exponent
     return min(rate, options.max) if options.max else rate
 
@@ -73,10 +73,10 @@ class RateRule:
     rate: Callable[[Any, int, int], float]
     options: type[BaseModel] | None = None
     budget_option: str = ""
-    valid: str = ""  # where the rule holds, for the error where it gives no positive rate
+    valid: str = ""  # says where the rule holds, for the error where it gives no positive rate
 
     def depends_on_budget(self, given: Any) -> bool:
-        """Whether the rate is another one for another budget."""
+        """Tell whether the rate is another one for another budget."""
         return bool(self.budget_option and getattr(given, self.budget_option))
 
 

@@ -1,4 +1,4 @@
-"""The optimizers by the names that configs give them. Imports no torch, so that a config is checked at once.
+"""The optimizers by the names that configs give them. It imports no torch, so that a config is checked fast.
 
 A new optimizer of the package is one file in this folder and one line here. A user's plug-in file adds one without touching the
 package: ``OPTIMIZERS.register(Optimizer("lion", Lion, options=LionOptions))``.
@@ -30,8 +30,8 @@ class Optimizer:
 
     name: str
     build: str | Callable[..., BuiltOptimizer]
-    bytes_per_param: float = 16.0  # of GPU memory: 4 for a weight, 4 for its gradient, the rest for the optimizer's state
-    shared_bytes: float = 0.0  # of these, what is divided among several GPUs
+    bytes_per_param: float = 16.0  # GPU memory: 4 for a weight, 4 for its gradient, the rest for the optimizer's state
+    shared_bytes: float = 0.0  # the part of these that several GPUs divide among themselves
     options: type[BaseModel] | None = None  # the settings of its own that a config gives under optimizer_options
 
     def loaded(self) -> Callable[..., BuiltOptimizer]:

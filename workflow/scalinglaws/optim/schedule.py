@@ -1,4 +1,4 @@
-"""Learning rates over the steps of a run: pure functions of its settings and an absolute step. Imports no torch."""
+"""Learning rates over the steps of a run: pure functions of its settings and an absolute step. It imports no torch."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ class Scheduled(Protocol):
 
 
 def one_minus_sqrt(done: float) -> float:
-    """The decay of warmup-stable-decay in Hägele et al. 2024, section 3."""
+    """Return the decay of warmup-stable-decay in Hägele et al. 2024, section 3."""
     return 1 - math.sqrt(done)
 
 
 def half_cosine(done: float) -> float:
-    """The decay of Loshchilov and Hutter 2017, equation 5, without restarts, to zero."""
+    """Return the decay of Loshchilov and Hutter 2017, equation 5, without restarts, to zero."""
     return 0.5 * (1 + math.cos(math.pi * done))
 
 
 def linear(done: float) -> float:
-    """A straight line to zero."""
+    """Return a straight line to zero."""
     return 1 - done
 
 

@@ -13,7 +13,7 @@ from scalinglaws.figures.registry import FIGURES
 def write_exponents(fits: Path, laws: Sequence[str], out_fits: Path, out_parquet: Path, out_md: Path) -> None:
     """Write every parameter of the fits of ``laws`` to ``out_fits``, and their exponents beside the published ones.
 
-    ``fits``: the folder of the fits, LAW.json. Raises StudyError where a fit is missing or unreadable.
+    ``fits`` is the folder of the fits, LAW.json. Raises StudyError where a fit is missing or unreadable.
     """
     from scalinglaws.report import exponents
     from scalinglaws.tables.schema import FITS
@@ -37,10 +37,10 @@ def write_report(
 ) -> None:
     """Write the page as Markdown to ``out``, with links to the figures.
 
-    ``tables``, ``fits``, ``figures``: folders of runs.parquet, of the fits, LAW.json, and of the figures. ``laws``, ``drawn``:
-    the laws that the study fits and the figures that it draws; where None, those that the folders hold. ``kinds``: the kinds of
-    runs that the study has, which say why other figures are not drawn. Raises StudyError where a table or a fit is missing or
-    unreadable.
+    ``tables``, ``fits`` and ``figures`` are the folders of runs.parquet, of the fits, LAW.json, and of the figures. ``laws`` and
+    ``drawn`` are the laws that the study fits and the figures that it draws, or None for those that the folders hold. ``kinds``
+    are the questions that its runs can answer, which say why other figures are not drawn. Raises StudyError where a table or a
+    fit is missing or unreadable.
     """
     from scalinglaws.common.files import write_bytes
     from scalinglaws.laws.registry import LAW_KINDS

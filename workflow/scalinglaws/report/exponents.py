@@ -36,7 +36,7 @@ NOTE = (
 
 
 def exponents(fits: dict[str, Fit]) -> polars.DataFrame:
-    """A row for each exponent of each fit, in the order of the laws given; ``verdict`` is a sentence made from the numbers.
+    """Return a row for each exponent of each fit, in the order of the laws; ``verdict`` is a sentence made from the numbers.
 
     An exponent that a law has but its fit lacks keeps its row, with a null estimate. The exponents a and b (N_opt ∝ C^a,
     D_opt ∝ C^b) have a row where they were derived.
@@ -54,7 +54,7 @@ def exponents(fits: dict[str, Fit]) -> polars.DataFrame:
 
 
 def fit_rows(fits: dict[str, Fit]) -> list[dict[str, Any]]:
-    """Rows of the table ``fits``: one for each parameter or derived exponent, and one for a law that has neither."""
+    """Return rows of the table ``fits``: one for each parameter or derived exponent, and one for a law that has neither."""
     rows = []
     for law, fit in fits.items():
         common = {"law": law, "n_points": fit["n_points"], "n_trunks": fit["n_trunks"], "r2": fit["r2"]}
@@ -68,13 +68,13 @@ def fit_rows(fits: dict[str, Fit]) -> list[dict[str, Any]]:
 
 
 def verdict(fit: Fit | None, law: str, name: str) -> str:
-    """A sentence that says whether an exponent agrees with the published one."""
+    """Say whether an exponent agrees with the published one."""
     doubt = unresolved(fit, law, (name,))
     return full(doubt) if doubt else agreement(parameter(fit, name), published(fit, name))
 
 
 def agreement(found: dict[str, float | None], value: float | None, measure: str = "as steep") -> str:
-    """Whether the published ``value`` lies in the interval of ``found`` (``fit_json.parameter``), and if not, how far it is."""
+    """Say whether the published ``value`` lies in the interval of ``found``, a ``fit_json.parameter``, or how far away it is."""
     if value is None:
         return "There is no published value to compare with."
     estimate, low, high = (float(found[key] or 0.0) for key in ("estimate", "ci_low", "ci_high"))
@@ -85,18 +85,18 @@ def agreement(found: dict[str, float | None], value: float | None, measure: str 
 
 
 def full(sentence: str) -> str:
-    """A sentence with its capital and its full stop."""
+    """Write a sentence with its capital and its full stop."""
     return sentence[:1].upper() + sentence[1:] + ("" if sentence.endswith(".") else ".")
 
 
 def differences(fits: dict[str, Fit]) -> list[str]:
-    """A line for each law of compute: its exponents under each convention of counting FLOP, and how they differ."""
+    """Return a line for each law of compute: its exponents under each convention of counting FLOP, and how they differ."""
     found = {law: (fit.get("conventions") or {}).get("difference") for law, fit in fits.items()}
     return [f"{law}: {sentence}" for law, sentence in found.items() if sentence]
 
 
 def markdown(table: polars.DataFrame, conventions: list[str]) -> str:
-    """The table as Markdown, a line for each exponent with the verdict last, and lists of ``conventions`` and flags below."""
+    """Write the table as Markdown: a line for each exponent, the verdict last, and lists of ``conventions`` and flags below."""
     lines = ["# Fitted and published exponents", "", NOTE, ""]
     if table.is_empty():
         return "\n".join([*lines, "This study fits no law.", ""])

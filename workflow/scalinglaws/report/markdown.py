@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """The lines of a table; each column is padded to one width but the last, which holds sentences."""
+    """Return the lines of a table; each column but the last, which holds sentences, is padded to one width."""
     escaped = [[cell.replace("|", r"\|") for cell in row] for row in (head, *rows)]
     widths = [max(len(row[k]) for row in escaped) for k in range(len(head) - 1)]
     lines = [
@@ -17,7 +17,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def number(value: float | None) -> str:
-    """A number with three digits, as 0.0621, 15.4 or 3.60e8; "none" for None."""
+    """Write a value with three digits, as 0.0621, 15.4 or 3.60e8; "none" for None."""
     if value is None:
         return "none"
     if value == 0 or 1e-3 <= abs(value) < 1e3:
@@ -27,7 +27,7 @@ def number(value: float | None) -> str:
 
 
 def as_printed(value: float | None) -> str:
-    """A published number with the digits that it has, four at most: 0.076, 8.8e13; "none" for None."""
+    """Write a published number with the digits that it has, four at most: 0.076, 8.8e13; "none" for None."""
     if value is None:
         return "none"
     if abs(value) < 1e3:
@@ -37,15 +37,15 @@ def as_printed(value: float | None) -> str:
 
 
 def count(value: int | None) -> str:
-    """A count with separators, as 123,456; "none" for None."""
+    """Write a count with separators, as 123,456; "none" for None."""
     return "none" if value is None else f"{value:,}"
 
 
 def between(low: float | None, high: float | None) -> str:
-    """An interval in words, as "0.055 to 0.069"; "none" where an end is missing."""
+    """Write an interval in words, as "0.055 to 0.069"; "none" where an end is missing."""
     return "none" if low is None or high is None else f"{number(low)} to {number(high)}"
 
 
 def listed(words: Sequence[str], last: str = "and") -> str:
-    """Words joined to a list, as "a", "a and b" or "a, b and c"."""
+    """Join words to a list, as "a", "a and b" or "a, b and c"."""
     return f" {last} ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))

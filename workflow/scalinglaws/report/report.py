@@ -22,7 +22,7 @@ NOTE = (
     "count once). A sentence in the last column compares the published value with the interval. Only exponents are compared: "
     "scales such as N_c carry the units of a vocabulary and of a text, and those of this study are not the paper's."
 )
-SHOWN = 4  # most values that are listed; more are told by their range
+SHOWN = 4  # largest number of values that are listed; more are told by their range
 FIGURES_OF_PAPER = 24
 
 
@@ -34,7 +34,7 @@ def report(
     folder: str,
     warnings: Sequence[str] = (),
 ) -> str:
-    """The page as Markdown; the same input gives the same text.
+    """Write the page as Markdown; the same input gives the same text.
 
     ``runs`` is the table of runs, ``fits`` holds the fit.json of each law that the study fits, and ``kinds`` are the questions
     that its runs can answer (study/questions.py). ``drawn`` names its figures, which lie in ``folder`` as seen from the page.
@@ -61,7 +61,7 @@ def report(
 
 
 def what_was_run(runs: polars.DataFrame) -> list[str]:
-    """The number of runs and those that diverged, then a row for each experiment with its sizes, tokens, seeds and corpora."""
+    """Tell the number of runs and those that diverged, then a row for each experiment: sizes, tokens, seeds and corpora."""
     if runs.is_empty():
         return ["No run is there yet."]
     each = runs.with_columns(own=own_name()).explode("experiments")
@@ -80,7 +80,7 @@ def what_was_run(runs: polars.DataFrame) -> list[str]:
 
 
 def _sizes(values: polars.Series, none: str = "not said") -> str:
-    """Different values in words, "1.5k, 3.1k", or their range and number where there are many, "1.5k to 55.3k (5)"."""
+    """Write different values in words, "1.5k, 3.1k", or their range and number where there are many, "1.5k to 55.3k (5)"."""
     found = [int(value) for value in values.drop_nulls().unique().sort()]
     if len(found) > SHOWN:
         return f"{short(found[0])} to {short(found[-1])} ({len(found)})"
@@ -92,7 +92,7 @@ def _words(values: polars.Series) -> str:
 
 
 def flags(fits: dict[str, Fit]) -> list[str]:
-    """The reasons that the fits give to doubt them, by law, and the laws that give none."""
+    """Return the reasons that the fits give to doubt them, by law, and the laws that give none."""
     if not fits:
         return ["This study fits no law."]
     lines = [f"- **{law}**: {' '.join(map(_stopped, fit['flags']))}" for law, fit in fits.items() if fit.get("flags")]
@@ -103,7 +103,7 @@ def flags(fits: dict[str, Fit]) -> list[str]:
 
 
 def warned(warnings: Sequence[str]) -> list[str]:
-    """A list of the warnings of aggregation; no line where there are none."""
+    """Return a list of the warnings of aggregation; no line where there are none."""
     return ["", "Warnings about the runs:", "", *(f"- {sentence}" for sentence in warnings)] if warnings else []
 
 
@@ -112,7 +112,7 @@ def _stopped(flag: str) -> str:
 
 
 def figures(kinds: set[str], laws: set[str], drawn: Sequence[str], folder: str) -> list[str]:
-    """Links to the figures that are drawn, then the others with what they need that the study lacks."""
+    """Return links to the figures that are drawn, then the others with what they need that the study lacks."""
     lines = [f"- [{_title(FIGURES[name])}]({folder}/{name}.svg)" for name in drawn]
     others = [figure for name, figure in FIGURES.items() if name not in drawn]
     if others:
@@ -129,7 +129,7 @@ def figures(kinds: set[str], laws: set[str], drawn: Sequence[str], folder: str) 
 
 
 def _number(figure: Figure) -> int:
-    """The number of a figure in the paper; 0 for a figure that the paper does not have."""
+    """Return the number of a figure in the paper; 0 for a figure that the paper does not have."""
     found = re.match(r"fig(\d+)_", figure.name)
     return int(found[1]) if found else 0
 

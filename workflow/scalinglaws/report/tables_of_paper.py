@@ -55,13 +55,13 @@ UNITS = {"C*": "PF-days", "N*": "parameters", "D*": "tokens", "L*": "nats per to
 
 
 def not_fitted(laws: Sequence[str]) -> str:
-    """A sentence that says that a study has no fit of ``laws``, and which runs they need."""
+    """Say that a study has no fit of ``laws``, and which runs they need."""
     taken = listed([WORDS[kind] for kind in dict.fromkeys(LAW_KINDS[law] for law in laws)])
     return f"This study has no fit of {listed(laws, 'or')} (taken: {taken})."
 
 
 def operations(runs: polars.DataFrame) -> list[str]:
-    """Table 1 for the largest Transformer of ``runs``, beside 2N + 2 n_layer n_ctx d_attn."""
+    """Return Table 1 for the largest Transformer of ``runs``, beside 2N + 2 n_layer n_ctx d_attn."""
     needed = ["n_layer", "d_model", "d_ff", "d_attn", "n_ctx", "n_vocab"]
     known = runs.filter(polars.col("architecture") == "transformer").drop_nulls(needed)
     if known.is_empty():
@@ -89,7 +89,7 @@ def operations(runs: polars.DataFrame) -> list[str]:
 
 
 def one_law(fits: Fits, law: str) -> list[str]:
-    """Tables 2 and 3, with a row for each parameter of a fit."""
+    """Return Table 2 or 3, with a row for each parameter of a fit."""
     if law not in fits:
         return [not_fitted([law])]
     rows = [_row(fits, law, item.name, item.name, item.unit, item.log) for item in LAWS[law].parameters]
@@ -97,7 +97,7 @@ def one_law(fits: Fits, law: str) -> list[str]:
 
 
 def equations(fits: Fits) -> list[str]:
-    """Table 4, with each law and its fitted numbers, then the laws that the study does not fit."""
+    """Return Table 4, with each law and its fitted numbers, then the laws that the study does not fit."""
     rows = []
     for law, fit in fits.items():
         held = (fit.get("held_out") or {}).get("error")
@@ -116,7 +116,10 @@ def _reason(fit: Fit) -> str:
 
 
 def equation(fit: Fit, law: str) -> str:
-    """The formula of a law with the fitted numbers in place of its parameters; parameters that it does not name follow it."""
+    """Write the formula of a law with the fitted numbers in place of its parameters.
+
+    Parameters that the formula does not name follow it.
+    """
     text = LAWS[law].formula if law in LAWS else METHODS[law].formula
     names = [*(fit.get("parameters") or {}), *((fit.get("exponents") or {}) if law == "isoflop" else {})]
     left = []
@@ -128,7 +131,7 @@ def equation(fit: Fit, law: str) -> str:
 
 
 def basic(fits: Fits) -> list[str]:
-    """Table 5, with the exponent and the scale of each law of one variable."""
+    """Return Table 5, with the exponent and the scale of each law of one variable."""
     rows = []
     for law, exponent, scale, unit in BASIC:
         suffix = "_min" if law == "power-cmin" else ""
@@ -138,7 +141,7 @@ def basic(fits: Fits) -> list[str]:
 
 
 def _row(fits: Fits, law: str, name: str, label: str, unit: str, scale: bool) -> list[str]:
-    """The cells of a parameter: its value, interval and published value in ``unit``, and a sentence."""
+    """Return the cells of a parameter: its value, interval and published value in ``unit``, and a sentence."""
     known = (LAWS[law].published if law in LAWS else METHODS[law].published).get(name)
     size, label = PF_DAY if unit == "PF-days" else 1.0, f"{label} ({unit})" if unit else label
     published = as_printed(known / size if known is not None else None)
@@ -150,7 +153,7 @@ def _row(fits: Fits, law: str, name: str, label: str, unit: str, scale: bool) ->
 
 
 def compute_efficient_trends(fits: Fits) -> list[str]:
-    """Table 6, with exponents and scales of N_opt, B, S_min and D_opt, and alpha_C_min as the fits predict it."""
+    """Return Table 6, with exponents and scales of N_opt, B, S_min and D_opt, and alpha_C_min as the fits predict it."""
     if missing := [law for law in compute_efficient.TRENDS if law not in fits]:
         words = [f"{name} = {as_printed(scale)}·C_min^{power:g}" for name, (scale, power) in PUBLISHED_TRENDS.items()]
         return [not_fitted(missing), "", f"Published: {listed(words)}, C_min in PF-days."]
@@ -175,7 +178,7 @@ def _measured() -> str:
 
 
 def _below(found: Derived) -> list[str]:
-    """Sentences below a table of derived quantities: why they are doubted, and how their intervals were made."""
+    """Return sentences below a table of derived quantities: why they are doubted, and how their intervals were made."""
     doubt = [full(found.doubt), ""] if found.doubt else []
     return [*doubt, *([f"Intervals are {found.how}.", ""] if found.how else [])]
 
@@ -187,7 +190,7 @@ def _derived_row(label: str, found: Derived, name: str, published: float) -> lis
 
 
 def contradiction(fits: Fits) -> list[str]:
-    """The table of section 6.3: where the extrapolated L(D(C_min)) meets L(C_min)."""
+    """Return the table of section 6.3: where the extrapolated L(D(C_min)) meets L(C_min)."""
     if missing := [law for law in compute_efficient.CROSSING if law not in fits]:
         words = [f"{key} {as_printed(value)} {UNITS[key]}" for key, value in PUBLISHED_CROSSING.items()]
         return [not_fitted(missing), "", f"Published, roughly: {listed(words)}."]
@@ -203,7 +206,7 @@ def contradiction(fits: Fits) -> list[str]:
 
 
 def later(fits: Fits) -> list[str]:
-    """Exponents of laws published after 2020, and how the convention of counting FLOP moves those of laws of compute."""
+    """Return exponents of laws published after 2020, and how the convention of counting FLOP moves those of laws of compute."""
     rows = []
     for law, source, names in LATER:
         for name in names:

@@ -47,7 +47,7 @@ def named(registry: Registry[Any]) -> tuple[AfterValidator, WithJsonSchema]:
 
 
 def parse_model(value: Any) -> Any:
-    """ "2x32" means n_layer 2, d_model 32."""
+    """Read "2x32" as n_layer 2 and d_model 32. Other values are returned for pydantic to judge."""
     if isinstance(value, str):
         if not (match := re.fullmatch(r"(\d+)x(\d+)", value.strip())):
             raise ValueError("n_layer x d_model is expected, such as 2x32, or a mapping with both")
@@ -56,7 +56,7 @@ def parse_model(value: Any) -> Any:
 
 
 class Strict(BaseModel):
-    """Unknown keys are refused everywhere."""
+    """A mapping of config keys that refuses unknown ones."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -107,7 +107,7 @@ class SourceConfig(Strict):
         kind = TEXT_SOURCES.find(self.kind)
         takes = {*kind.needs, "kind", "files", "exclude", "encoding", "text", "sha256"} | ({"options"} if kind.options else set())
         if missing := [key for key in kind.needs if getattr(self, key) is None]:
-            raise ValueError(f"a source of kind {self.kind} needs {', '.join(missing)}: a corpus is pinned")
+            raise ValueError(f"a source of kind {self.kind} needs {', '.join(missing)} to pin its text")
         if foreign := sorted(self.model_fields_set - takes):
             raise ValueError(f"a source of kind {self.kind} has no {', '.join(foreign)}")
         if kind.options:
@@ -116,7 +116,7 @@ class SourceConfig(Strict):
 
 
 class CorpusConfig(Strict):
-    """Sources, cut into passages that are shuffled by ``seed`` and split; then ``corruption`` of the characters are replaced."""
+    """Sources are cut into passages, shuffled by ``seed`` and split; then the share ``corruption`` of characters is replaced."""
 
     sources: Annotated[list[SourceConfig], Field(min_length=1)]
     bytes: Count | None = None
@@ -134,7 +134,7 @@ class CorpusConfig(Strict):
 
 
 class TokenizerConfig(Strict):
-    """bytes (256 tokens), bpe (n_vocab trained on ``corpus``'s training split) or file (a tokenizer.json)."""
+    """A tokenizer: bytes (256 tokens), bpe (n_vocab, trained on ``corpus``'s training split) or file (a tokenizer.json)."""
 
     kind: Literal["bytes", "bpe", "file"] = "bytes"
     n_vocab: Annotated[int, Field(gt=256)] | None = None
@@ -188,12 +188,12 @@ class Settings(Strict):
 
 
 def _values(kind: Any) -> Any:
-    """The type of a list of at least one ``kind``."""
+    """Return the type of a list of at least one ``kind``."""
     return Annotated[list[kind], Field(min_length=1)]
 
 
 def _partial(name: str, doc: str, wrap: Any, **more: Any) -> Any:
-    """The keys of Settings, each optional, its type wrapped (an override: the value; a grid axis: a list of values)."""
+    """Return a model with the keys of Settings, each optional and of a wrapped type: a list of values for the axes of a grid."""
     fields: dict[str, Any] = {}
     for key, info in Settings.model_fields.items():
         annotation: Any = info.annotation
@@ -203,12 +203,12 @@ def _partial(name: str, doc: str, wrap: Any, **more: Any) -> Any:
     return create_model(name, __base__=Strict, __doc__=doc, **fields, **more)
 
 
-Overrides: Any = _partial("Overrides", "Any of the settings.", lambda kind: kind | None)
+Overrides: Any = _partial("Overrides", "Settings that differ from the defaults.", lambda kind: kind | None)
 Grid: Any = _partial("Grid", "Lists of values; their product is run.", lambda kind: _values(kind) | None)
 Experiment: Any = _partial(
     "Experiment",
-    "One question: a grid (a product), points (a list) or both, and settings that differ from the defaults. fit: whether "
-    "the laws are fitted to its runs.",
+    "A grid (a product of lists), points (a list) or both, and settings that differ from the defaults. fit says whether "
+    "laws are fitted to its runs.",
     lambda kind: kind | None,
     grid=(Grid | None, None),
     points=(list[Overrides], []),
@@ -218,14 +218,14 @@ Experiment: Any = _partial(
 
 
 class Ladder(Strict):
-    """Rungs lie at base · ratio^k tokens of a trunk. Part of no run's identity."""
+    """The rungs of a trunk lie at base · ratio^k tokens. They are part of no run's identity."""
 
     base: Count = 400_000
     ratio: Annotated[Rate, Field(gt=1)] = 2.0
 
 
 class FitsConfig(Strict):
-    """How the laws are fitted. ``laws``: by name, or all that the study's experiments can feed."""
+    """How the laws are fitted. ``laws`` has their names, or is all that the study's experiments can feed."""
 
     laws: Literal["all"] | list[str] = "all"
     objective: Literal["huber", "squared", "absolute"] = "huber"
@@ -235,7 +235,7 @@ class FitsConfig(Strict):
 
 
 class ExternalRuns(Strict):
-    """A table of runs made elsewhere (.csv, .parquet, .jsonl): ``columns`` maps our names to its own."""
+    """A table of runs made elsewhere (.csv, .parquet, .jsonl); ``columns`` maps our names of columns to its own."""
 
     path: str
     columns: dict[str, str] = {}
@@ -274,7 +274,7 @@ def path_of(loc: tuple[Any, ...], prefix: str = "") -> str:
 
 
 def explain(error: ValidationError, prefix: str = "") -> str:
-    """One line a wrong key: its path, what was expected and what was found."""
+    """Write one line for each wrong key: its path, what was expected and what was found."""
     lines: dict[str, list[str]] = {}
     for item in error.errors(include_url=False):
         where = path_of(item["loc"], prefix)

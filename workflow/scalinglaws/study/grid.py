@@ -13,7 +13,7 @@ from scalinglaws.study.config import Config, Settings, explain
 
 
 def _given(model: Any) -> dict[str, Any]:
-    """The keys that the user set, with the values that pydantic read."""
+    """Return the keys that the user set, with the values that pydantic read."""
     return {key: getattr(model, key) for key in model.model_fields_set if getattr(model, key) is not None}
 
 
@@ -46,7 +46,7 @@ def points(config: Config) -> Iterator[tuple[str, str, Settings]]:
 
 
 def shown_value(value: Any) -> str:
-    """A value as the path of a grid's point shows it: 2x32 for a model."""
+    """Return a value as the path of a grid's point shows it: 2x32 for a model."""
     if hasattr(value, "d_model"):
         return f"{value.n_layer}x{value.d_model}"
     return str(value)

@@ -16,7 +16,7 @@ from scalinglaws.study.spec import RunSpec
 
 
 class LadderSettings(Protocol):
-    """Where rungs lie: the first at ``base`` tokens, each later one ``ratio`` times as far, with ``ratio`` above 1."""
+    """The places of rungs: the first is at ``base`` tokens, each later one ``ratio`` times as far; ``ratio`` is above 1."""
 
     @property
     def base(self) -> int: ...

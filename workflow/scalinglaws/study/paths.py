@@ -1,4 +1,4 @@
-"""Where the results of runs lie below ``results/``, and whether they are there. Standard library only."""
+"""Where the results of runs lie below ``results/``, and whether they are there. It imports the standard library only."""
 
 from __future__ import annotations
 

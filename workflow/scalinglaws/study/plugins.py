@@ -32,7 +32,7 @@ class Plugin:
     entries: tuple[tuple[Registry[Any], Any], ...]
 
     def names(self) -> set[tuple[int, str]]:
-        """What may clash with another plug-in: registries, told apart by their identity, and names in them."""
+        """Return what may clash with another plug-in: registries, told apart by their identity, and names in them."""
         return {(id(registry), entry.name) for registry, entry in self.entries}
 
 

@@ -1,6 +1,6 @@
-"""The questions that a study's runs can answer: each is a kind of group of runs that differ in one thing. Standard library only.
+"""The questions that a study's runs can answer: each is a kind of group of runs that differ in one thing.
 
-Laws (laws/registry.py) and figures (figures/registry.py) name the questions that they need.
+It imports the standard library only. Laws (laws/registry.py) and figures (figures/registry.py) name the questions that they need.
 """
 
 from __future__ import annotations
@@ -45,7 +45,10 @@ SAME_SIZE = 1.02  # largest factor between the N of two shapes that count as the
 
 
 def kinds(runs: Iterable[RunSpec], transfer: bool) -> set[str]:
-    """The questions that ``runs`` can answer. ``transfer`` says whether any of them is evaluated on other text."""
+    """Return the questions that ``runs`` can answer.
+
+    ``transfer`` says whether any of them is evaluated on other text.
+    """
     runs = list(runs)
     budgets = [spec for spec in runs if spec.stop == "budget"]
     whole = [spec for spec in budgets if spec.dataset_tokens is None]
@@ -66,7 +69,7 @@ def kinds(runs: Iterable[RunSpec], transfer: bool) -> set[str]:
 
 
 def _of_shapes(group: list[RunSpec]) -> list[str]:
-    """The questions about shapes that a group answers: shape takes three models of one size, depth two depths of two sizes."""
+    """Return the questions about shapes that a group answers: shape takes three models of one size, depth two depths twice."""
     shapes = sorted({(spec.n_params, *(getattr(spec, name) for name in SHAPE)) for spec in group})
     close = any(last[0] <= SAME_SIZE * first[0] for first, last in zip(shapes, shapes[2:], strict=False))
     depths = [sizes for sizes in _values(group, "n_params", "n_layer") if len(sizes) > 1]
@@ -74,7 +77,7 @@ def _of_shapes(group: list[RunSpec]) -> list[str]:
 
 
 def _values(runs: list[RunSpec], field: str, by: str) -> list[set]:
-    """For each value of the field ``by``, the set of values of ``field``."""
+    """Return, for each value of the field ``by``, the set of values of ``field``."""
     out: dict[int, set] = {}
     for spec in runs:
         out.setdefault(getattr(spec, by), set()).add(getattr(spec, field))
@@ -82,7 +85,7 @@ def _values(runs: list[RunSpec], field: str, by: str) -> list[set]:
 
 
 def spec_groups(specs: list[RunSpec], varied: tuple[str, ...]) -> list[list[RunSpec]]:
-    """The specs in groups that agree in every field but those named."""
+    """Return the specs in groups that agree in every field but those named."""
     out: dict[tuple, list[RunSpec]] = {}
     for spec in specs:
         values = (getattr(spec, name) for name in fields_but(varied))
@@ -91,5 +94,5 @@ def spec_groups(specs: list[RunSpec], varied: tuple[str, ...]) -> list[list[RunS
 
 
 def fields_but(varied: tuple[str, ...]) -> tuple[str, ...]:
-    """The fields of a spec in which runs that are compared must agree: all but those ``varied``."""
+    """Return the fields of a spec in which runs that are compared must agree: all but those ``varied``."""
     return tuple(field.name for field in dataclasses.fields(RunSpec) if field.name not in varied)

@@ -1,4 +1,4 @@
-"""The settings of one point as the spec of a run: what cannot be is refused with the key that is wrong. Pure."""
+"""Turn the settings of one point into the spec of a run. Settings that cannot be run are refused with the key that is wrong."""
 
 from __future__ import annotations
 
@@ -112,7 +112,10 @@ def plugins_of(s: Settings) -> tuple[str, ...]:
 
 
 def resolve_shape(s: Settings, where: str) -> dict[str, Any]:
-    """The fields of a spec that make up a model, by the options of its architecture; refuses keys of ``model`` that it lacks."""
+    """Return the fields of a spec that make up a model.
+
+    Raises StudyError for keys of ``model`` that the architecture does not have, or that it refuses.
+    """
     try:
         architecture = ARCHITECTURES.find(s.architecture)
         given = {key: value for key, value in (s.model.model_extra or {}).items() if value is not None}
@@ -130,7 +133,7 @@ def resolve_shape(s: Settings, where: str) -> dict[str, Any]:
 
 
 def _wrong_options(name: str, error: ValidationError) -> list[str]:
-    """A line for each key of ``model`` that an architecture does not take, lacks or cannot have."""
+    """Return a line for each key of ``model`` that an architecture does not know, misses or refuses."""
     own = ARCHITECTURES.find(name).options.model_fields
     known = {key for architecture in ARCHITECTURES.values() for key in architecture.options.model_fields}
     lines = []
@@ -150,7 +153,7 @@ def _wrong_options(name: str, error: ValidationError) -> list[str]:
 
 
 def _check_budget(s: Settings, where: str) -> int:
-    """The tokens to process; refuses combinations of budget, stop and schedule that mean nothing."""
+    """Return the tokens to process. Raises StudyError where budget, stop and schedule do not fit together."""
     if s.stop == "early":
         if s.max_tokens is None or s.tokens is not None:
             raise StudyError(f"{where}: stop: early needs max_tokens (and no tokens): the budget at which a run is ended at last")
@@ -196,7 +199,10 @@ def _check_data(s: Settings, spec: RunSpec, limit: int | None, where: str) -> No
 
 
 def resolve(s: Settings, corpus: CorpusSpec, tokenizer: TokenizerSpec, limit: int | None, where: str) -> RunSpec:
-    """Settings as a spec. Raises StudyError naming the key that cannot be. ``limit``: most tokens the corpus can have."""
+    """Return the settings of a point as a spec. Raises StudyError that names the key that is wrong.
+
+    ``limit`` is the largest number of tokens that the corpus can have.
+    """
     tokens = _check_budget(s, where)
     shape = resolve_shape(s, where)
     early, wsd = s.stop == "early", s.schedule == "wsd"
@@ -230,12 +236,15 @@ def resolve(s: Settings, corpus: CorpusSpec, tokenizer: TokenizerSpec, limit: in
 
 
 def training_tokens(corpus: CorpusSpec, tokenizer: TokenizerSpec, declared: int | None, tokens_root: Path) -> int | None:
-    """Tokens of the training split: exact once it is tokenized, else at most what the declared bytes give, else None."""
+    """Return the tokens of the training split: exact once it is tokenized, before that at most what the declared bytes give.
+
+    It is None where neither is known.
+    """
     meta = tokens_root / corpus.id / tokenizer.id / "meta.json"
     if meta.exists():
         try:
             return int(json.loads(meta.read_text())["splits"]["train"]["tokens"])
         except (ValueError, KeyError):
             raise StudyError(f"{meta} is damaged: delete its folder and run again") from None
-    # A token stands for at least a byte; passages end with one more token, and a split by hash strays by a little.
+    # A token stands for at least a byte, each passage ends with one more token, and the share of a split by hash varies a little.
     return int(declared * (1 - corpus.validation - corpus.test) * 1.01) if declared else None

@@ -21,7 +21,7 @@ from scalinglaws.models.config import ModelConfig
 from scalinglaws.models.count import n_params
 from scalinglaws.models.registry import ARCHITECTURES
 
-# Raised by hand when the code changes the numbers that come out of it.
+# This is raised by hand when a change of the code changes the numbers that come out of training.
 RECIPE = 1
 DATA_RECIPE = 1
 
@@ -31,11 +31,11 @@ OPTIONS = ("options", "optimizer_options")
 
 
 class Spec:
-    """What the parts of a run share: their JSON, made once however many runs share a part."""
+    """The base of all specs: it makes their JSON, once however many runs share a spec."""
 
     @cached_property
     def plain(self) -> dict[str, Any]:
-        """As plain JSON values, fields at their neutral value left out. Not to be changed: it is shared."""
+        """Return plain JSON values without fields at their neutral value. They are shared, so nobody may change them."""
         neutral = NEUTRAL[type(self)]
         out: dict[str, Any] = {}
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
@@ -55,11 +55,12 @@ class Spec:
 
     @cached_property
     def canonical(self) -> str:
-        """Canonical JSON: sorted keys, no spaces, neutral fields left out."""
+        """Return the canonical JSON, with sorted keys and without spaces and neutral fields."""
         return json.dumps(self.plain, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
     @cached_property
     def digest(self) -> str:
+        """Return ten hex digits of the sha256 of the canonical JSON."""
         return hashlib.sha256(self.canonical.encode()).hexdigest()[:10]
 
 
@@ -74,10 +75,10 @@ class Source(Spec):
     text: str | None = None  # the column of tables (.jsonl, .parquet, .tab)
     package: str | None = None
     version: str | None = None
-    sha256: str | None = None  # of the wheel; of the sorted files' contents for kind: files
+    sha256: str | None = None  # hash of the wheel, or of the sorted files' contents for kind files
     repository: str | None = None
     revision: str | None = None
-    options: Options = ()  # of a plug-in's kind, as (name, value), sorted by name
+    options: Options = ()  # the keys of a plug-in's kind, as (name, value), sorted by name
     plugin: str = ""  # sha256 of the plug-in file that brings the kind
 
 
@@ -95,6 +96,7 @@ class CorpusSpec(Spec):
 
     @cached_property
     def id(self) -> str:
+        """Return the package, the data set or the kind of the first source, and the digest."""
         first = self.sources[0]
         name = first.package or (first.repository or "").rpartition("/")[2] or first.kind
         return f"{name}-{self.digest}"
@@ -102,7 +104,7 @@ class CorpusSpec(Spec):
 
 @dataclass(frozen=True)
 class TokenizerSpec(Spec):
-    """bytes; bpe of n_vocab trained on the training split of ``corpus``; or file, a given tokenizer.json."""
+    """A tokenizer: bytes, a bpe of n_vocab trained on the training split of ``corpus``, or file, a given tokenizer.json."""
 
     kind: str
     n_vocab: int | None = None
@@ -113,6 +115,7 @@ class TokenizerSpec(Spec):
 
     @cached_property
     def id(self) -> str:
+        """Return the kind, the size of a trained vocabulary, and the digest."""
         size = f"-{self.n_vocab}" if self.n_vocab else ""
         return f"{self.kind}{size}-{self.digest}"
 
@@ -140,12 +143,12 @@ class RunSpec(Spec):
     precision: str  # float32, bfloat16 (autocast)
     threads: int
     seed: int
-    eval_tokens: int  # of the test and of the validation split, for final losses and early stopping
-    curve_tokens: int  # of the test split, for the points of the curve
+    eval_tokens: int  # tokens of the test split for the final loss, and of the validation split for early stopping
+    curve_tokens: int  # tokens of the test split, for the points of the curve
     tokens: int = 0
     decay: float = 0.0
     dataset_tokens: int | None = None  # None: the whole training split
-    stop: str = "budget"  # or early: on the validation loss
+    stop: str = "budget"  # at the budget, or early: on the validation loss
     patience: int = 0  # evaluations without a better validation loss
     optimizer: str = "adamw"
     beta1: float = 0.9  # sgd and muon: the momentum
@@ -156,57 +159,62 @@ class RunSpec(Spec):
     micro_batch_tokens: int | None = None  # None: no accumulation
     architecture: str = "transformer"
     n_repeats: int = 1
-    sharing: str = "cycle"  # of recurrent layers A and B: ABAB, or sequence: AABB
+    sharing: str = "cycle"  # the order of recurrent layers A and B: ABAB, or sequence: AABB
     noise_every: int = 0  # steps between measurements of the gradient noise scale; 0: none
-    options: Options = ()  # of the architecture, those that no field above holds, as (name, value), sorted by name
-    optimizer_options: Options = ()  # of an optimizer that is not one of the package's
+    options: Options = ()  # options of the architecture that no field above holds, as (name, value), sorted by name
+    optimizer_options: Options = ()  # options of a plug-in's optimizer, as (name, value), sorted by name
     plugins: tuple[str, ...] = ()  # sha256 of each plug-in file that the run uses, sorted
     recipe: int = RECIPE
 
     @cached_property
     def n_params(self) -> int:
-        """N: parameters without embeddings, biases and norms (equation 2.1 for a Transformer)."""
+        """Return N, the parameters without embeddings, biases and norms (equation 2.1 for a Transformer)."""
         return n_params(self.shape(0))
 
     @property
     def steps(self) -> int:
-        """Whole optimizer steps in the budget."""
+        """Return the number of whole optimizer steps in the budget."""
         return self.tokens // self.batch_tokens
 
     @cached_property
     def stable_steps(self) -> int:
-        """Steps before the decay starts: floor((1 - decay) tokens / batch_tokens), exact for decimal fractions."""
+        """Return the steps before the decay: floor((1 - decay) tokens / batch_tokens), exact for decimal fractions."""
         return int((1 - Fraction(repr(self.decay))) * self.tokens / self.batch_tokens)
 
     @property
     def warmup_steps(self) -> int:
+        """Return the number of whole optimizer steps in the warm-up."""
         return self.warmup_tokens // self.batch_tokens
 
     @cached_property
     def tokens_id(self) -> str:
-        """The folder of its token files below results/tokens."""
+        """Return the folder of its token files below results/tokens."""
         return f"{self.corpus.id}/{self.tokenizer.id}"
 
     @cached_property
     def trunk(self) -> RunSpec:
-        """What every budget of this model shares under ``schedule: wsd``."""
+        """Return what every budget of this model shares under ``schedule: wsd``."""
         return dataclasses.replace(self, tokens=0, decay=0.0)
 
     @cached_property
     def id(self) -> str:
+        """Return a slug of architecture, N, dataset, budget and seed, and the digest."""
         budget = f"t{short(self.tokens)}" if self.tokens else "trunk"
         data = f"-d{short(self.dataset_tokens)}" if self.dataset_tokens else ""
         prefix = ARCHITECTURES.find(self.architecture).id_prefix
         return f"{prefix}-n{short(self.n_params)}{data}-{budget}-s{self.seed}-{self.digest}"
 
     def shape(self, n_vocab: int) -> ModelConfig:
-        """The config of its model, which counts and modules are made from; n_vocab is known once the tokenizer is."""
+        """Return the config of its model, which counts and modules are made from; n_vocab is known once the tokenizer is."""
         shared = {name: getattr(self, name) for name in MODEL_FIELDS}
         return ModelConfig(n_vocab=n_vocab, options=dict(self.options), **shared)
 
     @cached_property
     def micro_contexts(self) -> int:
-        """Contexts of a micro-batch. Raises StudyError where a batch is no whole number of micro-batches of whole contexts."""
+        """Return the contexts of a micro-batch.
+
+        Raises StudyError where a batch is no whole number of micro-batches of whole contexts.
+        """
         micro = self.micro_batch_tokens or self.batch_tokens
         if self.batch_tokens % micro or micro % self.n_ctx:
             raise StudyError(
@@ -239,11 +247,12 @@ def _build(cls: type, data: dict[str, Any]) -> Any:
 
 
 def _options(data: dict[str, Any]) -> dict[str, Options]:
-    """The options in a spec's JSON as sorted pairs."""
+    """Return the options in a spec's JSON as sorted pairs."""
     return {name: tuple(sorted(data[name].items())) for name in OPTIONS if name in data}
 
 
 def corpus_from_dict(data: dict[str, Any]) -> CorpusSpec:
+    """Return the spec of a corpus from its JSON. Raises StudyError for a field that is unknown."""
     sources = tuple(
         _build(Source, {**s, "files": tuple(s["files"]), "exclude": tuple(s.get("exclude", ())), **_options(s)})
         for s in data["sources"]
@@ -252,11 +261,13 @@ def corpus_from_dict(data: dict[str, Any]) -> CorpusSpec:
 
 
 def tokenizer_from_dict(data: dict[str, Any]) -> TokenizerSpec:
+    """Return the spec of a tokenizer from its JSON. Raises StudyError for a field that is unknown."""
     corpus = corpus_from_dict(data["corpus"]) if data.get("corpus") else None
     return _build(TokenizerSpec, {**data, "corpus": corpus})
 
 
 def run_from_dict(data: dict[str, Any]) -> RunSpec:
+    """Return the spec of a run or trunk from its JSON. Raises StudyError for a field that is unknown."""
     nested = {"corpus": corpus_from_dict(data["corpus"]), "tokenizer": tokenizer_from_dict(data["tokenizer"])}
     return _build(RunSpec, {**data, **nested, **_options(data), "plugins": tuple(data.get("plugins", ()))})
 
@@ -265,7 +276,7 @@ _PARSERS = {"run": run_from_dict, "corpus": corpus_from_dict, "tokenizer": token
 
 
 def read_spec(path: str | Path, kind: str = "run") -> Any:
-    """The spec in a spec.json. ``kind``: run (a trunk is one too), corpus or tokenizer.
+    """Read the spec in a spec.json. ``kind`` is run (a trunk is one too), corpus or tokenizer.
 
     Raises StudyError where the file is missing, is not JSON, lacks a field or has an unknown one.
     """

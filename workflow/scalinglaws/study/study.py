@@ -47,39 +47,41 @@ class Study:
 
     @cached_property
     def trunk_ids(self) -> dict[str, str]:
-        """Run -> the id of its trunk, for runs that have a ladder."""
+        """Return run -> the id of its trunk, for runs that have a ladder."""
         return {run: spec.trunk.id for run, spec in self.runs.items() if has_ladder(spec)}
 
     @cached_property
     def trunks(self) -> dict[str, RunSpec]:
+        """Return the specs of the trunks by id."""
         return {trunk: self.runs[run].trunk for run, trunk in self.trunk_ids.items()}
 
     @cached_property
     def starts(self) -> dict[str, int]:
-        """Run -> the step of the rung that it starts from; 0 for a run that starts from nothing."""
+        """Return run -> the step of the rung that it starts from; 0 for a run that starts from nothing."""
         return {run: start_of(spec, self.ladder) for run, spec in self.runs.items()}
 
     @cached_property
     def rungs(self) -> dict[str, list[int]]:
-        """Trunk -> the steps of its rungs up to the last one that a run starts from, ascending."""
+        """Return trunk -> the steps of its rungs up to the last one that a run starts from, ascending."""
         return needed_rungs(self.runs, self.ladder)
 
     def last_step(self, trunk: str) -> int:
-        """The last step that any run trains from a trunk; 0 for a trunk that is not of the study."""
+        """Return the last step that any run trains from a trunk; 0 for a trunk that is not of the study."""
         return self._trunk_ends.get(trunk, (0, 0))[0]
 
     @cached_property
     def evaluations(self) -> dict[str, str]:
-        """Run -> the name of the set of token folders that it is evaluated on."""
+        """Return run -> the name of the set of token folders that it is evaluated on."""
         return {run: name for run, folders in self.evaluate.items() if (name := evalset_id(folders))}
 
     @cached_property
     def evaluation_sets(self) -> dict[str, tuple[str, ...]]:
+        """Return the token folders of each set that runs are evaluated on, by the name of the set."""
         return {name: self.evaluate[run] for run, name in self.evaluations.items()}
 
     @cached_property
     def manifest(self) -> list[str]:
-        """One line of JSON for each run: which runs, of which experiments, the tables are made of."""
+        """Return one line of JSON for each run: which runs, of which experiments, the tables are made of."""
         rows = (
             {"run": run, "experiments": self.experiments[run], "fit": run in self.fitted}
             | {"evaluations": self.evaluations.get(run)}
@@ -89,22 +91,23 @@ class Study:
 
     @cached_property
     def manifest_id(self) -> str:
+        """Return ten hex digits of the sha256 of the manifest, which name its file."""
         return hashlib.sha256("\n".join(self.manifest).encode()).hexdigest()[:10]
 
     @cached_property
     def fitted_kinds(self) -> set[str]:
-        """The questions (questions.py) that the runs of fitted experiments can answer."""
+        """Return the questions (questions.py) that the runs of fitted experiments can answer."""
         fitted = kinds([spec for run, spec in self.runs.items() if run in self.fitted], transfer=False)
         return fitted | ({"size"} if self.external else set())
 
     @cached_property
     def kinds(self) -> set[str]:
-        """The questions (questions.py) that all runs can answer."""
+        """Return the questions (questions.py) that all runs can answer."""
         return kinds(self.runs.values(), bool(self.evaluation_sets)) | ({"size"} if self.external else set())
 
     @cached_property
     def _trunk_ends(self) -> dict[str, tuple[int, int]]:
-        """Trunk -> (the last step that any run trains from it, FLOP of a step)."""
+        """Return trunk -> (the last step that any run trains from it, FLOP of a step)."""
         ends: dict[str, tuple[int, int]] = {}
         for run, trunk in self.trunk_ids.items():
             spec = self.runs[run]
@@ -112,13 +115,13 @@ class Study:
         return ends
 
     def priority_of_run(self, run: str) -> int:
-        """GFLOP that a run trains from its rung to its end; jobs with the longest remaining path start first."""
+        """Return GFLOP that a run trains from its rung to its end; jobs with the longest remaining path start first."""
         if run not in self.runs:
             return 0
         return (self.runs[run].steps - self.starts[run]) * flops_per_step(self.runs[run]) // 10**9
 
     def priority_of_rung(self, trunk: str, step: int) -> int:
-        """GFLOP that are trained from the rung below ``step`` to the end of the trunk's longest run."""
+        """Return GFLOP that are trained from the rung below ``step`` to the end of the trunk's longest run."""
         if trunk not in self._trunk_ends:
             return 0
         last, flops = self._trunk_ends[trunk]
@@ -126,12 +129,12 @@ class Study:
 
 
 def evalset_id(folders: tuple[str, ...]) -> str | None:
-    """The name of a set of token folders; None for the empty set. A corpus that is added gives the set another name."""
+    """Return the name of a set of token folders, a hash of them; None for the empty set."""
     return hashlib.sha256("\n".join(folders).encode()).hexdigest()[:10] if folders else None
 
 
 def corpus_spec(config: CorpusConfig) -> CorpusSpec:
-    """The identity of a corpus, of which its name and its declared size are no part."""
+    """Return the spec of a corpus, of which its name and its declared size are no part."""
     sources = tuple(
         Source(
             **{**source.model_dump(), "files": tuple(sorted(source.files)), "exclude": tuple(sorted(source.exclude))}
@@ -144,7 +147,7 @@ def corpus_spec(config: CorpusConfig) -> CorpusSpec:
 
 
 def tokenizer_spec(config: Config, corpus: CorpusSpec, corpora: dict[str, CorpusSpec]) -> TokenizerSpec:
-    """The tokenizer of a run on ``corpus``: a BPE is trained on the corpus it names, else on the run's own."""
+    """Return the tokenizer of a run on ``corpus``: a BPE is trained on the corpus that it names, else on the run's own."""
     t = config.tokenizer
     if t.kind == "bpe":
         if t.corpus is not None and t.corpus not in corpora:
@@ -154,7 +157,7 @@ def tokenizer_spec(config: Config, corpus: CorpusSpec, corpora: dict[str, Corpus
 
 
 def build(config: Config, tokens_root: Path = Path("results/tokens")) -> Study:
-    """Every run of the study. Raises StudyError for what cannot be run, before anything is."""
+    """Return every run of the study. Raises StudyError for what cannot be run, before anything is."""
     corpora = {name: corpus_spec(c) for name, c in config.corpora.items()}
     tokenizer_of = {name: tokenizer_spec(config, corpus, corpora) for name, corpus in corpora.items()}
     runs: dict[str, RunSpec] = {}
@@ -203,5 +206,5 @@ def keep(data: dict[str, Any], folder: Path) -> Path:
 
 
 def empty() -> Study:
-    """What a job on a cluster node knows of a study whose config was not kept: nothing."""
+    """Return a study without runs, for a job on a cluster node that has no snapshot of its config."""
     return Study("", {}, {}, frozenset(), {}, {}, {}, Ladder(), FitsConfig(), ())

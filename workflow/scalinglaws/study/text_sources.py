@@ -19,9 +19,9 @@ from scalinglaws.common.registry import Registry
 class TextSource:
     """A kind of source.
 
-    ``needs``: keys that a source of this kind must give, besides ``files``. ``files``: a function of (Source, folder of
-    downloads) that returns the source's files, or its name as "module:function". ``options``: the model of the keys that a
-    plug-in's kind takes under ``options``.
+    ``needs`` are the keys that a source of this kind must give, besides ``files``. ``files`` is a function of (Source, folder
+    of downloads) that returns the source's files, or its name as "module:function". ``options`` is the model of the keys that
+    a plug-in's kind takes under ``options``.
     """
 
     name: str
@@ -30,7 +30,7 @@ class TextSource:
     options: type[BaseModel] | None = None
 
     def reader(self) -> Callable[..., Any]:
-        """The function that lists the files of a source of this kind."""
+        """Return the function that lists the files of a source of this kind."""
         if not isinstance(self.files, str):
             return self.files
         module, _, function = self.files.partition(":")

@@ -29,14 +29,14 @@ FLOPS = tuple(name for name, kind in types_of(RunMetrics).items() if kind is Flo
 
 @dataclass(frozen=True)
 class Aggregated:
-    """Rows of the tables runs, curves, evals and timings by the table's name; and sentences about what is not as it should be."""
+    """Rows of the tables runs, curves, evals and timings by the table's name, and warnings: sentences about the runs."""
 
     tables: dict[str, list[Row]]
     warnings: list[str]
 
 
 def read_json(path: Path) -> Any:
-    """The value in a JSON file. Raises StudyError where the file is missing or damaged."""
+    """Read the value in a JSON file. Raises StudyError where the file is missing or damaged."""
     try:
         return json.loads(path.read_text())
     except FileNotFoundError:
@@ -46,7 +46,7 @@ def read_json(path: Path) -> Any:
 
 
 def read_lines(path: Path) -> list[Any]:
-    """The values in a file with one JSON value a line. Raises StudyError where it is missing or damaged."""
+    """Read the values in a file with one JSON value a line. Raises StudyError where it is missing or damaged."""
     try:
         return [json.loads(line) for line in path.read_text().splitlines()]
     except (OSError, json.JSONDecodeError) as error:
@@ -54,7 +54,7 @@ def read_lines(path: Path) -> list[Any]:
 
 
 def checked_spec(folder: Path) -> RunSpec:
-    """The spec of a run's folder. Raises StudyError where it does not hash to the folder's name."""
+    """Read the spec of a run's folder. Raises StudyError where it does not hash to the folder's name."""
     spec = read_run(folder / "spec.json", folder.parent.parent)
     if spec.id != folder.name:
         raise StudyError(
@@ -64,7 +64,7 @@ def checked_spec(folder: Path) -> RunSpec:
 
 
 def checked_metrics(folder: Path) -> RunMetrics:
-    """The metrics of a run's folder. Raises StudyError where they are missing, damaged or those of another run."""
+    """Read the metrics of a run's folder. Raises StudyError where they are missing, damaged or those of another run."""
     metrics = RunMetrics.read(folder / "metrics.json")
     if metrics.id != folder.name:
         raise StudyError(f"{folder}/metrics.json is that of run {metrics.id}: delete the folder and run snakemake again")
@@ -72,7 +72,7 @@ def checked_metrics(folder: Path) -> RunMetrics:
 
 
 def run_row(spec: RunSpec, metrics: RunMetrics, experiments: list[str], fitted: bool) -> Row:
-    """A row of ``runs``: the spec, then what the run measured; tokens and dataset_tokens are those really used."""
+    """Return a row of ``runs``: the spec, then what the run measured; tokens and dataset_tokens are those really used."""
     row: Row = {field.name: getattr(spec, field.name) for field in dataclasses.fields(spec)}
     row |= {name: json.dumps(spec.plain[name], sort_keys=True) if name in spec.plain else None for name in (*OPTIONS, "plugins")}
     row |= {
@@ -89,12 +89,12 @@ def run_row(spec: RunSpec, metrics: RunMetrics, experiments: list[str], fitted: 
 
 
 def timing_row(run: str, timing: RunTiming) -> Row:
-    """A row of ``timings``."""
+    """Return a row of ``timings``."""
     return {"run": run} | {name: getattr(timing, name) for name, _ in schema.TIMED}
 
 
 def own_corpus_rows(spec: RunSpec, metrics: RunMetrics) -> list[Row]:
-    """Rows of ``evals`` for the test split of a run's own corpus, as the run measured them when it ended.
+    """Return rows of ``evals`` for the test split of a run's own corpus, as the run measured them when it ended.
 
     There are none for a diverged run and for one that was trained before positions were measured.
     """
@@ -110,7 +110,7 @@ def own_corpus_rows(spec: RunSpec, metrics: RunMetrics) -> list[Row]:
 
 
 def evaluation_rows(run: str, path: Path) -> list[Row]:
-    """Rows of ``evals`` that the stage ``evaluate`` has measured; older ones have no nats_per_byte."""
+    """Return the rows of ``evals`` that the stage ``evaluate`` has measured; older files of it have no nats_per_byte."""
     measured = read_json(path)
     return [{"run": run, "step": measured["step"], "nats_per_byte": None, **row} for row in measured["rows"]]
 
@@ -122,7 +122,7 @@ def name_corpora(rows: list[Row], names: dict[str, str]) -> None:
 
 
 def aggregate(manifest: Path, results: Path, external: list[Row], names: dict[str, str]) -> Aggregated:
-    """The tables of the runs that the manifest names, in its order, and of runs made elsewhere.
+    """Return the tables of the runs that the manifest names, in its order, and of runs made elsewhere.
 
     Parameters
     ----------

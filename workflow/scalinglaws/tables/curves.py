@@ -20,7 +20,7 @@ from scalinglaws.tables.schema import POINT
 from scalinglaws.train.metrics import CurveRow
 
 Row = dict[str, Any]
-# Columns that runs trained before they were measured lack: they are taken from another run of the trunk.
+# Columns that runs lack if they were trained before these were measured: they are taken from another run of the trunk.
 LATER = ("loss_by_position", "noise_square", "noise_trace")
 LOSSES = ("loss_train", "loss_test", "loss_validation")
 # Rounding on other hardware moves a loss less than this; other code or other data moves it more.
@@ -47,7 +47,7 @@ class Disagreement:
 
 
 def curve_rows(curve: Curve) -> list[Row]:
-    """Rows of ``curves`` from one run; ``run`` is null where a row belongs to the trunk."""
+    """Return rows of ``curves`` from one run; ``run`` is null where a row belongs to the trunk."""
     spec = curve.spec
     fixed = {"trunk": spec.trunk.id, "n_layer": spec.n_layer, "n_params": spec.n_params}
     fixed |= {"n_params_total": curve.n_params_total, "batch_tokens": spec.batch_tokens}
@@ -62,7 +62,7 @@ def curve_rows(curve: Curve) -> list[Row]:
 
 
 def curve_table(curves: Iterable[Curve]) -> tuple[list[Row], list[str]]:
-    """The rows of the table ``curves``, one for each trunk, run and step, in this order; and warnings.
+    """Return the rows of the table ``curves``, one for each trunk, run and step, in this order, and warnings.
 
     A warning is a sentence about a trunk whose losses differ between runs by more than TOLERANCE, as a share of the loss.
     """
@@ -85,7 +85,7 @@ def curve_table(curves: Iterable[Curve]) -> tuple[list[Row], list[str]]:
 
 
 def difference(kept: Row, other: Row) -> float:
-    """The largest relative difference of a loss between two rows of one step; infinite where only one of them has the loss."""
+    """Return the largest relative difference of a loss between two rows of one step; infinite where one of them lacks it."""
     pairs = [(kept[name], other[name]) for name in LOSSES]
     if kept["loss_by_position"] is not None and other["loss_by_position"] is not None:
         pairs += zip(kept["loss_by_position"], other["loss_by_position"], strict=True)
@@ -99,7 +99,7 @@ def difference(kept: Row, other: Row) -> float:
 
 
 def warning(trunk: str, found: Disagreement) -> str:
-    """What the report says of a trunk whose runs disagree."""
+    """Return what the report says of a trunk whose runs disagree."""
     how = f"by up to {100 * found.difference:.2g} %" if math.isfinite(found.difference) else "and one of them has diverged"
     return (
         f"Stable phase of trunk {trunk}: its losses differ between runs, {how} "

@@ -17,7 +17,7 @@ NEEDED = ("n_params", "tokens", "loss")
 
 
 def external_rows(path: Path, columns: dict[str, str]) -> list[dict[str, Any]]:
-    """Rows of ``runs`` from a table of one of the ``external_runs`` of a study.
+    """Return rows of ``runs`` from a table of one of the ``external_runs`` of a study.
 
     n_params, loss and tokens or flops_6nd are needed; other columns of ``runs`` are taken where the table has them.
 

@@ -21,14 +21,14 @@ READERS: dict[str, Callable[..., pl.DataFrame]] = {
     ".jsonl": pl.read_ndjson,
     ".ndjson": pl.read_ndjson,
 }
-# Warnings of aggregation, sentences in a JSON list, beside the tables; the report shows them.
+# This file beside the tables has the warnings of aggregation, a JSON list of sentences; the report shows them.
 WARNINGS = "warnings.json"
 # Our name of a column -> another that tables have for it.
 ALIASES = {"run": "id", "flops": "flops_6nd", "flops_6nd": "flops", "steps": "step"}
 
 
 def read_any(path: Path, which: str = "") -> pl.DataFrame:
-    """A CSV, Parquet or JSON lines file, by its ending. ``which`` says in errors what asked for it.
+    """Read a CSV, Parquet or JSON lines file, by its ending. ``which`` says in errors what asked for it.
 
     Raises
     ------
@@ -39,7 +39,7 @@ def read_any(path: Path, which: str = "") -> pl.DataFrame:
         raise StudyError(f"{which}{path}: unknown kind of table; use a file that ends in {', '.join(READERS)}")
     if not path.is_file():
         raise StudyError(f"{which}{path} does not exist: give the path of a table of runs")
-    # All rows decide on the type of a column: the first ones may be whole numbers and later ones not.
+    # All rows decide on the type of a column, since the first values may be whole numbers and later ones not.
     options: dict[str, Any] = {} if path.suffix == ".parquet" else {"infer_schema_length": None}
     try:
         return READERS[path.suffix](path, **options)
@@ -48,7 +48,7 @@ def read_any(path: Path, which: str = "") -> pl.DataFrame:
 
 
 def read_own(path: Path) -> pl.DataFrame:
-    """A Parquet table of a study, as the stage ``aggregate`` writes it. Raises StudyError where it is missing or damaged."""
+    """Read a Parquet table of a study, as ``aggregate`` writes it. Raises StudyError where it is missing or damaged."""
     if not path.is_file():
         raise StudyError(f"{path} does not exist: aggregate the runs first (python -m scalinglaws aggregate, or snakemake)")
     try:
@@ -58,7 +58,7 @@ def read_own(path: Path) -> pl.DataFrame:
 
 
 def read_warnings(folder: Path) -> list[str]:
-    """Sentences that aggregation wrote about the runs, beside the tables; none for tables made before there were any.
+    """Read the sentences that aggregation wrote about the runs, beside the tables; tables of earlier versions have none.
 
     Raises StudyError where the file is damaged.
     """
@@ -77,7 +77,7 @@ def read_warnings(folder: Path) -> list[str]:
 def named(
     table: pl.DataFrame, names: Sequence[str], columns: Mapping[str, str], which: str = "the table", key: str = "--columns"
 ) -> pl.DataFrame:
-    """The table with a column for each of ``names`` that it has under this name, a mapped one or an alias.
+    """Return a table with a column for each of ``names``, as far as it has it under this name, a mapped one or an alias.
 
     Parameters
     ----------

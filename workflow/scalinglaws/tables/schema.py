@@ -14,13 +14,13 @@ from scalinglaws.train.metrics import CurveRow, Flop, RunMetrics, RunTiming, typ
 
 Column = tuple[str, pa.DataType]
 INT, FLOAT, TEXT, BOOL = pa.int64(), pa.float64(), pa.string(), pa.bool_()
-# Parts of a run are told by their id; options and plug-ins are JSON text, null where a run has none; FLOP outgrow 64 bits.
+# A part of a run appears as its id; options and plug-ins are JSON text, null where a run has none; FLOP outgrow 64 bits.
 KINDS: dict[Any, pa.DataType] = {int: INT, float: FLOAT, str: TEXT, bool: BOOL, Flop: FLOAT}
 KINDS |= {CorpusSpec: TEXT, TokenizerSpec: TEXT, Options: TEXT, tuple[str, ...]: TEXT}
 
 
 def column(kind: Any) -> pa.DataType:
-    """The type of the column that holds a field of type ``kind``; every column can hold null.
+    """Return the type of the column that holds a field of type ``kind``; every column can hold null.
 
     Raises
     ------
@@ -38,13 +38,13 @@ def column(kind: Any) -> pa.DataType:
 
 
 def columns(record: type, *first: str, without: tuple[str, ...] = ()) -> list[Column]:
-    """A column for each field of a record, those named ``first`` before the others, which keep their order."""
+    """Return a column for each field of a record, those named ``first`` before the others, which keep their order."""
     kinds = types_of(record)
     order = [*first, *(name for name in kinds if name not in first)]
     return [(name, column(kinds[name])) for name in order if name not in without]
 
 
-# Of RunMetrics: tokens and dataset_tokens take the place of those of the spec; positions and loss_tokens are rows of ``evals``.
+# RunMetrics' tokens and dataset_tokens take the place of the spec's; its positions and loss_tokens become rows of ``evals``.
 MEASURED = columns(
     RunMetrics,
     *("n_params", "n_params_total", "n_vocab", "steps", "flops_6nd", "flops_last_layer", "flops_attention"),

@@ -102,9 +102,23 @@ def found(folder: Path, prefix: str) -> list[tuple[int, Path]]:
 
 
 def latest(folder: Path, prefix: str, spec_id: str, most: int | None = None) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """Return the valid state with the largest step that is at most ``most``, or None where there is none.
+    """Return the valid state with the largest step.
 
     A file that is not valid is named by a line on stderr, and the one before it is tried.
+
+    Parameters
+    ----------
+    folder, prefix
+        Where the files {prefix}{step}.safetensors are.
+    spec_id
+        The id of the run or trunk that the file must belong to.
+    most
+        The largest step that is taken; None for any.
+
+    Returns
+    -------
+    tuple or None
+        What ``load`` returns, or None where there is no valid state.
     """
     for step, path in reversed(found(folder, prefix)):
         if most is not None and step > most:
@@ -155,7 +169,13 @@ class Checkpoints:
         self.reason = signal.Signals(number).name
 
     def tick(self, trainer: Saveable) -> None:
-        """Save where it is time. Raises SystemExit(143) after saving where any process was told to stop or its end is near."""
+        """Save a checkpoint where it is time for one. All processes of a training must call this after the same step.
+
+        Raises
+        ------
+        SystemExit
+            With status 143, after saving, where any of the processes was told to stop or its end is near.
+        """
         if not self.reason and time.time() > self.end:
             self.reason = "the end of its time limit"
         processes = trainer.processes

@@ -30,7 +30,7 @@ class Processes:
 
     @property
     def first(self) -> bool:
-        """Whether this is the process that measures and writes."""
+        """Tell whether this is the process that measures and writes."""
         return self.rank == 0
 
     def share(self, rows: int) -> slice:

@@ -25,16 +25,16 @@ Flop = NewType("Flop", int)
 
 
 class Record:
-    """What the records share: reading from and writing to JSON, with every type checked on reading."""
+    """The base of all records: they are written as JSON and read from it, with every type checked on reading."""
 
     def plain(self) -> dict[str, Any]:
-        """The fields as JSON values, in their order; a version at its neutral value is left out."""
+        """Return the fields as JSON values, in their order; a version at its neutral value is left out."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
         return {name: value for name, value in values.items() if name != "version" or value != VERSION}
 
     @classmethod
     def from_plain(cls, values: Any, source: Path | str) -> Self:
-        """The record of JSON values that come from the file ``source``.
+        """Return the record of JSON values that come from the file ``source``.
 
         Raises
         ------
@@ -61,7 +61,7 @@ class Record:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """The record in a JSON file. Raises StudyError where the file is missing, damaged or of another form."""
+        """Read the record in a JSON file. Raises StudyError where the file is missing, damaged or of another form."""
         return cls.from_plain(_parsed(path), path)
 
 
@@ -96,7 +96,7 @@ class CurveRow(Record):
 
     step: int
     tokens: int
-    phase: str  # of the step before: warmup, stable, decay or that of another schedule
+    phase: str  # the phase of the step before: warmup, stable, decay or that of another schedule
     learning_rate: float
     loss_train: float | None  # mean over the batches since the row before
     loss_test: float | None
@@ -108,24 +108,24 @@ class CurveRow(Record):
 
     @classmethod
     def read_all(cls, path: Path) -> list[CurveRow]:
-        """The rows of a curve.jsonl. Raises StudyError naming the line that is wrong."""
+        """Read the rows of a curve.jsonl. Raises StudyError that names the line that is wrong."""
         rows = enumerate(_text(path).splitlines(), 1)
         return [cls.from_plain(_parsed(path, line), f"{path}, line {number},") for number, line in rows]
 
 
 @dataclass(frozen=True)
 class RunTiming(Record):
-    """How fast a run was trained, and by what; None for what runs did not tell when they were trained."""
+    """How fast a run was trained, and by what. A field is None for runs that were trained before it was recorded."""
 
     id: str
-    seconds: float  # of the last process, from its start to the last file written
+    seconds: float  # time of the last process, from its start to the last file written
     tokens_per_second: float
     device: str
     torch: str
     python: str
     threads: int
     attempts: int  # processes that trained it one after the other, each from the checkpoint of the one before
-    processes: int | None = None  # that trained it together
+    processes: int | None = None  # processes that trained it together
     micro_batch_tokens: int | None = None  # tokens of a forward pass, after what memory left
     at_once: int | None = None  # trainings that shared the GPU
     version: int = VERSION
@@ -133,12 +133,12 @@ class RunTiming(Record):
 
 @functools.cache
 def types_of(record: type) -> dict[str, Any]:
-    """Field -> type of a record; a NewType as it is written."""
+    """Return field -> type of a record; a NewType appears as it is written."""
     return {name: kind for name, kind in typing.get_type_hints(record).items() if not name.startswith("_")}
 
 
 def _checked(value: Any, kind: Any, name: str, source: Path | str) -> Any:
-    """The value, a whole number as float where a float is wanted. Raises StudyError where it is of another type."""
+    """Return the value, a whole number as float where a float is wanted. Raises StudyError where it is of another type."""
     if isinstance(kind, NewType):
         kind = kind.__supertype__
     if isinstance(kind, types.UnionType):

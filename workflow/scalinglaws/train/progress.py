@@ -10,14 +10,14 @@ from pathlib import Path
 
 from scalinglaws.common.files import write_json
 
-SECONDS = 10.0  # between two lines
+SECONDS = 10.0  # time between two lines
 
 
 class Progress:
-    """Says a line at the start of training, every ten seconds and at the end, and writes progress.json with each.
+    """Prints a line at the start of training, every ten seconds and at the end, and writes progress.json with each.
 
     ``folder`` is that of the run or of the trunk; ``start`` and ``last`` are the first and the last step of this training.
-    Only an instance that ``tells`` says anything: where several processes train one run, that of the first process.
+    Only an instance that ``tells`` prints anything: where several processes train one run, that of the first process.
     """
 
     def __init__(
@@ -29,11 +29,11 @@ class Progress:
         self.shown = -SECONDS
 
     def due(self) -> bool:
-        """Whether the last line is ten seconds old."""
+        """Tell whether the last line is ten seconds old."""
         return time.monotonic() - self.shown >= SECONDS
 
     def tokens_per_second(self, step: int) -> float:
-        """The mean speed of this process since its first step; 0 before it has made a step."""
+        """Return the mean speed of this process since its first step; 0 before it has made a step."""
         return (step - self.start) * self.batch_tokens / max(time.monotonic() - self.began, 1e-9)
 
     def show(self, step: int, loss: float | None) -> None:

@@ -4,7 +4,7 @@
     python -m scalinglaws rung --spec spec.json --tokens results/tokens --step S --out results/trunks/ID/stepS.safetensors
 
 Starting from nothing, from a rung or from the checkpoint of a killed process ends with the same bytes. With --processes above
-1 that many train it together, data parallel, and losses differ by rounding.
+1, so many processes train it together, data parallel, and losses differ by rounding.
 """
 
 from __future__ import annotations
@@ -57,14 +57,20 @@ def advance(trainer: Trainer, last: int, kept: checkpoint.Checkpoints, progress:
 
 
 def resume(trainer: Trainer, kept: checkpoint.Checkpoints, rungs: Path | None, rung_id: str, most: int) -> None:
-    """Continue from the furthest valid state: a checkpoint of this training, or a rung at step ``most`` or before.
+    """Continue from the furthest valid state: a checkpoint of this training, or a rung of its trunk.
 
     Parameters
     ----------
+    trainer
+        The training, at its first step; it is left as it is where there is no valid state.
+    kept
+        The checkpoints of this training.
     rungs
         The folder of the trunk's rungs; None where this training has none.
     rung_id
         The id of the trunk, which each of its rungs holds.
+    most
+        The largest step of a rung that is taken.
     """
     own = checkpoint.latest(kept.folder, kept.prefix, trainer.spec.id)
     rung = checkpoint.latest(rungs, "step", rung_id, most) if rungs else None
@@ -93,8 +99,12 @@ def train(
 
     Parameters
     ----------
+    spec
+        The run.
     tokens
         The folder of the run's token files.
+    out
+        The folder of the run.
     trunk
         A folder of rungs, used where the schedule is wsd and the stop is the budget.
     device

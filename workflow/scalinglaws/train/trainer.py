@@ -83,7 +83,7 @@ class Trainer:
 
     @property
     def finished(self) -> bool:
-        """Whether the run has ended whatever its budget: it has diverged, or early stopping has lost patience."""
+        """Tell whether the run has ended whatever its budget: it has diverged, or early stopping has lost patience."""
         return self.diverged or (self.spec.stop == "early" and self.best["waited"] >= self.spec.patience)
 
     def update(self) -> None:
@@ -199,7 +199,7 @@ class Trainer:
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return everything that ``restore`` needs, as flat tensors and JSON values, in which floats survive exactly.
 
-        Of several processes all must call it, and the first gets the whole state.
+        Each of several processes must call it, and only the first one gets the whole state.
         """
         tensors = {"params": self.model.flat, **self.optimizer.tensors}
         if self.optimizer.by_element:
@@ -215,7 +215,18 @@ class Trainer:
         return tensors, values
 
     def restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
-        """Continue from a state of this spec, or of its trunk."""
+        """Continue from a state of this spec, or of its trunk.
+
+        Parameters
+        ----------
+        tensors, values
+            What ``state`` returned, whatever the number of processes was.
+
+        Raises
+        ------
+        ValueError
+            If a tensor does not have the size of this model.
+        """
         kept = {"params": self.model.flat} | ({"best": self.best_flat} if self.best_flat is not None else {})
         for name, own in kept.items():
             checkpoint.to_device(tensors[name], own)

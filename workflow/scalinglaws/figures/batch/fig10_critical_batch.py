@@ -24,7 +24,7 @@ B_crit depends on the loss alone, not on the size.
 """
 BINS = 16  # bins of the loss, for the noise scale
 FEWEST = 3  # fewest measurements in a bin
-FARTHEST = 5.0  # the axis shows intervals whole whose ends are within this factor of the estimate
+FARTHEST = 5.0  # the axis shows an interval whole if its ends are within this factor of the estimate
 
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
@@ -53,7 +53,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
 
 
 def noise_scale(runs: polars.DataFrame, curves: polars.DataFrame) -> polars.DataFrame:
-    """The noise scale tr(Σ)/|G|² in tokens by size and loss, with columns n_params, loss and tokens.
+    """Return the noise scale tr(Σ)/|G|² in tokens by size and loss, with columns n_params, loss and tokens.
 
     It is the ratio of sums over bins of the loss in the stable phase. |G|² is estimated without bias and may be negative, so bins
     whose sum is negative are left out, and so are bins with few measurements.
@@ -79,7 +79,7 @@ def noise_scale(runs: polars.DataFrame, curves: polars.DataFrame) -> polars.Data
 
 
 def _reach(rows: polars.DataFrame) -> list[float]:
-    """The ends of intervals that the axis shows: those within a factor FARTHEST of the estimate."""
+    """Return the ends of intervals that the axis shows: those within a factor FARTHEST of the estimate."""
     bars = [(row["b_crit"], row[side]) for row in rows.iter_rows(named=True) for side in ("b_crit_low", "b_crit_high")]
     return [end for best, end in bars if end is not None and 1 / FARTHEST < end / best < FARTHEST]
 

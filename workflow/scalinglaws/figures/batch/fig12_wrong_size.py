@@ -65,7 +65,7 @@ def _missing(fits: dict[str, fit_json.Fit]) -> str:
 
 
 def measured(points: polars.DataFrame, law: LossNS | None) -> polars.DataFrame:
-    """For each size and loss: N/N_eff, and compute and steps, with _low and _high, over what ``law`` expects of N_eff."""
+    """Return N/N_eff for each size and loss, and compute and steps over what ``law`` expects of N_eff, with _low and _high."""
     names = ("loss", "ratio", "steps", "steps_low", "steps_high", "compute", "compute_low", "compute_high")
     if law is None or points.is_empty():
         return polars.DataFrame(schema=dict.fromkeys(names, polars.Float64))

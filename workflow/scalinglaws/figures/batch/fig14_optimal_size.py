@@ -68,7 +68,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
 
 
 def crossovers(points: polars.DataFrame, critical: CriticalBatch) -> polars.DataFrame:
-    """The points where neighbouring sizes reach one loss with one C_min and the larger is better beyond; columns of SCHEMA.
+    """Return the points where neighbouring sizes reach one loss with one C_min and the larger one is better beyond, as SCHEMA.
 
     The log loss of a size at each C_min is the mean over its curves that have one there. ``n_params`` is the geometric mean of
     the two sizes, and ``steps_min`` is S_min = C_min/(6 N B_crit(L)) for it.

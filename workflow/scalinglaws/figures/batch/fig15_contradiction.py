@@ -72,7 +72,7 @@ def _span(flops: list[float]) -> tuple[float, float]:
 
 
 def _at_datasets(law: LossNS | None, critical: CriticalBatch | None, early: polars.DataFrame) -> Array:
-    """The C_min at which a compute-efficient run at B_crit processes each dataset: D(C_min) (6.6) solved for it."""
+    """Return the C_min at which a compute-efficient run at B_crit processes each dataset: D(C_min) (6.6) solved for it."""
     if law is None or critical is None or early.is_empty():
         return np.empty(0)
     low, high = (float(frontier(law, critical, c).tokens) for c in (1.0, PF_DAY))
@@ -81,7 +81,10 @@ def _at_datasets(law: LossNS | None, critical: CriticalBatch | None, early: pola
 
 
 def verdict(found: Derived, last: float) -> tuple[list[float], str]:
-    """The computes of the crossing that the axis should show, and a sentence on it; ``last`` is the largest compute of a run."""
+    """Return the computes of the crossing that the axis should show, and a sentence on it.
+
+    ``last`` is the largest compute of a run.
+    """
     at, low, high = (found.values["C*"][key] for key in ("estimate", "ci_low", "ci_high"))
     if at is None:
         return [], f"no crossing; {found.doubt or 'not resolved'}"

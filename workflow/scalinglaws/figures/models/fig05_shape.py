@@ -66,7 +66,7 @@ def _name(one: polars.DataFrame) -> str:
 
 
 def series(runs: polars.DataFrame, ratio: str, fixed: tuple[str, ...]) -> list[polars.DataFrame]:
-    """For each size the longest series of models that differ in ``ratio``, averaged over seeds, with ``change`` in percent.
+    """Return, for each size, the longest series of models that differ in ``ratio``, over seeds; ``change`` is in percent.
 
     Where a fixed N lets the head width differ, it is kept as near as possible to the usual one.
     """
@@ -91,7 +91,7 @@ def _rank(one: polars.DataFrame) -> tuple[int, int, int]:
 
 
 def band(runs: polars.DataFrame, one: polars.DataFrame) -> tuple[float, str]:
-    """Half the width in percent of the difference that two models of a series show by chance, and words on its source."""
+    """Return half the width, in percent, of the band in which two models differ by chance, and words on where that is from."""
     known = seed_noise.noise(runs, float(one["n_params"].median()))  # type: ignore[arg-type]
     if known is None:
         stderr = float((one["loss_stderr"] / one["loss"]).mean() or 0.0)  # type: ignore[arg-type]
@@ -101,7 +101,7 @@ def band(runs: polars.DataFrame, one: polars.DataFrame) -> tuple[float, str]:
 
 
 def verdict(ratio: np.ndarray, change: np.ndarray, half: float) -> str:
-    """Words on what a series says: where its best model lies and what the worst one loses, or that it tells nothing."""
+    """Return words on what a series says: where its best model lies and what the worst one loses, or that it tells nothing."""
     where = f"from {ratio.min():.3g} to {ratio.max():.3g}"
     if change.max() <= half:
         return f"not resolved: {change.max():.1f} % {where}, within the band"

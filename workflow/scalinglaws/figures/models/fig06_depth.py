@@ -45,7 +45,10 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
 
 
 def depths(runs: polars.DataFrame) -> polars.DataFrame:
-    """The largest group of Transformers that differ in depth and width, averaged over seeds; each depth has two sizes or more."""
+    """Return the largest group of Transformers that differ in depth and width, averaged over seeds.
+
+    Each depth has at least two sizes.
+    """
     table = one_rate(runs).filter(all_data() & (polars.col("architecture") == "transformer"))
     found = []
     for group in run_groups(table, "d_model", (*SHAPE, "learning_rate", "seed")):
@@ -58,7 +61,7 @@ def depths(runs: polars.DataFrame) -> polars.DataFrame:
 
 
 def scatter(data: polars.DataFrame, column: str) -> float | None:
-    """The percentage by which models of two layers and more scatter about one parabola in logarithms; None for under 5 models."""
+    """Return how many percent models of two layers and more scatter about one parabola in logarithms; None for under 5 models."""
     deep = data.filter(polars.col("n_layer") > 1)
     if len(deep) < 5:
         return None
@@ -69,7 +72,7 @@ def scatter(data: polars.DataFrame, column: str) -> float | None:
 
 
 def scatter_note(data: polars.DataFrame, column: str) -> str:
-    """A note on how well one curve describes all depths but the first."""
+    """Return a note on how well one curve describes all depths but the first."""
     found = scatter(data, column)
     if found is None:
         return "not resolved: under 5 models of two layers and more"

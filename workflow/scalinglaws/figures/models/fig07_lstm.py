@@ -45,7 +45,10 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
 
 
 def compared(runs: polars.DataFrame) -> polars.DataFrame:
-    """LSTMs and usual Transformers that were trained alike, averaged over seeds; of several groups the one with most LSTMs."""
+    """Return LSTMs and usual Transformers that were trained alike, averaged over seeds.
+
+    Of several groups the one with most LSTMs is taken.
+    """
     table = one_rate(runs).filter(all_data() & polars.col("architecture").is_in(["transformer", "lstm"]))
     groups = [model_comparison.over_seeds(group) for group in run_groups(table, "architecture", model_comparison.SIZES, 1)]
     groups = [group for group in groups if "lstm" in group["architecture"]]
@@ -59,7 +62,7 @@ def compared(runs: polars.DataFrame) -> polars.DataFrame:
 
 
 def at_equal_size(standard: polars.DataFrame, lstm: polars.DataFrame) -> str:
-    """A note on how far LSTMs lie above the Transformers, interpolated to their N."""
+    """Return a note on how far LSTMs lie above the Transformers, interpolated to their N."""
     above = model_comparison.excess(standard, "n_params", lstm)
     above = above[np.isfinite(above)]
     if not len(above):
@@ -68,7 +71,7 @@ def at_equal_size(standard: polars.DataFrame, lstm: polars.DataFrame) -> str:
 
 
 def pairs(standard: polars.DataFrame, lstm: polars.DataFrame) -> list[tuple[dict, dict]]:
-    """Pairs of a Transformer and an LSTM of nearest size: the smallest and the largest pair within a factor of 1.5."""
+    """Return pairs of a Transformer and an LSTM of nearest size: the smallest and the largest pair within a factor of 1.5."""
     found = []
     for row in lstm.sort("n_params", "n_layer").iter_rows(named=True):
         away = (standard["n_params"] / row["n_params"]).log().abs()
@@ -78,13 +81,16 @@ def pairs(standard: polars.DataFrame, lstm: polars.DataFrame) -> list[tuple[dict
 
 
 def by_place(evals: polars.DataFrame, run: dict) -> polars.DataFrame:
-    """The loss of a run in the bins of ``loss_by_position.binned``, with columns position (geometric mean), loss and stderr."""
+    """Return the loss of a run in the bins of ``loss_by_position.binned``.
+
+    The columns are position (geometric mean), loss and stderr.
+    """
     rows = loss_by_position.final(evals, polars.DataFrame([run]))
     return polars.DataFrame(dict(zip(("position", "loss", "stderr"), loss_by_position.binned(rows), strict=True)))
 
 
 def gap(first: polars.DataFrame, second: polars.DataFrame) -> str | None:
-    """A note on the LSTM's loss less the Transformer's in nats, at the first position and in the last octave of positions."""
+    """Return a note on the LSTM's loss less the Transformer's in nats, at the first position and in the last octave."""
     both = first.join(second, on="position", suffix="_lstm", how="inner", maintain_order="left")
     if len(both) < 2:
         return None

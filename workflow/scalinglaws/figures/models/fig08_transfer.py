@@ -48,7 +48,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
 
 
 def transferred(runs: polars.DataFrame, evals: polars.DataFrame) -> polars.DataFrame:
-    """Rows of ``measured`` for the largest group of runs that differ in size, budget and seed alone."""
+    """Return rows of ``measured`` for the largest group of runs that differ in size, budget and seed alone."""
     known = measured(runs, evals)["run"].unique().to_list()
     table = one_rate(runs).filter(all_data() & polars.col("run").is_in(known))
     group = model_comparison.biggest(
@@ -58,13 +58,13 @@ def transferred(runs: polars.DataFrame, evals: polars.DataFrame) -> polars.DataF
 
 
 def longer_tokens(points: polars.DataFrame) -> bool:
-    """Whether nats per byte are known and are not the nats per token."""
+    """Tell whether nats per byte are known and are not the nats per token."""
     ratio = (points["nats_per_byte"] / points["loss"]).drop_nulls()
     return bool(len(ratio)) and bool(((ratio - 1).abs() > BYTE).any())
 
 
 def by_size(points: polars.DataFrame) -> polars.DataFrame:
-    """Final losses at the budget that most sizes have, averaged over seeds."""
+    """Return final losses at the budget that most sizes have, averaged over seeds."""
     data = texts_over_seeds(points)
     count = polars.col("n_params").n_unique().over("tokens")
     most = data.filter(count == count.max())
@@ -104,7 +104,7 @@ def _beside(axis: Axes, paired: polars.DataFrame, styles: dict[str, tuple[str, s
 
 
 def tie(ends: polars.DataFrame) -> str:
-    """Words on how far the loss on other text lies above that on the own text, and on its slope with a 95 % interval."""
+    """Return words on how far the loss on other text lies above that on the own text, and on its slope with a 95 % interval."""
     above = float((ends["loss"] - ends["inside"]).mean())  # type: ignore[arg-type]
     if ends["inside"].n_unique() < 3:
         return model_comparison.minus(f"{above:+.2f} nats, slope not resolved (under 3 losses)")

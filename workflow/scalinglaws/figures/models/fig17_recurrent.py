@@ -46,7 +46,10 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
 
 
 def compared(runs: polars.DataFrame) -> tuple[polars.DataFrame, polars.DataFrame]:
-    """Standard and recurrent Transformers that were trained alike, averaged over seeds; the group with most recurrent ones."""
+    """Return standard and recurrent Transformers that were trained alike, averaged over seeds.
+
+    Of several groups the one with most recurrent ones is taken.
+    """
     table = one_rate(runs).filter(all_data() & polars.col("architecture").is_in(["transformer", "recurrent"]))
     follow = (*model_comparison.SIZES, "n_repeats", "sharing")
     groups = [model_comparison.over_seeds(group) for group in run_groups(table, "architecture", follow, 1)]
@@ -62,13 +65,13 @@ def compared(runs: polars.DataFrame) -> tuple[polars.DataFrame, polars.DataFrame
 
 
 def name(form: polars.DataFrame) -> str:
-    """The name of a form of sharing, "layers used 2 times, ABAB"; with one layer the order means nothing."""
+    """Return the name of a form of sharing, "layers used 2 times, ABAB"; with one layer the order means nothing."""
     order = f", {ORDERS[form['sharing'][0]]}" if int(form["n_layer"].max()) > 1 else ""  # type: ignore[arg-type]
     return f"layers used {form['n_repeats'][0]} times{order}"
 
 
 def beside(standard: polars.DataFrame, column: str, form: polars.DataFrame) -> str:
-    """Words on how far the models of a form lie above standard models of equal N or C on average, and on their number."""
+    """Return words on how far the models of a form lie above standard models of equal N or C on average, and on their number."""
     above = model_comparison.excess(standard, column, form)
     above = above[np.isfinite(above)]
     if not len(above):

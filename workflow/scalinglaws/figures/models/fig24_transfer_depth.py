@@ -39,7 +39,10 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
 
 
 def depths(runs: polars.DataFrame, evals: polars.DataFrame) -> polars.DataFrame:
-    """Losses by text of models of one size that agree in proportions, averaged over seeds, for the size with most depths."""
+    """Return losses by text of models of one size that agree in proportions, averaged over seeds.
+
+    The size with most depths is taken.
+    """
     found = []
     known = measured(runs, evals)["run"].unique().to_list()
     seen = one_rate(runs).filter(all_data() & polars.col("run").is_in(known))
@@ -52,7 +55,7 @@ def depths(runs: polars.DataFrame, evals: polars.DataFrame) -> polars.DataFrame:
 
 
 def per_doubling(line: polars.DataFrame) -> str:
-    """The percentage by which a doubling of the depth changes the loss, from a straight line in logarithms, in words."""
+    """Say by how many percent a doubling of the depth changes the loss, from a straight line in logarithms."""
     found = model_comparison.power(line, "n_layer")
     if found is None:
         return "not resolved (under 3 depths)"

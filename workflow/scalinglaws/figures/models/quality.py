@@ -46,7 +46,10 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
 
 
 def compared(runs: polars.DataFrame) -> polars.DataFrame:
-    """Runs of models that were trained on several corpora in the same way; of several budgets the one with most runs."""
+    """Return runs of models that were trained on several corpora in the same way.
+
+    Of several budgets the one with most runs is taken.
+    """
     table = one_rate(runs).filter(all_data() & (polars.col("architecture") == "transformer"))
     groups = []
     for group in run_groups(table, "corpus", model_comparison.SIZES):
@@ -58,19 +61,22 @@ def compared(runs: polars.DataFrame) -> polars.DataFrame:
 
 
 def corpora(data: polars.DataFrame) -> dict[str, tuple[str, str, str]]:
-    """A label, a colour and a marker for each corpus by name, the least corrupted first."""
+    """Return a label, a colour and a marker for each corpus by name, the least corrupted first."""
     rows = data.select("own", "corruption").unique().sort("corruption", "own").iter_rows()
     styles = [("0.15", "o"), *model_comparison.CATEGORIES]
     return {name: (label(name, share), *styles[i % len(styles)]) for i, (name, share) in enumerate(rows)}
 
 
 def label(name: str, share: float) -> str:
-    """The name of a corpus with the share of its characters that were replaced, "books (20 % replaced)"."""
+    """Return the name of a corpus with the share of its characters that were replaced, "books (20 % replaced)"."""
     return f"{name} ({100 * share:.3g} % replaced)" if share else name
 
 
 def on_common(data: polars.DataFrame, evals: polars.DataFrame) -> tuple[str | None, polars.DataFrame]:
-    """The text that models of most corpora were tested on, and their losses on it; of several texts the least corrupted."""
+    """Return the text that models of most corpora were tested on, and their losses on it.
+
+    Of several such texts the least corrupted one is taken.
+    """
     table = measured(data, evals).filter(polars.col("final"))
     clean = {name: place for place, name in enumerate(corpora(data))}
     counts = table.group_by("tested").agg(trained=polars.col("own").n_unique(), runs=polars.col("run").n_unique())
@@ -95,7 +101,7 @@ def _panel(axis: Axes, data: polars.DataFrame, order: dict[str, tuple[str, str, 
 
 
 def above_best(common: polars.DataFrame) -> list[str]:
-    """Notes on how far the losses of each corpus' models lie above those of the best corpus, interpolated to the same N."""
+    """Return notes on how far the losses of each corpus' models lie above those of the best corpus, at the same N."""
     means = common.group_by("own").agg(polars.col("loss").log().mean()).sort("loss", "own")
     best = means["own"][0]
     out = []

@@ -62,7 +62,7 @@ def _spread(axis: Axes, spread: polars.DataFrame, scale: style.Scale) -> None:
 
 
 def summary(spread: polars.DataFrame) -> str:
-    """A note on the noise of all groups together as a share of the loss, and on how far two runs must differ to tell anything."""
+    """Return a note on the noise of all groups as a share of the loss, and on how far two runs must differ to tell anything."""
     found = seed_noise.pooled(spread)
     if found is None:
         return NOTHING

@@ -68,7 +68,7 @@ def _compute(
 
 
 def _settled(pieces: list[Segment], finals: polars.DataFrame) -> np.ndarray:
-    """The rows (flops, loss) that the axes of the left panel must show.
+    """Return the rows (flops, loss) that the axes of the left panel must show.
 
     They are those below 1.3 times the worst loss at which a curve ends: the steep fall from ln n_vocab would press the laws into
     a strip.

@@ -59,7 +59,7 @@ def _curve(axis: Axes, fit: fit_json.Fit | None, n_params: float, dataset_tokens
 
 
 def step_points(fit: fit_json.Fit | None) -> polars.DataFrame:
-    """The points of the fit of L(N, S), sorted, with columns trunk, n_params, steps_min and loss."""
+    """Return the points of the fit of L(N, S), sorted, with columns trunk, n_params, steps_min and loss."""
     schema = {"trunk": polars.String, "n_params": polars.Float64, "steps_min": polars.Float64, "loss": polars.Float64}
     rows = [{name: point.get(name) for name in schema} for point in (fit or {}).get("points", [])]
     return polars.DataFrame(rows, schema=schema, strict=False).drop_nulls().sort("n_params", "trunk", "steps_min")

@@ -20,7 +20,7 @@ Figure 23 of the paper. **a** The points of the fit of L(N), with a power law, a
 each, which were fitted by least squares in log loss. **b** Their residuals. Bars show 1.96 standard errors of the test loss. In
 the paper the power law fits better than the logarithm; a narrow range of sizes cannot always tell them apart.
 """
-LEAST = 3  # sizes: laws of two parameters pass through two points whatever they are
+LEAST = 3  # fewest sizes: any law of two parameters passes through two points
 
 
 @dataclass(frozen=True)
@@ -117,12 +117,12 @@ def _law(left: Axes, right: Axes, law: Alternative, data: polars.DataFrame) -> N
 
 
 def rms(n: np.ndarray, loss: np.ndarray, law: Alternative) -> float:
-    """The root mean square of the residuals of log loss, in percent."""
+    """Return the root mean square of the residuals of log loss, in percent."""
     return float(100 * np.sqrt(np.mean(np.log(loss / law.fit(n, loss)(n)) ** 2)))
 
 
 def _verdict(n: np.ndarray, loss: np.ndarray) -> str:
-    """A sentence on which law fits best; a law is called better where its residual is under half of the next one's."""
+    """Return a sentence on which law fits best; a law is called better where its residual is under half of the next one's."""
     ranked = sorted((rms(n, loss, law), law.label.split(" $")[0]) for law in ALTERNATIVES)
     (best, first), (next_best, second) = ranked[0], ranked[1]
     if best < next_best / 2:

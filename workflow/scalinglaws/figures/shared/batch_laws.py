@@ -32,61 +32,64 @@ Draw = dict[str, float]
 
 
 def values(fit: fit_json.Fit | None, names: Sequence[str]) -> list[float] | None:
-    """The estimates of the parameters named; None where one of them is missing or not positive."""
+    """Return the estimates of the parameters named; None where one of them is missing or not positive."""
     found = [fit_json.parameter(fit, name)["estimate"] for name in names]
     kept = [value for value in found if value is not None and value > 0]
     return kept if len(kept) == len(found) else None
 
 
 def loss_ns(fit: fit_json.Fit | None) -> LossNS | None:
-    """The fitted L(N, S_min) (1.6); None where it has no positive parameters."""
+    """Return the fitted L(N, S_min) (1.6); None where it has no positive parameters."""
     found = values(fit, ("alpha_N", "alpha_S", "N_c", "S_c"))
     return LossNS(*found) if found else None
 
 
 def critical_batch(fit: fit_json.Fit | None) -> CriticalBatch | None:
-    """The fitted B_crit(L) (1.4); None where it has no positive parameters."""
+    """Return the fitted B_crit(L) (1.4); None where it has no positive parameters."""
     found = values(fit, ("B_star", "alpha_B"))
     return CriticalBatch(*found) if found else None
 
 
 def doubts(fits: dict[str, fit_json.Fit], laws: Sequence[str]) -> list[str]:
-    """For each law that is not resolved, a sentence that names it and says why."""
+    """Return, for each law that is not resolved, a sentence that names it and says why."""
     found = {law: _without(fits.get(law)) or fit_json.unresolved(fits.get(law), law) for law in laws}
     return [doubt if law in doubt else f"{law}: {doubt}" for law, doubt in found.items() if doubt]
 
 
 def _without(fit: fit_json.Fit | None) -> str | None:
-    """A short sentence for a law that has no points because B_crit(L) is not resolved; its own flag would count every run."""
+    """Return a short sentence for a law without points, since B_crit(L) is not resolved; its own flag would count every run."""
     reasons = {item.get("reason", "") for item in (fit or {}).get("excluded") or []}
     none = fit is not None and not fit.get("parameters") and any(reason.startswith(UNRESOLVED) for reason in reasons)
     return f"not resolved: {UNRESOLVED}, so there are no S_min and no C_min" if none else None
 
 
 def levels(fit: fit_json.Fit | None) -> polars.DataFrame:
-    """The losses at which B_crit was sought, for each size; laws/critical.py (Level) describes the columns."""
+    """Return the losses at which B_crit was sought, for each size; laws/critical.py (Level) describes the columns."""
     rows = [{name: row.get(name) for name in LEVEL_SCHEMA} for row in (fit or {}).get("levels") or []]
     return polars.DataFrame(rows, schema=LEVEL_SCHEMA, strict=False).sort("n_params", "loss", descending=[False, True])
 
 
 def resamples(fits: dict[str, fit_json.Fit], laws: Sequence[str]) -> list[Draw]:
-    """Resampled parameters of all ``laws`` together (fit_json.paired), without draws in which one is not a positive number."""
+    """Return resampled parameters of all ``laws`` together (fit_json.paired).
+
+    Draws in which one is not a positive number are left out.
+    """
     drawn = fit_json.paired(fits, laws, SHIFTS if len(laws) > 1 else 1)
     return [draw for draw in drawn if all(math.isfinite(value) and value > 0 for value in draw.values())]
 
 
 def trunks(fits: dict[str, fit_json.Fit], laws: Sequence[str]) -> int:
-    """The number of trunks of the law that has fewest: intervals are widened where it is small."""
+    """Return the number of trunks of the law that has fewest: intervals are widened where it is small."""
     return min(int((fits.get(law) or {}).get("n_trunks") or 0) for law in laws)
 
 
 def law_of(draw: Draw) -> LossNS:
-    """L(N, S_min) of one resample."""
+    """Return L(N, S_min) of one resample."""
     return LossNS(*(draw[name] for name in ("alpha_N", "alpha_S", "N_c", "S_c")))
 
 
 def critical_of(draw: Draw) -> CriticalBatch:
-    """B_crit(L) of one resample."""
+    """Return B_crit(L) of one resample."""
     return CriticalBatch(draw["B_star"], draw["alpha_B"])
 
 
@@ -104,13 +107,13 @@ def band(
 
 
 def compute_of(points: polars.DataFrame, critical: CriticalBatch) -> Array:
-    """C_min = 6 N B_crit(L) S_min in FLOP, for points of the fit of L(N, S_min)."""
+    """Return C_min = 6 N B_crit(L) S_min in FLOP, for points of the fit of L(N, S_min)."""
     n_params, steps, loss = (points[name].to_numpy() for name in ("n_params", "steps_min", "loss"))
     return np.asarray(6 * n_params * steps * critical.tokens(loss), np.float64)
 
 
 def shared_losses(points: polars.DataFrame, count: int, highest: float = math.inf) -> Array:
-    """``count`` losses, evenly spaced in the logarithm, that at least two sizes reach; empty where there are none.
+    """Return ``count`` losses, evenly spaced in the logarithm, that at least two sizes reach; empty where there are none.
 
     They lie between the lowest loss with which the curves of a size begin, or ``highest`` where that is lower, and the lowest
     loss that the second-best size reaches. Both ends are left out.
@@ -125,7 +128,9 @@ def shared_losses(points: polars.DataFrame, count: int, highest: float = math.in
 
 
 def reached(points: polars.DataFrame, losses: Array) -> polars.DataFrame:
-    """S_min at which each size reaches each loss, a row for each pair, with columns n_params, loss, steps_min, low, high, curves.
+    """Return S_min at which each size reaches each loss, a row for each pair.
+
+    The columns are n_params, loss, steps_min, low, high and curves.
 
     ``steps_min`` is the geometric mean over the curves of one size (its batch sizes and seeds); ``low`` and ``high`` are their
     range.
@@ -151,6 +156,6 @@ def say(axis: Axes, notes: Sequence[str], empty: bool, reason: str, width: int =
 
 
 def quantity(value: float) -> str:
-    """An amount for a sentence, with two digits: "2.3e12"."""
+    """Return an amount for a sentence, with two digits: "2.3e12"."""
     mantissa, exponent = f"{value:.1e}".split("e")
     return f"{mantissa}e{int(exponent)}"

@@ -43,18 +43,21 @@ class Derived:
     values: dict[str, Found]  # by name: estimate, ci_low and ci_high, each None where there is none
     doubt: str | None  # why they are not resolved
     how: str  # how the intervals were made
-    coefficients: Values  # of the trends at C_min = 1 PF-day; of the crossing, ``gap`` says on which side the laws disagree
+    coefficients: Values  # values of trends at C_min = 1 PF-day; for the crossing ``gap``, whose sign says where laws disagree
 
 
 def trend_exponents(alpha_n: float, alpha_s: float, alpha_b: float) -> Values:
-    """The exponents of C_min in 1/L (6.4), N_opt, B, S_min (B.8–B.10) and D_opt = 2 C_min/(6 N_opt) (6.6)."""
+    """Return the exponents of C_min in 1/L (6.4), N_opt, B, S_min (B.8–B.10) and D_opt = 2 C_min/(6 N_opt) (6.6)."""
     total = float(allocation.frontier_exponent(alpha_n, alpha_s, alpha_b))
     shares = {"N_opt": total / alpha_n, "B": total / alpha_b, "S_min": total / alpha_s}
     return {"alpha_C_min": total, **shares, "D_opt": 1 - shares["N_opt"]}
 
 
 def trends(fits: dict[str, Fit]) -> Derived:
-    """The exponents and coefficients of the compute-efficient trends; C_min in PF-days, N in parameters, B and D in tokens."""
+    """Return the exponents and coefficients of the compute-efficient trends.
+
+    C_min is in PF-days, N in parameters, B and D in tokens.
+    """
     names = ("alpha_C_min", "N_opt", "B", "S_min", "D_opt")
     doubt, found = _doubt(fits, TRENDS), _estimates(fits, TRENDS)
     alphas = [found[name] for name in ("alpha_N", "alpha_S", "alpha_B")]
@@ -79,7 +82,7 @@ def trends(fits: dict[str, Fit]) -> Derived:
 
 
 def crossing(fits: dict[str, Fit]) -> Derived:
-    """C* (FLOP), N*, D* (tokens) and L* where L(D(C_min)) meets L(C_min) (6.6–6.8).
+    """Return C* (FLOP), N*, D* (tokens) and L* where L(D(C_min)) meets L(C_min) (6.6–6.8).
 
     They are not resolved without resamples, nor where too many resamples cross on the other side: it is then not known which law
     is the steeper one.
@@ -106,7 +109,7 @@ def crossing(fits: dict[str, Fit]) -> Derived:
 
 
 def _crossing(p: Values) -> tuple[Values, float]:
-    """C*, N*, D* and L*, and alpha_C − p·alpha_D with D ∝ C^p, which is positive where the laws disagree beyond C*."""
+    """Return C*, N*, D* and L*, and alpha_C − p·alpha_D with D ∝ C^p, which is positive where the laws disagree beyond C*."""
     share = trend_exponents(p["alpha_N"], p["alpha_S"], p["alpha_B"])["D_opt"]
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         tokens = _coefficients(p).get("D_opt", math.nan)
@@ -117,7 +120,7 @@ def _crossing(p: Values) -> tuple[Values, float]:
 
 
 def _coefficients(p: Values) -> Values:
-    """N_opt, B, S_min and D_opt at 1 PF-day; empty where a scale is missing."""
+    """Return N_opt, B, S_min and D_opt at 1 PF-day; empty where a scale is missing."""
     if not {"N_c", "S_c", "B_star"} <= set(p):
         return {}
     law = allocation.LossNS(p["alpha_N"], p["alpha_S"], p["N_c"], p["S_c"])
@@ -137,7 +140,7 @@ def _estimates(fits: dict[str, Fit], laws: tuple[str, ...]) -> Found:
 
 
 def _resamples(fits: dict[str, Fit], laws: tuple[str, ...]) -> list[Values] | None:
-    """The resampled parameters of the fits together (fit_json.paired); None where a fit keeps none."""
+    """Return the resampled parameters of the fits together (fit_json.paired); None where a fit keeps none."""
     needed = {name for law in laws for name in PARAMETERS[law]}
     drawn = paired(fits, laws)
     return drawn if drawn and needed <= set(drawn[0]) else None
@@ -148,13 +151,13 @@ def _positive(values: Iterable[float]) -> bool:
 
 
 def _interval(fits: dict[str, Fit], laws: tuple[str, ...], estimate: float, drawn: list[float], log: bool) -> Found:
-    """The interval of drawn values (uncertainty.interval), widened for the fit that has fewest trunks."""
+    """Return the interval of drawn values (uncertainty.interval), widened for the fit that has fewest trunks."""
     found = interval(estimate, np.array(drawn), log, min(int(fits[law].get("n_trunks") or 0) for law in laws))
     return {key: found[key] if math.isfinite(found[key]) else None for key in ("estimate", "ci_low", "ci_high")}
 
 
 def _first_order(fits: dict[str, Fit], estimates: Values) -> dict[str, Found]:
-    """Intervals to first order in the logarithms of the three exponents, from the intervals of these.
+    """Return intervals to first order in the logarithms of the three exponents, from the intervals of these.
 
     With p the exponents of N_opt, S_min and B, which add up to 1: d log p_i = Σ_j p_j d log alpha_j − d log alpha_i, and
     d log alpha_C_min = Σ_j p_j d log alpha_j.

@@ -35,7 +35,7 @@ DOUBTS: tuple[str, ...] = (
     "the term of",
     "the optimiser",
 )
-DOUBTS += ("no law", "alpha_b is not resolved", "the steps scatter")  # from the fit of the critical batch size
+DOUBTS += ("no law", "alpha_b is not resolved", "the steps scatter")  # these are flags of the fit of the critical batch size
 GREEK = {"alpha_N": "α_N", "alpha_D": "α_D", "alpha_C": "α_C", "alpha_S": "α_S", "alpha_B": "α_B", "alpha": "α", "beta": "β"}
 
 
@@ -48,7 +48,7 @@ class PowerLaw:
 
     @property
     def exponent(self) -> str:
-        """The name of its exponent in fit.json."""
+        """Return the name of its exponent in fit.json."""
         return f"alpha_{self.symbol}"
 
 
@@ -66,7 +66,7 @@ EXPONENTS |= {"repetition": ("alpha", "beta")}
 
 
 def points(fit: Fit | None, runs: polars.DataFrame | None = None) -> polars.DataFrame:
-    """The points that entered a fit, sorted; an empty table where there is no fit.
+    """Return the points that entered a fit, sorted; an empty table where there is no fit.
 
     The table of ``runs`` adds the column loss_stderr in nats per token, null where it is not known.
     """
@@ -80,7 +80,7 @@ def points(fit: Fit | None, runs: polars.DataFrame | None = None) -> polars.Data
 
 
 def parameter(fit: Fit | None, name: str) -> dict[str, float | None]:
-    """The estimate, ci_low and ci_high of a parameter or derived exponent, each None where it is missing or not finite."""
+    """Return estimate, ci_low and ci_high of a parameter or derived exponent, each None where it is missing or not finite."""
     found = {**((fit or {}).get("parameters") or {}), **((fit or {}).get("exponents") or {})}.get(name) or {}
     return {key: _finite(found.get(key)) for key in ("estimate", "ci_low", "ci_high")}
 
@@ -90,7 +90,7 @@ def _finite(value: Any) -> float | None:
 
 
 def paired(fits: Mapping[str, Fit], laws: Sequence[str], shifts: int = 1) -> list[dict[str, float]]:
-    """Resampled parameters of all ``laws`` together, a dictionary for each draw; empty where a fit keeps no resamples.
+    """Return resampled parameters of all ``laws`` together, a dictionary for each draw; none where a fit keeps no resamples.
 
     A value beyond the range of numbers is NaN. All fits draw their resamples with one seed, so pairing them place by place would
     tie parameters that have nothing in common. Therefore the resamples of each law are moved on by a different number of places,
@@ -112,12 +112,12 @@ def paired(fits: Mapping[str, Fit], laws: Sequence[str], shifts: int = 1) -> lis
 
 
 def published(fit: Fit | None, name: str) -> float | None:
-    """The published value of a parameter; None where there is none."""
+    """Return the published value of a parameter; None where there is none."""
     return _finite(((fit or {}).get("published") or {}).get(name))
 
 
 def with_interval(fit: Fit | None, name: str) -> str:
-    """A parameter with its interval for a legend: "0.062 [0.055, 0.069]"."""
+    """Return a parameter with its interval for a legend: "0.062 [0.055, 0.069]"."""
     found = parameter(fit, name)
     if found["estimate"] is None:
         return "not fitted"
@@ -127,7 +127,7 @@ def with_interval(fit: Fit | None, name: str) -> str:
 
 
 def unresolved(fit: Fit | None, law: str, parameters: Sequence[str] | None = None) -> str | None:
-    """A sentence that says why ``parameters`` of a law, or all its exponents, cannot be relied on; None where they can.
+    """Say why ``parameters`` of a law, or all its exponents, cannot be relied on; None where they can.
 
     They cannot where there is no fit, no parameter, no interval, an interval that includes 0, or a flag that doubts them.
     """
@@ -149,7 +149,7 @@ def unresolved(fit: Fit | None, law: str, parameters: Sequence[str] | None = Non
 
 
 def brief(doubt: str | None, sentences: int = 2) -> list[str]:
-    """The first ``sentences`` of a doubt as a note, without what stands in parentheses; no note where there is no doubt."""
+    """Return the first ``sentences`` of a doubt as a note, without parentheses and what they hold; no note without a doubt."""
     if not doubt:
         return []
     plain = re.sub(r"\s*\((?:[^()]|\([^()]*\))*\)", "", doubt)

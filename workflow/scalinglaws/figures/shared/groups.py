@@ -12,27 +12,27 @@ from scalinglaws.study.questions import COMPARISONS, SAME_SIZE, SHAPE, fields_bu
 
 
 def finished(runs: polars.DataFrame) -> polars.DataFrame:
-    """Runs that did not diverge and have a loss, sorted by size, budget and id."""
+    """Return runs that did not diverge and have a loss, sorted by size, budget and id."""
     return runs.filter((polars.col("status") == "ok") & polars.col("loss").is_not_null()).sort("n_params", "tokens", "run")
 
 
 def at_budget() -> polars.Expr:
-    """Whether a run ended at its budget of tokens, not by early stopping."""
+    """Tell whether a run ended at its budget of tokens, not by early stopping."""
     return polars.col("stop").fill_null("budget") == "budget"
 
 
 def all_data() -> polars.Expr:
-    """Whether a run ended at its budget and was trained on the whole training split."""
+    """Tell whether a run ended at its budget and was trained on the whole training split."""
     return at_budget() & ~polars.col("dataset_limited").fill_null(False)
 
 
 def budget_runs(runs: polars.DataFrame) -> polars.DataFrame:
-    """Finished runs that ended at a budget and were trained on all the data."""
+    """Return finished runs that ended at a budget and were trained on all the data."""
     return finished(runs).filter(all_data())
 
 
 def columns_but(varied: Sequence[str]) -> list[str]:
-    """Columns in which runs of the table that are compared must agree: the fields of their specs but those ``varied``.
+    """Return the columns in which runs of the table that are compared must agree: fields of their specs but those ``varied``.
 
     The size of the dataset is not among them. In the table it is the number of tokens that there were, which says something of a
     run only where its dataset was limited: see ``part_of_data``.
@@ -41,12 +41,12 @@ def columns_but(varied: Sequence[str]) -> list[str]:
 
 
 def part_of_data() -> polars.Expr:
-    """The size of a run's dataset where that was limited, null for a run on all the data."""
+    """Return the size of a run's dataset where that was limited, null for a run on all the data."""
     return polars.when(polars.col("dataset_limited")).then(polars.col("dataset_tokens"))
 
 
 def run_groups(runs: polars.DataFrame, key: str, follow: tuple[str, ...] = (), fewest: int = 2) -> list[polars.DataFrame]:
-    """Finished runs in groups that agree in every field of their specs but ``key`` and those that ``follow`` it.
+    """Return finished runs in groups that agree in every field of their specs but ``key`` and those that ``follow`` it.
 
     A group with fewer than ``fewest`` different values of ``key`` is left out. Each group is sorted by ``key``.
     """
@@ -56,13 +56,13 @@ def run_groups(runs: polars.DataFrame, key: str, follow: tuple[str, ...] = (), f
 
 
 def comparison(runs: polars.DataFrame, kind: str) -> list[polars.DataFrame]:
-    """The groups that answer a question of ``study.questions.COMPARISONS``, of runs that ended at a budget."""
+    """Return the groups that answer a question of ``study.questions.COMPARISONS``, of runs that ended at a budget."""
     key, follow, fewest = COMPARISONS[kind]
     return run_groups(runs.filter(at_budget()), key, follow, fewest)
 
 
 def sized(data: polars.DataFrame) -> polars.DataFrame:
-    """The table sorted by N, with a column ``size``, the least N of a size: N within 2 % of it are the same size."""
+    """Return the table sorted by N, with a column ``size``, the least N of a size: N within 2 % of it are the same size."""
     data = data.sort("n_params", "run")
     starts, label = 0.0, []
     for value in data["n_params"]:
@@ -72,7 +72,7 @@ def sized(data: polars.DataFrame) -> polars.DataFrame:
 
 
 def one_rate(runs: polars.DataFrame) -> polars.DataFrame:
-    """Finished runs; of runs that differ in their learning rate alone, only the one at the rate that the model mostly has.
+    """Return finished runs; of those that differ in their rate alone, only the one at the rate that the model mostly has.
 
     This keeps the points of a sweep of rates out of comparisons of models. Of equally common rates the one with the lowest loss
     is taken. The column ``times`` says how many finished runs of a run's model the table has.
@@ -89,7 +89,9 @@ def one_rate(runs: polars.DataFrame) -> polars.DataFrame:
 
 
 def same_size(runs: polars.DataFrame, fewest: int = 3, follow: tuple[str, ...] = ()) -> list[polars.DataFrame]:
-    """Transformers of one N (within 2 %) that differ in shape alone, at least ``fewest`` in a group, sorted by n_layer.
+    """Return Transformers of one N (within 2 %) that differ in shape alone, at least ``fewest`` in a group.
+
+    A group is sorted by n_layer.
 
     ``follow`` names what else may differ, for example the seed.
     """
@@ -102,7 +104,7 @@ def same_size(runs: polars.DataFrame, fewest: int = 3, follow: tuple[str, ...] =
 
 
 def family(runs: polars.DataFrame, key: str, follow: tuple[str, ...] = (), fewest: int = 2) -> polars.DataFrame:
-    """The largest set of finished runs to a budget that agree in all but ``key``, the fields that ``follow`` it, shape and seed.
+    """Return the largest set of finished runs to a budget that differ in ``key``, what ``follow`` names, shape and seed alone.
 
     It has only shapes with at least ``fewest`` values of ``key``. The table is empty where there is no such set.
     """
@@ -116,13 +118,13 @@ def family(runs: polars.DataFrame, key: str, follow: tuple[str, ...] = (), fewes
 
 
 def transformers_first(runs: polars.DataFrame) -> polars.DataFrame:
-    """The Transformers among the runs, where there are any; else all of them, as in a study of a user's own architecture."""
+    """Return the Transformers among the runs; where there are none, as in a study of a user's own architecture, all of them."""
     transformers = runs.filter(polars.col("architecture") == "transformer")
     return runs if transformers.is_empty() else transformers
 
 
 def main_family(runs: polars.DataFrame) -> polars.DataFrame:
-    """Finished runs to a budget of the models that most of the study's laws are about: the family with the most sizes.
+    """Return finished runs to a budget of the models that most of the study's laws are about: the family with the most sizes.
 
     The runs agree in all but shape, rate, budget and seed, belong to experiments that laws are fitted to, and have more than one
     layer. Where some are Transformers, the family is one of Transformers, else of whatever architecture the study has. Of each
@@ -150,7 +152,9 @@ def main_family(runs: polars.DataFrame) -> polars.DataFrame:
 
 
 def overfitting(data: polars.DataFrame, runs: polars.DataFrame) -> polars.DataFrame:
-    """Points that have a companion of the same size on the whole split, with columns whole_tokens, delta and delta_stderr.
+    """Return points that have a companion of the same size on the whole split.
+
+    The columns whole_tokens, delta and delta_stderr are added.
 
     delta is loss/loss_whole − 1. Its standard error takes the two losses as independent, which overstates it, since they share
     the test text. Points of sizes without a companion are left out.
@@ -175,7 +179,7 @@ def overfitting(data: polars.DataFrame, runs: polars.DataFrame) -> polars.DataFr
 
 
 def lost(runs: polars.DataFrame, chosen: polars.DataFrame, free: tuple[str, ...]) -> list[str]:
-    """A note that counts the diverged runs that agree with ``chosen`` in every field but those ``free``, shape and seed."""
+    """Return a note that counts diverged runs that agree with ``chosen`` in all fields but those ``free``, shape and seed."""
     fixed = columns_but((*free, *SHAPE, "seed"))
     same = runs.join(chosen.select(fixed).unique(), on=fixed, how="semi", nulls_equal=True, maintain_order="left")
     count = len(same.filter(polars.col("status") != "ok"))
@@ -183,9 +187,9 @@ def lost(runs: polars.DataFrame, chosen: polars.DataFrame, free: tuple[str, ...]
 
 
 def scatter(runs: polars.DataFrame, cell: Sequence[str]) -> float | None:
-    """The standard deviation of losses of runs that agree in the columns ``cell``, pooled over all cells.
+    """Return the standard deviation of losses of runs that agree in the columns ``cell``, pooled over all cells.
 
-    Such runs differ in their seed alone. None where every cell has one run.
+    Such runs differ in their seed alone. It is None where every cell has one run.
     """
     away = runs.select(polars.col("loss") - polars.col("loss").mean().over(cell))["loss"].to_numpy()
     freedom = len(runs) - len(runs.unique(cell))
@@ -193,7 +197,7 @@ def scatter(runs: polars.DataFrame, cell: Sequence[str]) -> float | None:
 
 
 def described(chosen: polars.DataFrame) -> str:
-    """What a set of runs has in common: "N 1.5k to 55k, 2.0M tokens, batches of 2.0k tokens, n_ctx 128, 3 seeds"."""
+    """Say what a set of runs has in common: "N 1.5k to 55k, 2.0M tokens, batches of 2.0k tokens, n_ctx 128, 3 seeds"."""
     parts = []
     for column, form in (("n_params", "N {}"), ("tokens", "{} tokens"), ("batch_tokens", "batches of {} tokens")):
         low, high = (int(value) for value in (chosen[column].min(), chosen[column].max()))  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ from scalinglaws.figures.shared.fit_json import POWER_LAWS, Fit, parameter, poin
 
 
 def _line(fit: Fit | None, law: str) -> tuple[float, float, float] | None:
-    """The centre, level and exponent of ln L = level − exponent·(ln x − centre); centre is the mean of ln x over the points.
+    """Return centre, level and exponent of ln L = level − exponent·(ln x − centre); centre is the mean of ln x of the points.
 
     The level is the mean of the fit's own predictions, so it is known even where the scale of the law is too large for a float
     and stands as null in fit.json.
@@ -27,7 +27,7 @@ def _line(fit: Fit | None, law: str) -> tuple[float, float, float] | None:
 
 
 def kaplan_nd(fit: Fit | None, n_params: np.ndarray | float, dataset_tokens: np.ndarray | float) -> np.ndarray | None:
-    """The fitted L(N, D) = [(N_c/N)^(α_N/α_D) + D_c/D]^α_D (equation 1.5) in nats per token; None where it has no parameters."""
+    """Return the fitted L(N, D) = [(N_c/N)^(α_N/α_D) + D_c/D]^α_D (equation 1.5) in nats per token; None without parameters."""
     found = [parameter(fit, name)["estimate"] for name in ("alpha_N", "alpha_D", "N_c", "D_c")]
     if any(value is None for value in found):
         return None
@@ -72,7 +72,7 @@ def draw_power_law(
 
 
 def reach(data: polars.DataFrame) -> np.ndarray:
-    """The ends of the error bars of ``data``, for an axis that shows them whole."""
+    """Return the ends of the error bars of ``data``, for an axis that shows them whole."""
     half = style.Z95 * data["loss_stderr"].fill_null(0.0).to_numpy()
     return np.concatenate([data["loss"].to_numpy() - half, data["loss"].to_numpy() + half])
 

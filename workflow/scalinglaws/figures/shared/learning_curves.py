@@ -14,12 +14,12 @@ class Segment:
     """A piece of the learning curve of one model."""
 
     n_params: int
-    rows: polars.DataFrame  # of the table of curves, sorted by step
+    rows: polars.DataFrame  # rows of the table of curves, sorted by step
     branch: bool  # whether it is the decay of one budget, which begins where it left the trunk
 
 
 def segments(curves: polars.DataFrame, runs: polars.DataFrame) -> list[Segment]:
-    """The curves of ``budget_runs(runs)`` as pieces to draw, sorted by size.
+    """Return the curves of ``budget_runs(runs)`` as pieces to draw, sorted by size.
 
     Under the schedule wsd these are the warm-up and stable phase of each trunk, and the decay of each budget from the point where
     it left the trunk. Under other schedules each run is one piece.

@@ -30,11 +30,11 @@ class Line:
 
     @property
     def resolved(self) -> bool:
-        """Whether the slope has an interval without 0."""
+        """Tell whether the slope has an interval without 0."""
         return bool(self.low > 0 or self.high < 0)
 
     def words(self, sign: float = 1.0) -> str:
-        """The slope times ``sign`` with its interval: "0.062 [0.055, 0.069]"."""
+        """Return the slope times ``sign`` with its interval: "0.062 [0.055, 0.069]"."""
         if np.isnan(self.low):
             return f"{sign * self.slope:.3f} (no interval: {self.n} points)"
         low, high = sorted((sign * self.low, sign * self.high))
@@ -42,7 +42,7 @@ class Line:
 
 
 def power_law(x: ArrayLike, y: ArrayLike, stderr: ArrayLike | None = None) -> Line | None:
-    """The line by least squares of log y on log x, weighted by (y/stderr)²; None below two different x.
+    """Return the line by least squares of log y on log x, weighted by (y/stderr)²; None below two different x.
 
     The interval of its slope follows from the scatter about the line, so errors that all points share do not widen it.
     """
@@ -59,7 +59,7 @@ def power_law(x: ArrayLike, y: ArrayLike, stderr: ArrayLike | None = None) -> Li
 
 
 def _coefficient(x: Array, y: Array, weights: Array, degree: int) -> tuple[float, float]:
-    """The leading coefficient of a polynomial in x − mean(x), and its standard error from the scatter about the polynomial.
+    """Return the leading coefficient of a polynomial in x − mean(x), and its standard error from the scatter about it.
 
     The standard error is 0 where the polynomial has as many coefficients as there are points.
     """
@@ -71,7 +71,7 @@ def _coefficient(x: Array, y: Array, weights: Array, degree: int) -> tuple[float
 
 
 def interpolate(x: ArrayLike, y: ArrayLike, at: ArrayLike) -> Array:
-    """The values of y at ``at``, linear between the logarithms of the points and NaN beyond them. x may be in any order."""
+    """Return y at ``at``, linear between the logarithms of the points and NaN beyond them. x may be in any order."""
     order = np.argsort(np.asarray(x, np.float64), kind="stable")
     log_x, log_y = np.log(np.asarray(x, np.float64)[order]), np.log(np.asarray(y, np.float64)[order])
     return np.exp(np.interp(np.log(np.asarray(at, np.float64)), log_x, log_y, left=np.nan, right=np.nan))
@@ -95,9 +95,9 @@ class Minimum:
 
 
 def minimum(x: ArrayLike, y: ArrayLike, width: int = 2, scatter: float | None = None) -> Minimum | None:
-    """The lowest point of a parabola in log x through the least y and up to ``width`` points on either side.
+    """Return the lowest point of a parabola in log x through the least y and up to ``width`` points on either side.
 
-    None below three different x. Several y of one x, from several seeds, enter by their mean. Where the points do not lie on a
+    It is None below three different x. Several y of one x, as from seeds, enter by their mean. Where the points do not lie on a
     parabola, only the nearest one on either side is taken. The interval is that of the vertex by the delta method, with
     ``scatter`` as the standard deviation of a y, or the scatter about the parabola where that is not given. It ends with the
     range that was fitted. Where nothing tells the scatter, it reaches to the neighbours of the least y.
@@ -132,7 +132,7 @@ def minimum(x: ArrayLike, y: ArrayLike, width: int = 2, scatter: float | None = 
 
 
 def _parabola(t: Array, y: Array, counts: NDArray[np.int64]) -> tuple[tuple[float, float, float], float, Array]:
-    """A parabola through means of ``counts`` values: coefficients, highest first, the scatter of a value, and their covariance.
+    """Fit a parabola to means of ``counts`` values: its coefficients, highest first, the scatter of a value, their covariance.
 
     The covariance is that for a scatter of 1. The scatter is 0 where the parabola goes through all points.
     """

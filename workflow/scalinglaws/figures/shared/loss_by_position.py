@@ -14,7 +14,7 @@ SHOWN = 5  # most lines of a panel
 
 
 def final(evals: polars.DataFrame, runs: polars.DataFrame) -> polars.DataFrame:
-    """Losses of ``runs`` on test text of their own corpus by position.
+    """Return losses of ``runs`` on test text of their own corpus by position.
 
     The columns are run, n_params, n_ctx, seed, position (from 1), loss and stderr.
     """
@@ -26,13 +26,13 @@ def final(evals: polars.DataFrame, runs: polars.DataFrame) -> polars.DataFrame:
 
 
 def bin_edges(n_ctx: int) -> NDArray[np.int64]:
-    """The first position of each bin, where bins grow as powers of √2, and n_ctx + 1 as the last edge."""
+    """Return the first position of each bin, where bins grow as powers of √2, and n_ctx + 1 as the last edge."""
     starts = np.unique(np.round(2.0 ** (np.arange(0, PER_OCTAVE * 40) / PER_OCTAVE)).astype(np.int64))
     return np.append(starts[starts <= n_ctx], n_ctx + 1)
 
 
 def binned(rows: polars.DataFrame) -> tuple[Array, Array, Array]:
-    """Position, loss and standard error of one run in bins: geometric mean position, mean loss, and mean standard error.
+    """Return position, loss and standard error of one run in bins: their geometric mean, mean loss and mean standard error.
 
     The mean of the standard errors of the positions is an upper bound for the bin; the positions of one text are not independent.
     """
@@ -45,7 +45,7 @@ def binned(rows: polars.DataFrame) -> tuple[Array, Array, Array]:
 
 
 def octaves(count: int, n_ctx: int) -> Array:
-    """The geometric mean position of each of the ``count`` bins [1], [2, 3], [4..7], … of the table of curves.
+    """Return the geometric mean position of each of the ``count`` bins [1], [2, 3], [4..7], … of the table of curves.
 
     The last bin ends at n_ctx.
     """
@@ -55,7 +55,7 @@ def octaves(count: int, n_ctx: int) -> Array:
 
 
 def spread(values: list[int], count: int = SHOWN) -> list[int]:
-    """At most ``count`` of the distinct values, sorted and evenly spaced in rank, with both ends."""
+    """Return at most ``count`` of the distinct values, sorted and evenly spaced in rank, with both ends."""
     values = sorted(set(values))
     places = {round(k) for k in np.linspace(0, len(values) - 1, min(count, len(values)))}
     return [values[k] for k in sorted(places)]

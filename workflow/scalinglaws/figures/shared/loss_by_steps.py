@@ -13,7 +13,7 @@ from scalinglaws.laws.allocation import CriticalBatch, LossNS, steps_min
 def loss_at(
     form: LossNS, b_crit: CriticalBatch, n_params: ArrayLike, steps: ArrayLike, batch_tokens: float
 ) -> NDArray[np.float64]:
-    """L(N, S) after ``steps`` updates of ``batch_tokens``: the solution L of L = L(N, S/(1 + B_crit(L)/B)) (1.6, 5.4).
+    """Return L(N, S) after ``steps`` updates of ``batch_tokens``: the L that solves L = L(N, S/(1 + B_crit(L)/B)) (1.6, 5.4).
 
     It is found by bisection: the right side falls as L grows, since B_crit falls with L.
     """
@@ -28,7 +28,7 @@ def loss_at(
 
 
 def sized_curves(curves: polars.DataFrame, runs: polars.DataFrame) -> polars.DataFrame:
-    """Points of the learning curves of ``groups.main_family``, sorted by n_params, trunk and step.
+    """Return points of the learning curves of ``groups.main_family``, sorted by n_params, trunk and step.
 
     The points lie after warm-up and, where a trunk has a stable phase, before the decay.
     """

@@ -10,12 +10,12 @@ from scalinglaws.figures.shared.groups import finished
 
 
 def own_name() -> polars.Expr:
-    """The name of the corpus that a run was trained on."""
+    """Return the name of the corpus that a run was trained on."""
     return polars.coalesce("corpus_name", "corpus")
 
 
 def measured(runs: polars.DataFrame, evals: polars.DataFrame) -> polars.DataFrame:
-    """A row for each mean loss of a finished run on a text, for runs that were measured on other text at all.
+    """Return a row for each mean loss of a finished run on a text, for runs that were measured on other text at all.
 
     It has the columns of the table of runs, but loss, loss_stderr, nats_per_byte and step are those of the measurement. ``own``
     and ``tested`` name the corpus that the run was trained on and the one that it was measured on, ``tested_id`` is the id of the
@@ -47,7 +47,7 @@ def measured(runs: polars.DataFrame, evals: polars.DataFrame) -> polars.DataFram
 
 
 def beside_own(points: polars.DataFrame, unit: str) -> polars.DataFrame:
-    """Rows of ``measured`` on other text, with ``loss`` in ``unit`` and ``inside``, the loss on the own text at the same step."""
+    """Return rows of ``measured`` on other text: ``loss`` in ``unit``, and ``inside``, the loss on the own text at that step."""
     table = in_unit(points, unit)
     own = table.filter(polars.col("tested_id") == polars.col("corpus")).select("run", "step", inside="loss")
     return table.join(own, on=["run", "step"], how="inner", maintain_order="left").filter(
@@ -56,13 +56,13 @@ def beside_own(points: polars.DataFrame, unit: str) -> polars.DataFrame:
 
 
 def in_unit(points: polars.DataFrame, unit: str) -> polars.DataFrame:
-    """Rows of ``measured`` with the loss and its error in ``unit``, the name of a column (loss or nats_per_byte)."""
+    """Return rows of ``measured`` with the loss and its error in ``unit``, the name of a column (loss or nats_per_byte)."""
     ratio = polars.col(unit) / polars.col("loss")
     return points.with_columns(loss=polars.col(unit), loss_stderr=polars.col("loss_stderr") * ratio).drop_nulls("loss")
 
 
 def texts_over_seeds(points: polars.DataFrame) -> polars.DataFrame:
-    """Final rows of ``measured``, averaged over models that differ in their seed alone; ``seeds`` counts these."""
+    """Return final rows of ``measured``, averaged over models that differ in their seed alone; ``seeds`` counts these."""
     same = ["own", "tested", "n_layer", "d_model", "n_heads", "d_ff", "d_attn", "n_params", "tokens", "learning_rate"]
     means = polars.col("loss", "nats_per_byte").mean()
     error = (polars.col("loss_stderr") ** 2).mean().sqrt()

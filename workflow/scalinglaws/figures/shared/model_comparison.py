@@ -29,7 +29,7 @@ def minus(text: str) -> str:
 
 
 def power(data: polars.DataFrame, x: str) -> least_squares.Line | None:
-    """The straight line through the logarithms of ``x`` and the loss; None below three different ``x``."""
+    """Return the straight line through the logarithms of ``x`` and the loss; None below three different ``x``."""
     return least_squares.power_law(data[x].to_numpy(), data["loss"].to_numpy()) if data[x].n_unique() > 2 else None
 
 
@@ -43,14 +43,14 @@ def draw_power(axis: Axes, data: polars.DataFrame, x: str, colour: Any) -> least
 
 
 def exponent(found: least_squares.Line | None) -> str:
-    """The exponent of ``power`` in words, "α_N = 0.062 [0.055, 0.069]", and whether it is not resolved."""
+    """Return the exponent of ``power`` in words, "α_N = 0.062 [0.055, 0.069]", and whether it is not resolved."""
     if found is None:
         return "not resolved (under 3 sizes)"
     return f"α_N = {minus(found.words(-1))}" + ("" if found.resolved else ", not resolved")
 
 
 def excess(reference: polars.DataFrame, x: str, data: polars.DataFrame) -> np.ndarray:
-    """Percent by which the losses of ``data`` lie above the reference at the same ``x``; NaN outside its range.
+    """Return by how many percent the losses of ``data`` lie above the reference at the same ``x``; NaN outside its range.
 
     The reference is interpolated in logarithms between its points.
     """
@@ -63,12 +63,12 @@ def excess(reference: polars.DataFrame, x: str, data: polars.DataFrame) -> np.nd
 
 
 def biggest(groups: Sequence[polars.DataFrame]) -> polars.DataFrame | None:
-    """The group with most runs; of several such groups the one with most tokens."""
+    """Return the group with most runs; of several such groups the one with most tokens."""
     return max(groups, key=lambda group: (len(group), group["tokens"].max(), group["run"].min()), default=None)
 
 
 def over_seeds(data: polars.DataFrame) -> polars.DataFrame:
-    """A row for each set of runs that differ in their seed alone.
+    """Return a row for each set of runs that differ in their seed alone.
 
     It holds the mean loss, the number of ``seeds``, and the error of the test text, which the seeds share.
     """
@@ -94,7 +94,7 @@ def proportions(data: polars.DataFrame) -> polars.DataFrame:
 
 
 def usual(data: polars.DataFrame) -> polars.DataFrame:
-    """Models of ``usual_shares`` and of the depth that most sizes have.
+    """Return models of ``usual_shares`` and of the depth that most sizes have.
 
     For sizes below and above those of that depth, the nearest depth is taken.
     """
@@ -111,7 +111,10 @@ def usual(data: polars.DataFrame) -> polars.DataFrame:
 
 
 def usual_shares(data: polars.DataFrame) -> polars.DataFrame:
-    """Models of the commonest d_ff/d_model and d_attn/d_model; of those of one depth and width, the one of usual head width."""
+    """Return models of the commonest d_ff/d_model and d_attn/d_model.
+
+    Of those of one depth and width the one of usual head width is taken.
+    """
     table = proportions(data)
     shares = ["feed_forward", "attention"]
     common = table.group_by(shares).agg(count=polars.len()).sort("count", *shares, descending=[True, False, False]).head(1)
@@ -119,7 +122,7 @@ def usual_shares(data: polars.DataFrame) -> polars.DataFrame:
 
 
 def usual_heads(data: polars.DataFrame, by: list[str]) -> polars.DataFrame:
-    """Of the models that agree in ``by``, the one with most runs in the study (``groups.one_rate``).
+    """Return, of the models that agree in ``by``, the one with most runs in the study (``groups.one_rate``).
 
     Of several such models the one whose head width is nearest to the commonest of all is taken.
     """
@@ -132,7 +135,7 @@ def usual_heads(data: polars.DataFrame, by: list[str]) -> polars.DataFrame:
 
 
 def aspects(data: polars.DataFrame) -> list[polars.DataFrame]:
-    """Models of one size in series in which depth is traded for width, with one model for each depth and seed.
+    """Return models of one size in series in which depth is traded for width, with one model for each depth and seed.
 
     A series has one d_attn/d_model. Its d_ff/d_model are nearest to one power of two, since few depths allow the same ratio.
     """
@@ -147,18 +150,18 @@ def aspects(data: polars.DataFrame) -> list[polars.DataFrame]:
 
 
 def count(value: float) -> str:
-    """A count for words, as 24.6k or 2M."""
+    """Write a count for words, as 24.6k or 2M."""
     return short(round(value)).replace(".0", "")
 
 
 def span(data: polars.DataFrame, column: str) -> str:
-    """The range of a column, as "1.5k to 55k", or as "2M" where all values are within 2 % of each other."""
+    """Return the range of a column, as "1.5k to 55k", or as "2M" where all values are within 2 % of each other."""
     low, high = float(data[column].min()), float(data[column].max())  # type: ignore[arg-type]
     return count(low) if high <= SAME_SIZE * low else f"{count(low)} to {count(high)}"
 
 
 def averaged(data: polars.DataFrame) -> str:
-    """What runs that were averaged by ``over_seeds`` have in common: the range of sizes, the tokens and the number of seeds."""
+    """Say what runs that were averaged by ``over_seeds`` have in common: sizes, tokens and the number of seeds."""
     most = int(data["seeds"].max())  # type: ignore[arg-type]
     fewest = int(data["seeds"].min())  # type: ignore[arg-type]
     seeds = f"{fewest} to {most} seeds averaged" if fewest < most else "one seed" if most == 1 else f"{most} seeds averaged"
@@ -166,7 +169,7 @@ def averaged(data: polars.DataFrame) -> str:
 
 
 def diverged(runs: polars.DataFrame) -> list[str]:
-    """A note that counts the runs that diverged, if any did."""
+    """Return a note that counts the runs that diverged, if any did."""
     count = len(runs) - len(runs.filter((polars.col("status") == "ok") & polars.col("loss").is_not_null()))
     return [f"{count} diverged run{'s' * (count > 1)} of this study left out"] if count else []
 
@@ -179,7 +182,7 @@ def loss_points(axis: Axes, data: polars.DataFrame, x: str, colour: Any, marker:
 
 
 def corpus_styles(names: Sequence[str], own: str | None = None) -> dict[str, tuple[str, str]]:
-    """A colour and a marker for each corpus by name; black is for the one that the others are compared with."""
+    """Return a colour and a marker for each corpus by name; black is for the one that the others are compared with."""
     others = sorted(set(names) - {own})
     found = {name: CATEGORIES[i % len(CATEGORIES)] for i, name in enumerate(others)}
     return {own: ("0.15", "o")} | found if own is not None else found

@@ -15,7 +15,7 @@ OVERLAP = 2.0  # the noise of a model is told by the seeds of models within this
 
 
 def smallest(runs: polars.DataFrame, data: polars.DataFrame) -> str:
-    """A sentence that says by how much single runs of the models of ``data`` must differ to tell anything."""
+    """Say by how much single runs of the models of ``data`` must differ to tell anything."""
     known = noise(runs, float(data["n_params"].median()))  # type: ignore[arg-type]
     if known is None:
         return "no run has a second seed: how large a difference tells anything is not known"
@@ -23,7 +23,7 @@ def smallest(runs: polars.DataFrame, data: polars.DataFrame) -> str:
 
 
 def seed_spread(runs: polars.DataFrame) -> polars.DataFrame:
-    """A row for each size (N within 2 %) and budget that has runs which differ in their seed alone, sorted.
+    """Return a row for each size (N within 2 %) and budget that has runs which differ in their seed alone, sorted.
 
     The columns are n_params, tokens, the numbers of groups and runs, freedom (runs less groups), the mean loss, sd (the standard
     deviation within the groups in nats, pooled), low and high (its 95 % interval, chi squared) and the mean loss_stderr.
@@ -50,12 +50,12 @@ def seed_spread(runs: polars.DataFrame) -> polars.DataFrame:
 
 
 def sd_interval(sd: float, freedom: int) -> tuple[float, float]:
-    """The 95 % interval of a standard deviation of normal values with ``freedom`` degrees of freedom."""
+    """Return the 95 % interval of a standard deviation of normal values with ``freedom`` degrees of freedom."""
     return sd * float(np.sqrt(freedom / chi2.ppf(0.975, freedom))), sd * float(np.sqrt(freedom / chi2.ppf(0.025, freedom)))
 
 
 def pooled(spread: polars.DataFrame) -> tuple[float, int] | None:
-    """The standard deviation between seeds as a share of the loss, and its degrees of freedom, pooled over ``seed_spread``."""
+    """Return the standard deviation between seeds as a share of the loss and its degrees of freedom, over ``seed_spread``."""
     freedom = int(spread["freedom"].sum())
     if not freedom:
         return None
@@ -64,7 +64,7 @@ def pooled(spread: polars.DataFrame) -> tuple[float, int] | None:
 
 
 def noise(runs: polars.DataFrame, n_params: float) -> tuple[float, int] | None:
-    """``pooled`` over the models near ``n_params``, or over all models where none near it has several seeds."""
+    """Return ``pooled`` over the models near ``n_params``, or over all models where none near it has several seeds."""
     spread = seed_spread(runs)
     near = spread.filter(polars.col("n_params").is_between(n_params / OVERLAP, n_params * OVERLAP))
     return pooled(near) or pooled(spread)

@@ -81,7 +81,7 @@ def style() -> Iterator[None]:
 
 
 def panels(width: float, height: float, columns: int = 1, rows: int = 1) -> tuple[Figure, list[Axes]]:
-    """A figure of ``width`` by ``height`` inches with rows of panels, lettered where there is more than one."""
+    """Return a figure of ``width`` by ``height`` inches with rows of panels, lettered where there is more than one."""
     with style():
         figure, grid = plt.subplots(rows, columns, figsize=(width, height), squeeze=False)
         axes = [axis for row in grid for axis in row]
@@ -93,7 +93,7 @@ def panels(width: float, height: float, columns: int = 1, rows: int = 1) -> tupl
 def save(figure: Figure, svg: str | Path, png: str | Path, pdf: str | Path | None = None) -> None:
     """Write a figure's files, without dates and versions in their metadata, and close it."""
     with style():
-        # Laid out once: the layout takes as long as the drawing, and the files then agree to the last coordinate.
+        # The figure is laid out once: the layout takes as long as the drawing, and the files then agree to the last coordinate.
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
         metadata: dict[str, dict[str, None]] = {
@@ -114,12 +114,12 @@ def _number(value: float, _position: int | None = None) -> str:
 
 
 def _power(value: float, _position: int | None = None) -> str:
-    """A power of ten in plain characters, as 10¹²: typesetting it as mathematics would take ten times as long."""
+    """Write a power of ten in plain characters, as 10¹²: typesetting it as mathematics would take ten times as long."""
     return "10" + f"{round(np.log10(value)):d}".translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
 def _scientific(value: float, _position: int | None = None) -> str:
-    """A number of two digits and a power of ten, as 2.1·10¹²."""
+    """Write a number with two digits and a power of ten, as 2.1·10¹²."""
     power = int(np.floor(np.log10(value) + 1e-9))
     return f"{value / 10.0**power:.1f}·{_power(10.0**power)}"
 
@@ -129,7 +129,7 @@ def _count(value: float, _position: int | None = None) -> str:
 
 
 def _around(values: Sequence[float] | np.ndarray, least: float) -> tuple[float | None, float | None]:
-    """Limits of a logarithmic axis, 6 % of its length or the factor ``least`` beyond the values; None where there are none."""
+    """Return limits of a logarithmic axis, 6 % of its length or the factor ``least`` beyond the values; None without values."""
     finite = np.asarray([v for v in values if v is not None and np.isfinite(v) and v > 0], dtype=float)
     if not len(finite):
         return None, None

@@ -68,7 +68,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
 
 
 def at_levels(curves: polars.DataFrame, column: str) -> polars.DataFrame:
-    """The loss of every size at up to six values of ``column``, with columns level, n_params and loss.
+    """Return the loss of every size at up to six values of ``column``, with columns level, n_params and loss.
 
     It is the mean over the trunks of a size and is read off the curves between the logarithms of their points. The levels are
     evenly spaced in the logarithm, where at least three sizes have been.
@@ -94,7 +94,7 @@ def at_levels(curves: polars.DataFrame, column: str) -> polars.DataFrame:
 
 
 def minima(points: polars.DataFrame) -> list[tuple[float, Minimum]]:
-    """For each level the lowest point of a parabola in log N through the least log loss and its neighbours."""
+    """Return, for each level, the lowest point of a parabola in log N through the least log loss and its neighbours."""
     found = []
     for (level,), group in points.group_by("level", maintain_order=True):
         least = minimum(group["n_params"].to_numpy(), np.log(group["loss"].to_numpy()), width=1)

@@ -41,7 +41,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
 
 
 def bounds(runs: polars.DataFrame, fit: fit_json.Fit | None) -> polars.DataFrame:
-    """Early-stopped runs on part of the data, with the columns excess, excess_stderr, bound and ended.
+    """Return early-stopped runs on part of the data, with the columns excess, excess_stderr, bound and ended.
 
     The excess is L(N, D) − L(N, ∞) in nats. The bound (5.7) is in steps and null where the excess is not positive; without a fit
     of L(N, S) it has the published α_S and S_c = 1, and is then known up to a factor. A run has ``ended`` by its budget, and

@@ -40,7 +40,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, object]) -> Figure
 
 
 def chosen_runs(runs: polars.DataFrame) -> polars.DataFrame:
-    """A run for each size: models that agree in all but shape, rate and seed, at the largest budget of most sizes."""
+    """Return a run for each size: models that agree in all but shape, rate and seed, at the largest budget of most sizes."""
     table = groups.transformers_first(budget_runs(runs).filter(polars.col("fitted").fill_null(True)))
     fixed = groups.columns_but((*SHAPE, "learning_rate", "seed"))
     sets = table.partition_by(fixed, maintain_order=True)
@@ -94,7 +94,10 @@ def _by_step(figure: Figure, axis: Axes, curves: polars.DataFrame, runs: polars.
 
 
 def training(curves: polars.DataFrame, runs: polars.DataFrame) -> tuple[polars.DataFrame, dict]:
-    """The largest run whose curve has losses by position, and up to five points of it, evenly spaced in the log of the step."""
+    """Return the largest run whose curve has losses by position, and up to five points of it.
+
+    The points are evenly spaced in the log of the step.
+    """
     seen = curves.filter(polars.col("loss_by_position").list.len() > 1)
     for run in runs.sort("n_params", descending=True).iter_rows(named=True):
         shared = polars.col("run").is_null() & (polars.col("trunk") == run["trunk"]) & (polars.col("step") <= run["steps"])

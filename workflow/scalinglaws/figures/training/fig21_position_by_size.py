@@ -63,7 +63,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, object]) -> Figure
 
 
 def chosen_positions(lengths: list[int]) -> list[int]:
-    """Powers of two up to the longest context, at most seven, with the last position of the shortest one."""
+    """Return powers of two up to the longest context, at most seven, with the last position of the shortest one."""
     if not lengths:
         return []
     powers = [2**k for k in range(40) if 2**k <= lengths[0]]
@@ -71,5 +71,5 @@ def chosen_positions(lengths: list[int]) -> list[int]:
 
 
 def means(rows: polars.DataFrame) -> polars.DataFrame:
-    """The loss and standard error of each size, averaged over seeds; these share the test text and so its standard error."""
+    """Return the loss and standard error of each size, averaged over seeds, which share the test text and so its error."""
     return rows.group_by("n_params").agg(polars.col("loss").mean(), polars.col("stderr").mean()).sort("n_params")

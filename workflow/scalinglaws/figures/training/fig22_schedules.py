@@ -56,13 +56,13 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, object]) -> Figure
 
 
 def one_size(family: polars.DataFrame) -> polars.DataFrame:
-    """The runs of the shape with most schedules; of several such shapes the largest."""
+    """Return the runs of the shape with most schedules; of several such shapes the largest."""
     shapes = family.partition_by(SHAPE, maintain_order=True)
     return max((one_rate(runs) for runs in shapes), key=lambda runs: (len(runs.unique(VARIANT)), runs["n_params"][0]))
 
 
 def one_rate(runs: polars.DataFrame) -> polars.DataFrame:
-    """The runs of each schedule at the peak rate that most schedules have, or at its best rate where it lacks that one.
+    """Return the runs of each schedule at the peak rate that most schedules have, or at its best rate where it lacks that one.
 
     A sweep of the rate under one schedule is another question.
     """
@@ -76,7 +76,7 @@ def one_rate(runs: polars.DataFrame) -> polars.DataFrame:
 
 
 def variants(chosen: polars.DataFrame) -> polars.DataFrame:
-    """A row for each schedule, best first: the columns VARIANT, loss (mean over seeds), loss_stderr and summed.
+    """Return a row for each schedule, best first: the columns VARIANT, loss (mean over seeds), loss_stderr and summed.
 
     ``summed`` is the sum of the rates of all updates.
     """
@@ -91,14 +91,14 @@ def variants(chosen: polars.DataFrame) -> polars.DataFrame:
 
 
 def by_step(run: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    """The steps of a run, all or 2000 evenly spaced ones, and the rates of their updates, from a row of the table of runs."""
+    """Return the steps of a run, all or 2000 evenly spaced ones, and the rates of their updates, from a row of the runs."""
     spec = RunSpec(**{field.name: run[field.name] for field in dataclasses.fields(RunSpec)})
     steps = np.unique(np.linspace(0, spec.steps - 1, min(SAMPLES, spec.steps)).round().astype(int))
     return steps, np.array([schedule.learning_rate(spec, int(step)) for step in steps])
 
 
 def _looks(summary: polars.DataFrame) -> list[dict[str, Any]]:
-    """A look for each row: the colour tells the schedule, and dashes tell variants of one schedule apart."""
+    """Return a look for each row: the colour tells the schedule, and dashes tell variants of one schedule apart."""
     seen: dict[str, int] = {}
     out = []
     for name in summary["schedule"]:
@@ -116,7 +116,7 @@ def _rates(axis: Axes, summary: polars.DataFrame, looks: list[dict[str, Any]]) -
 
 
 def names(summary: polars.DataFrame) -> list[str]:
-    """Names that tell each schedule of ``summary`` from the others, as "wsd, decay 0.2" or "cosine, peak 4e-03"."""
+    """Return names that tell each schedule of ``summary`` from the others, as "wsd, decay 0.2" or "cosine, peak 4e-03"."""
     forms = {"decay": "decay {:g}", "warmup_tokens": "warm-up {}", "learning_rate": "peak {:.2g}"}
     out = []
     for row in summary.iter_rows(named=True):
@@ -174,7 +174,7 @@ def _sums(axis: Axes, summary: polars.DataFrame, looks: list[dict[str, Any]]) ->
 
 
 def _spreads(family: polars.DataFrame, summary: polars.DataFrame) -> list[str]:
-    """Notes on how far schedules move the loss, at this size and at the others."""
+    """Return notes on how far schedules move the loss, at this size and at the others."""
     own = np.ptp(summary["loss"].to_numpy())
     out = [f"worst less best schedule: {own:.3f} nats"]
     sizes = [variants(one_rate(runs)) for runs in family.partition_by(SHAPE, maintain_order=True)]

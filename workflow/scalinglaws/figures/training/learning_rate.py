@@ -48,7 +48,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, object]) -> Figure
 
 
 def optima(runs: polars.DataFrame) -> list[tuple[int, Minimum]]:
-    """N and the lowest point of a parabola through up to five points, for each shape of a sweep.
+    """Return N and the lowest point of a parabola through up to five points, for each shape of a sweep.
 
     Where there are several seeds, they give the scatter.
     """
@@ -62,7 +62,7 @@ def optima(runs: polars.DataFrame) -> list[tuple[int, Minimum]]:
 
 
 def rule(runs: polars.DataFrame, sweep: polars.DataFrame) -> Line | None:
-    """The power law in N on which all rates of an experiment outside the ``sweep`` lie; None where there is none.
+    """Return the power law in N on which all rates of an experiment outside the ``sweep`` lie; None where there is none.
 
     Rates that are cut off at a largest rate do not count. Of several such laws the one with most runs is taken.
     """

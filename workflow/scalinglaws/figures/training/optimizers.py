@@ -24,7 +24,7 @@ optimizer itself is not counted.
 """
 KEY, FOLLOW, FEWEST = COMPARISONS["optimizer"]
 LOOKS = {"adamw": ("#4477aa", "o"), "adafactor": ("#228833", "s"), "muon": ("#cc6677", "D"), "sgd": ("#aa7733", "^")}
-OTHERS = (("#7f4f24", "v"), ("#ee8866", "P"), ("#77aadd", "X"), ("0.4", "<"))  # for optimizers of a user's plug-in
+OTHERS = (("#7f4f24", "v"), ("#ee8866", "P"), ("#77aadd", "X"), ("0.4", "<"))  # colours and markers for optimizers of plug-ins
 REFERENCE = "adamw"
 
 
@@ -73,7 +73,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, object]) -> Figure
 
 
 def best_rates(family: polars.DataFrame) -> polars.DataFrame:
-    """For each optimizer and shape, the runs of all seeds of the settings with the least mean loss.
+    """Return, for each optimizer and shape, the runs of all seeds of the settings with the least mean loss.
 
     The column ``edge`` says whether their rate is the least or the largest of those tried, so that a better one may lie beyond.
     """
@@ -87,10 +87,10 @@ def best_rates(family: polars.DataFrame) -> polars.DataFrame:
 
 
 def tokens_needed(best: polars.DataFrame, curves: polars.DataFrame) -> polars.DataFrame:
-    """The tokens processed until the test loss last came down to a target, with columns n_params, optimizer, target and tokens.
+    """Return the tokens processed until the test loss last came down to a target.
 
-    The target is the highest loss at which an optimizer of a size ends, so that each of them reaches it. The tokens are geometric
-    means over seeds.
+    The columns are n_params, optimizer, target and tokens. The target is the highest loss at which an optimizer of a size ends,
+    so that each of them reaches it. The tokens are geometric means over seeds.
     """
     rows = []
     for group in best.partition_by(SHAPE, maintain_order=True):
@@ -107,7 +107,7 @@ def tokens_needed(best: polars.DataFrame, curves: polars.DataFrame) -> polars.Da
 
 
 def path(run: dict, curves: polars.DataFrame) -> polars.DataFrame:
-    """The learning curve of a run: what it shares with its trunk up to the point where it left it, then its own."""
+    """Return the learning curve of a run: its trunk's rows up to the point where it left the trunk, then its own."""
     own = curves.filter((polars.col("run") == run["run"]) & polars.col("loss_test").is_not_null())
     first = own["step"].min() if len(own) else run["steps"] + 1
     mine = (polars.col("trunk") == run["trunk"]) & polars.col("run").is_null() & (polars.col("step") < first)
@@ -116,7 +116,7 @@ def path(run: dict, curves: polars.DataFrame) -> polars.DataFrame:
 
 
 def reached(rows: polars.DataFrame, target: float) -> float:
-    """Tokens where a curve, linear between the logarithms of its points, came down to ``target`` for good."""
+    """Return the tokens at which a curve, linear between the logarithms of its points, came down to ``target`` for good."""
     above = np.flatnonzero(rows["loss_test"].to_numpy() > target)
     if not len(above):
         return float(rows["tokens"][0])
@@ -153,6 +153,6 @@ def _by_name(table: polars.DataFrame) -> list[tuple[str, polars.DataFrame]]:
 
 
 def looks_of(names: list[str]) -> dict[str, tuple[str, str]]:
-    """A colour and a marker for each optimizer: its own, or for one that is not the package's the next of ``OTHERS``."""
+    """Return a colour and a marker for each optimizer: its own, or the next of ``OTHERS`` for a plug-in's."""
     spare = cycle(OTHERS)
     return {name: LOOKS.get(name) or next(spare) for name in sorted(set(names))}

@@ -40,7 +40,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
 
 
 def family(runs: polars.DataFrame) -> polars.DataFrame:
-    """The largest set of finished runs to a budget that agree in all but dataset, budget, shape, rate and seed.
+    """Return the largest set of finished runs to a budget that agree in all but dataset, budget, shape, rate and seed.
 
     Some of its runs are on limited data. The column ``epochs`` is tokens/dataset_tokens.
     """
@@ -55,7 +55,7 @@ def family(runs: polars.DataFrame) -> polars.DataFrame:
 def law(
     fit: fit_json.Fit | None, n_params: ArrayLike, tokens: ArrayLike, dataset_tokens: ArrayLike
 ) -> NDArray[np.float64] | None:
-    """The fitted L(N, D, U_D) in nats per token (laws/repetition.py); None where a parameter is missing."""
+    """Return the fitted L(N, D, U_D) in nats per token (laws/repetition.py); None where a parameter is missing."""
     found = [fit_json.parameter(fit, item.name)["estimate"] for item in REPETITION.parameters]
     values = [value for value in found if value is not None]
     if len(values) < len(found) or min(values[1:]) <= 0:
@@ -65,7 +65,7 @@ def law(
 
 
 def over_fresh(runs: polars.DataFrame) -> polars.DataFrame:
-    """Runs of more than one epoch with their excess over fresh data: columns excess and excess_stderr.
+    """Return runs of more than one epoch with their excess over fresh data: columns excess and excess_stderr.
 
     The excess is loss/fresh − 1, where fresh is the loss of the same shape and budget on the whole split, averaged over seeds, if
     that run saw no token twice. Its standard error takes the two losses as independent.

@@ -1,4 +1,4 @@
-"""The LSTM that Kaplan et al. 2020 compare with the Transformer, as an entry of the registry: its counts."""
+"""The LSTM that Kaplan et al. 2020 compare with the Transformer as an entry of the registry, with its counts."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from scalinglaws.models.entries.transformer import TRANSFORMER, AttentionOptions
 
 
 class RecurrentOptions(AttentionOptions):
-    """Those of a Transformer, and how its layers are repeated."""
+    """The options of a Transformer, and how its layers are repeated."""
 
     n_repeats: Annotated[int, Field(gt=1, description="how often each of its layers is used")]
     sharing: Literal["cycle", "sequence"] = "cycle"
