@@ -99,7 +99,9 @@ class Study:
     @cached_property
     def kinds(self) -> set[str]:
         """The questions (questions.py) that all runs can answer."""
-        return kinds(self.runs.values(), bool(self.evaluation_sets)) | ({"size"} if self.external else set())
+        # Most studies fit laws to all their runs, and groups of a thousand runs are not made twice.
+        found = self.fitted_kinds if len(self.fitted) == len(self.runs) else kinds(self.runs.values(), transfer=False)
+        return found | ({"size"} if self.external else set()) | ({"transfer"} if self.evaluation_sets else set())
 
     @cached_property
     def _trunk_ends(self) -> dict[str, tuple[int, int]]:
