@@ -158,6 +158,7 @@ def build(config: Config, tokens_root: Path = Path("results/tokens")) -> Study:
     """Every run of the study. Raises StudyError for what cannot be run, before anything is."""
     corpora = {name: corpus_spec(c) for name, c in config.corpora.items()}
     tokenizer_of = {name: tokenizer_spec(config, corpus, corpora) for name, corpus in corpora.items()}
+    limits: dict[str, int | None] = {}  # the most training tokens of each corpus; a file is read for it, once
     runs: dict[str, RunSpec] = {}
     experiments: dict[str, list[str]] = {}
     evaluate: dict[str, set[str]] = {}
@@ -170,8 +171,9 @@ def build(config: Config, tokens_root: Path = Path("results/tokens")) -> Study:
                 raise StudyError(f"{where}: {key}: {corpus} is not one of corpora: {', '.join(corpora)}")
         tokenizer = tokenizer_of[s.corpus]
         tokenizers[tokenizer.id] = tokenizer
-        limit = training_tokens(corpora[s.corpus], tokenizer, config.corpora[s.corpus].bytes, tokens_root)
-        spec = resolve(s, corpora[s.corpus], tokenizer, limit, where)
+        if s.corpus not in limits:
+            limits[s.corpus] = training_tokens(corpora[s.corpus], tokenizer, config.corpora[s.corpus].bytes, tokens_root)
+        spec = resolve(s, corpora[s.corpus], tokenizer, limits[s.corpus], where)
         run = spec.id
         runs[run] = spec
         if config.experiments[experiment].fit:
