@@ -6,6 +6,7 @@ It imports the standard library only. Laws (laws/registry.py) and figures (figur
 from __future__ import annotations
 
 import dataclasses
+import operator
 from collections.abc import Iterable
 
 from scalinglaws.study.spec import RunSpec
@@ -86,10 +87,11 @@ def _values(runs: list[RunSpec], field: str, by: str) -> list[set]:
 
 def spec_groups(specs: list[RunSpec], varied: tuple[str, ...]) -> list[list[RunSpec]]:
     """Return the specs in groups that agree in every field but those named."""
+    # A corpus and a tokenizer are compared by their ids, which are made once, rather than field by field.
+    values = operator.attrgetter(*(f"{name}.id" if name in ("corpus", "tokenizer") else name for name in fields_but(varied)))
     out: dict[tuple, list[RunSpec]] = {}
     for spec in specs:
-        values = (getattr(spec, name) for name in fields_but(varied))
-        out.setdefault(tuple(getattr(value, "id", value) for value in values), []).append(spec)
+        out.setdefault(values(spec), []).append(spec)
     return list(out.values())
 
 

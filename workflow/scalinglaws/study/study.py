@@ -103,7 +103,9 @@ class Study:
     @cached_property
     def kinds(self) -> set[str]:
         """Return the questions (questions.py) that all runs can answer."""
-        return kinds(self.runs.values(), bool(self.evaluation_sets)) | ({"size"} if self.external else set())
+        # Most studies fit laws to all their runs, and groups of a thousand runs are not made twice.
+        found = self.fitted_kinds if len(self.fitted) == len(self.runs) else kinds(self.runs.values(), transfer=False)
+        return found | ({"size"} if self.external else set()) | ({"transfer"} if self.evaluation_sets else set())
 
     @cached_property
     def _trunk_ends(self) -> dict[str, tuple[int, int]]:
@@ -160,6 +162,7 @@ def build(config: Config, tokens_root: Path = Path("results/tokens")) -> Study:
     """Return every run of the study. Raises StudyError for what cannot be run, before anything is."""
     corpora = {name: corpus_spec(c) for name, c in config.corpora.items()}
     tokenizer_of = {name: tokenizer_spec(config, corpus, corpora) for name, corpus in corpora.items()}
+    limits: dict[str, int | None] = {}  # the most training tokens of each corpus; a file is read for it, once
     runs: dict[str, RunSpec] = {}
     experiments: dict[str, list[str]] = {}
     evaluate: dict[str, set[str]] = {}
@@ -172,8 +175,9 @@ def build(config: Config, tokens_root: Path = Path("results/tokens")) -> Study:
                 raise StudyError(f"{where}: {key}: {corpus} is not one of corpora: {', '.join(corpora)}")
         tokenizer = tokenizer_of[s.corpus]
         tokenizers[tokenizer.id] = tokenizer
-        limit = training_tokens(corpora[s.corpus], tokenizer, config.corpora[s.corpus].bytes, tokens_root)
-        spec = resolve(s, corpora[s.corpus], tokenizer, limit, where)
+        if s.corpus not in limits:
+            limits[s.corpus] = training_tokens(corpora[s.corpus], tokenizer, config.corpora[s.corpus].bytes, tokens_root)
+        spec = resolve(s, corpora[s.corpus], tokenizer, limits[s.corpus], where)
         run = spec.id
         runs[run] = spec
         if config.experiments[experiment].fit:
