@@ -35,7 +35,7 @@ rule one:
 
 
 def snakemake(folder: Path, *arguments: str, **environment: str) -> tuple[float, str]:
-    """Return the processor seconds and the output of one call. Where Snakemake fails, this program prints that output and ends."""
+    """Return the processor seconds and the output of one call. This program ends, with that output, where Snakemake fails."""
     before = os.times()
     command = [sys.executable, "-m", "snakemake", *arguments]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=os.environ | environment)
