@@ -28,8 +28,7 @@ rule rung:
 rule train:
     """Train a run from the last rung below its decay, or from nothing, and write its losses, its curve and its weights.
 
-    The run is the one in its spec, whatever config.yaml says by the time that the job starts. The curve and the timing are no
-    outputs of the rule, as each output of a thousand runs costs Snakemake time: metrics.json is written after them.
+    The run is the one in its spec, whatever config.yaml says by the time that the job starts.
     """
     input:
         spec=ancient("results/runs/{run}/spec.json"),
@@ -37,7 +36,9 @@ rule train:
         start=ancient(start_of_run),
     output:
         metrics="results/runs/{run}/metrics.json",
+        curve="results/runs/{run}/curve.jsonl",
         weights="results/runs/{run}/model.safetensors",
+        timing="results/runs/{run}/timing.json",
     log:
         "results/logs/train/{run}.log",
     benchmark:
