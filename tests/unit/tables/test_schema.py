@@ -1,11 +1,14 @@
 """The schemas follow from the records of a run; a row that does not fit is refused."""
 
 import dataclasses
+from pathlib import Path
 
+import polars as pl
 import pyarrow as pa
 import pytest
 
 from scalinglaws.common.errors import StudyError
+from scalinglaws.figures.command import read_table
 from scalinglaws.study.spec import RunSpec
 from scalinglaws.tables.read import read_own
 from scalinglaws.tables.schema import CURVES, RUNS, SCHEMAS, TIMINGS, column, columns
@@ -54,3 +57,10 @@ def test_a_table_that_cannot_be_read_is_named(tmp_path):
     path.write_bytes(b"PAR1 and no more")
     with pytest.raises(StudyError, match="is not a readable Parquet table"):
         read_own(path)
+
+
+def test_a_table_of_another_version_is_refused_before_a_figure_is_drawn(tmp_path: Path) -> None:
+    path = tmp_path / "runs.parquet"
+    pl.DataFrame({"id": ["a"], "trunk": ["b"]}).write_parquet(path)  # the id of a run was the column ``id``
+    with pytest.raises(StudyError, match=r"runs\.parquet has no column run: it was written by another version"):
+        read_table(path)

@@ -47,8 +47,11 @@ def draw_figure(
 def read_table(path: Path) -> Any:
     """Read a table of the study as a polars frame. Raises StudyError where it is missing, damaged or of another version."""
     from scalinglaws.tables.read import read_own  # polars takes long to import, and asking for help needs none
+    from scalinglaws.tables.schema import check_columns
 
-    return read_own(path)
+    table = read_own(path)
+    check_columns(path, table.columns)
+    return table
 
 
 def read_fit(path: Path) -> dict[str, Any]:

@@ -5,10 +5,13 @@ from __future__ import annotations
 
 import types
 import typing
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NewType
 
 import pyarrow as pa
 
+from scalinglaws.common.errors import StudyError
 from scalinglaws.study.spec import CorpusSpec, Options, RunSpec, TokenizerSpec
 from scalinglaws.train.metrics import CurveRow, Flop, RunMetrics, RunTiming, types_of
 
@@ -113,3 +116,16 @@ FITS = pa.schema(
     ]
 )
 SCHEMAS = {"runs": RUNS, "curves": CURVES, "evals": EVALS, "timings": TIMINGS, "fits": FITS}
+
+
+def check_columns(path: Path, columns: Sequence[str]) -> None:
+    """Compare the columns of a study's table, which is named by its file, with those that aggregation writes now.
+
+    Raises
+    ------
+    StudyError
+        A column is missing, as in a table that another version of the package wrote.
+    """
+    wanted = SCHEMAS[path.stem].names if path.stem in SCHEMAS else []
+    if missing := [name for name in wanted if name not in columns]:
+        raise StudyError(f"{path} has no column {missing[0]}: it was written by another version of scalinglaws; aggregate again")
