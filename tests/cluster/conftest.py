@@ -55,6 +55,14 @@ class Cluster(Workflow):
         path = self.folder / "profiles/slurm/profile.yaml"
         path.write_text(yaml.safe_dump(data, sort_keys=False))
 
+    def save_every(self, seconds: int) -> None:
+        """Let trainings save a checkpoint after so many seconds, in place of a minute."""
+        rules = self.folder / "workflow/rules/train.smk"
+        text = rules.read_text()
+        option = '" --trunks results/trunks"\n'
+        assert option in text
+        rules.write_text(text.replace(option, f'{option}        " --checkpoint-seconds {seconds}"\n'))
+
     def command(self, *arguments: str, study: str) -> list[str]:
         script = str(HERE / "fast_poll.py")
         return [sys.executable, script, "--configfile", study, "--workflow-profile", "profiles/slurm", *arguments]

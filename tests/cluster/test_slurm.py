@@ -312,6 +312,8 @@ def two_nodes(one_node: None) -> Iterator[None]:
 def test_a_lost_node_costs_what_was_not_saved(cluster: Cluster, two_nodes: None, speed: float, tmp_path: Path) -> None:
     """A node dies with all that runs on it and does not come back: its job continues on the other node."""
     write_seeds(cluster, 2, round(75 * speed))
+    # A run ends within a minute where it is faster than its speed was measured, and must have saved before.
+    cluster.save_every(10)
     # Each node has room for one job.
     cluster.profile("gpus_per_node: 1", "aggregate, exponents, fit, report_md", train={"cpus_per_task": 4})
     process = cluster.start("--until", "train", study=SEEDS)
@@ -319,7 +321,7 @@ def test_a_lost_node_costs_what_was_not_saved(cluster: Cluster, two_nodes: None,
         wait_for(lambda: len(training(cluster)) == 2 and min(training(cluster).values()) > 0, 600)
         (lost,) = [row for row in cluster.slurm_jobs() if row["node"] == "n2"]
         (run,) = [run for run in training(cluster) if run in lost["rule"]]
-        wait_for(lambda: list(cluster.folder.glob(f"results/runs/{run}/checkpoint-*")), 600)  # it takes a minute
+        wait_for(lambda: list(cluster.folder.glob(f"results/runs/{run}/checkpoint-*")), 600)
         os.kill(daemon("slurmd.n2"), signal.SIGKILL)
         subprocess.run(["pkill", "-KILL", "-f", rf"^slurmstepd: \[{lost['id']}\."], check=True)
         subprocess.run(["pkill", "-KILL", "-f", f"{cluster.folder}.*{run}|scalinglaws train .*{run}"], check=True)
