@@ -1,9 +1,9 @@
 """Files of a finished job that are kept a second time until the workflow has taken note of them.
 
-Snakemake deletes the outputs of a job that ends with an error, also where the error came after the last of them was written: a kill
-in the moment before the process ends, a node that fails. In a job of the workflow, the files of a long stage are therefore written
-to a hidden folder first, with their sha256, and then linked to their names. Where the names have gone, the next start of the
-stage puts the files back. Snakemake does not know that folder; dag/tidy.py removes it once the files have their names.
+Snakemake deletes the outputs of a job that ends with an error, also where the error came after the last of them was written: a
+kill in the moment before the process ends, a node that fails. In a job of the workflow, the files of a long stage are therefore
+written to a hidden folder first, with their sha256, and then linked to their names. Where the names have gone, the next start of
+the stage puts the files back. Snakemake does not know that folder; dag/tidy.py removes it once the files have their names.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ def handled(handler: Callable[[int, FrameType | None], Any]) -> Iterator[dict[in
 
     A signal that the process ignores stays ignored: a shell that starts it in the background has told it not to heed Ctrl-C.
     """
-    before = {number: signal.getsignal(number) for number in SIGNALS}
+    before: dict[int, Any] = {number: signal.getsignal(number) for number in SIGNALS}
     before = {number: was for number, was in before.items() if was != signal.SIG_IGN}
     for number in before:
         signal.signal(number, handler)

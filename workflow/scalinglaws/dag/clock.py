@@ -1,8 +1,8 @@
 """Inputs that are newer than the clock: a clock that was set back, a file server or a node with another clock, a copied file.
 
-After each job Snakemake 9.27 (``DAG.check_output_mtime``) compares its outputs with its inputs. Where an input is newer, it takes the
-job for failed and deletes what the job made, each time anew. Nothing is wrong with such outputs: here, the time of the input is
-mended instead.
+After each job Snakemake 9.27 (``DAG.check_output_mtime``) compares its outputs with its inputs. Where an input is newer, it takes
+the job for failed and deletes what the job made, each time anew. Nothing is wrong with such outputs: here, the time of the input
+is mended instead.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from snakemake.dag import DAG
 
 def forgive() -> None:
     """Have Snakemake mend the times of inputs in place of its check, in this process."""
-    DAG.check_output_mtime = _checked  # type: ignore[method-assign]
+    DAG.check_output_mtime = _checked
 
 
 async def _checked(dag: DAG, job: Any, outputs: Iterable[Any]) -> None:
@@ -27,8 +27,8 @@ async def _checked(dag: DAG, job: Any, outputs: Iterable[Any]) -> None:
 def settle(inputs: Iterable[str], outputs: Iterable[str]) -> None:
     """Give each input that is newer than the oldest output the time of that output, and name it by a line on stderr.
 
-    Where an input belongs to another user, the outputs are given its time instead: they must not be older than it, or they would be
-    made again by each run of the workflow.
+    Where an input belongs to another user, the outputs are given its time instead: they must not be older than it, or they would
+    be made again by each run of the workflow.
     """
     there = [path for path in outputs if os.path.exists(path)]
     if not there:

@@ -26,7 +26,7 @@ def is_made(path: str) -> bool:
     """Tell whether an output is there, or is kept for its job to put it in place (common/finished.py).
 
     The job of such an output has no inputs that other jobs make. They are inputs only so that jobs start in the right order, and
-    Snakemake 9.27 starts a job again that has an input which was missing and is made again, for another job, even an ``ancient`` one.
+    Snakemake 9.27 starts a job again where an input was missing and is made again for another job, even an ``ancient`` one.
     """
     return os.path.exists(path) or finished.is_kept(Path(path))
 

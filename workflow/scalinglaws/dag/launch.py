@@ -28,7 +28,7 @@ def line(study: Study, now: Status, first: Status, seconds: float, results: Path
     ``first`` is the status ``seconds`` ago, from which the speed of the study follows.
     """
     beats = heartbeats(results)
-    current = [b for b in beats.values() if abs(time.time() - b.get("time", 0)) < 60 and SHOWN <= b.keys()]
+    current = [b for b in beats.values() if abs(time.time() - b.get("time", 0)) < 60 and b.keys() >= SHOWN]
     speed = sum(b["tokens_per_second"] for b in current)
     done = first.work_left - now.work_left
     left = f"{now.work_left / done * seconds / 60:.0f} min left" if done > 0.02 * first.work_left else "ETA in a moment"

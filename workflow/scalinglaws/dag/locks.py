@@ -33,8 +33,8 @@ def begin(study: Study, results: Path) -> None:
     for name, beat in heartbeats(results).items():
         if name in study.runs.keys() | study.trunks.keys() and trains(beat):
             raise StudyError(
-                f"{name} is being trained already, by process {beat.get('pid')} on {beat['host']}, which a killed snakemake left: "
-                "wait until it ends, or stop it (on a cluster: squeue, scancel; it saves), then run again"
+                f"{name} is being trained already, by process {beat.get('pid')} on {beat['host']}, which a killed snakemake "
+                "left: wait until it ends, or stop it (on a cluster: squeue, scancel; it saves), then run again"
             )
     files.write_json(OWNER, processes.identity())
 

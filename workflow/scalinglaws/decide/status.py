@@ -14,7 +14,6 @@ from scalinglaws.study.paths import evaluation_path, has_run, has_rung
 from scalinglaws.study.spec import RunSpec
 from scalinglaws.study.study import Study
 
-
 # What the values of a heartbeat are, where it has them.
 KINDS: dict[str, Any] = {"id": str, "pid": int, "loss": (int, float, type(None))}
 KINDS |= dict.fromkeys(("step", "steps", "time", "tokens_per_second"), (int, float))

@@ -151,8 +151,8 @@ def to_device(tensor: Tensor, like: Tensor) -> Tensor:
 class Checkpoints:
     """Checkpoints inside a run: one every so many seconds, and a last one before the process is stopped.
 
-    A process that is told to stop while it trains saves and ends; where it is told after its last step, it writes its results first
-    (``listening``). Of several processes the first one saves. The last two files are kept.
+    A process that is told to stop while it trains saves and ends; where it is told after its last step, it writes its results
+    first (``listening``). Of several processes the first one saves. The last two files are kept.
 
     Parameters
     ----------
