@@ -25,7 +25,7 @@ def replacing(path: Path, sync: bool = True) -> Iterator[Path]:
     The content is on the disk (fsync) before the file gets its name. Where the block raises, the temporary file is removed and
     ``path`` stays as it was. The name of the temporary file holds this machine and the number of this process, so that two
     processes that write the same file do not disturb each other, and what a killed process left behind can be told from what is
-    being written (common/leftovers.py). Without ``sync`` nothing waits for the disk, and a power failure may leave the file empty.
+    being written (common/leftovers.py). Without ``sync`` nothing waits for the disk: a power failure may leave the file empty.
 
     Raises
     ------

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
+import snakemake.api  # noqa: F401, snakemake.dag cannot be imported before it
 from snakemake.dag import DAG
 
 

@@ -14,6 +14,7 @@ import psutil
 
 from scalinglaws.common.errors import StudyError
 from scalinglaws.dag.locks import clear_stale
+from scalinglaws.dag.tidy import of_another
 from scalinglaws.decide.load import load
 from scalinglaws.decide.status import Status, heartbeats, status
 from scalinglaws.study.study import Study
@@ -64,6 +65,8 @@ def run(configfile: Path, cores: int, more: list[str], results: Path) -> int:
     """
     study = load(configfile, results)
     clear_stale()
+    if told := of_another(study.name):
+        print(f"[{study.name}] {told}", flush=True)
     log = results / "logs" / "snakemake.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     first = status(study, results)

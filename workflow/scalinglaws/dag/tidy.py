@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from scalinglaws.dag import targets
 from scalinglaws.dag.context import RESULTS, Context
 from scalinglaws.dag.kept import manifest_path
 
+# The names that train/run.py gives to checkpoints inside a training.
+RUN_CHECKPOINT, RUNG_CHECKPOINT = re.compile(r"checkpoint-\d+\.safetensors"), re.compile(r"partial-(\d+)-\d+\.safetensors")
 NOT_LOOKED_AT = {"downloads", "logs"}
 STUDY = RESULTS / "tables" / "study.json"  # the name of the study whose tables, fits and figures lie in results/
 
@@ -35,7 +38,10 @@ def end(context: Context) -> None:
 
 
 def sweep(results: Path) -> None:
-    """Remove second copies of finished files that have their names, and temporary files whose writers are gone."""
+    """Remove what killed jobs left of results that are there, and temporary files whose writers are gone.
+
+    The first are second copies of finished files, checkpoints inside a training, and the heartbeat of a training.
+    """
     for place, folders, names in os.walk(results):
         folder = Path(place)
         if folder == results:
@@ -45,8 +51,15 @@ def sweep(results: Path) -> None:
             if (folder / name.removeprefix(finished.PREFIX)).exists():
                 shutil.rmtree(folder / name, ignore_errors=True)
         for name in names:
-            if name.startswith(".") and leftovers.is_left(folder / name):
+            if is_spent(name, names) or (name.startswith(".") and leftovers.is_left(folder / name)):
                 (folder / name).unlink(missing_ok=True)
+
+
+def is_spent(name: str, names: list[str]) -> bool:
+    """Tell whether a file beside ``names`` served a training whose result is among them."""
+    if match := RUNG_CHECKPOINT.fullmatch(name):
+        return f"step{match[1]}.safetensors" in names
+    return "metrics.json" in names and (name == "progress.json" or bool(RUN_CHECKPOINT.fullmatch(name)))
 
 
 def of_another(study: str) -> str | None:

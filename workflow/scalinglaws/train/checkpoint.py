@@ -166,7 +166,8 @@ class Checkpoints:
 
     def __init__(self, folder: Path, prefix: str, seconds: float, end: float = math.inf):
         self.folder, self.prefix, self.seconds, self.end = folder, prefix, seconds, end
-        self.attempts, self.saved, self.reason, self.told = 1, time.monotonic(), "", 0
+        self.attempts, self.saved = 1, time.monotonic()
+        self.reason, self.told, self.interrupted = "", 0, False
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
@@ -183,9 +184,10 @@ class Checkpoints:
 
     def on_signal(self, number: int, frame: FrameType | None) -> None:
         """Remember, as a signal handler, that the process has been told to stop; a second Ctrl-C ends it at once."""
-        if number == signal.SIGINT and self.told == signal.SIGINT:
+        if number == signal.SIGINT and self.interrupted:
             raise KeyboardInterrupt
-        self.told, self.reason = number, signal.Signals(number).name
+        self.interrupted |= number == signal.SIGINT
+        self.told, self.reason = self.told or number, self.reason or signal.Signals(number).name
 
     def tick(self, trainer: Saveable) -> None:
         """Save a checkpoint where it is time for one. All processes of a training must call this after the same step.
