@@ -8,9 +8,10 @@ from snakemake.exceptions import WorkflowError
 sys.path.insert(0, os.path.join(workflow.basedir, "workflow"))
 
 from scalinglaws.common.errors import StudyError
-from scalinglaws.dag import context, environment, inputs, kept, locks, requests, targets
+from scalinglaws.dag import clock, context, environment, inputs, kept, locks, requests, targets, tidy
 
 environment.prepare()
+clock.forgive()
 try:
     CONTEXT = context.read(config, ", ".join(map(str, workflow.configfiles)) or "config", workflow.remote_exec)
     kept.write(CONTEXT)
@@ -24,6 +25,15 @@ onstart:
         locks.begin(CONTEXT.study, context.RESULTS)
     except StudyError as error:
         raise WorkflowError(str(error)) from None
+    tidy.begin(CONTEXT)
+
+
+onsuccess:
+    tidy.end(CONTEXT)
+
+
+onerror:
+    tidy.end(CONTEXT)
 
 
 wildcard_constraints:
@@ -41,11 +51,15 @@ def tokens_of_run(wildcards):
 
 
 def tokens_of_trunk(wildcards):
-    return inputs.tokens_of_trunk(CONTEXT, wildcards.trunk)
+    return inputs.tokens_of_trunk(CONTEXT, wildcards.trunk, int(wildcards.step))
 
 
 def tokens_of_set(wildcards):
-    return inputs.tokens_of_set(CONTEXT, wildcards.set)
+    return inputs.tokens_of_set(CONTEXT, wildcards.run, wildcards.set)
+
+
+def text_of_tokens(wildcards):
+    return inputs.text_of_tokens(wildcards.corpus, wildcards.tokenizer)
 
 
 def corpus_of_tokenizer(wildcards):

@@ -21,8 +21,7 @@ rule tokenizer:
 rule tokenize:
     """Turn the passages of a corpus into flat files of token ids, one for each split, and write their counts (meta.json)."""
     input:
-        corpus=ancient("results/corpora/{corpus}/report.json"),
-        tokenizer=ancient("results/tokenizers/{tokenizer}/tokenizer.json"),
+        text=ancient(text_of_tokens),
     output:
         meta="results/tokens/{corpus}/{tokenizer}/meta.json",
         bins=expand("results/tokens/{{corpus}}/{{tokenizer}}/{split}.bin", split=["train", "validation", "test"]),
@@ -35,7 +34,7 @@ rule tokenize:
     shell:
         "python -m scalinglaws tokenize"
         " --corpus results/corpora/{wildcards.corpus:q}"
-        " --tokenizer {input.tokenizer:q}"
+        " --tokenizer results/tokenizers/{wildcards.tokenizer:q}/tokenizer.json"
         " --out results/tokens/{wildcards.corpus:q}/{wildcards.tokenizer:q}"
         " --workers {threads}"
         " > {log:q} 2>&1"

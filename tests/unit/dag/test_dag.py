@@ -84,6 +84,28 @@ def test_a_rung_is_an_input_only_of_what_is_missing() -> None:
     assert inputs.start_of_run(made, run) == []
 
 
+def test_token_files_are_inputs_only_of_what_is_missing() -> None:
+    made = context.read(STUDY, "config.yaml", in_job=False)
+    run = next(run for run, trunk in made.study.trunk_ids.items() if made.study.starts[run])
+    trunk, step, folder = made.study.trunk_ids[run], made.study.starts[run], made.study.runs[run].tokens_id
+    corpus, tokenizer = folder.split("/")
+    meta, *others = [f"results/tokens/{folder}/{name}" for name in ("meta.json", *inputs.TOKEN_FILES)]
+    report, *splits = [f"results/corpora/{corpus}/{name}" for name in ("report.json", *inputs.CORPUS_FILES)]
+    made_of = [f"results/tokenizers/{tokenizer}/tokenizer.json"]
+    assert inputs.tokens_of_run(made, run) == inputs.tokens_of_trunk(made, trunk, step) == [meta, *others]
+    assert inputs.text_of_tokens(corpus, tokenizer) == [report, *splits, *made_of]
+    for path in (meta, *others[1:], report, *splits):
+        touch(path)
+    assert inputs.tokens_of_run(made, run) == [meta, others[0]], "a file that is missing beside the counts is made again"
+    assert inputs.text_of_tokens(corpus, tokenizer) == [report, *made_of]
+    touch(others[0])
+    assert inputs.tokens_of_run(made, run) == [meta] and inputs.text_of_tokens(corpus, tokenizer) == []
+    touch(f"results/runs/{run}/.finished-metrics.json/SHA256SUMS")
+    assert inputs.tokens_of_run(made, run) == inputs.start_of_run(made, run) == [], "its job puts it in place"
+    touch(f"results/trunks/{trunk}/step{step}.safetensors")
+    assert inputs.tokens_of_trunk(made, trunk, step) == []
+
+
 def test_files_are_written_once() -> None:
     made = context.read(STUDY, "config.yaml", in_job=False)
     kept.write(made)

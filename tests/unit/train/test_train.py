@@ -18,11 +18,14 @@ import safetensors.torch
 import torch
 
 from fixtures.small_runs import N_VOCAB, small_spec, write_tokens
+from scalinglaws.common import finished, stopping
 from scalinglaws.common.errors import StudyError
 from scalinglaws.data.batches import Batches, Split
 from scalinglaws.evaluate.evaluate import load_model
 from scalinglaws.evaluate.losses import mean_loss
 from scalinglaws.study.spec import RunSpec
+from scalinglaws.train import run
+from scalinglaws.train.checkpoint import Checkpoints
 from scalinglaws.train.run import train, train_rung
 from scalinglaws.train.trainer import Trainer
 
@@ -31,6 +34,8 @@ STAGE = """
 import sys
 from pathlib import Path
 from scalinglaws.study.spec import read_spec
+from scalinglaws.train import run
+from scalinglaws.train.checkpoint import Checkpoints
 from scalinglaws.train.run import train
 train(read_spec(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), device="cpu", checkpoint_seconds=0.0)
 """
@@ -94,7 +99,7 @@ def test_kill_resumes_to_the_same_bytes(tokens: Path, tmp_path: Path) -> None:
     out.mkdir()
     (out / "spec.json").write_text(spec.canonical)
     command = [sys.executable, "-c", STAGE, str(out / "spec.json"), str(tokens), str(out)]
-    for sent, code in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 143)):
+    for sent, code in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 143), (signal.SIGINT, 130)):
         before = {path.name for path in out.glob("checkpoint-*.safetensors")}
         process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
         while process.poll() is None and not {p.name for p in out.glob("checkpoint-*.safetensors")} - before:
@@ -105,7 +110,52 @@ def test_kill_resumes_to_the_same_bytes(tokens: Path, tmp_path: Path) -> None:
     newest.write_bytes(newest.read_bytes()[:-100])
     trained(spec, tokens, out)
     assert same_outputs(tmp_path / "whole", out)
-    assert json.loads((out / "timing.json").read_text())["attempts"] in (2, 3)  # the truncated file may have counted one more
+    assert json.loads((out / "timing.json").read_text())["attempts"] in (3, 4)  # the truncated file may have counted one more
+    assert not list(out.glob("checkpoint-*"))
+
+
+def test_a_signal_after_the_last_step_loses_nothing(tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec, whole = small_spec(), run.finish
+    trained(spec, tokens, tmp_path / "whole")
+    for number in (signal.SIGTERM, signal.SIGINT):
+
+        def finish(*given: Any, number: int = number) -> Any:
+            os.kill(os.getpid(), number)
+            return whole(*given)
+
+        monkeypatch.setattr(run, "finish", finish)
+        out = tmp_path / str(number)
+        trained(spec, tokens, out)  # a command that trains one run ends well
+        assert same_outputs(tmp_path / "whole", out)
+        with stopping.handled(stopping.leave), pytest.raises(SystemExit) as stopped:  # one that trains several starts no other
+            trained(spec, tokens, out)
+        assert stopped.value.code == 128 + number and same_outputs(tmp_path / "whole", out)
+        assert not list(out.glob("checkpoint-*"))
+
+
+def test_a_second_interrupt_ends_at_once(tmp_path: Path) -> None:
+    kept = Checkpoints(tmp_path, "checkpoint-", 60.0)
+    with pytest.raises(KeyboardInterrupt), kept.listening():
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGINT):
+            os.kill(os.getpid(), number)
+            assert kept.reason
+    assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
+
+
+def test_a_finished_run_is_put_in_place_and_not_trained(tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(finished.VARIABLE, "1")
+    spec, out, rung = small_spec(), tmp_path / "run", tmp_path / "trunk" / "step20.safetensors"
+    trained(spec, tokens, out)
+    train_rung(spec.trunk, tokens, 20, rung, device="cpu")
+    made = [*(out / name for name in (*OUTPUTS, "timing.json")), rung]
+    before = [path.read_bytes() for path in made]
+    for path in made:
+        path.unlink()
+    (out / "checkpoint-5.safetensors").touch()
+    monkeypatch.setattr(run, "Trainer", None)
+    trained(spec, tmp_path / "no tokens", out)
+    train_rung(spec.trunk, tmp_path / "no tokens", 20, rung, device="cpu")
+    assert [path.read_bytes() for path in made] == before
     assert not list(out.glob("checkpoint-*"))
 
 

@@ -22,10 +22,12 @@ def corpus(
     Example:
       scalinglaws corpus --spec results/corpora/ID/spec.json --out results/corpora/ID --downloads results/downloads
     """
+    from scalinglaws.common import finished
     from scalinglaws.data.corpus import build
     from scalinglaws.study.plugins import read_corpus
 
-    build(read_corpus(spec, downloads.parent), out, downloads, workers)
+    if not finished.restore(out / "report.json"):
+        build(read_corpus(spec, downloads.parent), out, downloads, workers)
 
 
 def tokenizer(
@@ -40,11 +42,13 @@ def tokenizer(
       scalinglaws tokenizer --spec results/tokenizers/ID/spec.json --corpora results/corpora \\
         --out results/tokenizers/ID/tokenizer.json
     """
+    from scalinglaws.common import finished
     from scalinglaws.data.tokenizer import build_tokenizer
     from scalinglaws.study.spec import read_spec
 
     read = read_spec(spec, "tokenizer")
-    build_tokenizer(read, corpora / read.corpus.id if read.corpus else None, out)
+    if not finished.restore(out):
+        build_tokenizer(read, corpora / read.corpus.id if read.corpus else None, out)
 
 
 def tokenize(
@@ -60,6 +64,8 @@ def tokenize(
       scalinglaws tokenize --corpus results/corpora/CORPUS --tokenizer results/tokenizers/TOKENIZER/tokenizer.json \\
         --out results/tokens/CORPUS/TOKENIZER
     """
+    from scalinglaws.common import finished
     from scalinglaws.data import tokenize as stage
 
-    stage.tokenize(corpus, tokenizer, out, workers)
+    if not finished.restore(out / "meta.json"):
+        stage.tokenize(corpus, tokenizer, out, workers)

@@ -32,7 +32,8 @@ def train(
 ) -> None:
     """Train one run and write its weights, losses and learning curve.
 
-    A run that was stopped goes on from its checkpoint and ends with the same bytes. SIGTERM saves and exits with status 143.
+    A run that was stopped goes on from its checkpoint and ends with the same bytes. SIGTERM and Ctrl-C save, and
+    the status is then 143 or 130; a second Ctrl-C ends it at once.
 
     \b
     Example:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -19,10 +18,9 @@ from types import FrameType
 from scalinglaws.cluster import bundle, gpus
 from scalinglaws.cluster.bundle import Member
 from scalinglaws.cluster.slurm import stop_time
-from scalinglaws.common import files
+from scalinglaws.common import files, stopping
 from scalinglaws.common.errors import StudyError
 
-STOPPED = 143  # exit status of a training that was told to stop, saved a checkpoint and ended
 POLL_SECONDS = 0.1  # time between looks at the processes that run
 TELL_SECONDS = 10.0  # time between lines of progress
 
@@ -30,7 +28,7 @@ TELL_SECONDS = 10.0  # time between lines of progress
 class MemberProcesses:
     """The processes of a bundle's members: those that wait, that run and that have ended.
 
-    A signal is passed on to those that run, and none is started after it.
+    A signal is passed on to those that run, as SIGTERM, and none is started after it.
 
     Parameters
     ----------
@@ -54,10 +52,13 @@ class MemberProcesses:
         self.began = self.told = time.monotonic()
 
     def on_signal(self, number: int, frame: FrameType | None) -> None:
-        """Pass a signal on to the processes that run, and start no more."""
+        """Tell the processes that run to save and to stop, and start no more.
+
+        They are sent SIGTERM whatever came: after Ctrl-C they have had a SIGINT themselves, and a second one ends them at once.
+        """
         self.stopping = True
         for process in list(self.running):
-            process.send_signal(number)
+            process.terminate()
 
     def run(self) -> None:
         """Start processes and wait until all have ended; after a signal or the end of the time, start no more."""
@@ -68,7 +69,7 @@ class MemberProcesses:
             time.sleep(POLL_SECONDS)
             for process in [process for process in self.running if process.poll() is not None]:
                 member = self.running.pop(process)
-                self.stopping |= process.returncode == STOPPED
+                self.stopping |= process.returncode in (stopping.STOPPED, stopping.INTERRUPTED)
                 (self.failed if process.returncode else self.done).append(member)
             self.tell()
 
@@ -115,11 +116,10 @@ def train_all(path: Path, at_once: int, results: Path) -> None:
     command = [sys.executable, "-m", "scalinglaws", "member", "--list", str(path), "--results", str(results)]
     command += ["--at-once", str(min(at_once, len(members))), "--end", str(end)]
     processes = MemberProcesses(members, at_once, command, end)
-    for number in (signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, processes.on_signal)
-    processes.run()
+    with stopping.handled(processes.on_signal):
+        processes.run()
     if processes.stopping and len(processes.done) < processes.all:
-        raise SystemExit(STOPPED)
+        raise SystemExit(stopping.STOPPED)
     if processes.failed:
         names = ", ".join(sorted(member.name for member in processes.failed))
         raise StudyError(

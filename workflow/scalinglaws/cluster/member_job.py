@@ -14,6 +14,7 @@ from typing import Any
 
 from scalinglaws.cluster import bundle
 from scalinglaws.cluster.bundle import Member
+from scalinglaws.common import stopping
 from scalinglaws.common.errors import StudyError
 from scalinglaws.evaluate.evaluate import evaluate
 from scalinglaws.models.device import prepare
@@ -98,8 +99,12 @@ def train_member(member: Member, stages: Stages) -> None:
 
 
 def train_named(path: Path, name: str, stages: Stages) -> None:
-    """Make the member ``name`` of the bundle's file ``path``. Raises StudyError where the bundle has no such member."""
+    """Make the member ``name`` of the bundle's file ``path``.
+
+    Raises StudyError where the bundle has no such member, and SystemExit after a signal to stop.
+    """
     found = [member for member in bundle.read(path).members if member.name == name]
     if not found:
         raise StudyError(f"{path} has no member {name}")
-    train_member(found[0], stages)
+    with stopping.handled(stopping.leave):  # a training saves first: see Checkpoints.listening
+        train_member(found[0], stages)

@@ -9,6 +9,8 @@ import contextlib
 import errno
 import json
 import os
+import shutil
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,16 +23,16 @@ def replacing(path: Path, sync: bool = True) -> Iterator[Path]:
     """Give a temporary path in the folder of ``path``; what is written there becomes ``path`` when the block ends.
 
     The content is on the disk (fsync) before the file gets its name. Where the block raises, the temporary file is removed and
-    ``path`` stays as it was. The name of the temporary file holds the number of this process, so that two processes that
-    write the same file do not disturb each other. Without ``sync`` nothing waits for the disk, and a power failure may leave the
-    file empty.
+    ``path`` stays as it was. The name of the temporary file holds this machine and the number of this process, so that two
+    processes that write the same file do not disturb each other, and what a killed process left behind can be told from what is
+    being written (common/leftovers.py). Without ``sync`` nothing waits for the disk: a power failure may leave the file empty.
 
     Raises
     ------
     StudyError
         The disk or the quota is full; the message names ``path``.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -65,6 +67,15 @@ def move(source: Path, path: Path, sync: bool = True) -> None:
         with source.open("rb+") as file:
             os.fsync(file.fileno())
     os.replace(source, path)
+
+
+def link(source: Path, path: Path) -> None:
+    """Give a finished file a second name on the same filesystem; where that has no hard links, write a copy instead."""
+    with replacing(path) as temporary:
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)
 
 
 def keep(path: Path, text: str) -> Path:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
+from scalinglaws.common import finished
 from scalinglaws.dag.context import RESULTS, Context
 from scalinglaws.figures import registry
 from scalinglaws.laws import registry as law_names
 
+TOKEN_FILES = ("train.bin", "validation.bin", "test.bin", "validation.starts.npy", "test.starts.npy")
+CORPUS_FILES = ("train.jsonl.zst", "validation.jsonl.zst", "test.jsonl.zst")
 PACKAGE = Path(__file__).parents[1]
 MODULES_OF_REPORT = (
     *("report/*.py", "figures/shared/*.py", "figures/registry.py"),
@@ -18,47 +22,81 @@ MODULES_OF_REPORT = (
 )
 
 
-def tokens(folder: str) -> str:
-    """Return the file that says that the token files of a folder are there."""
-    return f"{RESULTS}/tokens/{folder}/meta.json"
+def is_made(path: str) -> bool:
+    """Tell whether an output is there, or is kept for its job to put it in place (common/finished.py).
+
+    The job of such an output has no inputs that other jobs make. They are inputs only so that jobs start in the right order, and
+    Snakemake 9.27 starts a job again where an input was missing and is made again for another job, even an ``ancient`` one.
+    """
+    return os.path.exists(path) or finished.is_kept(Path(path))
 
 
-def tokens_of_run(context: Context, run: str) -> str:
-    """Return the token files that a run is trained on."""
-    return tokens(context.run_spec(run).tokens_id)
+def run_is_made(context: Context, run: str) -> bool:
+    """Tell whether a run is there. Its weights count where it has still to be evaluated: they may be deleted after that."""
+    folder, name = f"{RESULTS}/runs/{run}", context.study.evaluations.get(run)
+    if not os.path.exists(f"{folder}/metrics.json"):
+        return is_made(f"{folder}/metrics.json")
+    return not name or any(map(os.path.exists, (f"{folder}/model.safetensors", f"{RESULTS}/evals/{run}/{name}.json")))
 
 
-def tokens_of_trunk(context: Context, trunk: str) -> str:
-    """Return the token files that a trunk is trained on."""
-    return tokens(context.trunk_spec(trunk).tokens_id)
+def tokens(folder: str) -> list[str]:
+    """Return the files that say that the token files of a folder are there: the counts, and any other that is missing."""
+    return _with_missing(f"{RESULTS}/tokens/{folder}", "meta.json", TOKEN_FILES)
 
 
-def tokens_of_set(context: Context, name: str) -> list[str]:
-    """Return the token files of each corpus of an evaluation set."""
-    return [tokens(folder) for folder in context.evaluation_set(name)]
+def corpus(name: str) -> list[str]:
+    """Return the files that say that the passages of a corpus are there: the report, and any split that is missing."""
+    return _with_missing(f"{RESULTS}/corpora/{name}", "report.json", CORPUS_FILES)
+
+
+def _with_missing(folder: str, last: str, others: Iterable[str]) -> list[str]:
+    """Return the last of a job's outputs and those of the others that are missing: one input does where all are there."""
+    return [f"{folder}/{last}", *(path for name in others if not os.path.exists(path := f"{folder}/{name}"))]
+
+
+def tokens_of_run(context: Context, run: str) -> list[str]:
+    """Return the token files that a run is trained on; none once the run is there (see ``is_made``)."""
+    return [] if run_is_made(context, run) else tokens(context.run_spec(run).tokens_id)
+
+
+def tokens_of_trunk(context: Context, trunk: str, step: int) -> list[str]:
+    """Return the token files that a trunk is trained on to the rung at ``step``; none once the rung is there."""
+    made = is_made(f"{RESULTS}/trunks/{trunk}/step{step}.safetensors")
+    return [] if made else tokens(context.trunk_spec(trunk).tokens_id)
+
+
+def tokens_of_set(context: Context, run: str, name: str) -> list[str]:
+    """Return the token files of each corpus of an evaluation set; none once the run is evaluated on it."""
+    if os.path.exists(f"{RESULTS}/evals/{run}/{name}.json"):
+        return []
+    return [path for folder in context.evaluation_set(name) for path in tokens(folder)]
 
 
 def corpus_of_tokenizer(context: Context, tokenizer: str) -> list[str]:
-    """Return the corpus that a tokenizer is trained on; only a BPE has one."""
-    corpus = context.tokenizer_spec(tokenizer).corpus
-    return [f"{RESULTS}/corpora/{corpus.id}/report.json"] if corpus else []
+    """Return the corpus that a tokenizer is trained on; only a BPE has one, and none once the tokenizer is there."""
+    spec = context.tokenizer_spec(tokenizer).corpus
+    return corpus(spec.id) if spec and not is_made(f"{RESULTS}/tokenizers/{tokenizer}/tokenizer.json") else []
+
+
+def text_of_tokens(name: str, tokenizer: str) -> list[str]:
+    """Return the corpus and the tokenizer of which token files are made; none once all of them are there."""
+    meta, *missing = tokens(f"{name}/{tokenizer}")
+    if finished.is_kept(Path(meta)) or (os.path.exists(meta) and not missing):
+        return []
+    return [*corpus(name), f"{RESULTS}/tokenizers/{tokenizer}/tokenizer.json"]
 
 
 def rung_below(context: Context, trunk: str, step: int) -> list[str]:
-    """Return the rung from which the one at ``step`` is trained on, or nothing once the one at ``step`` is there.
-
-    The rung is an input only so that jobs start in the right order. Once the one at ``step`` is there it is none: a rung below
-    that was pruned, and is made again for another run, would have it trained once more.
-    """
-    if context.in_job or os.path.exists(f"{RESULTS}/trunks/{trunk}/step{step}.safetensors"):
+    """Return the rung from which the one at ``step`` is trained on, or nothing once the one at ``step`` is there."""
+    if context.in_job or is_made(f"{RESULTS}/trunks/{trunk}/step{step}.safetensors"):
         return []
     below = context.rung_below(trunk, step)
     return [f"{RESULTS}/trunks/{trunk}/step{below}.safetensors"] if below else []
 
 
 def start_of_run(context: Context, run: str) -> list[str]:
-    """Return the last rung below a run's decay, or the bundle that makes it; none once the run is there (see ``rung_below``)."""
-    if context.in_job or os.path.exists(f"{RESULTS}/runs/{run}/metrics.json"):
+    """Return the last rung below a run's decay, or the bundle that makes it; none once the run is there."""
+    if context.in_job or run_is_made(context, run):
         return []
     step, trunk = context.study.starts.get(run), context.study.trunk_ids.get(run)
     if not step or trunk is None:
@@ -81,12 +119,14 @@ def sets_of_bundle(context: Context, name: str) -> list[str]:
 
 
 def tokens_of_bundle(context: Context, name: str) -> list[str]:
-    """Return all token files that a bundle trains and evaluates on."""
+    """Return all token files that a bundle trains and evaluates on; none once all of it is there."""
+    if os.path.exists(f"{RESULTS}/bundles/{name}.done"):
+        return []
     bundle = context.bundle(name)
     folders = {context.run_spec(run).tokens_id for run in bundle.runs}
     folders |= {context.trunk_spec(trunk).tokens_id for trunk, _ in bundle.rungs}
     folders |= {folder for _, of in bundle.evaluations for folder in context.evaluation_set(of)}
-    return [tokens(folder) for folder in sorted(folders)]
+    return [path for folder in sorted(folders) for path in tokens(folder)]
 
 
 def critical_batch_of(law: str) -> list[str]:

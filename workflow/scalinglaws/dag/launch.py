@@ -14,11 +14,13 @@ import psutil
 
 from scalinglaws.common.errors import StudyError
 from scalinglaws.dag.locks import clear_stale
+from scalinglaws.dag.tidy import of_another
 from scalinglaws.decide.load import load
 from scalinglaws.decide.status import Status, heartbeats, status
 from scalinglaws.study.study import Study
 
 SECONDS = 10.0  # time between two looks at the progress
+SHOWN = {"id", "step", "steps", "loss", "tokens_per_second"}  # of a heartbeat
 
 
 def line(study: Study, now: Status, first: Status, seconds: float, results: Path) -> str:
@@ -27,7 +29,7 @@ def line(study: Study, now: Status, first: Status, seconds: float, results: Path
     ``first`` is the status ``seconds`` ago, from which the speed of the study follows.
     """
     beats = heartbeats(results)
-    current = [b for b in beats.values() if time.time() - b["time"] < 60]
+    current = [b for b in beats.values() if abs(time.time() - b.get("time", 0)) < 60 and b.keys() >= SHOWN]
     speed = sum(b["tokens_per_second"] for b in current)
     done = first.work_left - now.work_left
     left = f"{now.work_left / done * seconds / 60:.0f} min left" if done > 0.02 * first.work_left else "ETA in a moment"
@@ -63,6 +65,8 @@ def run(configfile: Path, cores: int, more: list[str], results: Path) -> int:
     """
     study = load(configfile, results)
     clear_stale()
+    if told := of_another(study.name):
+        print(f"[{study.name}] {told}", flush=True)
     log = results / "logs" / "snakemake.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     first = status(study, results)
@@ -70,6 +74,8 @@ def run(configfile: Path, cores: int, more: list[str], results: Path) -> int:
     command = [sys.executable, "-m", "snakemake", "--configfile", str(configfile), "--cores", str(cores), *more]
     for number in (signal.SIGINT, signal.SIGTERM):  # a shell that starts this in the background has them ignored
         signal.signal(number, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup has it ignored
+        signal.signal(signal.SIGHUP, signal.default_int_handler)
     stop = threading.Event()
     watcher = threading.Thread(target=watch, args=(study, results, stop), daemon=True)
     with log.open("w") as file:
@@ -90,7 +96,8 @@ def run(configfile: Path, cores: int, more: list[str], results: Path) -> int:
 def wait(process: subprocess.Popen) -> int:
     """Wait for Snakemake and return its status.
 
-    After an interrupt or SIGTERM its jobs are stopped (trainings save first), it removes its lock, and KeyboardInterrupt goes on.
+    After Ctrl-C, SIGTERM or the end of the login its jobs are stopped (trainings save first), it removes its lock, and
+    KeyboardInterrupt goes on. The shells of the jobs are not stopped: Snakemake would not wait for a training that saves.
     """
     try:
         return process.wait()
@@ -99,6 +106,7 @@ def wait(process: subprocess.Popen) -> int:
         process.send_signal(signal.SIGINT)
         for job in jobs:
             with contextlib.suppress(psutil.Error):
-                job.terminate()
+                if "scalinglaws" in job.cmdline():
+                    job.terminate()
         process.wait()
         raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
@@ -10,10 +9,11 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 
-from scalinglaws.common import files
+from scalinglaws.common import files, processes
 from scalinglaws.common.errors import StudyError
 from scalinglaws.decide.status import heartbeats
 from scalinglaws.study.study import Study
@@ -33,22 +33,22 @@ def begin(study: Study, results: Path) -> None:
     for name, beat in heartbeats(results).items():
         if name in study.runs.keys() | study.trunks.keys() and trains(beat):
             raise StudyError(
-                f"{name} is being trained already, by process {beat['pid']} on {beat['host']}, which a killed snakemake left: "
-                "wait until it ends, or stop it (on a cluster: squeue, scancel; it saves), then run again"
+                f"{name} is being trained already, by process {beat.get('pid')} on {beat['host']}, which a killed snakemake "
+                "left: wait until it ends, or stop it (on a cluster: squeue, scancel; it saves), then run again"
             )
-    files.write_json(OWNER, {"host": socket.gethostname(), "pid": os.getpid()})
+    files.write_json(OWNER, processes.identity())
 
 
 def trains(beat: dict) -> bool:
     """Tell whether the process that wrote a heartbeat lives.
 
-    On this machine its number tells; a process on another machine lives if its heartbeat is recent.
+    On this machine its number and its start tell, since another process may have the number by now; a process on another machine
+    lives if its heartbeat is recent.
     """
     if beat.get("host") != socket.gethostname():
-        return "host" in beat and time.time() - beat["time"] < 3 * progress.SECONDS
-    with contextlib.suppress(psutil.Error):
-        return "scalinglaws" in {Path(argument).name for argument in psutil.Process(beat["pid"]).cmdline()}
-    return False
+        return "host" in beat and abs(time.time() - beat.get("time", 0)) < 3 * progress.SECONDS
+    number = beat.get("pid", 0)
+    return "scalinglaws" in processes.command(number) and beat.get("started") in (None, processes.started(number))
 
 
 def processes_here(words: tuple[str, ...]) -> Iterator[psutil.Process]:
@@ -80,11 +80,27 @@ def clear_stale() -> None:
         process.terminate()
     psutil.wait_procs(orphans, timeout=60)
     if LOCKS.exists() and any(LOCKS.iterdir()):
-        owner = json.loads(OWNER.read_text()) if OWNER.exists() else {"host": socket.gethostname()}
+        owner = last_owner()
         if owner["host"] != socket.gethostname():
             raise StudyError(
-                f"process {owner['pid']} on {owner['host']} runs snakemake in this directory: wait for it, or stop it there. "
+                f"process {owner.get('pid')} on {owner['host']} runs snakemake in this directory: wait for it, or stop it there. "
                 "If it is gone, run `snakemake --unlock`, then run again"
             )
         print("removing the lock of a workflow that was killed", flush=True)
         shutil.rmtree(LOCKS)
+
+
+def last_owner() -> dict[str, Any]:
+    """Return who took the lock last; this machine where nobody has said so. Raises StudyError where the file is damaged."""
+    try:
+        owner = json.loads(OWNER.read_text())
+        if isinstance(owner["host"], str):
+            return owner
+    except FileNotFoundError:
+        return {"host": socket.gethostname()}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        pass
+    raise StudyError(
+        f"{OWNER}, which names the machine whose snakemake works in this directory, is damaged: if none does on any machine, run "
+        "`snakemake --unlock`, then run again"
+    )

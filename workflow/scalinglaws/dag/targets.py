@@ -6,6 +6,7 @@ from scalinglaws.dag.context import RESULTS, Context
 from scalinglaws.dag.kept import manifest_path
 
 TABLES = ("runs", "curves", "evals", "timings")
+EXPONENTS = ("fits.parquet", "exponents.parquet", "exponents.md")  # in results/tables
 
 
 def runs(context: Context) -> list[str]:
@@ -40,8 +41,7 @@ def fits(context: Context) -> list[str]:
 
 def exponents(context: Context) -> list[str]:
     """Return the tables of fitted exponents, where any law is fitted."""
-    names = ("fits.parquet", "exponents.parquet", "exponents.md") if context.laws else ()
-    return [f"{RESULTS}/tables/{name}" for name in names]
+    return [f"{RESULTS}/tables/{name}" for name in EXPONENTS] if context.laws else []
 
 
 def figures(context: Context) -> list[str]:

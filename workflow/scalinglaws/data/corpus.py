@@ -27,6 +27,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from scalinglaws.common import finished
 from scalinglaws.common.errors import StudyError
 from scalinglaws.common.files import replacing, write_json
 from scalinglaws.data.duplicates import NGRAM_WORDS, SAMPLE, Overlap
@@ -166,14 +167,15 @@ def build(spec: CorpusSpec, out: Path, downloads: Path, workers: int) -> dict[st
         batches = enumerate(batched(documents, lambda item: len(item[2]), BATCH))
         for characters, _ in map_in_order(Cutter(spec, folder, bits), batches, workers if size >= PARALLEL else 1):
             progress.add(characters)
-        report = _merge(spec, folder, out)
+        with finished.making(out / "report.json") as made:
+            report = _merge(spec, folder, made)
+            report["documents"] = sum(counts.values())
+            for name, entry in report["files"].items():
+                entry["documents"] = counts[name]
+            report["near_duplicates"] = near_duplicates(made, report)
+            write_json(made / "report.json", report)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    report["documents"] = sum(counts.values())
-    for name, entry in report["files"].items():
-        entry["documents"] = counts[name]
-    report["near_duplicates"] = near_duplicates(out, report)
-    write_json(out / "report.json", report)
     return report
 
 

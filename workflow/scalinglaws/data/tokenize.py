@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from scalinglaws.common import finished
 from scalinglaws.common.errors import StudyError
 from scalinglaws.common.files import replacing, write_json
 from scalinglaws.data.corpus import SPLITS, read_split
@@ -48,12 +49,13 @@ def tokenize(corpus: Path, tokenizer: Path, out: Path, workers: int) -> dict[str
     out.mkdir(parents=True, exist_ok=True)
     encode = _Encode(tokenizer, tokenizer.stat().st_mtime_ns)
     splits = {}
-    for split in SPLITS:
-        # Bytes are encoded faster than they are sent to another process.
-        many = workers if report["bytes"][split] >= PARALLEL and not encoder.bytes else 1
-        splits[split] = _tokenize_split(corpus, split, encode, out, many, report)
-    meta = {"n_vocab": encoder.n_vocab, "dtype": encoder.dtype.name, "eot": encoder.eot, "splits": splits}
-    write_json(out / "meta.json", meta)
+    with finished.making(out / "meta.json") as folder:
+        for split in SPLITS:
+            # Bytes are encoded faster than they are sent to another process.
+            many = workers if report["bytes"][split] >= PARALLEL and not encoder.bytes else 1
+            splits[split] = _tokenize_split(corpus, split, encode, folder, many, report)
+        meta = {"n_vocab": encoder.n_vocab, "dtype": encoder.dtype.name, "eot": encoder.eot, "splits": splits}
+        write_json(folder / "meta.json", meta)
     return meta
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from scalinglaws.common import finished
 from scalinglaws.common.errors import StudyError
 from scalinglaws.common.files import write_text
 from scalinglaws.data.corpus import read_split
@@ -36,7 +37,8 @@ def build_tokenizer(spec: TokenizerSpec, corpus: Path | None, out: Path) -> None
         content = _given(spec)
     else:
         raise StudyError(f"tokenizer has `kind: {spec.kind}`: use bytes, bpe or file")
-    write_text(out, content)
+    with finished.making(out) as folder:
+        write_text(folder / out.name, content)
 
 
 def train_bpe(n_vocab: int, corpus: Path) -> str:

@@ -14,6 +14,10 @@ from scalinglaws.study.paths import evaluation_path, has_run, has_rung
 from scalinglaws.study.spec import RunSpec
 from scalinglaws.study.study import Study
 
+# What the values of a heartbeat are, where it has them.
+KINDS: dict[str, Any] = {"id": str, "pid": int, "loss": (int, float, type(None))}
+KINDS |= dict.fromkeys(("step", "steps", "time", "tokens_per_second"), (int, float))
+
 
 @dataclass(frozen=True)
 class Status:
@@ -58,14 +62,16 @@ def heartbeats(results: Path) -> dict[str, dict[str, Any]]:
     -------
     dict
         Run or trunk -> the last progress.json that its process wrote (train/progress.py). A process that was killed leaves its
-        last one behind.
+        last one behind. A file that is none is left out: nothing depends on it, and the next training there replaces it.
     """
     found = {}
     for path in sorted([*results.glob("runs/*/progress.json"), *results.glob("trunks/*/progress.json")]):
         try:
-            found[path.parent.name] = json.loads(path.read_text())
-        except (OSError, json.JSONDecodeError):
-            continue  # the process removed or replaced it while it was read
+            beat = json.loads(path.read_text())
+        except (OSError, ValueError, RecursionError):
+            continue  # the process removed or replaced it while it was read, or it is damaged
+        if isinstance(beat, dict) and all(isinstance(beat.get(key), kind) for key, kind in KINDS.items() if key in beat):
+            found[path.parent.name] = beat
     return found
 
 

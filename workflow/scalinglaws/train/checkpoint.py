@@ -6,6 +6,7 @@ several entries at random and two trainings of one spec must give the same bytes
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -13,6 +14,7 @@ import re
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
@@ -22,6 +24,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from scalinglaws.common import stopping
 from scalinglaws.common.files import write_bytes
 from scalinglaws.study.spec import RunSpec
 from scalinglaws.train.distributed import Processes
@@ -148,7 +151,8 @@ def to_device(tensor: Tensor, like: Tensor) -> Tensor:
 class Checkpoints:
     """Checkpoints inside a run: one every so many seconds, and a last one before the process is stopped.
 
-    Of several processes the first one saves. The last two files are kept.
+    A process that is told to stop while it trains saves and ends; where it is told after its last step, it writes its results
+    first (``listening``). Of several processes the first one saves. The last two files are kept.
 
     Parameters
     ----------
@@ -162,11 +166,28 @@ class Checkpoints:
 
     def __init__(self, folder: Path, prefix: str, seconds: float, end: float = math.inf):
         self.folder, self.prefix, self.seconds, self.end = folder, prefix, seconds, end
-        self.attempts, self.saved, self.reason = 1, time.monotonic(), ""
+        self.attempts, self.saved = 1, time.monotonic()
+        self.reason, self.told, self.interrupted = "", 0, False
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """Remember signals that tell the process to stop, until the block ends; those that it ignores, it goes on to ignore.
+
+        A signal that no step of the block has heeded is then handed to the handler that the caller had set, if there is one. The
+        default handlers would end a process that has just written its results.
+        """
+        with stopping.handled(self.on_signal) as before:
+            yield
+        handler = before.get(self.told)
+        if callable(handler) and handler != signal.default_int_handler:
+            handler(self.told, None)
 
     def on_signal(self, number: int, frame: FrameType | None) -> None:
-        """Remember, as a signal handler, that the process has been told to stop."""
-        self.reason = signal.Signals(number).name
+        """Remember, as a signal handler, that the process has been told to stop; a second Ctrl-C ends it at once."""
+        if number == signal.SIGINT and self.interrupted:
+            raise KeyboardInterrupt
+        self.interrupted |= number == signal.SIGINT
+        self.told, self.reason = self.told or number, self.reason or signal.Signals(number).name
 
     def tick(self, trainer: Saveable) -> None:
         """Save a checkpoint where it is time for one. All processes of a training must call this after the same step.
@@ -174,7 +195,7 @@ class Checkpoints:
         Raises
         ------
         SystemExit
-            With status 143, after saving, where any of the processes was told to stop or its end is near.
+            With status 143, or 130 after Ctrl-C, after saving, where any of the processes was told to stop or its end is near.
         """
         if not self.reason and time.time() > self.end:
             self.reason = "the end of its time limit"
@@ -193,4 +214,4 @@ class Checkpoints:
             why = self.reason or "another process"
             print(f"{trainer.spec.id}: stopped by {why} at step {trainer.step}, which is saved", file=sys.stderr, flush=True)
             processes.most(0)  # the others wait until it is
-            raise SystemExit(143)
+            stopping.leave(self.told, None)

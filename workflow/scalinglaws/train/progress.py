@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import sys
 import time
 from pathlib import Path
 
+from scalinglaws.common import processes
 from scalinglaws.common.files import write_json
 
 SECONDS = 10.0  # time between two lines
@@ -48,7 +47,7 @@ class Progress:
             f"{speed:,.0f} tokens/s, {'-' if left is None else format(left, '.0f')} s left"
         )
         beat = {"id": self.name, "step": step, "start_step": self.start, "steps": self.last, "loss": loss}
-        beat |= {"tokens_per_second": speed, "time": time.time(), "pid": os.getpid(), "host": socket.gethostname()}
+        beat |= {"tokens_per_second": speed, "time": time.time(), **processes.identity()}
         write_json(self.folder / "progress.json", beat)
 
     def say(self, line: str) -> None:

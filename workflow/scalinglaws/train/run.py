@@ -12,14 +12,13 @@ from __future__ import annotations
 import json
 import math
 import platform
-import signal
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from scalinglaws.common import files
+from scalinglaws.common import files, finished, leftovers
 from scalinglaws.common.errors import StudyError
 from scalinglaws.data.batches import Split
 from scalinglaws.evaluate.losses import clustered_stderr, finite, positions, token_losses
@@ -39,9 +38,8 @@ def advance(trainer: Trainer, last: int, kept: checkpoint.Checkpoints, progress:
     Raises
     ------
     SystemExit
-        With status 143, after a checkpoint, where SIGTERM or SIGUSR1 came or the end of ``kept`` is near.
+        After a checkpoint, where ``kept`` has heard a signal or its end is near: see ``Checkpoints.tick``.
     """
-    before = {number: signal.signal(number, kept.on_signal) for number in (signal.SIGTERM, signal.SIGUSR1)}
     try:
         progress.show(trainer.step, trainer.last_loss)
         while trainer.step < last and not trainer.finished:
@@ -52,8 +50,6 @@ def advance(trainer: Trainer, last: int, kept: checkpoint.Checkpoints, progress:
         progress.show(trainer.step, trainer.last_loss)
     finally:
         progress.close()
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def resume(trainer: Trainer, kept: checkpoint.Checkpoints, rungs: Path | None, rung_id: str, most: int) -> None:
@@ -95,7 +91,8 @@ def train(
 ) -> None:
     """Train a run and write metrics.json, curve.jsonl, model.safetensors and timing.json to its folder ``out``.
 
-    A diverged run is a result, with loss None. metrics.json is written last: where it exists, the run is whole.
+    A diverged run is a result, with loss None. metrics.json is written last: where it exists, the run is whole. A run that was
+    finished before its job was killed is put in place again (common/finished.py) and not trained.
 
     Parameters
     ----------
@@ -123,11 +120,15 @@ def train(
     StudyError
         The spec cannot be trained, or the disk is full.
     SystemExit
-        With status 143, after a checkpoint: see ``advance``.
+        After a checkpoint: see ``advance``.
     """
     if spec.steps < 1:
         raise StudyError(f"run {spec.id} has {spec.tokens} tokens, less than one batch of {spec.batch_tokens}: raise tokens")
     began = time.monotonic()
+    leftovers.clear(out)
+    if finished.restore(out / "metrics.json"):
+        checkpoint.prune(out, "checkpoint-", keep=0)
+        return
     device = prepare(spec.threads, device)
     processes = join(device)
     trainer = Trainer(spec, tokens, device, processes)
@@ -135,35 +136,42 @@ def train(
     rungs = trunk if spec.schedule == "wsd" and spec.stop == "budget" else None
     resume(trainer, kept, rungs, spec.trunk.id, spec.stable_steps)
     progress = Progress(spec.id, out, trainer.step, spec.steps, spec.batch_tokens, log, processes.first)
-    advance(trainer, spec.steps, kept, progress)
-    speed = progress.tokens_per_second(trainer.step)
-    end_curve(trainer)
-    leave()
-    if not processes.first:
-        return
-    metrics = finish(trainer, tokens)
+    with kept.listening():
+        advance(trainer, spec.steps, kept, progress)
+        speed = progress.tokens_per_second(trainer.step)
+        end_curve(trainer)
+        leave()
+        if not processes.first:
+            return
+        metrics = finish(trainer, tokens)
+        timing = RunTiming(
+            id=spec.id,
+            seconds=time.monotonic() - began,
+            tokens_per_second=speed,
+            device=device_name(device),
+            torch=torch.__version__,
+            python=platform.python_version(),
+            threads=spec.threads,
+            attempts=kept.attempts,
+            processes=processes.count,
+            micro_batch_tokens=trainer.per_micro * spec.n_ctx,
+            at_once=at_once,
+        )
+        write(trainer, metrics, timing, out)
+        checkpoint.prune(out, kept.prefix, keep=0)
+        progress.say(f"{spec.id}: {metrics.status}, test loss {metrics.loss}")
+
+
+def write(trainer: Trainer, metrics: RunMetrics, timing: RunTiming, out: Path) -> None:
+    """Write the files of a finished run to its folder, metrics.json last."""
     if not (out / "spec.json").exists():
-        files.write_text(out / "spec.json", spec.canonical + "\n")
-    rows = [CurveRow(**row).plain() for row in trainer.rows]
-    files.write_text(out / "curve.jsonl", "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
-    checkpoint.write_tensors(out / "model.safetensors", trainer.model.params)
-    timing = RunTiming(
-        id=spec.id,
-        seconds=time.monotonic() - began,
-        tokens_per_second=speed,
-        device=device_name(device),
-        torch=torch.__version__,
-        python=platform.python_version(),
-        threads=spec.threads,
-        attempts=kept.attempts,
-        processes=processes.count,
-        micro_batch_tokens=trainer.per_micro * spec.n_ctx,
-        at_once=at_once,
-    )
-    files.write_json(out / "timing.json", timing.plain())
-    files.write_json(out / "metrics.json", metrics.plain())
-    checkpoint.prune(out, kept.prefix, keep=0)
-    progress.say(f"{spec.id}: {metrics.status}, test loss {metrics.loss}")
+        files.write_text(out / "spec.json", trainer.spec.canonical + "\n")
+    with finished.making(out / "metrics.json") as folder:
+        rows = [CurveRow(**row).plain() for row in trainer.rows]
+        files.write_text(folder / "curve.jsonl", "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
+        checkpoint.write_tensors(folder / "model.safetensors", trainer.model.params)
+        files.write_json(folder / "timing.json", timing.plain())
+        files.write_json(folder / "metrics.json", metrics.plain())
 
 
 def end_curve(trainer: Trainer) -> None:
@@ -234,20 +242,26 @@ def train_rung(
     StudyError
         The spec is no trunk or cannot be trained, or the disk is full.
     SystemExit
-        With status 143, after a checkpoint: see ``advance``.
+        After a checkpoint: see ``advance``.
     """
     if spec.tokens or spec.schedule != "wsd":
         raise StudyError(f"{spec.id} is not a trunk: a rung needs a spec with schedule wsd and without tokens")
+    kept = checkpoint.Checkpoints(out.parent, f"partial-{step}-", checkpoint_seconds, end)
+    leftovers.clear(out.parent)
+    if finished.restore(out):
+        checkpoint.prune(out.parent, kept.prefix, keep=0)
+        return
     device = prepare(spec.threads, device)
     processes = join(device)
     trainer = Trainer(spec, tokens, device, processes)
-    kept = checkpoint.Checkpoints(out.parent, f"partial-{step}-", checkpoint_seconds, end)
     resume(trainer, kept, out.parent, spec.id, step)
     progress = Progress(spec.id, out.parent, trainer.step, step, spec.batch_tokens, log, processes.first)
-    advance(trainer, step, kept, progress)
-    state = trainer.state()
-    leave()
-    if not processes.first:
-        return
-    checkpoint.save(out, *state)
-    checkpoint.prune(out.parent, kept.prefix, keep=0)
+    with kept.listening():
+        advance(trainer, step, kept, progress)
+        state = trainer.state()
+        leave()
+        if not processes.first:
+            return
+        with finished.making(out) as folder:
+            checkpoint.save(folder / out.name, *state)
+        checkpoint.prune(out.parent, kept.prefix, keep=0)

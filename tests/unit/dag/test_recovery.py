@@ -1,0 +1,132 @@
+"""What Snakemake's start and end clear away, whose tables lie there, who trains, and inputs with a time in the future."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from fixtures.small_study import STUDY, changed
+from scalinglaws.common import processes
+from scalinglaws.common.errors import StudyError
+from scalinglaws.dag import clock, context, kept, locks, targets, tidy
+from scalinglaws.decide.status import heartbeats
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give the test an empty working directory, and restore the environment after it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    return tmp_path
+
+
+def touch(*names: str) -> None:
+    for name in names:
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).touch()
+
+
+def test_leftovers_of_what_is_there_are_removed() -> None:
+    run, trunk = "results/runs/a", "results/trunks/b"
+    stays = [f"{run}/metrics.json", f"{trunk}/step20.safetensors", f"{trunk}/partial-40-30.safetensors", f"{trunk}/progress.json"]
+    stays += ["results/runs/c/checkpoint-3.safetensors", "results/runs/c/.finished-metrics.json/metrics.json"]
+    stays += ["results/logs/train/.a.1.tmp"]
+    goes = [f"{run}/checkpoint-10.safetensors", f"{run}/progress.json", f"{run}/.finished-metrics.json/metrics.json"]
+    goes += [f"{trunk}/partial-20-15.safetensors", f"{trunk}/.finished-step20.safetensors/SHA256SUMS"]
+    goes += [f"results/tokens/c/t/.train.bin.{socket.gethostname()}-99999999.tmp"]
+    touch(*stays, *goes)
+    tidy.sweep(Path("results"))
+    assert sorted(str(path) for path in Path().rglob("*") if path.is_file()) == sorted(stays)
+
+
+def test_the_study_of_the_tables_is_told(capsys: Any) -> None:
+    one = context.read(STUDY, "config.yaml", in_job=False)
+    kept.write(one)
+    own = [*targets.tables(), *targets.fits(one), *targets.figures(one)]
+    strange = ["results/fits/envelope-of-another.json", "results/figures/other.svg", "results/figures/other.png"]
+    touch(*own, *strange)
+    tidy.end(one)
+    assert all(map(os.path.exists, own)) and not any(map(os.path.exists, strange))
+    tidy.begin(one)
+    assert capsys.readouterr().err == ""
+    other = context.read(changed(study="other"), "config.yaml", in_job=False)
+    tidy.begin(other)
+    assert f"are those of study {one.study.name}; they are replaced by those of other" in capsys.readouterr().err
+    touch("results/tables/manifest-0123456789.jsonl", *strange)
+    tidy.end(one)
+    assert all(map(os.path.exists, strange)), "where there are two lists of runs, the tables may be those of either"
+    tidy.STUDY.write_text("")
+    assert tidy.of_another("other") is None
+
+
+def test_a_study_without_laws_keeps_no_report_of_another() -> None:
+    none = context.read(changed(fits={"laws": []}), "config.yaml", in_job=False)
+    kept.write(none)
+    touch(*targets.tables(), "results/tables/exponents.md", "results/report.md")
+    tidy.end(none)
+    assert not Path("results/report.md").exists() and not Path("results/tables/exponents.md").exists()
+
+
+@pytest.mark.parametrize("text", ["", "[]", "3", '{"step": "a"}', '{"time": null}', '{"pid": -1.5}', "[" * 100_000, "\xff"])
+def test_a_damaged_heartbeat_is_left_out(text: str) -> None:
+    touch("results/runs/a/progress.json")
+    Path("results/runs/a/progress.json").write_bytes(text.encode("latin-1"))
+    assert heartbeats(Path("results")) == {}
+
+
+def test_only_the_process_that_wrote_a_heartbeat_trains() -> None:
+    child = subprocess.Popen([sys.executable, "-c", "input()", "scalinglaws"], stdin=subprocess.PIPE)
+    try:
+        beat = {"pid": child.pid, "host": socket.gethostname(), "started": processes.started(child.pid)}
+        assert locks.trains(beat) and locks.trains({**beat, "started": None})
+        assert not locks.trains({**beat, "started": "another boot 1"}) and not locks.trains({**beat, "pid": os.getpid()})
+    finally:
+        child.communicate()
+    assert not locks.trains(beat)
+    far = {"pid": 1, "host": "elsewhere", "time": time.time()}
+    assert locks.trains(far) and not locks.trains({**far, "time": time.time() - 100}) and not locks.trains({"step": 3})
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"host": 3}', "\xff"])
+def test_a_damaged_owner_is_told(text: str) -> None:
+    assert locks.last_owner()["host"] == socket.gethostname()
+    touch(str(locks.OWNER))
+    locks.OWNER.write_bytes(text.encode("latin-1"))
+    with pytest.raises(StudyError, match=r"owner\.json.* is damaged: .*snakemake --unlock"):
+        locks.last_owner()
+
+
+def test_inputs_newer_than_the_clock_are_given_the_time_of_the_outputs(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch("old", "new", "one", "two")
+    now = time.time_ns()
+    times = {"old": now - 10**9, "new": now + 10**12, "one": now, "two": now + 10**6}
+    for name, ns in times.items():
+        os.utime(name, ns=(ns, ns))
+    assert list(inspect.signature(clock.DAG.check_output_mtime).parameters) == ["self", "job", "expanded_output"]
+    monkeypatch.setattr(clock.DAG, "check_output_mtime", clock.DAG.check_output_mtime)
+    clock.forgive()
+    job: Any = SimpleNamespace(input=["old", "new", "gone"])
+    asyncio.run(clock.DAG.check_output_mtime(None, job, ["one", "two", "never made"]))  # type: ignore[arg-type]
+    assert {name: os.stat(name).st_mtime_ns for name in times} == times | {"new": now}
+    assert "new is newer than what was just made from it" in capsys.readouterr().err
+    os.utime("new", ns=(now + 10**12,) * 2)
+    whole = os.utime
+
+    def not_ours(path: str, ns: tuple[int, int]) -> None:
+        if path == "new":
+            raise PermissionError
+        whole(path, ns=ns)
+
+    monkeypatch.setattr(clock.os, "utime", not_ours)
+    clock.settle(["new"], ["one", "two"])
+    assert {os.stat(name).st_mtime_ns for name in ("new", "one", "two")} == {now + 10**12}

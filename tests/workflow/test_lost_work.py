@@ -1,0 +1,91 @@
+"""What is finished stays: after a kill in a job's last moment, with a wrong clock, and where data is deleted or made again."""
+
+import contextlib
+import os
+import shutil
+import time
+from pathlib import Path
+
+from workflow.conftest import Workflow
+from workflow.test_caching import REDRAWN, set_tokens
+
+
+def a_run(study: Workflow, name: str = "gpt-n1.5k-t64.0k*") -> Path:
+    return sorted((study.folder / "results/runs").glob(name))[0]
+
+
+def forget(folder: Path) -> None:
+    """Delete the outputs of a run."""
+    for path in folder.iterdir():
+        if path.name != "spec.json":
+            path.unlink()
+
+
+@contextlib.contextmanager
+def killed_in_its_last_moment(study: Workflow, function: str):
+    """Have a function of train/run.py kill its process when it has done everything."""
+    path = study.folder / "workflow/scalinglaws/train/run.py"
+    text = path.read_text()
+    end = f"def {function}(*given, whole={function}, **options):\n    whole(*given, **options)\n    os.kill(os.getpid(), 9)\n"
+    path.write_text(f"{text}\n\nimport os\n\n{end}")
+    yield
+    path.write_text(text)
+
+
+def test_deleted_data_is_made_again_only_for_what_is_missing(study):
+    results = study.folder / "results"
+    shutil.rmtree(results / "tokens")
+    shutil.rmtree(results / "corpora")
+    assert study.jobs() == {}
+    study.edit(set_tokens("32k", "64k", "128k"))
+    assert study.jobs() == {"corpus": 2, "tokenize": 2, "rung": 2, "train": 2, "evaluate": 2, **REDRAWN}
+
+
+def test_a_missing_token_file_is_made_again(study):
+    for path in (study.folder / "results/tokens").glob("*/*/t*[ns].[bn]*"):  # train.bin, test.starts.npy
+        path.unlink()
+    assert study.jobs() == {}
+    folder = a_run(study)
+    forget(folder)
+    assert study.jobs() == {"tokenize": 1, "train": 1, "evaluate": 1, **REDRAWN}
+    study.run("--cores", "2", f"results/runs/{folder.name}/metrics.json")
+    assert study.jobs() == {}
+
+
+def test_a_training_that_is_killed_in_its_last_moment_is_not_repeated(study):
+    folder = a_run(study)
+    (rung,) = (study.folder / "results/trunks").glob("gpt-n1.5k*/step100.safetensors")
+    before = study.bytes_of(f"runs/{folder.name}/*", "trunks/*/step*")
+    forget(folder)
+    rung.unlink()
+    target = f"results/runs/{folder.name}/metrics.json"
+    with killed_in_its_last_moment(study, "train_rung"):
+        assert study.run("--cores", "1", target, check=False).returncode != 0
+    assert not rung.exists()
+    with killed_in_its_last_moment(study, "train"):
+        assert study.run("--cores", "1", target, check=False).returncode != 0
+    assert rung.exists()
+    assert sorted(path.name for path in folder.iterdir()) == [".finished-metrics.json", "spec.json"]
+    timing = (folder / ".finished-metrics.json/timing.json").read_bytes()
+    shutil.rmtree(study.folder / "results/tokens")
+    assert study.jobs("--cores", "1", target) == {"train": 1}
+    study.run("--cores", "1", target)
+    after = study.bytes_of(f"runs/{folder.name}/*", "trunks/*/step*")
+    assert after.pop(f"runs/{folder.name}/timing.json") == timing
+    before.pop(f"runs/{folder.name}/timing.json")
+    assert after == before
+
+
+def test_inputs_from_the_future_cost_nothing(study):
+    folder = a_run(study)
+    before = study.bytes_of(f"runs/{folder.name}/*[!g].json*", "fits/*")
+    forget(folder)
+    (study.folder / "results/fits/power-n.json").unlink()
+    later = time.time() + 5000
+    for path in [*study.folder.glob("results/[!l]*/**/*"), *study.folder.glob("workflow/scalinglaws/laws/*.py")]:
+        os.utime(path, (later, later))
+    targets = [f"results/runs/{folder.name}/metrics.json", "results/fits/power-n.json"]
+    done = study.run("--cores", "2", *targets)
+    assert "spec.json is newer than what was just made from it, so that a clock is wrong somewhere" in done.stderr
+    assert study.bytes_of(f"runs/{folder.name}/*[!g].json*", "fits/*") == before
+    assert study.jobs("--cores", "1", *targets) == {}

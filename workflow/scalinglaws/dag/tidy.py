@@ -1,0 +1,93 @@
+"""What is cleared away when the workflow starts and ends: leftovers of killed jobs, and the fits and figures of other studies."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from scalinglaws.common import files, finished, leftovers
+from scalinglaws.dag import targets
+from scalinglaws.dag.context import RESULTS, Context
+from scalinglaws.dag.kept import manifest_path
+
+# The names that train/run.py gives to checkpoints inside a training.
+RUN_CHECKPOINT, RUNG_CHECKPOINT = re.compile(r"checkpoint-\d+\.safetensors"), re.compile(r"partial-(\d+)-\d+\.safetensors")
+NOT_LOOKED_AT = {"downloads", "logs"}
+STUDY = RESULTS / "tables" / "study.json"  # the name of the study whose tables, fits and figures lie in results/
+
+
+def begin(context: Context) -> None:
+    """Clear leftovers away before the first jobs start, and say whose tables will be replaced, where they are another study's."""
+    sweep(RESULTS)
+    if told := of_another(context.study.name):
+        print(told, file=sys.stderr, flush=True)
+
+
+def end(context: Context) -> None:
+    """Clear leftovers away after the last jobs, and what other studies left among the tables, fits and figures of this one."""
+    sweep(RESULTS)
+    if has_own_tables(context):
+        for path in strangers(context):
+            path.unlink(missing_ok=True)
+        files.write_json(STUDY, {"study": context.study.name})
+
+
+def sweep(results: Path) -> None:
+    """Remove what killed jobs left of results that are there, and temporary files whose writers are gone.
+
+    The first are second copies of finished files, checkpoints inside a training, and the heartbeat of a training.
+    """
+    for place, folders, names in os.walk(results):
+        folder = Path(place)
+        if folder == results:
+            folders[:] = sorted(set(folders) - NOT_LOOKED_AT)
+        for name in [name for name in folders if name.startswith(finished.PREFIX)]:
+            folders.remove(name)
+            if (folder / name.removeprefix(finished.PREFIX)).exists():
+                shutil.rmtree(folder / name, ignore_errors=True)
+        for name in names:
+            if is_spent(name, names) or (name.startswith(".") and leftovers.is_left(folder / name)):
+                (folder / name).unlink(missing_ok=True)
+
+
+def is_spent(name: str, names: list[str]) -> bool:
+    """Tell whether a file beside ``names`` served a training whose result is among them."""
+    if match := RUNG_CHECKPOINT.fullmatch(name):
+        return f"step{match[1]}.safetensors" in names
+    return "metrics.json" in names and (name == "progress.json" or bool(RUN_CHECKPOINT.fullmatch(name)))
+
+
+def of_another(study: str) -> str | None:
+    """Return a sentence where the tables in results/ are those of a study of another name."""
+    try:
+        before = json.loads(STUDY.read_text())["study"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    if before == study:
+        return None
+    return (
+        f"tables, fits and figures in {RESULTS}/ are those of study {before}; they are replaced by those of {study}. "
+        "The runs of both are kept"
+    )
+
+
+def has_own_tables(context: Context) -> bool:
+    """Tell whether the tables were made of the runs of this study: aggregation removes the lists of runs of all others."""
+    lists = [str(path) for path in (RESULTS / "tables").glob("manifest-*.jsonl")]
+    return lists == [manifest_path(context.study)] and all(map(os.path.exists, targets.tables()))
+
+
+def strangers(context: Context) -> Iterator[Path]:
+    """Yield the fits and figures in results/ that are not of this study: of another one, or of a law that it no longer fits."""
+    own = {*targets.fits(context), *targets.figures(context)}
+    for pattern in ("fits/*.json", "figures/*.svg", "figures/*.png"):
+        yield from (path for path in sorted(RESULTS.glob(pattern)) if str(path) not in own)
+    if not targets.exponents(context):
+        yield from (RESULTS / "tables" / name for name in targets.EXPONENTS)
+    if not targets.report(context):
+        yield RESULTS / "report.md"
