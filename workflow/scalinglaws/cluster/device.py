@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
 
 from scalinglaws.common.errors import StudyError
-from scalinglaws.study.config import explain
+from scalinglaws.study.explain import explain
 
 
 class Device(BaseModel):
@@ -73,7 +73,7 @@ def parse_device(value: Any) -> Device | None:
     try:
         return Device.model_validate(value)
     except ValidationError as error:
-        raise StudyError(f"the profile's device cannot be used:\n{explain(error, 'device')}") from None
+        raise StudyError(f"the profile's device cannot be used:\n{explain(error, Device, 'device')}") from None
 
 
 def device_of_profile(path: Path) -> Device | None:

@@ -9,7 +9,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from scalinglaws.common.errors import StudyError
-from scalinglaws.study.config import Config, Settings, explain
+from scalinglaws.study.config import Config, Settings
+from scalinglaws.study.explain import explain
 
 
 def _given(model: Any) -> dict[str, Any]:
@@ -58,5 +59,5 @@ def _settings(values: dict[str, Any], where: str) -> Settings:
         return Settings.model_validate(plain)
     except ValidationError as error:
         raise StudyError(
-            f"incomplete settings (give the key under defaults or in the experiment):\n{explain(error, where)}"
+            f"incomplete settings (give the key under defaults or in the experiment):\n{explain(error, Settings, where)}"
         ) from None

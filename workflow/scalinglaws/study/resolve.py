@@ -16,7 +16,8 @@ from scalinglaws.models.count import n_params
 from scalinglaws.models.registry import ARCHITECTURES
 from scalinglaws.optim.rates import rule_of
 from scalinglaws.optim.registry import OPTIMIZERS
-from scalinglaws.study.config import Settings, explain
+from scalinglaws.study.config import Settings
+from scalinglaws.study.explain import explain
 from scalinglaws.study.spec import CorpusSpec, Options, RunSpec, TokenizerSpec
 
 COPIED = (
@@ -99,7 +100,7 @@ def resolve_options(name: str, model: type[BaseModel] | None, given: dict[str, A
     try:
         values = model.model_validate(given).model_dump(mode="json")
     except ValidationError as error:
-        raise StudyError(f"the options of {name} are not valid:\n{explain(error, where)}") from None
+        raise StudyError(f"the options of {name} are not valid:\n{explain(error, model, where)}") from None
     for option, value in values.items():
         if not isinstance(value, (int, float, str, bool, type(None))):
             raise StudyError(f"{where}.{option}: an option is a number, a text, true or false: split it into several")
