@@ -12,6 +12,7 @@ from scalinglaws.common.numbers import round_float
 
 UNITS = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9, "B": 10**9, "T": 10**12}
 MOST_TOKENS = 10**18  # the largest count: products of counts are then far from the end of a float, and counts fit 64 bits
+WIDEST = 2**20  # the largest width of a layer
 LARGEST_INTEGER = 2**63 - 1  # the largest integer that a table holds
 
 

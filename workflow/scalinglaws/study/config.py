@@ -22,7 +22,7 @@ from pydantic import (
 )
 
 from scalinglaws.common.errors import StudyError
-from scalinglaws.common.fields import NUMBER, Count, CountOrZero, Fraction01, Rate, Seed, Share
+from scalinglaws.common.fields import NUMBER, WIDEST, Count, CountOrZero, Fraction01, Rate, Seed, Share
 from scalinglaws.common.numbers import round_float
 from scalinglaws.common.registry import Registry
 from scalinglaws.models.registry import ARCHITECTURES
@@ -56,9 +56,6 @@ def parse_model(value: Any) -> Any:
     return value
 
 
-MOST_WIDTH = 2**20  # of a layer
-
-
 class Strict(BaseModel):
     """A mapping of config keys that refuses unknown ones."""
 
@@ -85,7 +82,7 @@ class ModelShape(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True, json_schema_extra=_complete_model)
 
     n_layer: Annotated[int, Field(gt=0, le=100_000), NUMBER]
-    d_model: Annotated[int, Field(gt=0, le=MOST_WIDTH), NUMBER]
+    d_model: Annotated[int, Field(gt=0, le=WIDEST), NUMBER]
 
 
 Model = Annotated[ModelShape, BeforeValidator(parse_model, json_schema_input_type=ModelShape | str)]

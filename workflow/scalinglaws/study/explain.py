@@ -26,8 +26,11 @@ def explain(error: ValidationError, model: Any, prefix: str = "", line: Line = n
     ``model`` is what was validated, whose keys are proposed for unknown ones, and ``prefix`` the path at which it stands.
     """
     found: dict[str, list[str]] = {}
-    for item in error.errors(include_url=False, include_context=False):
-        path, keys = _follow(model, item["loc"], item["type"])
+    items = [(item, *_follow(model, item["loc"], item["type"])) for item in error.errors(include_url=False, include_context=False)]
+    inner = {path[:end] for _, path, _ in items for end in range(len(path))}
+    for item, path, keys in items:
+        if path in inner:  # another form that the value might have had; what is wrong in the one that it has is told
+            continue
         key = f"{path_of(path, prefix)}{line(path)}"
         found.setdefault(key, []).append(_told(item, path, keys))
     lines = [f"  {key}: {'; or '.join(dict.fromkeys(whats))}" for key, whats in found.items()]
@@ -55,11 +58,11 @@ def _told(item: Any, path: tuple[Any, ...], keys: list[str]) -> str:
         return "unknown key" + (f": {close}" if close else f": use one of {', '.join(keys)}" if 0 < len(keys) <= 12 else "")
     if item["type"] == "missing":
         return "is missing"
-    value = item["input"]
+    value, what = item["input"], item["msg"].removeprefix("Value error, ").replace("Input should", "it should")
     hint = "; write it in quotes" if item["type"] == "string_type" and isinstance(value, int | float) else ""
     if isinstance(value, dict | list) and len(reprlib.repr(value)) > 60:
-        return item["msg"].removeprefix("Value error, ")
-    return f"{item['msg'].removeprefix('Value error, ')}, found {_SHORT.repr(value)}{hint}"
+        return what
+    return f"{what}, found {_SHORT.repr(value)}{hint}"
 
 
 _SHORT = reprlib.Repr()

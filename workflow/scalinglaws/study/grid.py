@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,9 @@ from pydantic import ValidationError
 from scalinglaws.common.errors import StudyError
 from scalinglaws.study.config import Config, Settings
 from scalinglaws.study.explain import explain
+
+
+MOST_POINTS = 20_000  # of a study: their product is not made beyond it
 
 
 def _given(model: Any) -> dict[str, Any]:
@@ -22,8 +26,9 @@ def points(config: Config) -> Iterator[tuple[str, str, Settings]]:
     """Yield (experiment, path of the point in the config, settings) of every point.
 
     A key of the point or the grid overrides the experiment's, and that overrides the defaults'. Raises StudyError where an
-    experiment has nothing to run or a setting is missing or wrong.
+    experiment has nothing to run, where there are too many points, or where a setting is missing or wrong.
     """
+    _check_count(config)
     for name, experiment in config.experiments.items():
         own = _given(experiment)
         grid, listed = own.pop("grid", None), own.pop("points", [])
@@ -44,6 +49,21 @@ def points(config: Config) -> Iterator[tuple[str, str, Settings]]:
             yield name, f"{where}.grid ({shown})", _settings({**base, **axis_values}, where)
         for i, point in enumerate(listed):
             yield name, f"{where}.points[{i}]", _settings({**base, **_given(point)}, f"{where}.points[{i}]")
+
+
+def _check_count(config: Config) -> None:
+    """Count the points before any is made. Raises StudyError where there are too many."""
+    total = 0
+    for name, experiment in config.experiments.items():
+        axes = sorted(_given(experiment.grid).items()) if experiment.grid is not None else []
+        count = math.prod(len(values) for _, values in axes) if axes else 0
+        total += count + len(experiment.points)
+        if total > MOST_POINTS:
+            sizes = " x ".join(f"{len(values)} {key}" for key, values in axes)
+            made = f"its grid has {sizes} = {count:,} points" if axes else f"it has {len(experiment.points):,} points"
+            raise StudyError(
+                f"experiments.{name}: {made}, and the study {total:,} with those before it: {MOST_POINTS:,} are the most"
+            )
 
 
 def shown_value(value: Any) -> str:

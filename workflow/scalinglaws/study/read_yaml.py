@@ -191,19 +191,22 @@ def parse(text: str, name: str) -> Document:
         loader.dispose()
 
 
-def read(path: str | Path) -> Document:
-    """Read the one document in a file of UTF-8 text. Raises StudyError as ``parse`` does, and where the file cannot be read."""
+def read(path: str | Path, advice: str = "name a study's file with --configfile") -> Document:
+    """Read the one document in a file of UTF-8 text.
+
+    Raises StudyError as ``parse`` does, and with ``advice`` where the file cannot be read.
+    """
     try:
         if not Path(path).is_file():
             found = "is a folder, not a file" if Path(path).is_dir() else "is no file" if Path(path).exists() else "is missing"
-            raise StudyError(f"{path} {found}: name a study's file with --configfile")
+            raise StudyError(f"{path} {found}: {advice}")
         with open(path, "rb") as file:
             content = file.read(MOST_BYTES + 1)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         told = error.strerror if isinstance(error, OSError) else error
-        raise StudyError(f"{path}: {told}: name a study's file with --configfile") from None
+        raise StudyError(f"{path}: {told}: {advice}") from None
     if len(content) > MOST_BYTES:
-        raise StudyError(f"{path} has more than {MOST_BYTES:,} bytes, which is no study: name another file with --configfile")
+        raise StudyError(f"{path} has more than {MOST_BYTES:,} bytes, which is too much: {advice}")
     if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise StudyError(f"{path} is UTF-16 text: save it as UTF-8")
     try:
