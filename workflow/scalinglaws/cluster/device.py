@@ -15,7 +15,6 @@ from scalinglaws.common.fields import NUMBER
 from scalinglaws.study import plain, read_yaml
 from scalinglaws.study.explain import explain
 
-
 # Numbers of a device, each with a bound beyond which it is a slip. A profile's values reach this room as texts.
 Speed = Annotated[float, Field(ge=1e6, le=1e21, allow_inf_nan=False), NUMBER]
 Memory = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False), NUMBER]

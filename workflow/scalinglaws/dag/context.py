@@ -20,6 +20,7 @@ from scalinglaws.cluster.device import Device, parse_device
 from scalinglaws.cluster.needs import check_fits
 from scalinglaws.common.errors import StudyError
 from scalinglaws.dag import snapshot
+from scalinglaws.decide import named_files
 from scalinglaws.decide.load import of_config
 from scalinglaws.figures import registry
 from scalinglaws.laws import registry as laws_model
@@ -120,7 +121,7 @@ def _kept_bundle(path: Path) -> Bundle:
 
 
 def of_snakemake(config: Mapping[str, Any], configfiles: Sequence[Any], entries: Mapping[str, Any], in_job: bool) -> Context:
-    """Return the context of this parse from what Snakemake knows; see ``read``.
+    """Return the context of this parse from what Snakemake knows, after a look at the files that the study names; see ``read``.
 
     Parameters
     ----------
@@ -137,10 +138,10 @@ def of_snakemake(config: Mapping[str, Any], configfiles: Sequence[Any], entries:
     Raises
     ------
     StudyError
-        The config cannot be used or a run cannot fit the device.
+        The config cannot be used, a file that it names is missing, or a run cannot fit the device.
     """
     name = ", ".join(map(str, configfiles)) or "config"
-    if in_job or not configfiles:
+    if in_job:
         return read(config, name, in_job)
     from snakemake.utils import update_config
 
@@ -151,7 +152,9 @@ def of_snakemake(config: Mapping[str, Any], configfiles: Sequence[Any], entries:
             raise StudyError(f"{document.name}: a mapping with the keys of a study is expected")
         update_config(merged, document.data)
     update_config(merged, entries)
-    return read(merged, name, in_job, documents[0].where if len(documents) == 1 else no_line)
+    made = read(merged, name, in_job, documents[0].where if len(documents) == 1 else no_line)
+    named_files.check(made.study, RESULTS)
+    return made
 
 
 def read(config: Mapping[str, Any], name: str, in_job: bool, line: Line = no_line) -> Context:
@@ -163,7 +166,9 @@ def read(config: Mapping[str, Any], name: str, in_job: bool, line: Line = no_lin
 
     Raises StudyError where the config cannot be used or a run cannot fit the device.
     """
-    device = parse_device(config.get("device"))
+    device, local = parse_device(config.get("device")), config.get("local", [])
+    if not isinstance(local, list) or not all(isinstance(rule, str) for rule in local):
+        raise StudyError(f"the profile: local: a list of names of rules is expected, found {local!r:.60}")
     if in_job:
         submitted = snapshot.of_job()
         if submitted is None:

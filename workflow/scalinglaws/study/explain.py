@@ -26,7 +26,9 @@ def explain(error: ValidationError, model: Any, prefix: str = "", line: Line = n
     ``model`` is what was validated, whose keys are proposed for unknown ones, and ``prefix`` the path at which it stands.
     """
     found: dict[str, list[str]] = {}
-    items = [(item, *_follow(model, item["loc"], item["type"])) for item in error.errors(include_url=False, include_context=False)]
+    items = [
+        (item, *_follow(model, item["loc"], item["type"])) for item in error.errors(include_url=False, include_context=False)
+    ]
     inner = {path[:end] for _, path, _ in items for end in range(len(path))}
     for item, path, keys in items:
         if path in inner:  # another form that the value might have had; what is wrong in the one that it has is told

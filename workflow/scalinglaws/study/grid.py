@@ -13,7 +13,6 @@ from scalinglaws.common.errors import StudyError
 from scalinglaws.study.config import Config, Settings
 from scalinglaws.study.explain import explain
 
-
 MOST_POINTS = 20_000  # of a study: their product is not made beyond it
 
 

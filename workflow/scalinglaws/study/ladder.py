@@ -16,7 +16,6 @@ from scalinglaws.common.errors import StudyError
 from scalinglaws.models.count import flops_attention
 from scalinglaws.study.spec import RunSpec
 
-
 MOST_RUNGS = 1000  # of a trunk
 
 

@@ -23,6 +23,7 @@ DEEPEST = 50  # levels of lists and mappings within each other
 TOO_DEEP = f"lists and mappings are nested more than {DEEPEST} deep"
 MOST_DIGITS = 30  # of an integer
 TAG = "tag:yaml.org,2002:"
+RUNS_CODE = "__use_yte__"  # a key of Snakemake's own reader
 IMPLICIT = ("bool", "null", "merge")  # kinds of scalars that no tag may ask for
 
 # Integers of YAML 1.1 in base 8, 16, 2 or 60, of YAML 1.2 in base 8, and those with zeros in front, which the two read differently.
@@ -47,7 +48,6 @@ class Document:
             elif isinstance(node, MappingNode) and (found := _pair(node, part)):
                 node, line = found[1], found[0].start_mark.line + 1
         return line
-
 
     def where(self, path: tuple[Any, ...]) -> str:
         """Return the line of a path as messages have it: " (line 3)"; empty where the file has no such key."""
@@ -108,7 +108,9 @@ class Loader(yaml.SafeLoader):
                 "without zeros in front, or in quotes where text is meant"
             )  # fmt: skip
         if node.tag == f"{TAG}int" and len(node.value) > MOST_DIGITS:
-            raise _refused(node.start_mark, f"{_clip(node.value)} has more than {MOST_DIGITS} digits; quote it where text is meant")
+            raise _refused(
+                node.start_mark, f"{_clip(node.value)} has more than {MOST_DIGITS} digits; quote it where text is meant"
+            )
         return node
 
     def compose_sequence_node(self, anchor: str | None) -> SequenceNode:
@@ -120,6 +122,8 @@ class Loader(yaml.SafeLoader):
         for key, _ in node.value:
             if key.tag not in (f"{TAG}str", f"{TAG}merge"):
                 raise _refused(key.start_mark, f"{_clip(key.value)} is no name of a key: keys are text; quote it")
+            if key.value == RUNS_CODE:
+                raise _refused(key.start_mark, f"the key {RUNS_CODE} makes Snakemake run code that stands in the file: remove it")
             if key.value in seen:
                 first = seen[key.value].start_mark.line + 1
                 raise _refused(key.start_mark, f"the key {_clip(key.value)} stands on line {first} already: give it once")
