@@ -1,4 +1,4 @@
-"""What pydantic finds wrong in a config, in words: a line for each wrong key, with its path, its line in the file and what to do."""
+"""What pydantic finds wrong in a config, in words: a line for each wrong key, with its path and its line in the file."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ _SHORT.maxstring = _SHORT.maxother = 60
 
 
 def _follow(model: Any, loc: tuple[Any, ...], kind: str) -> tuple[tuple[Any, ...], list[str]]:
-    """Return the path in the data of an error, without pydantic's names of the members of unions, and the keys beside its last."""
+    """Return the path in the data of an error, without pydantic's names of members of unions, and the keys beside its last."""
     path: list[Any] = []
     choices, keys = _members(model), []
     for place, part in enumerate(loc):

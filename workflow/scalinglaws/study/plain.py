@@ -48,10 +48,8 @@ def _wrong(value: Any) -> str:
     if isinstance(value, str):
         if len(value) > MOST_CHARACTERS:
             return f"a text of {len(value):,} characters: {MOST_CHARACTERS:,} at most"
-        odd = (
-            ""
-            if value.isprintable()
-            else next((c for c in value if not (c.isprintable() or c in "\n\t" or (c > "\x9f" and c.isspace()))), "")
-        )
+        if value.isprintable():
+            return ""
+        odd = next((c for c in value if not (c.isprintable() or c in "\n\t" or (c > "\x9f" and c.isspace()))), "")
         return f"a text with the character U+{ord(odd):04X}, which cannot be printed" if odd else ""
     return f"a number, a text, true, false, a list or a mapping is expected, found {type(value).__name__}"

@@ -26,7 +26,7 @@ TAG = "tag:yaml.org,2002:"
 RUNS_CODE = "__use_yte__"  # a key of Snakemake's own reader
 IMPLICIT = ("bool", "null", "merge")  # kinds of scalars that no tag may ask for
 
-# Integers of YAML 1.1 in base 8, 16, 2 or 60, of YAML 1.2 in base 8, and those with zeros in front, which the two read differently.
+# Integers of YAML 1.1 in base 8, 16, 2 or 60, of YAML 1.2 in base 8, and those with zeros in front, on which the two differ.
 OTHER_BASES = re.compile(r"[-+]?(?:0[0-9_]+|0[xX][0-9a-fA-F_]+|0[bB][01_]+|0o[0-7]+|[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?)")
 
 
@@ -39,7 +39,7 @@ class Document:
     root: Node | None = None
 
     def line(self, path: tuple[Any, ...]) -> int | None:
-        """Return the line, from 1, of the last key or item of ``path`` that the file has; None where it has not even the first."""
+        """Return the line, from 1, of the last key or item of ``path`` that the file has; None where it has none."""
         node, line = self.root, None
         for part in path:
             if isinstance(node, SequenceNode) and isinstance(part, int) and part < len(node.value):

@@ -54,7 +54,8 @@ def resolve_rate(s: Settings, n: int, tokens: int, where: str) -> float:
     Raises
     ------
     StudyError
-        The rule gives no positive rate at this size, one above 1000, or one that depends on the budget under a schedule that shares trunks.
+        The rule gives no positive rate at this size, one above 1000, or one that depends on the budget under a schedule that
+        shares trunks.
     """
     given, rule = s.learning_rate, rule_of(s.learning_rate)
     if rule.depends_on_budget(given) and s.schedule == "wsd":
