@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import math
 import os
 import re
 import time
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -34,17 +36,21 @@ LARGE = [path for path in sorted((ROOT / "workflow/studies").glob("*.yaml")) if 
 
 # What is put in the place of a word or of a value of a study, as it is written in YAML.
 HOSTILE = (
-    *(".nan", "-.inf", ".inf", "nan", "inf", "1e308", "1e-320", "1.0e+308", "1e999", "-1", "0", "1", "2", "1.5", "1.00001", "-0.0"),
-    *("0.9999999", "1e-9", "1T", "2^63", "9^99", "1e18", "1e19", "1e99", "1_000", "0100000", "270:00", "0x10", "0b1", "0o7", "+1"),
-    *("9" * 19, "9" * 60, "9" * 400, "9" * 5000, f"'{'9' * 400}'", "99999999999x9999999999", "0x0", "2x8", "1000x65536", "2x1000000"),
-    *("yes", "no", "true", "~", "", "all", "early", "wsd", "cosine", "kaplan", "lstm", "recurrent", "files", "bpe", "huggingface"),
-    *("''", "[]", "{}", "[1]", "[[]]", "{a: 1}", "[true, 1.5]", "..", ".", "-x", "../x", "a/b", "/", "x" * 300, "ü", "a b", "2020-01-01"),
-    *('"\\0"', '"\\ud800"', '"\\U00110000"', "!!binary aGk=", "!!python/name:os.system", "!a b", "&a [*a]", "*b", "<<", "@", "%", "|"),
-    *(">", "- a", "'", '"', "#", ": ", "\t", "? ", "---", "{", "]", "[" * 200, "[" * 60 + "]" * 60, "{n_layer: 2, d_model: 8, n_heads: 7}"),
-    *("{n_layer: 1, d_model: 8, n_repeats: 2}", "{coefficient: 1, exponent: 9}", "{coefficient: 1e30, exponent: -10, max: 1}"),
+    *(".nan", "-.inf", ".inf", "nan", "inf", "1e308", "1e-320", "1.0e+308", "1e999", "-1", "0", "1", "2", "1.5",),
+    *("1.00001", "-0.0", "0.9999999", "1e-9", "1T", "2^63", "9^99", "1e18", "1e19", "1e99", "1_000", "0100000",),
+    *("270:00", "0x10", "0b1", "0o7", "+1", "9" * 19, "9" * 60, "9" * 400, "9" * 5000, f"'{'9' * 400}'",),
+    *("99999999999x9999999999", "0x0", "2x8", "1000x65536", "2x1000000", "yes", "no", "true", "~", "", "all", "early",),
+    *("wsd", "cosine", "kaplan", "lstm", "recurrent", "files", "bpe", "huggingface", "''", "[]", "{}", "[1]", "[[]]",),
+    *("{a: 1}", "[true, 1.5]", "..", ".", "-x", "../x", "a/b", "/", "x" * 300, "ü", "a b", "2020-01-01", "\"\\0\"",),
+    *("\"\\ud800\"", "\"\\U00110000\"", "!!binary aGk=", "!!python/name:os.system", "!a b", "&a [*a]", "*b", "<<", "@",),
+    *("%", "|", ">", "- a", "'", '"', "#", ": ", "\t", "? ", "---", "{", "]", "[" * 200, "[" * 60 + "]" * 60,),
+    *("{n_layer: 2, d_model: 8, n_heads: 7}", "{n_layer: 1, d_model: 8, n_repeats: 2}",),
+    *("{coefficient: 1, exponent: 9}", "{coefficient: 1e30, exponent: -10, max: 1}",),
 )  # fmt: skip
 VALUES = st.one_of(
-    st.sampled_from([None, True, False, 0, 1, -1, 2**63, 10**18, 10**40, 0.5, 1e-9, 1e308, math.inf, math.nan, "", "x", "..", [], {}]),
+    st.sampled_from(
+        [None, True, False, 0, 1, -1, 2**63, 10**18, 10**40, 0.5, 1e-9, 1e308, math.inf, math.nan, "", "x", "..", [], {}]
+    ),
     st.integers(),
     st.floats(),
     st.text(max_size=8),
@@ -90,7 +96,7 @@ def _places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 def _values(draw: Any, text: str) -> str:
     """Replace, delete, rename, nest or copy values of a study, and write it out again."""
-    data = yaml.safe_load(text)
+    data = copy.deepcopy(_data(text))
     for _ in range(draw(st.integers(1, 3))):
         *parents, last = draw(st.sampled_from(_places(data)[1:] or [("study",)]))
         at = data
@@ -109,7 +115,7 @@ def _values(draw: Any, text: str) -> str:
             value = data
             for key in draw(st.sampled_from(_places(data)[1:])):
                 value = value[key]
-            at[last] = yaml.safe_load(yaml.safe_dump(value))
+            at[last] = copy.deepcopy(value)
         else:
             at[last] = draw(VALUES)
         if not isinstance(data, dict):
@@ -120,8 +126,19 @@ def _values(draw: Any, text: str) -> str:
 @st.composite
 def studies(draw: Any, paths: list[Path]) -> str:
     """Draw the text of a study in which something is changed."""
-    text = draw(st.sampled_from(paths)).read_text()
+    text = _text(draw(st.sampled_from(paths)))
     return draw(st.sampled_from([_words, _words, _lines, _values]))(draw, text)
+
+
+@cache
+def _text(path: Path) -> str:
+    """Return the text of a study without its comments, in which a change would mean nothing."""
+    return re.sub(r"(^|\s)#.*", "", path.read_text(), flags=re.MULTILINE)
+
+
+@cache
+def _data(text: str) -> Any:
+    return yaml.safe_load(text)
 
 
 def _check_numbers(spec: Spec) -> None:
@@ -151,7 +168,7 @@ def _judged(text: str) -> Study | None:
         assert all(math.isfinite(row["gflop"]) for row in plan_rows(study, Path("nowhere")))
         assert sentences(plan_totals(study, Path("nowhere")))
     except StudyError as error:
-        assert 8 < len(str(error)) < 20_000 and str(error).isprintable() or "\n" in str(error)
+        assert 8 < len(str(error)) < 20_000 and str(error).replace("\n", "").isprintable()
         return None
     finally:
         assert time.process_time() - began < SECONDS
@@ -171,7 +188,7 @@ def _runs(text: str, every: int = 1) -> None:
         _check_run(run, study.runs[run])  # type: ignore[union-attr]
 
 
-@fuzz(1500)
+@fuzz(2000)
 @given(studies(SMALL))
 def test_a_small_study_with_a_mistake_is_refused_in_words_or_can_be_run(text: str) -> None:
     _runs(text)

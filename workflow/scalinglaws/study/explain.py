@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-MOST_LINES = 20  # of a message
+MOST_ERRORS, MOST_LINES = 200, 20  # that are looked at, and of a message
 Line = Callable[[tuple[Any, ...]], str]  # path -> where it stands in the file, as " (line 3)", or nothing
 
 
@@ -26,9 +26,8 @@ def explain(error: ValidationError, model: Any, prefix: str = "", line: Line = n
     ``model`` is what was validated, whose keys are proposed for unknown ones, and ``prefix`` the path at which it stands.
     """
     found: dict[str, list[str]] = {}
-    items = [
-        (item, *_follow(model, item["loc"], item["type"])) for item in error.errors(include_url=False, include_context=False)
-    ]
+    errors = error.errors(include_url=False, include_context=False)[:MOST_ERRORS]
+    items = [(item, *_follow(model, item["loc"], item["type"])) for item in errors]
     inner = {path[:end] for _, path, _ in items for end in range(len(path))}
     for item, path, keys in items:
         if path in inner:  # another form that the value might have had; what is wrong in the one that it has is told
@@ -36,7 +35,7 @@ def explain(error: ValidationError, model: Any, prefix: str = "", line: Line = n
         key = f"{path_of(path, prefix)}{line(path)}"
         found.setdefault(key, []).append(_told(item, path, keys))
     lines = [f"  {key}: {'; or '.join(dict.fromkeys(whats))}" for key, whats in found.items()]
-    more = [f"  and {len(lines) - MOST_LINES} more"] if len(lines) > MOST_LINES else []
+    more = ["  and more like these"] if len(lines) > MOST_LINES else []
     return "\n".join(lines[:MOST_LINES] + more)
 
 

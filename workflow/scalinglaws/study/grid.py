@@ -13,7 +13,7 @@ from scalinglaws.common.errors import StudyError
 from scalinglaws.study.config import Config, Settings
 from scalinglaws.study.explain import explain
 
-MOST_POINTS = 20_000  # of a study: their product is not made beyond it
+MOST_POINTS = 10_000  # of a study: their product is not made beyond it
 
 
 def _given(model: Any) -> dict[str, Any]:

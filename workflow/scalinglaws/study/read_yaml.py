@@ -57,7 +57,7 @@ class Document:
 
 def _pair(node: MappingNode, name: Any) -> tuple[Node, Node] | None:
     """Return the nodes of a key and its value in a mapping or in those that it merges."""
-    for key, value in node.value:
+    for key, value in reversed(node.value):  # keys that were merged stand before the mapping's own
         if key.value == name and key.tag != f"{TAG}merge":
             return key, value
     return None
@@ -161,7 +161,8 @@ def _check_tag(node: Any, *kinds: str) -> Any:
 
 
 def _clip(value: Any) -> str:
-    text = value if isinstance(value, str) else "a list or a mapping"
+    """Return a value as a message shows it: short, and printable."""
+    text = (value if value.isprintable() else repr(value)) if isinstance(value, str) else "a list or a mapping"
     return text if len(text) <= 40 else f"{text[:36]}…"
 
 
@@ -181,7 +182,7 @@ def parse(text: str, name: str) -> Document:
         return Document(name, loader.construct_document(root) if root is not None else None, root)
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise StudyError(f"{name} is not YAML: line {line} has the character U+{ord(str(error.character)):04X}") from None
+        raise StudyError(f"{name} is not YAML: line {line} has the character U+{error.character:04X}") from None
     except yaml.MarkedYAMLError as error:
         mark, problem = error.problem_mark or error.context_mark, error.problem or error.context
         if problem and r"'\t'" in problem:
@@ -211,7 +212,7 @@ def read(path: str | Path, advice: str = "name a study's file with --configfile"
         raise StudyError(f"{path}: {told}: {advice}") from None
     if len(content) > MOST_BYTES:
         raise StudyError(f"{path} has more than {MOST_BYTES:,} bytes, which is too much: {advice}")
-    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+    if content[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in content[:4]:
         raise StudyError(f"{path} is UTF-16 text: save it as UTF-8")
     try:
         return parse(content.decode("utf-8"), str(path))
