@@ -1,16 +1,10 @@
 """A scaling-law study of language models: corpus, tokens, a grid of trainings, evaluation, tables, fits, figures."""
 
-# A job on a cluster node parses this file again. By then config.yaml may have changed or be half saved: there, nothing is
-# read from it. A run's spec comes from its file, and the study from a copy of the config that the job was submitted with.
-if not workflow.remote_exec:
-    if not workflow.overwrite_configfiles:  # --configfile replaces config.yaml, it is not merged into it
-
-        configfile: "config.yaml"
-
 
 report: "workflow/report/workflow.rst"
 
 
+include: "workflow/rules/config.smk"
 include: "workflow/rules/common.smk"
 include: "workflow/rules/corpus.smk"
 include: "workflow/rules/tokenize.smk"

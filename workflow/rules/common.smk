@@ -13,7 +13,7 @@ from scalinglaws.dag import clock, context, environment, inputs, kept, locks, re
 environment.prepare()
 clock.forgive()
 try:
-    CONTEXT = context.read(config, ", ".join(map(str, workflow.configfiles)) or "config", workflow.remote_exec)
+    CONTEXT = context.of_snakemake(config, workflow.configfiles, workflow.config_settings.config, workflow.remote_exec)
     kept.write(CONTEXT)
 except StudyError as error:
     raise WorkflowError(str(error)) from None

@@ -104,10 +104,12 @@ def prune(
       scalinglaws prune --configfile config.yaml --yes
     """
     from scalinglaws.cli.output import print_json
-    from scalinglaws.decide.load import load
+    from scalinglaws.decide.load import of_config
     from scalinglaws.decide.prune import spare_rungs
+    from scalinglaws.study import config
 
-    spare = {path: path.stat().st_size for path in spare_rungs(load(configfile, RESULTS), RESULTS)}
+    study = of_config(config.load(configfile), RESULTS)  # the files of text that it names do not matter here
+    spare = {path: path.stat().st_size for path in spare_rungs(study, RESULTS)}
     for path in spare:
         if not as_json:
             print(path)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import re
 import weakref
 from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
@@ -58,9 +59,12 @@ class Registry(Generic[Entry]):
     def register(self, entry: Entry) -> Entry:
         """Add an entry and return it.
 
-        Raises StudyError where another of that name is there; a plug-in that is loaded again may replace its own entries.
+        Raises StudyError where another of that name is there, or where the name cannot be a part of a file's name; a plug-in that
+        is loaded again may replace its own entries.
         """
         here = _plugin.get()
+        if not (isinstance(entry.name, str) and re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", entry.name)):
+            raise StudyError(f"{self.key}: {entry.name!r:.120} is no name: take letters, digits, dots, dashes and underscores")
         if entry.name in self._entries and not (here and self._plugins.get(entry.name) == here):
             raise StudyError(f"{self.key}: {entry.name} is registered already: give the plug-in's entry another name")
         self._entries[entry.name] = entry

@@ -6,7 +6,7 @@ comes from the snapshot that was saved when the job was submitted, since config.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
@@ -18,13 +18,16 @@ from scalinglaws.cluster.bundles import bundle_up
 from scalinglaws.cluster.cost import Speeds, measured_speeds
 from scalinglaws.cluster.device import Device, parse_device
 from scalinglaws.cluster.needs import check_fits
+from scalinglaws.common.errors import StudyError
 from scalinglaws.dag import snapshot
+from scalinglaws.decide import named_files
 from scalinglaws.decide.load import of_config
 from scalinglaws.figures import registry
 from scalinglaws.laws import registry as laws_model
 from scalinglaws.study import config as config_model
-from scalinglaws.study import ladder, paths
+from scalinglaws.study import ladder, paths, read_yaml
 from scalinglaws.study import study as study_model
+from scalinglaws.study.explain import Line, no_line
 from scalinglaws.study.spec import RunSpec, TokenizerSpec, read_spec
 from scalinglaws.study.study import Study
 
@@ -117,15 +120,55 @@ def _kept_bundle(path: Path) -> Bundle:
     return read_bundle(path)
 
 
-def read(config: Mapping[str, Any], name: str, in_job: bool) -> Context:
+def of_snakemake(config: Mapping[str, Any], configfiles: Sequence[Any], entries: Mapping[str, Any], in_job: bool) -> Context:
+    """Return the context of this parse from what Snakemake knows, after a look at the files that the study names; see ``read``.
+
+    Parameters
+    ----------
+    config
+        What Snakemake has read.
+    configfiles
+        The files that it has read, in the order in which they are merged. They are read again by the strict reader of YAML:
+        Snakemake's takes the last of two equal keys, and numbers as YAML 1.1 has them.
+    entries
+        What --config and the profile add to them.
+    in_job
+        Whether this is a job on a cluster node, which reads no config file.
+
+    Raises
+    ------
+    StudyError
+        The config cannot be used, a file that it names is missing, or a run cannot fit the device.
+    """
+    name = ", ".join(map(str, configfiles)) or "config"
+    if in_job:
+        return read(config, name, in_job)
+    from snakemake.utils import update_config
+
+    documents = [read_yaml.read(path) for path in configfiles]
+    merged: dict[str, Any] = {}
+    for document in documents:
+        if not isinstance(document.data, dict):
+            raise StudyError(f"{document.name}: a mapping with the keys of a study is expected")
+        update_config(merged, document.data)
+    update_config(merged, entries)
+    made = read(merged, name, in_job, documents[0].where if len(documents) == 1 else no_line)
+    named_files.check(made.study, RESULTS)
+    return made
+
+
+def read(config: Mapping[str, Any], name: str, in_job: bool, line: Line = no_line) -> Context:
     """Return the context of this parse. It writes nothing: see ``kept.write``.
 
-    ``config`` is what Snakemake has read, with the keys of a profile, and ``name`` is the file that it came from, for errors.
-    ``in_job`` says whether this is a job on a cluster node, which takes nothing from ``config`` but the device.
+    ``config`` is what the config files and a profile say, and ``name`` is the file that it came from, for errors, with ``line``,
+    which tells where in it a key stands. ``in_job`` says whether this is a job on a cluster node, which takes nothing from
+    ``config`` but the device.
 
     Raises StudyError where the config cannot be used or a run cannot fit the device.
     """
-    device = parse_device(config.get("device"))
+    device, local = parse_device(config.get("device")), config.get("local", [])
+    if not isinstance(local, list) or not all(isinstance(rule, str) for rule in local):
+        raise StudyError(f"the profile: local: a list of names of rules is expected, found {local!r:.60}")
     if in_job:
         submitted = snapshot.of_job()
         if submitted is None:
@@ -133,7 +176,7 @@ def read(config: Mapping[str, Any], name: str, in_job: bool) -> Context:
         study = of_config(config_model.parse(submitted.config, str(submitted.path)))
         return Context(study, submitted.config, device, submitted.speeds, in_job=True)
     own = {key: value for key, value in config.items() if key not in OF_PROFILE}
-    study = of_config(config_model.parse(own, name))
+    study = of_config(config_model.parse(own, name, line))
     if device is None:
         return Context(study, own)
     speeds = measured_speeds(study, RESULTS, device)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from scalinglaws.decide import named_files
 from scalinglaws.figures import registry
 from scalinglaws.laws import registry as laws
 from scalinglaws.study import config as config_model
@@ -26,13 +27,19 @@ def load(configfile: Path, results: Path = Path("results")) -> Study:
     Raises
     ------
     StudyError
-        The file cannot be read, or something in it cannot be run. It is raised before anything is trained.
+        The file cannot be read, something in it cannot be run, or a file that it names is missing or is another one. It is
+        raised before anything is trained.
     """
-    return of_config(config_model.load(configfile), results)
+    found = of_config(config_model.load(configfile), results)
+    named_files.check(found, results)
+    return found
 
 
 def of_config(config: Config, results: Path = Path("results")) -> Study:
-    """Return the study of a config that has been read already. Raises StudyError as ``load`` does."""
+    """Return the study of a config that has been read already, without a look at the files of text that it names.
+
+    Raises StudyError as ``load`` does.
+    """
     laws.asked(config.fits.laws)
     registry.asked(config.figures)
     found = study_model.build(config, results / "tokens")

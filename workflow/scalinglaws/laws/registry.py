@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scalinglaws.common.errors import StudyError
 from scalinglaws.common.registry import Registry
 from scalinglaws.study.study import Study
 
@@ -69,9 +68,7 @@ def asked(names: list[str] | tuple[str, ...] | str) -> tuple[str, ...]:
     """
     if names == "all":
         return tuple(LAWS)
-    if unknown := [name for name in names if name not in LAWS]:
-        raise StudyError(f"fits.laws: {unknown[0]} is not one of {', '.join(LAWS)}")
-    return tuple(names)
+    return tuple(dict.fromkeys(LAWS.find(name).name for name in names))
 
 
 def laws_of(study: Study) -> tuple[str, ...]:

@@ -7,12 +7,14 @@ imported only when a model is built. docs/extending.md shows how a plug-in regis
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
+from scalinglaws.common.errors import StudyError
 from scalinglaws.models.config import ModelConfig
 
 if TYPE_CHECKING:
@@ -83,6 +85,10 @@ class Architecture:
     cpu_module: str | Maker | None = None
     options: type[Options] = Options
     prefix: str = ""
+
+    def __post_init__(self) -> None:
+        if self.prefix and not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", self.prefix):
+            raise StudyError(f"architecture {self.name}: prefix: {self.prefix!r:.120} cannot be the beginning of a file's name")
 
     @property
     def id_prefix(self) -> str:

@@ -16,7 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from scalinglaws.common.fields import Rate
 from scalinglaws.common.registry import Registry
 
-Positive = Annotated[Rate, Field(gt=0)]
+SMALLEST_RATE, LARGEST_RATE = 1e-15, 1000.0  # far from any rate that trains: what lies beyond them is a slip
+Positive = Annotated[Rate, Field(gt=0, ge=SMALLEST_RATE, le=LARGEST_RATE)]
+Exponent = Annotated[Rate, Field(ge=-10, le=10)]
 
 
 class PowerRate(BaseModel):
@@ -24,9 +26,9 @@ class PowerRate(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    coefficient: Positive
-    exponent: Rate
-    tokens_exponent: Rate = 0.0
+    coefficient: Annotated[Rate, Field(gt=0, le=1e30)]
+    exponent: Exponent
+    tokens_exponent: Exponent = 0.0
     max: Positive | None = None
 
 

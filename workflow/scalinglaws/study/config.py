@@ -5,12 +5,10 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -24,12 +22,15 @@ from pydantic import (
 )
 
 from scalinglaws.common.errors import StudyError
-from scalinglaws.common.fields import Count, Fraction01, Rate
+from scalinglaws.common.fields import NUMBER, WIDEST, Count, CountOrZero, Fraction01, Rate, Seed, Share
+from scalinglaws.common.numbers import round_float
 from scalinglaws.common.registry import Registry
 from scalinglaws.models.registry import ARCHITECTURES
-from scalinglaws.optim.rates import RATES, LearningRate
+from scalinglaws.optim.rates import LearningRate
 from scalinglaws.optim.registry import OPTIMIZERS
-from scalinglaws.study import plugins
+from scalinglaws.study import plain, plugins, read_yaml
+from scalinglaws.study.explain import Line, explain, no_line
+from scalinglaws.study.names import Encoding, Name, Package, PackageVersion, Repository, Revision, Sha256, Text, Title
 from scalinglaws.study.text_sources import TEXT_SOURCES
 
 
@@ -49,7 +50,7 @@ def named(registry: Registry[Any]) -> tuple[AfterValidator, WithJsonSchema]:
 def parse_model(value: Any) -> Any:
     """Read "2x32" as n_layer 2 and d_model 32. Other values are returned for pydantic to judge."""
     if isinstance(value, str):
-        if not (match := re.fullmatch(r"(\d+)x(\d+)", value.strip())):
+        if not (match := re.fullmatch(r"([0-9]{1,18})x([0-9]{1,18})", value.strip())):
             raise ValueError("n_layer x d_model is expected, such as 2x32, or a mapping with both")
         return {"n_layer": int(match[1]), "d_model": int(match[2])}
     return value
@@ -80,8 +81,8 @@ class ModelShape(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True, json_schema_extra=_complete_model)
 
-    n_layer: Annotated[int, Field(gt=0)]
-    d_model: Annotated[int, Field(gt=0)]
+    n_layer: Annotated[int, Field(gt=0, le=100_000), NUMBER]
+    d_model: Annotated[int, Field(gt=0, le=WIDEST), NUMBER]
 
 
 Model = Annotated[ModelShape, BeforeValidator(parse_model, json_schema_input_type=ModelShape | str)]
@@ -91,15 +92,15 @@ class SourceConfig(Strict):
     """Text of one kind and encoding. Kinds: wheel, files, huggingface, and those of plug-ins, whose keys stand in ``options``."""
 
     kind: Annotated[str, *named(TEXT_SOURCES)]
-    files: Annotated[list[str], Field(min_length=1)]
-    exclude: list[str] = []
-    encoding: str = "utf-8"
+    files: Annotated[list[Text], Field(min_length=1)]
+    exclude: list[Text] = []
+    encoding: Encoding = "utf-8"
     text: str | None = None
-    package: str | None = None
-    version: str | None = None
-    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
-    repository: str | None = None
-    revision: str | None = None
+    package: Package | None = None
+    version: PackageVersion | None = None
+    sha256: Sha256 | None = None
+    repository: Repository | None = None
+    revision: Revision | None = None
     options: dict[str, Any] = {}
 
     @model_validator(mode="after")
@@ -120,15 +121,15 @@ class CorpusConfig(Strict):
 
     sources: Annotated[list[SourceConfig], Field(min_length=1)]
     bytes: Count | None = None
-    passage_chars: Annotated[int, Field(ge=50)] = 2000
-    validation: Annotated[Rate, Field(gt=0, lt=1)] = 0.03
-    test: Annotated[Rate, Field(gt=0, lt=1)] = 0.03
-    seed: Annotated[int, Field(ge=0)] = 0
+    passage_chars: Annotated[int, Field(ge=50, le=10**8), NUMBER] = 2000
+    validation: Share = 0.03
+    test: Share = 0.03
+    seed: Seed = 0
     corruption: Fraction01 = 0.0
 
     @model_validator(mode="after")
     def _some_training(self) -> CorpusConfig:
-        if self.validation + self.test >= 1:
+        if round_float(round_float(self.validation) + round_float(self.test)) >= 1:
             raise ValueError(f"validation {self.validation} and test {self.test} leave nothing to train on")
         return self
 
@@ -137,10 +138,10 @@ class TokenizerConfig(Strict):
     """A tokenizer: bytes (256 tokens), bpe (n_vocab, trained on ``corpus``'s training split) or file (a tokenizer.json)."""
 
     kind: Literal["bytes", "bpe", "file"] = "bytes"
-    n_vocab: Annotated[int, Field(gt=256)] | None = None
+    n_vocab: Annotated[int, Field(gt=256, le=10**8), NUMBER] | None = None
     corpus: str | None = None
-    path: str | None = None
-    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+    path: Text | None = None
+    sha256: Sha256 | None = None
 
     @model_validator(mode="after")
     def _complete(self) -> TokenizerConfig:
@@ -160,31 +161,31 @@ class Settings(Strict):
     model: Model
     architecture: ArchitectureName = "transformer"
     corpus: str
-    n_ctx: Count
-    batch_tokens: Count
+    n_ctx: Annotated[Count, Field(le=2**30)]
+    batch_tokens: Annotated[Count, Field(le=2**40)]
     learning_rate: LearningRate
     tokens: Count | None = None
     max_tokens: Count | None = None
     dataset_tokens: Count | Literal["all"] = "all"
     stop: Literal["budget", "early"] = "budget"
-    patience: Annotated[int, Field(gt=0)] = 4
+    patience: Annotated[int, Field(gt=0, le=10**6), NUMBER] = 4
     schedule: Literal["wsd", "cosine", "linear", "constant"] = "wsd"
-    decay: Annotated[Rate, Field(gt=0, lt=1)] = 0.2
-    warmup_tokens: Annotated[Count, Field(ge=0)] = 100_000
+    decay: Share = 0.2
+    warmup_tokens: CountOrZero = 100_000
     optimizer: OptimizerName = "adamw"
     optimizer_options: Annotated[dict[str, Any], Field(description="the options that a plug-in's optimizer declares")] = {}
     beta1: Fraction01 = 0.9
     beta2: Fraction01 = 0.95
-    weight_decay: Annotated[Rate, Field(ge=0)] = 0.0
-    grad_clip: Annotated[Rate, Field(ge=0)] = 1.0
+    weight_decay: Annotated[Rate, Field(ge=0, le=1000)] = 0.0
+    grad_clip: Annotated[Rate, Field(ge=0, le=1e9)] = 1.0
     dropout: Fraction01 = 0.0
     micro_batch_tokens: Count | None = None
     precision: Literal["float32", "bfloat16"] = "float32"
-    threads: Annotated[int, Field(gt=0)] = 1
-    seed: Annotated[int, Field(ge=0)] = 0
+    threads: Annotated[int, Field(gt=0, le=1024), NUMBER] = 1
+    seed: Seed = 0
     eval_tokens: Count = 2**18
     curve_tokens: Count = 2**15
-    noise_every: Annotated[int, Field(ge=0)] = 0
+    noise_every: Annotated[int, Field(ge=0, le=10**12), NUMBER] = 0
 
 
 def _values(kind: Any) -> Any:
@@ -221,7 +222,7 @@ class Ladder(Strict):
     """The rungs of a trunk lie at base · ratio^k tokens. They are part of no run's identity."""
 
     base: Count = 400_000
-    ratio: Annotated[Rate, Field(gt=1)] = 2.0
+    ratio: Annotated[Rate, Field(gt=1, le=1e6)] = 2.0
 
 
 class FitsConfig(Strict):
@@ -229,9 +230,9 @@ class FitsConfig(Strict):
 
     laws: Literal["all"] | list[str] = "all"
     objective: Literal["huber", "squared", "absolute"] = "huber"
-    delta: Annotated[Rate, Field(gt=0)] = 1e-3
-    bootstrap: Annotated[int, Field(ge=0)] = 1000
-    seed: Annotated[int, Field(ge=0)] = 0
+    delta: Annotated[Rate, Field(ge=1e-12, le=1e6)] = 1e-3
+    bootstrap: Annotated[int, Field(ge=0, le=100_000), NUMBER] = 1000
+    seed: Seed = 0
 
 
 class ExternalRuns(Strict):
@@ -244,77 +245,38 @@ class ExternalRuns(Strict):
 class Config(Strict):
     """A study: the whole of config.yaml."""
 
-    study: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
-    corpora: Annotated[dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")], CorpusConfig], Field(min_length=1)]
+    study: Name
+    corpora: Annotated[dict[Name, CorpusConfig], Field(min_length=1)]
     tokenizer: TokenizerConfig = TokenizerConfig()
     defaults: Overrides
-    experiments: Annotated[dict[str, Experiment], Field(min_length=1)]
+    experiments: Annotated[dict[Title, Experiment], Field(min_length=1)]
     ladder: Ladder = Ladder()
     fits: FitsConfig = FitsConfig()
     figures: Literal["all"] | list[str] = "all"
     external_runs: list[ExternalRuns] = []
     plugins: Annotated[
-        list[str], Field(description="Python files that register architectures or optimizers; relative to the working directory")
+        list[Text], Field(description="Python files that register architectures or optimizers; relative to the working directory")
     ] = []
 
 
-# Tags that pydantic puts into the place of an error for the members of a union.
-TAGS = {"int", "str", "float", "ModelShape", "Grid", *(rule.options.__name__ for rule in RATES.values() if rule.options)}
-
-
-def path_of(loc: tuple[Any, ...], prefix: str = "") -> str:
-    """Write the place of an error as a path: ("experiments", "size", "grid", 0) is experiments.size.grid[0]."""
-    out = prefix
-    for part in loc:
-        if isinstance(part, int):
-            out += f"[{part}]"
-        elif re.fullmatch(r"[A-Za-z0-9_.-]+", part) and part not in TAGS:
-            out += f".{part}" if out else part
-    return out
-
-
-def explain(error: ValidationError, prefix: str = "") -> str:
-    """Write one line for each wrong key: its path, what was expected and what was found."""
-    lines: dict[str, list[str]] = {}
-    for item in error.errors(include_url=False):
-        where = path_of(item["loc"], prefix)
-        if item["type"] == "extra_forbidden":
-            key = str(item["loc"][-1])
-            close = difflib.get_close_matches(
-                key, [*Experiment.model_fields, *Config.model_fields, *SourceConfig.model_fields], 1
-            )
-            what = "unknown key" + (f": did you mean {close[0]}?" if close and close[0] != key else "")
-        elif item["type"] == "missing":
-            what = "is missing"
-        else:
-            found = item["input"]
-            shown = "" if isinstance(found, (dict, list)) and len(str(found)) > 60 else f", found {found!r}"
-            what = item["msg"].removeprefix("Value error, ") + shown
-        lines.setdefault(where, []).append(what)
-    return "\n".join(f"  {where}: {'; or '.join(dict.fromkeys(whats))}" for where, whats in lines.items())
-
-
-def parse(data: Any, name: str = "config.yaml") -> Config:
+def parse(data: Any, name: str = "config.yaml", line: Line = no_line) -> Config:
     """Load the plug-ins that the parsed YAML lists, then check it.
 
-    Raises StudyError with a line for each wrong key, or for a plug-in that cannot be loaded.
+    ``line`` tells where a key stands in its file. Raises StudyError with a line for each wrong key, or for a plug-in that cannot
+    be loaded.
     """
     if not isinstance(data, dict):
         raise StudyError(f"{name}: a mapping with the keys study, corpora, defaults and experiments is expected")
+    plain.check(data, name)
     listed = data.get("plugins")
     plugins.load(listed if isinstance(listed, list) and all(isinstance(path, str) for path in listed) else [])
     try:
         return Config.model_validate(data)
     except ValidationError as error:
-        raise StudyError(f"{name} is not a valid study:\n{explain(error)}") from None
+        raise StudyError(f"{name} is not a valid study:\n{explain(error, Config, line=line)}") from None
 
 
 def load(path: str | Path) -> Config:
     """Read and check a config file. Raises StudyError where it is missing, is not YAML or is not valid."""
-    try:
-        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise StudyError(f"{path}: {error.strerror}: name a study with --configfile") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise StudyError(f"{path} is not YAML: {error}") from None
-    return parse(data, str(path))
+    document = read_yaml.read(path)
+    return parse(document.data, str(path), document.where)

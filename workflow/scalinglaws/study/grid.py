@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from typing import Any
 
 from pydantic import ValidationError
 
 from scalinglaws.common.errors import StudyError
-from scalinglaws.study.config import Config, Settings, explain
+from scalinglaws.study.config import Config, Settings
+from scalinglaws.study.explain import explain
+
+MOST_POINTS = 10_000  # of a study: their product is not made beyond it
 
 
 def _given(model: Any) -> dict[str, Any]:
@@ -21,8 +25,9 @@ def points(config: Config) -> Iterator[tuple[str, str, Settings]]:
     """Yield (experiment, path of the point in the config, settings) of every point.
 
     A key of the point or the grid overrides the experiment's, and that overrides the defaults'. Raises StudyError where an
-    experiment has nothing to run or a setting is missing or wrong.
+    experiment has nothing to run, where there are too many points, or where a setting is missing or wrong.
     """
+    _check_count(config)
     for name, experiment in config.experiments.items():
         own = _given(experiment)
         grid, listed = own.pop("grid", None), own.pop("points", [])
@@ -45,6 +50,21 @@ def points(config: Config) -> Iterator[tuple[str, str, Settings]]:
             yield name, f"{where}.points[{i}]", _settings({**base, **_given(point)}, f"{where}.points[{i}]")
 
 
+def _check_count(config: Config) -> None:
+    """Count the points before any is made. Raises StudyError where there are too many."""
+    total = 0
+    for name, experiment in config.experiments.items():
+        axes = sorted(_given(experiment.grid).items()) if experiment.grid is not None else []
+        count = math.prod(len(values) for _, values in axes) if axes else 0
+        total += count + len(experiment.points)
+        if total > MOST_POINTS:
+            sizes = " x ".join(f"{len(values)} {key}" for key, values in axes)
+            made = f"its grid has {sizes} = {count:,} points" if axes else f"it has {len(experiment.points):,} points"
+            raise StudyError(
+                f"experiments.{name}: {made}, and the study {total:,} with those before it: {MOST_POINTS:,} are the most"
+            )
+
+
 def shown_value(value: Any) -> str:
     """Return a value as the path of a grid's point shows it: 2x32 for a model."""
     if hasattr(value, "d_model"):
@@ -58,5 +78,5 @@ def _settings(values: dict[str, Any], where: str) -> Settings:
         return Settings.model_validate(plain)
     except ValidationError as error:
         raise StudyError(
-            f"incomplete settings (give the key under defaults or in the experiment):\n{explain(error, where)}"
+            f"incomplete settings (give the key under defaults or in the experiment):\n{explain(error, Settings, where)}"
         ) from None

@@ -6,13 +6,17 @@ its stable phase and trains the rest. Hägele et al. 2024 show that a short deca
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 from functools import cache
 from typing import Protocol
 
+from scalinglaws.common.errors import StudyError
 from scalinglaws.models.count import flops_attention
 from scalinglaws.study.spec import RunSpec
+
+MOST_RUNGS = 1000  # of a trunk
 
 
 class LadderSettings(Protocol):
@@ -31,13 +35,19 @@ def has_ladder(spec: RunSpec) -> bool:
 
 
 def rungs(ladder: LadderSettings, batch_tokens: int, last_step: int) -> list[int]:
-    """Return the steps of the rungs up to ``last_step``, ascending."""
+    """Return the steps of the rungs up to ``last_step``, ascending. Raises StudyError where there are too many."""
     return list(_rungs(ladder.base, ladder.ratio, batch_tokens, last_step))
 
 
 @cache
 def _rungs(base: int, ratio: float, batch_tokens: int, last_step: int) -> tuple[int, ...]:
     """Compute ``rungs`` once for all the runs of a study that have the same budget and batch."""
+    factors = math.log(max(1, (last_step + 1) * batch_tokens / base)) / math.log1p(ratio - 1)
+    if factors > MOST_RUNGS:
+        raise StudyError(
+            f"ladder.ratio: {ratio} with base {base} puts {factors:,.0f} rungs below {last_step * batch_tokens:,} tokens: "
+            f"there may be {MOST_RUNGS:,} at most, so raise the ratio or the base"
+        )
     steps: list[int] = []
     position, factor = Fraction(base), Fraction(repr(ratio))
     while (step := int(position / batch_tokens)) <= last_step:

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from scalinglaws.common.errors import StudyError
+from scalinglaws.common.fields import LARGEST_INTEGER
 from scalinglaws.common.numbers import round_float, short
 from scalinglaws.models.config import ModelConfig
 from scalinglaws.models.count import n_params
 from scalinglaws.models.registry import ARCHITECTURES
-from scalinglaws.optim.rates import rule_of
+from scalinglaws.optim.rates import LARGEST_RATE, SMALLEST_RATE, rule_of
 from scalinglaws.optim.registry import OPTIMIZERS
-from scalinglaws.study.config import Settings, explain
+from scalinglaws.study.config import Settings
+from scalinglaws.study.explain import explain
 from scalinglaws.study.spec import CorpusSpec, Options, RunSpec, TokenizerSpec
 
 COPIED = (
     *("n_ctx", "batch_tokens", "micro_batch_tokens", "warmup_tokens", "eval_tokens", "curve_tokens"),
     *("schedule", "stop", "optimizer", "precision", "threads", "seed", "architecture", "noise_every"),
 )
+MOST_PARAMETERS = 10**15  # of a model
 ROUNDED = ("beta1", "beta2", "weight_decay", "grad_clip", "dropout")
 # Fields of a spec that hold options of architectures, and their values where an architecture has none.
 ABSENT: dict[str, Any] = {"n_heads": 0, "d_ff": 0, "d_attn": 0, "n_repeats": 1, "sharing": "cycle"}
@@ -50,7 +54,8 @@ def resolve_rate(s: Settings, n: int, tokens: int, where: str) -> float:
     Raises
     ------
     StudyError
-        The rule gives no positive rate at this size, or one that depends on the budget under a schedule that shares trunks.
+        The rule gives no positive rate at this size, one above 1000, or one that depends on the budget under a schedule that
+        shares trunks.
     """
     given, rule = s.learning_rate, rule_of(s.learning_rate)
     if rule.depends_on_budget(given) and s.schedule == "wsd":
@@ -59,8 +64,8 @@ def resolve_rate(s: Settings, n: int, tokens: int, where: str) -> float:
             "rate cannot depend on the budget: set it to 0 or use schedule cosine, linear or constant"
         )
     rate = rule.rate(given, n, tokens)
-    if rate <= 0:
-        why = rule.valid or "a rate is positive"
+    if not SMALLEST_RATE <= rate <= LARGEST_RATE:
+        why = (rate <= 0 and rule.valid) or f"a rate from {SMALLEST_RATE:g} to {LARGEST_RATE:g} is expected"
         raise StudyError(f"{where}: learning_rate: {rule.name} gives {rate:.2g} at N = {n}: {why}")
     return round_float(rate)
 
@@ -87,7 +92,7 @@ def resolve_options(name: str, model: type[BaseModel] | None, given: dict[str, A
     Raises
     ------
     StudyError
-        An option is unknown, missing or impossible, or its value is neither number, text nor truth value.
+        An option is unknown, missing or impossible, or its value is neither finite number, text nor truth value.
     """
     fields = model.model_fields if model else {}
     if unknown := sorted(set(given) - set(fields)):
@@ -99,11 +104,20 @@ def resolve_options(name: str, model: type[BaseModel] | None, given: dict[str, A
     try:
         values = model.model_validate(given).model_dump(mode="json")
     except ValidationError as error:
-        raise StudyError(f"the options of {name} are not valid:\n{explain(error, where)}") from None
+        raise StudyError(f"the options of {name} are not valid:\n{explain(error, model, where)}") from None
     for option, value in values.items():
-        if not isinstance(value, (int, float, str, bool, type(None))):
-            raise StudyError(f"{where}.{option}: an option is a number, a text, true or false: split it into several")
+        if wrong := _wrong_value(value):
+            raise StudyError(f"{where}.{option}: {wrong}")
     return tuple((key, round_float(value) if isinstance(value, float) else value) for key, value in sorted(values.items()))
+
+
+def _wrong_value(value: Any) -> str:
+    """Say why a value cannot be that of an option; empty where it can."""
+    if not isinstance(value, bool | int | float | str | None):
+        return f"an option is a number, a text, true or false, not {value!r:.60}: split it into several"
+    if isinstance(value, int | float) and not (math.isfinite(value) and abs(value) <= LARGEST_INTEGER):
+        return f"an option is a finite number, not {value!r:.60}"
+    return ""
 
 
 def plugins_of(s: Settings) -> tuple[str, ...]:
@@ -124,8 +138,9 @@ def resolve_shape(s: Settings, where: str) -> dict[str, Any]:
         raise StudyError("\n".join(f"{where}: {line}" for line in _wrong_options(s.architecture, error))) from None
     except StudyError as error:
         raise StudyError(f"{where}: {error}") from None
-    if odd := sorted(name for name, value in options.items() if not isinstance(value, bool | int | float | str | None)):
-        raise StudyError(f"{where}: model.{odd[0]}: an option is a number, a word or true or false, not {options[odd[0]]!r}")
+    for name, value in sorted(options.items()):
+        if wrong := _wrong_value(value):
+            raise StudyError(f"{where}: model.{name}: {wrong}")
     options = {name: round_float(value) if isinstance(value, float) else value for name, value in options.items()}
     fields = ABSENT | {name: value for name, value in options.items() if name in ABSENT}
     others = tuple(sorted((name, value) for name, value in options.items() if name not in ABSENT))
@@ -147,7 +162,7 @@ def _wrong_options(name: str, error: ValidationError) -> list[str]:
         elif item["type"] == "missing":
             what = f"architecture {name} needs it" + (f": {own[key].description}" if own[key].description else "")
         else:
-            what = f"{item['msg'].removeprefix('Value error, ')}, found {item['input']!r}"
+            what = f"{item['msg'].removeprefix('Value error, ')}, found {item['input']!r:.60}"
         lines.append(f"model.{key}: {what}")
     return lines
 
@@ -207,7 +222,9 @@ def resolve(s: Settings, corpus: CorpusSpec, tokenizer: TokenizerSpec, limit: in
     shape = resolve_shape(s, where)
     early, wsd = s.stop == "early", s.schedule == "wsd"
     model = ModelConfig(n_ctx=s.n_ctx, architecture=s.architecture, **shape | {"options": dict(shape["options"])})
-    rate = resolve_rate(s, n_params(model), tokens, where)
+    if not 0 < (size := n_params(model)) <= MOST_PARAMETERS:
+        raise StudyError(f"{where}: model: {size:,} parameters without embeddings: there may be 1 to {MOST_PARAMETERS:,}")
+    rate = resolve_rate(s, size, tokens, where)
     own = OPTIMIZERS.find(s.optimizer).options
     optimizer_options = resolve_options(f"optimizer {s.optimizer}", own, s.optimizer_options, f"{where}: optimizer_options")
     given: dict[str, Any] = {key: getattr(s, key) for key in COPIED}

@@ -7,13 +7,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from scalinglaws.common.fields import NUMBER
 from scalinglaws.models.entries.transformer import TRANSFORMER, AttentionOptions
 
 
 class RecurrentOptions(AttentionOptions):
     """The options of a Transformer, and how its layers are repeated."""
 
-    n_repeats: Annotated[int, Field(gt=1, description="how often each of its layers is used")]
+    n_repeats: Annotated[int, Field(gt=1, le=100_000, description="how often each of its layers is used"), NUMBER]
     sharing: Literal["cycle", "sequence"] = "cycle"
 
 

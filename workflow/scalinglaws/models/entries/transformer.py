@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from scalinglaws.common.errors import StudyError
+from scalinglaws.common.fields import NUMBER, WIDEST
 from scalinglaws.models.architecture import Architecture, Options, Rows
 from scalinglaws.models.config import ModelConfig
 
@@ -16,9 +17,9 @@ HEAD_WIDTH = 16  # where n_heads is not given, heads are at least this wide
 class AttentionOptions(Options):
     """Widths of attention and feed-forward; by default d_attn = d_model and d_ff = 4 d_model."""
 
-    n_heads: Annotated[int, Field(gt=0)] | None = None
-    d_ff: Annotated[int, Field(gt=0)] | None = None
-    d_attn: Annotated[int, Field(gt=0)] | None = None
+    n_heads: Annotated[int, Field(gt=0, le=WIDEST), NUMBER] | None = None
+    d_ff: Annotated[int, Field(gt=0, le=16 * WIDEST), NUMBER] | None = None
+    d_attn: Annotated[int, Field(gt=0, le=WIDEST), NUMBER] | None = None
 
     def resolved(self, n_layer: int, d_model: int) -> dict[str, Any]:
         """Return every option; where n_heads is not given, as many heads of at least 16 as divide d_attn."""
