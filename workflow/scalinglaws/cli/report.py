@@ -44,7 +44,9 @@ def exponents(
     fits: Fits,
     laws: Annotated[str, typer.Option(metavar="LAW,…", help="Laws to compare, with commas, in this order.")],
     out_fits: Annotated[Path, typer.Option(callback=file_to_write, help="Parquet table to write: every parameter of every fit.")],
-    out_parquet: Annotated[Path, typer.Option(callback=file_to_write, help="Parquet table to write: fitted and published exponents.")],
+    out_parquet: Annotated[
+        Path, typer.Option(callback=file_to_write, help="Parquet table to write: fitted and published exponents.")
+    ],
     out_md: Annotated[Path, typer.Option(callback=file_to_write, help="The same comparison to write as Markdown.")],
 ) -> None:
     """Write the fitted exponents beside the published ones.

@@ -70,7 +70,9 @@ def rung(
     ctx: typer.Context,
     spec: Spec,
     tokens: TokensRoot,
-    step: Annotated[int, typer.Option(min=1, max=MOST_STEPS, help="Step of the rung: optimizer steps from the start of the trunk.")],
+    step: Annotated[
+        int, typer.Option(min=1, max=MOST_STEPS, help="Step of the rung: optimizer steps from the start of the trunk.")
+    ],
     out: Annotated[Path, typer.Option(callback=file_to_write, help="The stepS.safetensors to write.")],
     device: Device = "auto",
     checkpoint_seconds: CheckpointSeconds = 60.0,
