@@ -15,7 +15,7 @@ def main() -> int:
         if (error.name or "").startswith("scalinglaws"):
             raise
         print(
-            f"scalinglaws: {sys.executable} has no library {error.name}: run `make install`, and then .venv/bin/python -m scalinglaws",
+            f"scalinglaws: {sys.executable} has no library {error.name}: run `make install`, then .venv/bin/python -m scalinglaws",
             file=sys.stderr,
         )
         return 1

@@ -88,7 +88,7 @@ def special(folder: Path, kind: str) -> Path:
     elif kind == "folder":
         path.mkdir()
     else:
-        path.symlink_to({"link to a device": "/dev/null", "link to a folder": folder, "circle": "out"}[kind])
+        path.symlink_to({"link to a device": "/dev/null", "link to a folder": str(folder), "circle": "out"}[kind])
     return path
 
 

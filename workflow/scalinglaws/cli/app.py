@@ -117,8 +117,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run a command and return its exit status.
 
     The status is 0 for success; 1 with one message for a user's mistake or a fault of the machine, such as a full disk or too
-    little memory, and without one where what reads its output has ended, as head does; 2 with the usage for a wrong command line; and
-    130 where Ctrl-C stopped the command. Any other error keeps its traceback.
+    little memory, and without one where what reads its output has ended, as head does; 2 with the usage for a wrong command line;
+    and 130 where Ctrl-C stopped the command. Any other error keeps its traceback.
     """
     argv = sys.argv[1:] if argv is None else argv
     name = " ".join(["scalinglaws", *argv[:1]])

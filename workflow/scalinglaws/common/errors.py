@@ -1,4 +1,4 @@
-"""The exception for a user's mistake, and the sentences in which faults of the machine are told. It imports the standard library only."""
+"""The exception for a user's mistake, and the sentences that tell faults of the machine. It imports the standard library only."""
 
 from __future__ import annotations
 
@@ -67,10 +67,11 @@ def told(error: BaseException, path: object = None) -> str | None:
             return OF_THE_MACHINE[error.errno]
         if where is None or isinstance(where, int):
             return None
-        return _dangling(where) or OF_A_PATH.get(error.errno or 0, "{}: " + (error.strerror or str(error))).format(shown(where))
-    if isinstance(error, (MemoryError, OSError, ImportError, RuntimeError, SystemError)):
-        if isinstance(error, MemoryError) or NO_MEMORY.search(str(error)):
-            return f"{OF_THE_MACHINE[errno.ENOMEM]} ({' '.join(str(error).split())[:200] or type(error).__name__})"
+        sentence = OF_A_PATH.get(error.errno or 0) or f"{{}}: {error.strerror or error}"
+        return _dangling(where) or sentence.replace("{}", shown(where), 1)
+    libraries = isinstance(error, (OSError, ImportError, RuntimeError, SystemError)) and NO_MEMORY.search(str(error))
+    if libraries or isinstance(error, MemoryError):
+        return f"{OF_THE_MACHINE[errno.ENOMEM]} ({' '.join(str(error).split())[:200] or type(error).__name__})"
     return None
 
 

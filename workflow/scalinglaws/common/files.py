@@ -66,8 +66,8 @@ def replacing(path: Path, sync: bool = True) -> Iterator[Path]:
 def check_replaceable(path: Path) -> None:
     """Check that a file can be written at ``path``: that it is absent or a regular file.
 
-    A link is never written through: one of this user to a file, or to nothing, is replaced by the file, and what it leads to stays
-    as it is.
+    A link is never written through: one of this user to a file, or to nothing, is replaced by the file, and what it leads to
+    stays as it is.
 
     Raises
     ------
@@ -93,7 +93,7 @@ def check_replaceable(path: Path) -> None:
 
 
 def _made_beside(path: Path) -> Path:
-    """Make the temporary file of ``path``, in its folder, which is made where it is missing. Raises StudyError where that fails."""
+    """Make the temporary file of ``path`` in its folder, and that folder. Raises StudyError where that fails."""
     suffix = f".{os.getpid()}.tmp"
     stem = os.fsdecode(os.fsencode(path.name)[: LONGEST_NAME - len(suffix) - 1])
     temporary = path.with_name(f".{stem}{suffix}")
