@@ -15,7 +15,7 @@ def main() -> int:
         if (error.name or "").startswith("scalinglaws"):
             raise
         print(
-            f"scalinglaws: {sys.executable} has no library {error.name}: run `make install`, then .venv/bin/python -m scalinglaws",
+            f"scalinglaws: {sys.executable} has no library {error.name}: run `make install`, then use .venv/bin/python",
             file=sys.stderr,
         )
         return 1

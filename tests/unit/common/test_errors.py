@@ -50,11 +50,14 @@ def test_other_errors_are_not_told(error: Exception) -> None:
     assert told(error) is None
 
 
-def test_links_that_lead_nowhere_are_named(tmp_path: Path) -> None:
+def test_what_lies_in_the_way_is_named(tmp_path: Path) -> None:
     (tmp_path / "results").symlink_to("nowhere")
     for code in (errno.EEXIST, errno.ENOENT):
         said = told(OSError(code, "x", str(tmp_path / "results/runs/a")))
         assert said and said.startswith(f"{tmp_path}/results is a link to nowhere, which does not exist")
+    (tmp_path / "file").touch()
+    said = told(OSError(errno.ENOTDIR, "x", str(tmp_path / "file/runs/a")))
+    assert said and said.startswith(f"{tmp_path}/file is a file where a folder is needed")
 
 
 def test_names_are_shown_on_one_line() -> None:

@@ -125,7 +125,7 @@ def test_a_link_is_never_written_through(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_a_link_at_the_temporary_name_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "target").write_text("old")
-    (tmp_path / f".a.txt.{os.getpid()}.tmp").symlink_to("target")
+    (tmp_path / f".a.txt.{socket.gethostname()}-{os.getpid()}.tmp").symlink_to("target")
     files.write_text(tmp_path / "a.txt", "new")
     assert (tmp_path / "target").read_text() == "old" and names(tmp_path) == ["a.txt", "target"]
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -68,16 +70,30 @@ def told(error: BaseException, path: object = None) -> str | None:
         if where is None or isinstance(where, int):
             return None
         sentence = OF_A_PATH.get(error.errno or 0) or f"{{}}: {error.strerror or error}"
-        return _dangling(where) or sentence.replace("{}", shown(where), 1)
+        return _obstacle(where) or sentence.replace("{}", shown(where), 1)
     libraries = isinstance(error, (OSError, ImportError, RuntimeError, SystemError)) and NO_MEMORY.search(str(error))
     if libraries or isinstance(error, MemoryError):
         return f"{OF_THE_MACHINE[errno.ENOMEM]} ({' '.join(str(error).split())[:200] or type(error).__name__})"
     return None
 
 
-def _dangling(path: object) -> str | None:
-    """Return the sentence that a path, or a folder above it, is a link to something that does not exist; None where none is."""
-    for part in reversed((place := Path(os.fsdecode(path)), *place.parents)):  # type: ignore[arg-type]
+@contextlib.contextmanager
+def faults_told() -> Iterator[None]:
+    """Raise a StudyError in place of an error of the block that ``told`` has a sentence for."""
+    try:
+        yield
+    except (OSError, MemoryError) as error:
+        if (sentence := told(error)) is None:
+            raise
+        raise StudyError(sentence) from None
+
+
+def _obstacle(path: object) -> str | None:
+    """Return the sentence that a path, or a folder above it, is a link to nothing, or a file in place of a folder; else None."""
+    place = Path(os.fsdecode(path))  # type: ignore[arg-type]
+    for part in (*reversed(place.parents), place):
         if os.path.islink(part) and not os.path.lexists(os.path.realpath(part)):
             return f"{shown(part)} is a link to {shown(os.readlink(part))}, which does not exist: make that, or remove the link"
+        if part != place and os.path.exists(part) and not os.path.isdir(part):
+            return f"{shown(part)} is a file where a folder is needed: move it away, or name another place"
     return None

@@ -10,6 +10,7 @@ import errno
 import json
 import os
 import re
+import socket
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,9 +37,9 @@ def replacing(path: Path, sync: bool = True) -> Iterator[Path]:
     """Give a temporary file in the folder of ``path``; what is written to it becomes ``path`` when the block ends.
 
     The content is on the disk (fsync) before the file gets its name. Where the block raises, the temporary file is removed and
-    ``path`` stays as it was. The name of the temporary file holds the number of this process, so that two processes that
-    write the same file do not disturb each other. It is made anew, so a link that lies at its name is not followed. Without
-    ``sync`` nothing waits for the disk, and a power failure may leave the file empty.
+    ``path`` stays as it was. The name of the temporary file holds this machine and the number of this process, so that two
+    processes that write the same file do not disturb each other. It is made anew, so a link that lies at its name is not
+    followed. Without ``sync`` nothing waits for the disk, and a power failure may leave the file empty.
 
     Raises
     ------
@@ -94,7 +95,7 @@ def check_replaceable(path: Path) -> None:
 
 def _made_beside(path: Path) -> Path:
     """Make the temporary file of ``path`` in its folder, and that folder. Raises StudyError where that fails."""
-    suffix = f".{os.getpid()}.tmp"
+    suffix = f".{socket.gethostname()}-{os.getpid()}.tmp"
     stem = os.fsdecode(os.fsencode(path.name)[: LONGEST_NAME - len(suffix) - 1])
     temporary = path.with_name(f".{stem}{suffix}")
     try:

@@ -18,6 +18,7 @@ from scalinglaws.cluster.bundles import bundle_up
 from scalinglaws.cluster.cost import Speeds, measured_speeds
 from scalinglaws.cluster.device import Device, parse_device
 from scalinglaws.cluster.needs import check_fits
+from scalinglaws.common.errors import faults_told
 from scalinglaws.dag import snapshot
 from scalinglaws.decide.load import of_config
 from scalinglaws.figures import registry
@@ -117,6 +118,7 @@ def _kept_bundle(path: Path) -> Bundle:
     return read_bundle(path)
 
 
+@faults_told()
 def read(config: Mapping[str, Any], name: str, in_job: bool) -> Context:
     """Return the context of this parse. It writes nothing: see ``kept.write``.
 
