@@ -3,26 +3,46 @@ PYTHON ?= python3
 VENV ?= .venv
 CONFIG ?= config.yaml
 CORES ?= 2
+# What a user gives is taken as it is, dollar signs too, and is one word of the shell wherever it is used.
+override PYTHON := $(value PYTHON)
+override CONFIG := $(value CONFIG)
+override CORES := $(value CORES)
+override PROFILE := $(value PROFILE)
+override TESTS := $(value TESTS)
+word_of = '$(subst ','\'',$(1))'
+ifneq ($(words $(VENV)),1)
+$(error VENV is '$(VENV)', but make knows no names with spaces: give another folder)
+endif
 BIN := $(VENV)/bin
+# The package of this folder is used, also where the folder was moved or copied after .venv was set up.
+export PYTHONPATH := $(value CURDIR)/workflow$(addprefix :,$(value PYTHONPATH))
 # Most of what is installed is never imported: its bytecode is written at first use, whatever the environment says, since
 # without it the start of each job takes twice as long.
 unexport PYTHONDONTWRITEBYTECODE
-PIP := $(PYTHON) -m pip --disable-pip-version-check --python $(BIN)/python install --quiet --no-compile
+PIP := $(call word_of,$(PYTHON)) -m pip --disable-pip-version-check --python $(BIN)/python install --quiet --no-compile
+
+# pip writes the absolute path of this folder. A relative one before it stays right where the folder is moved with its .venv.
+RELATIVE := import os, sysconfig; at = sysconfig.get_paths()["purelib"]; \
+  open(os.path.join(at, "0-scalinglaws.pth"), "w").write(os.path.relpath("workflow", at) + "\n")
 
 .DEFAULT_GOAL := help
 .PHONY: help install install-slurm results paper plan report test test-cluster lint benchmark clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 20
-	@echo "  variables: CONFIG=$(CONFIG) CORES=$(CORES) PYTHON=$(PYTHON)"
+	@echo '  variables: 'CONFIG=$(call word_of,$(CONFIG)) CORES=$(call word_of,$(CORES)) PYTHON=$(call word_of,$(PYTHON))
 
-install: $(VENV)/installed ## set up .venv from envs/
+install: $(VENV)/installed ## set up .venv from envs/, again where this folder was moved
+	@if [ -s $< ] && [ "$$(cat $<)" != "$$(pwd -P)" ]; then \
+	  echo "this folder was $$(cat $<) when $(VENV) was set up: setting it up again"; rm -rf $(VENV); $(MAKE) $(VENV)/installed; fi
+
 $(VENV)/installed: envs/requirements.txt pyproject.toml
-	$(PYTHON) -m venv --without-pip $(VENV)
+	$(call word_of,$(PYTHON)) -m venv --without-pip $(VENV)
 	@echo "installing envs/requirements.txt into $(VENV): some minutes"
 	$(PIP) -r envs/requirements.txt
 	$(PIP) --no-deps --no-build-isolation --editable .
-	@touch $@
+	@$(BIN)/python -c '$(RELATIVE)'
+	@pwd -P > $@
 
 $(VENV)/installed-dev: $(VENV)/installed envs/requirements-dev.txt
 	$(PIP) -r envs/requirements-dev.txt
@@ -35,29 +55,29 @@ $(VENV)/installed-slurm: $(VENV)/installed envs/requirements-slurm.txt
 install-slurm: $(VENV)/installed-slurm ## set up .venv with what profiles/slurm needs as well
 
 results: $(VENV)/installed ## run the study of CONFIG to figures, with progress; safe to stop and to run again
-	$(BIN)/python -m scalinglaws run --configfile $(CONFIG) --cores $(CORES)
+	$(BIN)/python -m scalinglaws run --configfile $(call word_of,$(CONFIG)) --cores $(call word_of,$(CORES))
 
 paper: $(VENV)/installed ## run every experiment of the 2020 paper at this scale, with all figures and tables, in 6 to 75 minutes; shares runs with results
-	$(BIN)/python -m scalinglaws run --configfile workflow/studies/paper.yaml --cores $(CORES)
+	$(BIN)/python -m scalinglaws run --configfile workflow/studies/paper.yaml --cores $(call word_of,$(CORES))
 
 plan: $(VENV)/installed ## show what CONFIG would train, what is there, and what it costs; PROFILE=profiles/slurm adds GPU-hours by size
-	$(BIN)/python -m scalinglaws plan --configfile $(CONFIG) $(if $(PROFILE),--profile $(PROFILE))
+	$(BIN)/python -m scalinglaws plan --configfile $(call word_of,$(CONFIG)) $(if $(PROFILE),--profile $(call word_of,$(PROFILE)))
 
 report: $(VENV)/installed ## write results/report.html, self-contained
-	$(BIN)/snakemake --configfile $(CONFIG) --report results/report.html
+	$(BIN)/python -m snakemake --configfile $(call word_of,$(CONFIG)) --report results/report.html
 
 test: $(VENV)/installed-dev ## run every test, with a run of the real workflow on real text
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 test-cluster: $(VENV)/installed-slurm $(VENV)/installed-dev ## run the workflow on a real one-node Slurm, which is installed, started and stopped: on Debian, as root; TESTS=… chooses
-	$(BIN)/python -m pytest tests/cluster $(if $(TESTS),-k "$(TESTS)")
+	$(BIN)/python -m pytest tests/cluster $(if $(TESTS),-k $(call word_of,$(TESTS)))
 
 lint: $(VENV)/installed-dev $(VENV)/installed-slurm ## check with ruff, mypy (tests too), snakefmt and snakemake --lint
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
-	$(BIN)/mypy workflow/scalinglaws tests
-	$(BIN)/snakefmt --check Snakefile workflow/rules
+	$(BIN)/python -m mypy workflow/scalinglaws tests
+	$(BIN)/python -m snakefmt --check Snakefile workflow/rules
 	# Its only complaint is that rules name no conda environment: the workflow runs in the one that Snakemake runs in.
-	! $(BIN)/snakemake --lint 2>&1 | grep '^    \* ' | grep -v 'Specify a conda environment'
+	! $(BIN)/python -m snakemake --lint 2>&1 | grep '^    \* ' | grep -v 'Specify a conda environment'
 
 benchmark: $(VENV)/installed-dev ## measure the speed of a training step, of the fits and of the DAG; SMOKE=1 runs each at its smallest, in seconds
 	for file in tests/benchmarks/*.py; do \

@@ -7,8 +7,12 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, os.path.join(workflow.basedir, "workflow"))
 
+from scalinglaws.dag import environment
+
+environment.check()
+
 from scalinglaws.common.errors import StudyError
-from scalinglaws.dag import clock, context, environment, inputs, kept, locks, requests, targets, tidy
+from scalinglaws.dag import clock, context, inputs, kept, locks, profile, requests, targets, tidy
 
 environment.prepare()
 clock.forgive()
@@ -22,6 +26,7 @@ workflow.localrules(*config.get("local", []))  # a cluster's profile names the r
 
 onstart:
     try:
+        profile.check_resources(workflow.resource_settings)
         locks.begin(CONTEXT.study, context.RESULTS)
     except StudyError as error:
         raise WorkflowError(str(error)) from None

@@ -105,7 +105,14 @@ def test_a_wrong_config_exits_with_1_and_one_message(elsewhere: Path) -> None:
     ("raised", "status", "said"),
     [
         (StudyError("it is wrong"), 1, "scalinglaws plan: it is wrong\n"),
-        (OSError(errno.ENOSPC, "full", "a/file"), 1, "scalinglaws plan: the disk is full (a/file): free space and run again\n"),
+        (
+            OSError(errno.ENOSPC, "full", "a/file"),
+            1,
+            "scalinglaws plan: no space left to write a/file: free some and run again\n",
+        ),
+        (PermissionError(errno.EACCES, "no", "a"), 1, "scalinglaws plan: there is no permission for a: change its owner or its "),
+        (MemoryError(), 1, "scalinglaws plan: memory ran out: "),
+        (BrokenPipeError(errno.EPIPE, "closed"), 1, ""),
         (KeyboardInterrupt(), 130, "scalinglaws plan: stopped\n"),
     ],
 )
@@ -116,12 +123,16 @@ def test_what_a_user_can_mend_has_no_traceback(
         raise raised
 
     monkeypatch.setattr("scalinglaws.decide.load.load", broken)
-    assert app.main(["plan"]) == status
-    assert capsys.readouterr().err == said
+    try:
+        found = app.main(["plan"])
+    except SystemExit as exit:  # from typer, where what reads the output has ended
+        found = int(exit.code or 0)
+    err = capsys.readouterr().err
+    assert found == status and err.startswith(said) and err.count("\n") == (said != "")
 
 
 def test_other_errors_and_statuses_go_through(monkeypatch: pytest.MonkeyPatch) -> None:
-    for raised in (ZeroDivisionError(), OSError(errno.EACCES, "no"), SystemExit(143)):
+    for raised in (ZeroDivisionError(), OSError(errno.EBADF, "no"), SystemExit(143), EOFError("no data left")):
 
         def broken(*_: Any, raised: BaseException = raised) -> None:
             raise raised
@@ -213,9 +224,33 @@ def test_help_and_completion_import_nothing_heavy() -> None:
     assert done.stdout.split() == [name for name in options.known_figures() if name.startswith("fig0")] != []
 
 
+@pytest.mark.parametrize(
+    ("script", "status", "said"),
+    [
+        ("ulimit -v 300000; $CALL fit --law power-n --table a.csv", 1, "scalinglaws fit: the address space of this process is"),
+        ("ulimit -v 300000; $CALL fit --help", 0, ""),
+        ("$CALL fit --help >&-", 0, ""),
+        ("$CALL fit --help >/dev/full", 1, "scalinglaws fit: no space left to write what the command prints"),
+        ("PYTHONIOENCODING=ascii $CALL fit --help", 0, ""),
+        ("set +o pipefail; $CALL fit --help | true", 0, ""),
+    ],
+)
+def test_odd_limits_and_outputs(script: str, status: int, said: str) -> None:
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "workflow"), "CALL": f"{sys.executable} -m scalinglaws"}
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, env=environment)
+    assert done.returncode == status, done
+    assert done.stderr.startswith(said) and done.stderr.count("\n") == (said != "")
+
+
+def test_a_missing_library_is_told() -> None:
+    code = "import sys; sys.modules['typer'] = None; from scalinglaws.__main__ import main; sys.exit(main())"
+    done = python("-c", code)
+    assert done.returncode == 1 and "has no library typer: run `make install`" in done.stderr
+
+
 def test_the_entry_point_and_the_module_are_the_same_command() -> None:
     value = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]["scalinglaws"]
-    assert EntryPoint("scalinglaws", value, "console_scripts").load() is app.main is module.main
+    assert EntryPoint("scalinglaws", value, "console_scripts").load() is module.main
     script = f"import sys; sys.argv[0] = 'scalinglaws'; from {value.replace(':', ' import ')} as run; sys.exit(run())"
     for words in (["--help"], ["plan", "--no-such"], ["plan", "--configfile", "none.yaml"]):
         first, second = python("-c", script, *words), python("-m", "scalinglaws", *words)

@@ -6,8 +6,12 @@ imported, and libraries such as torch only when it runs: jobs of the workflow st
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import importlib
+import io
+import os
+import resource
 import sys
 from typing import Annotated, Any
 
@@ -15,7 +19,7 @@ import typer
 import typer.core
 import typer.main
 
-from scalinglaws.common.errors import StudyError
+from scalinglaws.common.errors import StudyError, told
 
 # The panels of the help: command -> the file that has it.
 PANELS = {
@@ -42,6 +46,9 @@ PANELS = {
     },
 }
 FILES = {name: file for commands in PANELS.values() for name, file in commands.items()}
+LIGHT = {"plan", "prune", "schema"}  # the commands that load no numerical library
+ADDRESS_SPACE = 1_500_000_000  # bytes that loading these libraries takes on a machine of two cores; it grows with the cores
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 class Commands(typer.core.TyperGroup):
@@ -109,27 +116,70 @@ def group() -> Any:
 def main(argv: list[str] | None = None) -> int:
     """Run a command and return its exit status.
 
-    The status is 0 for success, 1 with one message for a user's mistake or a full disk, 2 with the usage for a wrong command
-    line, and 130 where Ctrl-C stopped the command. Any other error keeps its traceback.
+    The status is 0 for success; 1 with one message for a user's mistake or a fault of the machine, such as a full disk or too
+    little memory, and without one where what reads its output has ended, as head does; 2 with the usage for a wrong command line;
+    and 130 where Ctrl-C stopped the command. Any other error keeps its traceback.
     """
     argv = sys.argv[1:] if argv is None else argv
     name = " ".join(["scalinglaws", *argv[:1]])
+    _make_output_safe()
     try:
+        _check_address_space(argv)
         status = group().main(args=argv, prog_name="scalinglaws", standalone_mode=False, obj={"arguments": argv})
+        sys.stdout.flush()
     except typer.TyperException as error:
         error.show()  # type: ignore[attr-defined]
         return error.exit_code
     except StudyError as error:
-        return _told(f"{name}: {error}", 1)
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        return _told(f"{name}: the disk is full ({error.filename or 'results'}): free space and run again", 1)
+        return _tell(f"{name}: {error}", 1)
+    except BrokenPipeError:  # from the last flush; typer handles the others so, too
+        _drop_output()
+        return 1
     except KeyboardInterrupt:
-        return _told(f"{name}: stopped", 130)
-    return _told(f"{name}: stopped", 130) if status == 130 else status or 0
+        return _tell(f"{name}: stopped", 130)
+    except typer.Abort as error:  # typer's name for an EOFError, which no command expects
+        raise error.__cause__ or error from None
+    except Exception as error:
+        sentence = told(error, "what the command prints" if getattr(error, "errno", None) in NO_SPACE else None)
+        if sentence is None:
+            raise
+        if getattr(error, "errno", None) in NO_SPACE and getattr(error, "filename", None) is None:
+            _drop_output()
+        return _tell(f"{name}: {sentence}", 1)
+    return _tell(f"{name}: stopped", 130) if status == 130 else status or 0
 
 
-def _told(message: str, status: int) -> int:
-    print(message, file=sys.stderr)
+def _tell(message: str, status: int) -> int:
+    with contextlib.suppress(OSError):  # nobody may read it any more
+        print(message, file=sys.stderr, flush=True)
     return status
+
+
+def _make_output_safe() -> None:
+    """Let commands print where an output is closed, and print every file name whatever the encoding of the output is."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _drop_output() -> None:
+    """Forget what could not be printed: Python would try to print it once more when it ends, and then report that this fails."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _check_address_space(argv: list[str]) -> None:
+    """Refuse a limit of the address space in which the numerical libraries cannot be loaded, since they end in ways of their own.
+
+    Raises StudyError for a command that loads them.
+    """
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    asks = {"--help", "--list"} & set(argv)
+    if argv and argv[0] in FILES and argv[0] not in LIGHT and not asks and 0 < limit < ADDRESS_SPACE:
+        raise StudyError(
+            f"the address space of this process is limited to {limit / 1e6:,.0f} MB, and the numerical libraries need "
+            f"{ADDRESS_SPACE / 1e6:,.0f} MB: raise the limit (ulimit -v, or the memory that the job asks for)"
+        )

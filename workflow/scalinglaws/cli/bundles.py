@@ -8,16 +8,19 @@ from typing import Annotated
 
 import typer
 
-from scalinglaws.cli.options import RESULTS, CheckpointSeconds, Device, Results
+from scalinglaws.cli.options import MOST_PROCESSES, RESULTS, CheckpointSeconds, Device, Results, file_to_write, seconds
 
 Bundle = Annotated[Path, typer.Option("--list", help="Bundle to train, results/bundles/ID.json.")]
 
 
 def bundle(
     path: Bundle,
-    out: Annotated[Path, typer.Option(help="File to write when all members are there.")],
+    out: Annotated[Path, typer.Option(callback=file_to_write, help="File to write when all members are there.")],
     at_once: Annotated[
-        int | None, typer.Option(help="Members that train beside each other; without it as many as the bundle says.")
+        int | None,
+        typer.Option(
+            min=1, max=MOST_PROCESSES, help="Members that train beside each other; without it as many as the bundle says."
+        ),
     ] = None,
     results: Results = RESULTS,
 ) -> None:
@@ -38,11 +41,13 @@ def member(
     path: Bundle,
     name: Annotated[str, typer.Option(help="Member to train: a trunk, or a run without one.")],
     results: Results = RESULTS,
-    at_once: Annotated[int, typer.Option(help="Processes that share this GPU, to be noted in timing.json.")] = 1,
+    at_once: Annotated[
+        int, typer.Option(min=1, max=MOST_PROCESSES, help="Processes that share this GPU, to be noted in timing.json.")
+    ] = 1,
     device: Device = "auto",
     checkpoint_seconds: CheckpointSeconds = 60.0,
     end: Annotated[
-        float, typer.Option(help="Time, in seconds since 1970, at which to save and to exit with status 143.")
+        float, typer.Option(callback=seconds, help="Time, in seconds since 1970, at which to save and to exit with status 143.")
     ] = math.inf,
 ) -> None:
     """Train one member of a bundle: the rungs of its trunk, its runs and their evaluations.

@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
-from scalinglaws.cli.options import Spec, Workers
+from scalinglaws.cli.options import Spec, Workers, file_to_write, folder_to_write
 
 
 def corpus(
     spec: Spec,
-    out: Annotated[Path, typer.Option(help="Folder to write the splits and report.json to.")],
-    downloads: Annotated[Path, typer.Option(help="Folder that keeps downloaded packages.")],
+    out: Annotated[Path, typer.Option(callback=folder_to_write, help="Folder to write the splits and report.json to.")],
+    downloads: Annotated[Path, typer.Option(callback=folder_to_write, help="Folder that keeps downloaded packages.")],
     workers: Workers = 1,
 ) -> None:
     """Read the sources of a corpus and write its splits: passages, shuffled, without duplicates.
@@ -33,7 +33,7 @@ def corpus(
 def tokenizer(
     spec: Spec,
     corpora: Annotated[Path, typer.Option(help="Folder of the corpora; a BPE is trained on one of them.")],
-    out: Annotated[Path, typer.Option(help="The tokenizer.json to write.")],
+    out: Annotated[Path, typer.Option(callback=file_to_write, help="The tokenizer.json to write.")],
 ) -> None:
     """Train a BPE tokenizer on its corpus, or copy a given tokenizer after checking its hash.
 
@@ -54,7 +54,7 @@ def tokenizer(
 def tokenize(
     corpus: Annotated[Path, typer.Option(help="Folder of the corpus.")],
     tokenizer: Annotated[Path, typer.Option(help="The tokenizer.json.")],
-    out: Annotated[Path, typer.Option(help="Folder to write the token files to.")],
+    out: Annotated[Path, typer.Option(callback=folder_to_write, help="Folder to write the token files to.")],
     workers: Workers = 1,
 ) -> None:
     """Write the passages of a corpus as flat files of token ids.

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from scalinglaws.cli.options import Fits, known_figures, names
+from scalinglaws.cli.options import Fits, file_to_write, known_figures, names
 
 
 def figure(
@@ -16,9 +16,9 @@ def figure(
     ],
     tables: Annotated[Path, typer.Option(help="Folder of runs.parquet and the other tables.")],
     fits: Fits,
-    out_svg: Annotated[Path, typer.Option(help="SVG file to write.")],
-    out_png: Annotated[Path, typer.Option(help="PNG file to write.")],
-    out_pdf: Annotated[Path | None, typer.Option(help="PDF file to write, if wanted.")] = None,
+    out_svg: Annotated[Path, typer.Option(callback=file_to_write, help="SVG file to write.")],
+    out_png: Annotated[Path, typer.Option(callback=file_to_write, help="PNG file to write.")],
+    out_pdf: Annotated[Path | None, typer.Option(callback=file_to_write, help="PDF file to write, if wanted.")] = None,
     laws: Annotated[
         str | None,
         typer.Option(metavar="LAW,…", help="Laws that the study fits, with commas; without it those found in --fits."),

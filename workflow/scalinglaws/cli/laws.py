@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from scalinglaws.cli.options import Json, known_laws
+from scalinglaws.cli.options import Json, file_or_output, known_laws
 from scalinglaws.common.errors import StudyError
 
 if TYPE_CHECKING:
@@ -61,7 +61,10 @@ def fit(
     allow_empty: Annotated[
         bool, typer.Option("--allow-empty", help="Write a file without parameters where there are too few points.")
     ] = False,
-    out: Annotated[Path | None, typer.Option(help="JSON file to write; without it the fit is printed.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(callback=file_or_output, help="JSON file to write; without it, or where it is -, the fit is printed."),
+    ] = None,
 ) -> None:
     """Fit a scaling law to any table of runs: parameters, intervals, and a sentence for each reason to doubt them.
 

@@ -3,11 +3,47 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
+from scalinglaws.common.errors import StudyError, shown
+from scalinglaws.common.files import check_replaceable
+
 RESULTS = Path("results")
+MOST_PROCESSES = 4096  # processes of one machine, or cores: a larger number is a slip
+
+
+def file_to_write(path: Path | None) -> Path | None:
+    """Return the file that an option gives, checked before any work is done: the callback of options such as --out.
+
+    Raises StudyError for what is no file that can be replaced, such as a device (see ``files.check_replaceable``).
+    """
+    if path == Path("-"):
+        raise typer.BadParameter("it is '-', and this command writes to files alone: name a file")
+    if path is not None:
+        check_replaceable(path)
+    return path
+
+
+def file_or_output(path: Path | None) -> Path | None:
+    """Return the file that an option gives, as ``file_to_write`` does, or None for "-", the standard output."""
+    return None if path == Path("-") else file_to_write(path)
+
+
+def folder_to_write(path: Path) -> Path:
+    """Return the folder that an option gives, which may be missing. Raises StudyError where a file has its name."""
+    if path.exists() and not path.is_dir():
+        raise StudyError(f"{shown(path)} is a file where a folder is needed: name a folder")
+    return path
+
+
+def seconds(value: float) -> float:
+    """Return a time in seconds; one that is negative or not a number is a wrong command line."""
+    if not value >= 0:
+        raise typer.BadParameter(f"it is {value}: give a number of seconds, 0 or more")
+    return value
+
 
 ConfigFile = Annotated[Path, typer.Option("--configfile", help="Config file of the study.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
@@ -15,11 +51,18 @@ Results = Annotated[Path, typer.Option("--results", help="Folder of all results.
 Fits = Annotated[Path, typer.Option("--fits", help="Folder of the fits, LAW.json.")]
 Spec = Annotated[Path, typer.Option("--spec", help="The spec.json of what this command makes.")]
 TokensRoot = Annotated[Path, typer.Option("--tokens", help="Root of the token folders, CORPUS/TOKENIZER.")]
-Workers = Annotated[int, typer.Option("--workers", help="Processes to use for a large corpus; the bytes do not depend on it.")]
+Workers = Annotated[
+    int,
+    typer.Option(
+        "--workers", min=1, max=MOST_PROCESSES, help="Processes to use for a large corpus; the bytes do not depend on it."
+    ),
+]
 Device = Annotated[
     Literal["auto", "cpu", "cuda"], typer.Option("--device", help="Where to compute; auto takes a GPU if there is one.")
 ]
-CheckpointSeconds = Annotated[float, typer.Option("--checkpoint-seconds", help="Wall time between two checkpoints, in seconds.")]
+CheckpointSeconds = Annotated[
+    float, typer.Option("--checkpoint-seconds", callback=seconds, help="Wall time between two checkpoints, in seconds.")
+]
 
 
 def names(text: str | None) -> list[str] | None:
@@ -39,3 +82,15 @@ def known_figures() -> list[str]:
     from scalinglaws.figures.registry import FIGURES
 
     return list(FIGURES)
+
+
+def json_value(option: str, text: str, kind: Any) -> Any:
+    """Return the value of an option that is written as JSON, of the type ``kind``; another value is a wrong command line."""
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(kind).validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = "".join(f"[{part!r}]" for part in first["loc"])
+        raise typer.BadParameter(f"it cannot be read{place and f' at {place}'}: {first['msg']}", param_hint=option) from None

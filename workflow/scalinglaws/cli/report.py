@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from scalinglaws.cli.options import Fits, names
+from scalinglaws.cli.options import Fits, file_to_write, names
 
 
 def report(
     tables: Annotated[Path, typer.Option(help="Folder of runs.parquet.")],
     fits: Fits,
     figures: Annotated[Path, typer.Option(help="Folder of the figures, to which the page links.")],
-    out: Annotated[Path, typer.Option(help="Page to write, in Markdown.")],
+    out: Annotated[Path, typer.Option(callback=file_to_write, help="Page to write, in Markdown.")],
     laws: Annotated[
         str | None,
         typer.Option(metavar="LAW,…", help="Laws that the study fits, with commas; without it those found in --fits."),
@@ -43,9 +43,11 @@ def report(
 def exponents(
     fits: Fits,
     laws: Annotated[str, typer.Option(metavar="LAW,…", help="Laws to compare, with commas, in this order.")],
-    out_fits: Annotated[Path, typer.Option(help="Parquet table to write: every parameter of every fit.")],
-    out_parquet: Annotated[Path, typer.Option(help="Parquet table to write: fitted and published exponents.")],
-    out_md: Annotated[Path, typer.Option(help="The same comparison to write as Markdown.")],
+    out_fits: Annotated[Path, typer.Option(callback=file_to_write, help="Parquet table to write: every parameter of every fit.")],
+    out_parquet: Annotated[
+        Path, typer.Option(callback=file_to_write, help="Parquet table to write: fitted and published exponents.")
+    ],
+    out_md: Annotated[Path, typer.Option(callback=file_to_write, help="The same comparison to write as Markdown.")],
 ) -> None:
     """Write the fitted exponents beside the published ones.
 

@@ -8,14 +8,14 @@ from typing import Annotated
 
 import typer
 
-from scalinglaws.cli.options import RESULTS, ConfigFile, Json
+from scalinglaws.cli.options import MOST_PROCESSES, RESULTS, ConfigFile, Json, file_to_write
 
 CONFIG = Path("config.yaml")
 
 
 def run(
     configfile: ConfigFile = CONFIG,
-    cores: Annotated[int, typer.Option(help="CPU cores that all jobs share.")] = os.cpu_count() or 1,
+    cores: Annotated[int, typer.Option(min=1, max=MOST_PROCESSES, help="CPU cores that all jobs share.")] = os.cpu_count() or 1,
     snakemake: Annotated[
         list[str] | None, typer.Argument(metavar="-- SNAKEMAKE_ARGUMENT", help="After --: further arguments for snakemake.")
     ] = None,
@@ -123,7 +123,7 @@ def prune(
 
 
 def schema(
-    out: Annotated[Path, typer.Option(help="JSON file to write.")] = Path("workflow/config.schema.json"),
+    out: Annotated[Path, typer.Option(callback=file_to_write, help="JSON file to write.")] = Path("workflow/config.schema.json"),
 ) -> None:
     """Write the JSON schema of config.yaml, with which editors complete and check it.
 

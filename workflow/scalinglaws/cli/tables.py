@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from scalinglaws.cli.options import RESULTS, Results
-
-
-def json_value(option: str, text: str, kind: type) -> Any:
-    """Return the value of an option that is written as JSON. A value of another kind is a wrong command line."""
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise typer.BadParameter(f"it is not JSON: {error}", param_hint=option) from None
-    if not isinstance(value, kind):
-        raise typer.BadParameter(f"it is no {'list' if kind is list else 'object'}: {text}", param_hint=option)
-    return value
+from scalinglaws.cli.options import RESULTS, Results, json_value
 
 
 def aggregate(
@@ -37,8 +25,10 @@ def aggregate(
     Example:
       scalinglaws aggregate --manifest results/tables/manifest-ID.jsonl --results results
     """
+    from scalinglaws.study.config import ExternalRuns
     from scalinglaws.tables.aggregate import write_tables
 
-    elsewhere, names = json_value("--external", external, list), json_value("--corpora", corpora, dict)
+    elsewhere = [table.model_dump(mode="json") for table in json_value("--external", external, list[ExternalRuns])]
+    names = json_value("--corpora", corpora, dict[str, str])
     for line in write_tables(manifest, results, elsewhere, names):
         print(line)

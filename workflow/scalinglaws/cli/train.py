@@ -7,20 +7,34 @@ from typing import Annotated, Any
 
 import typer
 
-from scalinglaws.cli.options import CheckpointSeconds, Device, Spec, TokensRoot
+from scalinglaws.cli.options import (
+    MOST_PROCESSES,
+    CheckpointSeconds,
+    Device,
+    Spec,
+    TokensRoot,
+    file_to_write,
+    folder_to_write,
+)
 
+MOST_STEPS = 10**12  # steps of a training: a larger number is a slip
 Log = Annotated[Path | None, typer.Option("--log", help="File to which lines of progress are added.")]
 Processes = Annotated[
-    int, typer.Option("--processes", help="Processes that train it together, one for each GPU; 0 is the same as 1.")
+    int,
+    typer.Option(
+        "--processes", min=0, max=MOST_PROCESSES, help="Processes that train it together, one for each GPU; 0 is the same as 1."
+    ),
 ]
-Nodes = Annotated[int, typer.Option("--nodes", help="Nodes of the Slurm job, which share the processes evenly.")]
+Nodes = Annotated[
+    int, typer.Option("--nodes", min=1, max=MOST_PROCESSES, help="Nodes of the Slurm job, which share the processes evenly.")
+]
 
 
 def train(
     ctx: typer.Context,
     spec: Spec,
     tokens: TokensRoot,
-    out: Annotated[Path, typer.Option(help="Run folder to write to.")],
+    out: Annotated[Path, typer.Option(callback=folder_to_write, help="Run folder to write to.")],
     trunks: Annotated[
         Path | None, typer.Option(help="Root of the trunk folders; the run starts from its last rung before the decay.")
     ] = None,
@@ -57,8 +71,10 @@ def rung(
     ctx: typer.Context,
     spec: Spec,
     tokens: TokensRoot,
-    step: Annotated[int, typer.Option(help="Step of the rung: optimizer steps from the start of the trunk.")],
-    out: Annotated[Path, typer.Option(help="The stepS.safetensors to write.")],
+    step: Annotated[
+        int, typer.Option(min=1, max=MOST_STEPS, help="Step of the rung: optimizer steps from the start of the trunk.")
+    ],
+    out: Annotated[Path, typer.Option(callback=file_to_write, help="The stepS.safetensors to write.")],
     device: Device = "auto",
     checkpoint_seconds: CheckpointSeconds = 60.0,
     log: Log = None,
@@ -88,7 +104,7 @@ def evaluate(
     run: Annotated[Path, typer.Option(help="Run folder, with spec.json, model.safetensors and metrics.json.")],
     tokens: TokensRoot,
     folders: Annotated[Path, typer.Option("--set", help="File that names a token folder on each line.")],
-    out: Annotated[Path, typer.Option(help="JSON file to write.")],
+    out: Annotated[Path, typer.Option(callback=file_to_write, help="JSON file to write.")],
     device: Device = "auto",
 ) -> None:
     """Measure the loss of a trained run on other corpora, and by position in the context.

@@ -18,7 +18,7 @@ from scalinglaws.cluster.bundles import bundle_up
 from scalinglaws.cluster.cost import Speeds, measured_speeds
 from scalinglaws.cluster.device import Device, parse_device
 from scalinglaws.cluster.needs import check_fits
-from scalinglaws.common.errors import StudyError
+from scalinglaws.common.errors import StudyError, faults_told
 from scalinglaws.dag import snapshot
 from scalinglaws.decide import named_files
 from scalinglaws.decide.load import of_config
@@ -157,6 +157,7 @@ def of_snakemake(config: Mapping[str, Any], configfiles: Sequence[Any], entries:
     return made
 
 
+@faults_told()
 def read(config: Mapping[str, Any], name: str, in_job: bool, line: Line = no_line) -> Context:
     """Return the context of this parse. It writes nothing: see ``kept.write``.
 

@@ -3,11 +3,29 @@ and write nothing to the home."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 from pathlib import Path
 
 from scalinglaws.common import finished
+
+# Libraries that the Snakefile needs besides Snakemake; those of the jobs are installed with them.
+LIBRARIES = ("numpy", "psutil", "pydantic", "typer", "yaml", "torch")
+
+
+def check() -> None:
+    """Check that Snakemake was started with the Python that has the libraries of the workflow.
+
+    Raises WorkflowError, which Snakemake prints without a traceback.
+    """
+    from snakemake.exceptions import WorkflowError
+
+    if missing := [name for name in LIBRARIES if importlib.util.find_spec(name) is None]:
+        raise WorkflowError(
+            f"Snakemake runs with {sys.executable}, which has no {', '.join(missing)}: run `make install`, then `make results`, "
+            "or .venv/bin/python -m snakemake"
+        )
 
 
 def prepare() -> None:

@@ -12,16 +12,20 @@ from pathlib import Path
 
 from scalinglaws.cluster import gpus
 from scalinglaws.common import files
+from scalinglaws.common.errors import faults_told
 from scalinglaws.dag import snapshot
 from scalinglaws.dag.context import RESULTS, Context
 from scalinglaws.study import paths, plugins
 from scalinglaws.study.study import Study
 
 
+@faults_told()
 def write(context: Context) -> None:
     """Write what jobs will read, where it is not there, and set the environment that they start with.
 
     A job on a cluster node writes nothing: its files were written before it was submitted.
+
+    Raises StudyError where they cannot be written.
     """
     if context.device and context.device.runs_per_gpu:
         os.environ[gpus.PLACES] = f"{context.device.gpus_per_node}x{context.device.runs_per_gpu}"

@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 
 from scalinglaws.common.errors import StudyError
+from scalinglaws.dag import profile
 from scalinglaws.dag.locks import clear_stale
 from scalinglaws.dag.tidy import of_another
 from scalinglaws.decide.load import load
@@ -61,9 +62,11 @@ def run(configfile: Path, cores: int, more: list[str], results: Path) -> int:
 
     ``more`` are further arguments of Snakemake. The return value is 0.
 
-    Raises StudyError where the config is wrong, another workflow works in this directory, or a job fails.
+    Raises StudyError where the config is wrong, the profile's executor is not installed, another workflow works in this
+    directory, or a job fails.
     """
     study = load(configfile, results)
+    profile.check_executor(more)
     clear_stale()
     if told := of_another(study.name):
         print(f"[{study.name}] {told}", flush=True)

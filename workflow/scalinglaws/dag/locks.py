@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 
 from scalinglaws.common import files, processes
-from scalinglaws.common.errors import StudyError
+from scalinglaws.common.errors import StudyError, faults_told
 from scalinglaws.decide.status import heartbeats
 from scalinglaws.study.study import Study
 from scalinglaws.train import progress
@@ -25,6 +25,7 @@ STAGES = {"train", "rung", "bundle", "member"}  # the commands whose processes t
 OWNER = Path("results/logs/owner.json")
 
 
+@faults_told()
 def begin(study: Study, results: Path) -> None:
     """Write who holds the lock of this directory, when the first jobs are about to start.
 

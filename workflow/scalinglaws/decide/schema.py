@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from scalinglaws.common.files import write_text
 from scalinglaws.figures.registry import FIGURES
 from scalinglaws.laws.registry import LAW_KINDS
 from scalinglaws.study.config import Config
@@ -30,7 +31,7 @@ def config_schema() -> dict[str, Any]:
 
 def write_schema(out: Path) -> None:
     """Write the schema to a file, such as the one that is kept beside the workflow for editors."""
-    out.write_text(json.dumps(config_schema(), indent=1, sort_keys=True) + "\n")
+    write_text(out, json.dumps(config_schema(), indent=1, sort_keys=True) + "\n")
 
 
 def _allow_only(key: dict[str, Any], names: list[str]) -> None:

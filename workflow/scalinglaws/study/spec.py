@@ -281,8 +281,9 @@ def read_spec(path: str | Path, kind: str = "run") -> Any:
     Raises StudyError where the file is missing, is not JSON, lacks a field or has an unknown one.
     """
     try:
-        return _PARSERS[kind](json.loads(Path(path).read_text()))
+        return _PARSERS[kind](json.loads(Path(path).read_bytes()))
     except FileNotFoundError:
         raise StudyError(f"{path} does not exist: run snakemake, which writes it") from None
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise StudyError(f"{path} is not a {kind} spec ({error}): delete it and run snakemake again") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        told = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise StudyError(f"{path} is not the spec of a {kind} ({told}): delete it and run snakemake again") from None
