@@ -43,6 +43,7 @@ def test_a_checkout_that_was_moved_uses_its_own_package(tmp_path: Path) -> None:
     shutil.copy2(ROOT / "Makefile", folder)
     for name in ("envs", "pyproject.toml"):
         (folder / name).symlink_to(ROOT / name)
+    (folder / "workflow/scalinglaws/__init__.py").touch()
     (folder / "workflow/scalinglaws/__main__.py").write_text("import sys; print(__file__, sys.argv[1:])")
     (folder / ".venv/bin").mkdir(parents=True)
     python = folder / ".venv/bin/python"

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -101,10 +102,17 @@ def test_a_temporary_name_is_told_as_its_writers(tmp_path: Path) -> None:
         assert leftovers.NAME.fullmatch(temporary.name) and not leftovers.is_left(temporary)
 
 
+def until(what: Callable[[], object]) -> None:
+    end = time.monotonic() + 20
+    while not what() and time.monotonic() < end:
+        time.sleep(0.01)
+
+
 def test_a_process_is_told_from_another_of_its_number() -> None:
     own, child = processes.identity(), subprocess.Popen(["sleep", "60"])
     try:
         assert own["started"] == processes.started(os.getpid()) != processes.started(child.pid)
+        until(lambda: processes.command(child.pid))  # a process that has just been started may not show its words yet
         assert processes.command(child.pid) == {"sleep", "60"}
     finally:
         child.kill()

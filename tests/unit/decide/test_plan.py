@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from scalinglaws.common import processes
 from scalinglaws.common.errors import StudyError
 from scalinglaws.dag import launch, locks
 from scalinglaws.decide import plan
@@ -131,9 +132,11 @@ def test_what_is_trained_already_is_not_trained_twice(made, tmp_path, monkeypatc
     assert begins()  # this process is pytest, not a training
     training = [sys.executable, "-c", "import time; time.sleep(60)", "scalinglaws", "rung"]
     with subprocess.Popen(training) as process:
-        assert not begins(pid=process.pid)
+        started = processes.started(process.pid)
+        assert not begins(pid=process.pid, started=started)
+        assert begins(pid=process.pid)  # another process had this number when the heartbeat was written
         process.kill()
-    assert begins(pid=process.pid)
+    assert begins(pid=process.pid, started=started)
     # The processes of another machine are not seen: only the time tells.
     assert not begins(host="n7")
     assert begins(host="n7", time=time.time() - 60)
