@@ -130,7 +130,7 @@ def read(config: Mapping[str, Any], name: str, in_job: bool) -> Context:
         submitted = snapshot.of_job()
         if submitted is None:
             return Context(study_model.empty(), device=device, in_job=True)
-        study = of_config(config_model.parse(submitted.config, str(submitted.path)))
+        study = of_config(config_model.parse(submitted.config, str(submitted.path)), in_job=True)
         return Context(study, submitted.config, device, submitted.speeds, in_job=True)
     own = {key: value for key, value in config.items() if key not in OF_PROFILE}
     study = of_config(config_model.parse(own, name))

@@ -31,10 +31,17 @@ def load(configfile: Path, results: Path = Path("results")) -> Study:
     return of_config(config_model.load(configfile), results)
 
 
-def of_config(config: Config, results: Path = Path("results")) -> Study:
-    """Return the study of a config that has been read already. Raises StudyError as ``load`` does."""
+def of_config(config: Config, results: Path = Path("results"), in_job: bool = False) -> Study:
+    """Return the study of a config that has been read already. Raises StudyError as ``load`` does.
+
+    A job on a cluster node (``in_job``) does not look at the tables of external_runs, which it may not need or see.
+    """
     laws.asked(config.fits.laws)
     registry.asked(config.figures)
+    if config.external_runs and not in_job:
+        from scalinglaws.tables import external  # few studies have such tables, and pyarrow takes time to import
+
+        external.check([(table.path, table.columns) for table in config.external_runs])
     found = study_model.build(config, results / "tokens")
     plugins.keep(results)
     return found

@@ -26,7 +26,7 @@ OF_RULES = ("n_layer", "decay")  # columns of numbers that rules (laws/rules.py)
 TRUTHS = ("fitted", "dataset_limited")  # columns of truth values that they ask
 TEXTS = ("stop", "schedule", "phase")  # columns of words that they ask
 OWN = "experiments"  # a table with this column was made by aggregation, which has checked the rows that come from elsewhere
-MAP_IT = "--columns {name}=NAME"
+MAP_IT, RENAME_IT = "choose another with --columns {name}=NAME", "mend it, or give the column another name"
 
 
 @dataclass(frozen=True)
@@ -100,33 +100,42 @@ def select(
     Kaplan et al. 2020 (arXiv:2001.08361), (5.4) for S_min and (5.5) for C_min.
     """
     excluded: list[dict[str, str]] = []
+    if table.is_empty():
+        raise StudyError("the table has no rows: give a row for each run")
     columns, given = columns or {}, table.columns
     table = _named(table, columns)
     of_curves = LAWS.find(law.name).curves
+    elsewhere = not of_curves and OWN not in given
     table = rows.numbers(table, ("dataset_tokens",) if of_curves else COLUMNS[2:], "the table", MAP_IT)
     if where is not None:
         table = drop(table, condition(table, where).fill_null(False), f"not ({where})", excluded)
     if of_curves:
         if curves is None:
             raise StudyError(f"law {law.name} is fitted to learning curves: give their table with --curves")
-        curves = rows.numbers(_named(curves, {}), ("loss_test", *COLUMNS[2:]), "the table of curves", "another name for it")
+        curves = rows.numbers(_named(curves, {}), ("loss_test", *COLUMNS[2:]), "the table of curves", RENAME_IT)
         table = usable_curves(table, curves, excluded)
         table = rows.numbered(law.reshape(table, excluded, []) if law.reshape else table)
     else:
         table = fitted(table, excluded, [])
+    found = rows.Checked(table)
+    if elsewhere:
+        rows.strange_status(found)
+    table = found.table
     if "status" in table.columns:
         for status in sorted(set(table["status"].drop_nulls().to_list()) - {"ok"}):
             table = drop(table, pl.col("status") != status, f"status {status}", excluded)
     if critical_batch is not None and not critical_batch.resolved:
         table = drop(table, pl.repeat(False, pl.len()), "B_crit(L) is not resolved, so it has no S_min and no C_min", excluded)
-    found = rows.Checked(_filled(table, law, critical_batch))
+    found.refuse_if_empty("the table")
+    found.table = _filled(table, law, critical_batch)
     rows.unreadable(found, COLUMNS[2:])
     rows.unusable(found, ("loss", *law.variables), "the table")
-    if not of_curves and OWN not in given:
+    if elsewhere:
         names = {columns.get(name) for name in ("run", "trunk")}
         rows.copies(found, [name for name in given if name not in names])
-        rows.impossible(found)
+        rows.impossible(found, "the table")
         rows.doubtful(found, columns.get("loss", "loss"))
+        rows.few_trunks(found)
     found.refuse_if_empty("the table")
     excluded += [{"run": run, "reason": reason} for _, run, reason in found.left_out]
     table, notes = found.table.with_columns(pl.col(COLUMNS[2:]).fill_null(float("nan"))), list(found.sentences)
@@ -136,7 +145,7 @@ def select(
         if exclude_highest < 0:
             raise StudyError(f"--exclude-highest is {exclude_highest}: it must not be negative")
         rank = pl.col("loss").rank("ordinal", descending=True)
-        table = drop(table, rank > exclude_highest, f"among the {exclude_highest} highest losses", excluded)
+        table = drop(table, rank > min(exclude_highest, len(table)), f"among the {exclude_highest} highest losses", excluded)
     table = table.sort(["run", "flops", "tokens", "loss"], maintain_order=True)
     values = {name: table[name].to_numpy().astype(np.float64) for name in COLUMNS[2:]}
     loss = values.pop("loss")
@@ -146,7 +155,7 @@ def select(
 def _named(table: pl.DataFrame, columns: Mapping[str, str]) -> pl.DataFrame:
     """Return the table with the default column names; run defaults to the row's number, from 1, and trunk to the run."""
     table = rows.statuses(rows.numbered(named(table, COLUMNS, columns)))
-    table = rows.truths(rows.numbers(table, OF_RULES, "the table", "another name for it"), TRUTHS, "the table")
+    table = rows.truths(rows.numbers(table, OF_RULES, "the table", RENAME_IT), TRUTHS, "the table")
     table = table.with_columns(pl.col(name).cast(pl.String) for name in TEXTS if name in table.columns)
     number = pl.col(rows.ROW).cast(pl.String)
     run, trunk = (pl.col(name).cast(pl.String) if name in table.columns else pl.lit(None, pl.String) for name in ("run", "trunk"))
@@ -178,8 +187,10 @@ def _filled(table: pl.DataFrame, law: Described, critical_batch: CriticalBatch |
 
 def _at_small_batches(table: pl.DataFrame, critical_batch: CriticalBatch) -> pl.DataFrame:
     """Return the table with steps_min and flops_min from B_crit at each loss, null where batch_tokens is unknown."""
-    columns = table.select("steps", "flops", "batch_tokens", "loss").fill_null(float("nan"))
-    steps, flops, batch, loss = (columns[name].to_numpy() for name in columns.columns)
+    names = ("steps", "flops", "batch_tokens", "loss")
+    sound = (pl.when((pl.col(name) > 0) & pl.col(name).is_finite()).then(pl.col(name)).fill_null(float("nan")) for name in names)
+    columns = table.select(sound)
+    steps, flops, batch, loss = (columns[name].to_numpy() for name in names)
     critical = critical_batch.tokens(loss)
     found = {"steps_min": steps_min(steps, batch, critical), "flops_min": compute_min(flops, batch, critical)}
     return table.with_columns(pl.Series(name, values).fill_nan(None) for name, values in found.items())

@@ -1,7 +1,6 @@
 """The one reader of tables of runs: those that aggregation makes, and those that were made elsewhere.
 
-A table from elsewhere may have other names for its columns: ``columns`` maps our names to its own, all at once. Where a name is
-not mapped and the table lacks it, its other name in ALIASES is taken.
+A table from elsewhere may have other names for its columns: ``columns`` maps our names to its own (see ``tables/mapping.py``).
 """
 
 from __future__ import annotations
@@ -19,11 +18,10 @@ import pyarrow.compute as pc
 
 from scalinglaws.common.errors import StudyError
 from scalinglaws.tables.formats import check_twice, csv_header, first_line, json_rows, kind_of, parquet_file, text_of
+from scalinglaws.tables.mapping import sources
 
 # This file beside the tables has the warnings of aggregation, a JSON list of sentences; the report shows them.
 WARNINGS = "warnings.json"
-# Our name of a column -> another that tables have for it.
-ALIASES = {"run": "id", "flops": "flops_6nd", "flops_6nd": "flops", "steps": "step"}
 # Texts, in small letters, that stand for a number that is missing.
 MISSING = ("", "-", "na", "n/a", "nan", "null", "none", "nil", "missing")
 
@@ -200,17 +198,8 @@ def named(
     StudyError
         ``columns`` has a name that is not ours, or one that the table lacks.
     """
-    if unknown := sorted(set(columns) - set(names)):
-        raise StudyError(f"{key} names {', '.join(unknown)}: it can map {', '.join(names)}")
-    own = table.columns
-    found = []
-    for name in names:
-        theirs = columns.get(name) or (name if name in own else ALIASES.get(name, name))
-        if theirs in own:
-            found.append(pl.col(theirs).alias(name))
-        elif name in columns:
-            raise StudyError(f"{which} has no column '{theirs}' (for {name}): it has {', '.join(own)}")
-    return table.with_columns(found)
+    found = sources(table.columns, names, columns, which, key)
+    return table.with_columns(pl.col(theirs).alias(name) for name, theirs in found.items())
 
 
 def with_budgets(table: pl.DataFrame, flops: str = "flops") -> pl.DataFrame:

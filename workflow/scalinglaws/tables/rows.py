@@ -19,7 +19,8 @@ ROW, TEXT = "__row", "__text_"  # columns of ours: the number of a row, and what
 SHOWN = 5  # rows that a sentence names
 # ln of a vocabulary of a million: a larger loss is not in nats per token.
 HIGHEST_LOSS = 13.8
-MANY_HIGH = 0.1  # share of losses above it from which they are taken to be all of another unit
+MANY_HIGH = 0.1  # share of losses above it from which all are taken to be in another unit
+MOST_IMPOSSIBLE = 0.5  # share of impossible N or tokens from which all are taken to be in another unit
 LOWEST_SHARE = 0.05  # share of the median loss below which a loss is none of the same text
 FEWEST_PARAMS, MOST_PARAMS = 1e2, 1e15
 FEWEST_TOKENS, MOST_TOKENS = 1e3, 1e18
@@ -28,6 +29,7 @@ LOW_RATIO, HIGH_RATIO = 1e-3, 1e5  # tokens per parameter beyond which a row is 
 # Embeddings, attention or sparse experts move FLOP from 6ND by less than this factor but in the very smallest models.
 FLOP_FACTOR = 10.0
 COPIES = 0.01  # share of rows that may repeat the N, tokens and loss of another by chance
+FEWEST_TRUNKS = 3  # below this many there are no intervals
 # Words for a run that ended well. ``diverged`` is ours too: laws leave such a run out and say so.
 FINISHED = ("ok", "finished", "complete", "completed", "done", "success", "succeeded", "successful")
 OTHER_UNITS = ("bit", "bpb", "bpc", "ppl", "perplexity", "acc")
@@ -84,15 +86,15 @@ def numbered(table: pl.DataFrame) -> pl.DataFrame:
     return table if ROW in table.columns else table.with_row_index(ROW, offset=1)
 
 
-def numbers(table: pl.DataFrame, names: Iterable[str], which: str, option: str) -> pl.DataFrame:
+def numbers(table: pl.DataFrame, names: Iterable[str], which: str, hint: str) -> pl.DataFrame:
     """Return a table whose columns ``names``, as far as it has them, are float64, null where a number is missing.
 
     Texts are read as numbers where they are some. What else they hold is kept in a column of ours, for ``unreadable``.
 
     Parameters
     ----------
-    which, option
-        What errors call the table, and how they say that a column is mapped.
+    which, hint
+        What errors call the table, and what they say is to be done about the column {name}.
 
     Raises
     ------
@@ -110,13 +112,13 @@ def numbers(table: pl.DataFrame, names: Iterable[str], which: str, option: str) 
                 first = strange.is_not_null().arg_true()[0]
                 raise StudyError(
                     f"{which}: column '{name}' is not numeric (row {first + 1} has '{strange[first]}'): "
-                    f"choose another with {option.format(name=name)}"
+                    f"{hint.format(name=name)}"
                 )
             table = table.with_columns(found.alias(name), strange)
         elif column.dtype.is_numeric() or column.dtype == pl.Null:
             table = table.with_columns(column.cast(pl.Float64).fill_nan(None).alias(name))
         else:
-            raise StudyError(f"{which}: column '{name}' is not numeric but {column.dtype}: choose another with {option.format(name=name)}")
+            raise StudyError(f"{which}: column '{name}' is not numeric but {column.dtype}: {hint.format(name=name)}")
     return table
 
 
@@ -143,18 +145,23 @@ def unreadable(checked: Checked, names: Sequence[str]) -> None:
             checked.leave_out(pl.col(TEXT + name).is_not_null(), f"{name} is not a number", TEXT + name)
 
 
-def unusable(checked: Checked, names: Sequence[str], which: str) -> None:
+def unusable(checked: Checked, names: Sequence[str], which: str, unless: pl.Expr | None = None) -> None:
     """Leave out rows whose numbers in the columns are missing, infinite or not positive, or whose loss is too high.
+
+    Rows where ``unless`` is true need not have these numbers.
 
     Raises
     ------
     StudyError
         So many losses are too high that all are in another unit.
     """
+    asked = pl.lit(True) if unless is None else ~unless.fill_null(False)
     for name in names:
         value = pl.col(name)
-        checked.leave_out(value.is_null() | value.is_nan(), f"{name} is missing")
-        checked.leave_out(~value.is_finite() | (value <= 0), f"{name} is not a positive number", name)
+        checked.leave_out(asked & (value.is_null() | value.is_nan()), f"{name} is missing")
+        checked.leave_out(asked & (~value.is_finite() | (value <= 0)), f"{name} is not a positive number", name)
+    if "loss" not in names:
+        return
     high = pl.col("loss") > HIGHEST_LOSS
     reason = "loss is above the logarithm of any vocabulary: losses are nats per token, not perplexities or sums"
     share = checked.table.select(high.mean()).item()
@@ -189,15 +196,26 @@ def copies(checked: Checked, given: Sequence[str]) -> None:
         checked.leave_out(~pl.struct(values).is_first_distinct(), "every value but its name is that of an earlier row")
 
 
-def impossible(checked: Checked) -> None:
-    """Leave out rows whose parameters, tokens or loss are of an order that no language model has."""
+def impossible(checked: Checked, which: str) -> None:
+    """Leave out rows whose parameters, tokens or loss are of an order that no language model has.
+
+    Raises
+    ------
+    StudyError
+        So many rows have impossible parameters or tokens that all are in another unit.
+    """
     for name, low, high, hint in (
         ("n_params", FEWEST_PARAMS, MOST_PARAMS, "count parameters, not millions or billions"),
         ("tokens", FEWEST_TOKENS, MOST_TOKENS, "count tokens, not millions or billions, and FLOP, not PF-days"),
     ):
         if name in checked.table.columns:
-            beyond = (pl.col(name) < low) | (pl.col(name) > high)
-            checked.leave_out(beyond & pl.col(name).is_not_nan(), f"{name} is not between {low:.0e} and {high:.0e}: {hint}", name)
+            beyond = ((pl.col(name) < low) | (pl.col(name) > high)) & pl.col(name).is_not_nan()
+            reason = f"{name} is not between {low:.0e} and {high:.0e}: {hint}"
+            share = checked.table.select(beyond.mean()).item()
+            if share is not None and share > MOST_IMPOSSIBLE:
+                found = checked.table.filter(beyond)
+                raise StudyError(f"{which}: in {_count(len(found), 'row')} {reason} ({_rows(found, name)})")
+            checked.leave_out(beyond, reason, name)
     if {"n_params", "tokens"} <= set(checked.table.columns):
         ratio = pl.col("tokens") / pl.col("n_params")
         beyond = (ratio < FEWEST_RATIO) | (ratio > MOST_RATIO)
@@ -207,8 +225,11 @@ def impossible(checked: Checked) -> None:
     checked.leave_out(low, f"loss is below {LOWEST_SHARE:.0%} of the table's median loss", "loss")
 
 
-def doubtful(checked: Checked, theirs: str = "loss") -> None:
-    """Add sentences about rows that are possible and unlikely. ``theirs`` is the table's own name for the loss."""
+def doubtful(checked: Checked, theirs: str = "loss", flops: str = "flops") -> None:
+    """Add sentences about rows that are possible and unlikely.
+
+    ``theirs`` is the table's own name for the loss, and ``flops`` ours for the column of FLOP.
+    """
     has, table = set(checked.table.columns), checked.table
     if any(part in theirs.lower() for part in OTHER_UNITS):
         checked.sentences.append(f"The losses come from a column named '{theirs}': laws take them for nats per token.")
@@ -217,17 +238,27 @@ def doubtful(checked: Checked, theirs: str = "loss") -> None:
         for bad, what in ((ratio > HIGH_RATIO, f"more than {HIGH_RATIO:.0e}"), (ratio < LOW_RATIO, f"fewer than {LOW_RATIO:.0e}")):
             sentence = f"{{rows}} with {what} tokens per parameter: is n_params or tokens counted in thousands or millions?"
             checked.doubt(bad & ratio.is_not_nan(), sentence, "n_params")
-        if "flops" in has:
+        if flops in has:
             size = pl.max_horizontal("n_params", *({"n_params_total"} & has))
             low, high = 6 * pl.col("n_params") * pl.col("tokens"), 6 * size * pl.col("tokens")
-            bad = (pl.col("flops") < low / FLOP_FACTOR) | (pl.col("flops") > high * FLOP_FACTOR)
+            bad = (pl.col(flops) < low / FLOP_FACTOR) | (pl.col(flops) > high * FLOP_FACTOR)
             sentence = f"{{rows}} with FLOP that differ from 6·n_params·tokens by more than a factor of {FLOP_FACTOR:g}"
-            checked.doubt(bad & pl.col("flops").is_not_nan() & low.is_not_nan(), sentence, "flops")
+            checked.doubt(bad & pl.col(flops).is_not_nan() & low.is_not_nan(), sentence, flops)
     if "n_vocab" in has and table["n_vocab"].dtype.is_numeric():
         sentence = "{rows} with a loss above ln n_vocab, which guessing has: is it in bits, or a sum?"
         checked.doubt(pl.col("loss") > pl.col("n_vocab").log(), sentence, "loss")
-    keys = [name for name in ("n_params", "tokens", "flops", "loss") if name in has]
+    keys = [name for name in ("n_params", "tokens", flops, "loss") if name in has]
     again = ~pl.struct(keys).is_first_distinct()
     if len(table) and table.select(again.mean()).item() > COPIES:
         sentence = "{rows} with the same n_params, tokens and loss as an earlier row: copies of a run make intervals too narrow"
         checked.doubt(again, sentence)
+
+
+def few_trunks(checked: Checked) -> None:
+    """Add a sentence where many rows belong to so few trunks that there can be no intervals."""
+    number, size = checked.table["trunk"].n_unique(), len(checked.table)
+    if number < FEWEST_TRUNKS <= size:
+        checked.sentences.append(
+            f"All {size:,} rows belong to {_count(number, 'trunk')}, and below {FEWEST_TRUNKS} trunks there are no intervals: runs "
+            "that share no part of their training need different values, or none, in the column trunk."
+        )
