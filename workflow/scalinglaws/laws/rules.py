@@ -123,11 +123,13 @@ def usable_curves(runs: pl.DataFrame, curves: pl.DataFrame, excluded: Excluded) 
         stable = (pl.col("phase") == "stable").any().over("trunk")
         curves = curves.filter((pl.col("phase") == "stable") | ((pl.col("phase") == "decay") & ~stable))
     dropped: Excluded = []
+    own = curves.columns
     curves = curves.join(_flags(runs, curves), on="trunk", how="left", maintain_order="left")
     for rule in (fitted, deep, _unlimited):
         curves = rule(curves, dropped, [])
     if {"tokens", "dataset_tokens"} <= set(curves.columns):
         curves = drop(curves, within_epoch(), BEYOND, dropped)
+        curves = curves if "dataset_tokens" in own else curves.drop("dataset_tokens")
     excluded += [dict(item) for item in sorted({tuple(item.items()) for item in dropped})]
     curves = curves.filter(pl.col("loss").is_finite() & (pl.col("flops") > 0)).unique(["trunk", "flops"], keep="first")
     return curves.sort(["trunk", "flops", "run"])

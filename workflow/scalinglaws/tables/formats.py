@@ -40,18 +40,21 @@ def kind_of(path: Path, which: str = "") -> str:
     StudyError
         The file is missing, is not a regular file, is empty, or its ending is unknown.
     """
+    kind = KINDS.get(path.suffix.lower())
+    unknown = StudyError(f"{which}{path}: unknown kind of table; use a file that ends in {', '.join(KINDS)}")
     try:
         found = os.stat(path)
     except (OSError, ValueError) as error:
+        if kind is None:
+            raise unknown from None
         known = isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
         why = f" or cannot be reached ({error.strerror})" if known else ""  # type: ignore[union-attr]
         raise StudyError(f"{which}{path} does not exist{why}: give the path of a table of runs") from None
     if not stat.S_ISREG(found.st_mode):
         what = "a folder" if stat.S_ISDIR(found.st_mode) else "a device, pipe or socket"
         raise StudyError(f"{which}{path} is {what}, not a file: give the path of a table of runs")
-    kind = KINDS.get(path.suffix.lower())
     if kind is None:
-        raise StudyError(f"{which}{path}: unknown kind of table; use a file that ends in {', '.join(KINDS)}")
+        raise unknown
     if not found.st_size:
         raise StudyError(f"{which}{path} is empty: give a table of runs with a header and a row for each run")
     return kind
