@@ -68,15 +68,17 @@ def largest_budget(table: pl.DataFrame, excluded: Excluded, notes: list[str]) ->
     if table.is_empty() or not table["tokens"].is_finite().all():
         return table
     # Budgets that differ by less than a step are one budget: each is cut to whole steps of its own batch size.
-    step = pl.col("batch_tokens").fill_nan(0.0) if "batch_tokens" in table.columns else pl.lit(0.0)
-    short = pl.col("tokens").max().over("n_params") - pl.col("tokens")
-    largest_step = pl.when(short == 0).then(step).max().over("n_params")
-    equal = (short == 0) | (short < pl.max_horizontal(step, largest_step))
+    step = pl.col("batch_tokens").fill_nan(0.0).fill_null(0.0) if "batch_tokens" in table.columns else pl.lit(0.0)
+    short = (pl.col("tokens").max().over("n_params") - pl.col("tokens")).alias("__short")
+    table = table.with_columns(short, step.alias("__step"))
+    table = table.with_columns(pl.when(pl.col("__short") == 0).then(pl.col("__step")).otherwise(0.0).alias("__of_largest"))
+    larger = pl.max_horizontal("__step", pl.col("__of_largest").max().over("n_params"))
+    equal = (pl.col("__short") == 0) | (pl.col("__short") < larger)
     table = drop(table, equal, "not the largest budget of its size", excluded)
     low, high = np.min(table["tokens"].to_numpy()), np.max(table["tokens"].to_numpy())
-    if high > low and high - low >= table.select(step.max()).item():
+    if high > low and high - low >= np.max(table["__step"].to_numpy()):
         notes.append(f"The largest budgets differ between sizes ({low:.3g} to {high:.3g} tokens): not only size changes.")
-    return table
+    return table.drop("__short", "__step", "__of_largest")
 
 
 def largest_model(table: pl.DataFrame, excluded: Excluded, notes: list[str]) -> pl.DataFrame:

@@ -25,7 +25,8 @@ LOWEST_SHARE = 0.05  # share of the median loss below which a loss is none of th
 FEWEST_PARAMS, MOST_PARAMS = 1e2, 1e15
 FEWEST_TOKENS, MOST_TOKENS = 1e3, 1e18
 FEWEST_RATIO, MOST_RATIO = 1e-6, 1e9  # tokens per parameter beyond which a row is impossible
-LOW_RATIO, HIGH_RATIO = 1e-3, 1e5  # tokens per parameter beyond which a row is doubtful
+LOW_RATIO, HIGH_RATIO = 1e-3, 1e5  # tokens per parameter beyond which a row is doubtful,
+FEW_PARAMS = 1e6  # the higher of them below so many parameters
 # Embeddings, attention or sparse experts move FLOP from 6ND by less than this factor but in the very smallest models.
 FLOP_FACTOR = 10.0
 COPIES = 0.01  # share of rows that may repeat the N, tokens and loss of another by chance
@@ -235,7 +236,8 @@ def doubtful(checked: Checked, theirs: str = "loss", flops: str = "flops") -> No
         checked.sentences.append(f"The losses come from a column named '{theirs}': laws take them for nats per token.")
     if {"n_params", "tokens"} <= has:
         ratio = pl.col("tokens") / pl.col("n_params")
-        for bad, what in ((ratio > HIGH_RATIO, f"more than {HIGH_RATIO:.0e}"), (ratio < LOW_RATIO, f"fewer than {LOW_RATIO:.0e}")):
+        high = (ratio > HIGH_RATIO) & (pl.col("n_params") < FEW_PARAMS)
+        for bad, what in ((high, f"more than {HIGH_RATIO:.0e}"), (ratio < LOW_RATIO, f"fewer than {LOW_RATIO:.0e}")):
             sentence = f"{{rows}} with {what} tokens per parameter: is n_params or tokens counted in thousands or millions?"
             checked.doubt(bad & ratio.is_not_nan(), sentence, "n_params")
         if flops in has:
