@@ -178,10 +178,11 @@ def good(n: int = 12) -> dict[str, list[float]]:
     [
         ("chinchilla", {"loss": None}, "no column 'loss'"),
         ("chinchilla", {"tokens": None}, "needs the column 'tokens'"),
-        ("power-n", {"loss": [-1.0] * 12}, "run 1 has loss = -1.0"),
-        ("power-n", {"loss": [2.0] * 11 + [float("nan")]}, "run 12 has loss = nan"),
+        ("power-n", {"loss": [-1.0] * 12}, r"no usable row: 12 rows left out: loss is not a positive number .row 1: -1, "),
+        ("power-n", {"loss": [float("nan")] * 12}, "12 rows left out: loss is missing"),
         ("power-n", {"loss": [30.0] * 12}, "nats per token"),
-        ("power-n", {"n_params": [0.0] * 12}, "n_params = 0.0"),
+        ("power-n", {"n_params": [0.0] * 12}, "n_params is not a positive number"),
+        ("power-n", {"n_params": [], "tokens": [], "loss": []}, "no rows"),
         ("power-n", {"n_params": [5e6] * 12, "tokens": [1e6] * 12}, "all 12 points have n_params = 5e"),
         ("power-n", {"loss": ["a"] * 12}, "not numeric"),
     ],
@@ -200,7 +201,7 @@ def test_too_few_points_are_counted_or_give_an_empty_fit() -> None:
     assert empty["parameters"] == {}
     assert empty["n_points"] == 3
     assert "3 points are left" in empty["flags"][0]
-    with pytest.raises(StudyError, match="loss = -1"):
+    with pytest.raises(StudyError, match="not a positive number"):
         fit_table(pl.DataFrame(good() | {"loss": [-1.0] * 12}), "chinchilla", allow_empty=True)
 
 
@@ -254,8 +255,17 @@ def test_the_command_lists_laws_and_refuses_what_it_cannot_read(tmp_path: Path, 
     assert run_command("--law", "power-n") == 2
     assert "--law and --table" in capsys.readouterr().err
     (tmp_path / "runs.csv").write_text("a\n1\n")
-    assert run_command("--law", "power-n", "--table", str(tmp_path / "runs.csv"), "--columns", "loss") == 1
-    assert "NAME=COLUMN" in capsys.readouterr().err
+    for words, said in (
+        (["--columns", "loss"], "NAME=COLUMN"),
+        (["--columns", 'loss="a'], "never closed"),
+        (["--columns", "loss=a", "--columns", "loss=b"], "gives loss twice"),
+        (["--at", "n_params=inf"], "not a finite number"),
+        (["--delta", "inf", "--columns", "n_params=a,loss=a"], "delta is inf"),
+    ):
+        assert run_command("--law", "power-n", "--table", str(tmp_path / "runs.csv"), *words) == 1
+        assert said in capsys.readouterr().err
+    for words in (["--seed", "-1"], ["--bootstrap", "-1"], ["--exclude-highest", "-1"]):
+        assert run_command("--law", "power-n", "--table", str(tmp_path / "runs.csv"), *words) == 2
     with pytest.raises(StudyError, match="does not exist"):
         read_table(tmp_path / "none.csv")
     with pytest.raises(StudyError, match="unknown kind"):

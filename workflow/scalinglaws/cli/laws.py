@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
+import re
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -28,12 +32,22 @@ def fit(
         Path | None, typer.Option(help="Learning curves, for the laws envelope, kaplan-ns and critical-batch.")
     ] = None,
     columns: Annotated[
-        str, typer.Option(metavar="NAME=COLUMN,…", help="Other names of the table's columns: n_params=params,loss=final_loss.")
-    ] = "",
-    where: Annotated[
-        str | None, typer.Option(metavar="CONDITION", help='Runs to use, in SQL: "n_params > 1e6 and tokens < 1e9".')
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=COLUMN,…",
+            help="Other names of the table's columns: n_params=params,loss=final_loss. A name with a comma stands in double "
+            'quotes: \'loss="loss, nats"\'. Can be given several times.',
+        ),
     ] = None,
-    exclude_highest: Annotated[int, typer.Option(metavar="N", help="Leave out the N runs with the largest losses.")] = 0,
+    where: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CONDITION",
+            help='Runs to use: "n_params > 1e6 and tokens < 1e9". It has comparisons of columns, numbers and \'texts\', and, or, '
+            "not, in, between, like and is null.",
+        ),
+    ] = None,
+    exclude_highest: Annotated[int, typer.Option(metavar="N", min=0, help="Leave out the N runs with the largest losses.")] = 0,
     weighted: Annotated[
         bool, typer.Option("--weighted", help="Weight each loss by its own standard error, the column loss_stderr.")
     ] = False,
@@ -56,8 +70,8 @@ def fit(
         Literal["huber", "squared", "absolute"], typer.Option(help="What is summed over the residuals of log loss.")
     ] = "huber",
     delta: Annotated[float, typer.Option(help="Residual of log loss from which the Huber function is linear.")] = 1e-3,
-    bootstrap: Annotated[int, typer.Option(metavar="N", help="Resamples of trunks for the intervals; 0 gives none.")] = 1000,
-    seed: Annotated[int, typer.Option(help="Seed of the resamples.")] = 0,
+    bootstrap: Annotated[int, typer.Option(metavar="N", min=0, help="Resamples of trunks for the intervals; 0 gives none.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the resamples.")] = 0,
     allow_empty: Annotated[
         bool, typer.Option("--allow-empty", help="Write a file without parameters where there are too few points.")
     ] = False,
@@ -68,7 +82,7 @@ def fit(
 ) -> None:
     """Fit a scaling law to any table of runs: parameters, intervals, and a sentence for each reason to doubt them.
 
-    The same table and options give the same bytes.
+    Rows that cannot be used are left out, and a sentence says which and why. The same table and options give the same bytes.
 
     \b
     Examples:
@@ -100,8 +114,10 @@ def fit(
         allow_empty=allow_empty,
         weighted=weighted,
         critical_batch=critical_batch_of(critical_batch),
-        at=[{name: number("--at", value) for name, value in mapping("--at", "VALUE", text).items()} for text in at or []],
+        at=[{name: number("--at", value) for name, value in mapping("--at", "VALUE", [text]).items()} for text in at or []],
     )
+    for sentence in result.get("table", []):
+        print(f"scalinglaws fit: {sentence}", file=sys.stderr)
     if out is None:
         print_json(result)
         return
@@ -123,23 +139,51 @@ def print_laws(as_json: bool) -> None:
     print_table(("law", "formula", "source", "fitted to"), [[str(getattr(law, column)) for column in columns] for law in listed])
 
 
-def mapping(option: str, kind: str, text: str) -> dict[str, str]:
-    """Return what an option written as NAME=VALUE,… says, as a dict. Raises StudyError that names the option."""
-    out = {}
-    for item in filter(None, (part.strip() for part in text.split(","))):
-        name, equals, value = item.partition("=")
-        if not equals or not value:
-            raise StudyError(f"{option} has '{item}': write NAME={kind}, separated by commas")
-        out[name.strip()] = value.strip()
+def mapping(option: str, kind: str, texts: Sequence[str] | None) -> dict[str, str]:
+    """Return what an option written as NAME=VALUE,… says, as a dict.
+
+    The option may be given several times. A value, or a whole NAME=VALUE, that holds a comma stands in double quotes, and a
+    quotation mark within these is written twice, as in CSV. All after the first equals sign is the value.
+
+    Raises
+    ------
+    StudyError
+        A part is not NAME=VALUE, a quote is not closed, or a name is given twice. The message names the option.
+    """
+    out: dict[str, str] = {}
+    for text in texts or []:
+        if text.count('"') % 2:
+            raise StudyError(f"{option} has a quotation mark that is never closed: {text}")
+        for item in filter(None, (part.strip() for part in PARTS.findall(text))):
+            name, equals, value = (part.strip() for part in unquoted(item).partition("="))
+            value = unquoted(value)
+            if not equals or not name or not value:
+                raise StudyError(f"{option} has '{item}': write NAME={kind}, separated by commas")
+            if name in out:
+                raise StudyError(f"{option} gives {name} twice, {out[name]} and {value}: give it once")
+            out[name] = value
     return out
+
+
+# The parts of a text between commas that stand outside double quotes.
+PARTS = re.compile(r'(?:[^,"]|"[^"]*")+')
+
+
+def unquoted(text: str) -> str:
+    """Return a text without the double quotes that stand about the whole of it."""
+    whole = re.fullmatch(r'"((?:[^"]|"")*)"', text)
+    return whole[1].replace('""', '"') if whole else text
 
 
 def number(option: str, text: str) -> float:
     """Return the number that an option gives. Raises StudyError that names the option."""
     try:
-        return float(text)
+        found = float(text)
     except ValueError:
-        raise StudyError(f"{option} has '{text}', which is not a number") from None
+        found = math.nan
+    if not math.isfinite(found):
+        raise StudyError(f"{option} has '{text}', which is not a finite number")
+    return found
 
 
 def critical_batch_of(text: str | None) -> CriticalBatch | None:

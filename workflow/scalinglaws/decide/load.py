@@ -36,7 +36,7 @@ def load(configfile: Path, results: Path = Path("results")) -> Study:
 
 
 def of_config(config: Config, results: Path = Path("results")) -> Study:
-    """Return the study of a config that has been read already, without a look at the files of text that it names.
+    """Return the study of a config that has been read already, without a look at the files that it names.
 
     Raises StudyError as ``load`` does.
     """

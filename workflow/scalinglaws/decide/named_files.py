@@ -1,6 +1,6 @@
-"""The files that a config names must be there before anything is trained: texts of kind ``files``, and a tokenizer.json.
+"""The files that a config names must be there before anything is trained: texts of kind ``files``, a tokenizer.json, tables.
 
-Only what is still to be read is looked at. Text that a corpus or token files were already made of may have moved away since.
+Of texts and tokenizers only what is still to be read is looked at. Text that a corpus or token files were already made of may have moved away since.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ HASHED_BYTES = 1 << 26  # of files of one source, up to which their hash is chec
 
 
 def check(study: Study, results: Path = Path("results")) -> None:
-    """Check the files that the unfinished runs of a study are still to be made from.
+    """Check the tables of ``external_runs``, and the files that the unfinished runs of a study are still to be made from.
 
     Parameters
     ----------
@@ -32,8 +32,13 @@ def check(study: Study, results: Path = Path("results")) -> None:
     Raises
     ------
     StudyError
-        A pattern matches no file, a file cannot be read, or the content is not the one that the config pins by its sha256.
+        A pattern matches no file, a file cannot be read, the content is not the one that the config pins by its sha256, or a
+        table lacks a column that is needed or named.
     """
+    if study.external:
+        from scalinglaws.tables import external  # few studies have such tables, and pyarrow takes time to import
+
+        external.check([(table.path, table.columns) for table in study.external])
     missing = {folder for folder in _token_folders(study, results) if not (results / "tokens" / folder / "meta.json").exists()}
     tokenizers = {folder.partition("/")[2] for folder in missing}
     corpora = {folder.partition("/")[0] for folder in missing}

@@ -52,6 +52,8 @@ class Totals(TypedDict):
         Name of the study.
     runs, runs_left
         Its runs, and those that are not trained yet.
+    epochs
+        Runs whose budget exceeds one epoch of all the data, and how many epochs it is, as far as the size of the text is known.
     ladder_tokens, alone_tokens
         Tokens to train for all budgets that share trunks: with the ladder, and if each were trained from nothing.
     rungs, rung_bytes
@@ -65,6 +67,7 @@ class Totals(TypedDict):
     study: str
     runs: int
     runs_left: int
+    epochs: dict[str, float]
     ladder_tokens: int
     alone_tokens: int
     rungs: int
@@ -124,6 +127,7 @@ def plan_totals(study: Study, results: Path) -> Totals:
         study=study.name,
         runs=now.runs,
         runs_left=now.runs - now.runs_done,
+        epochs=dict(study.epochs),
         ladder_tokens=ladder,
         alone_tokens=alone,
         rungs=sum(map(len, study.rungs.values())),
@@ -146,8 +150,21 @@ def sentences(totals: Totals) -> list[str]:
     saving = f"{short(ladder)} tokens to train, run by run {short(alone)}: {alone / ladder:.2f} times fewer" if ladder else ""
     paid = f", {hours:,.0f} H100-hours at {H100.utilisation:.0%} of peak" if hours >= 1 else ""
     return [
+        *beyond_an_epoch(totals["epochs"]),
         f"budgets on the ladder: {saving}" if ladder else "no budgets on the ladder",
         f"rungs: {totals['rungs']}, {totals['rung_bytes'] / 1e6:.1f} MB (weights and optimizer state)",
         f"left: {totals['runs_left']} of {totals['runs']} runs, {short(totals['tokens_left'])} tokens",
         f"compute left: {totals['flops_left']:.2e} FLOP, {totals['pf_days_left']:.2g} PF-days{paid}",
+    ]
+
+
+def beyond_an_epoch(epochs: dict[str, float]) -> list[str]:
+    """Return a sentence about the runs whose budgets exceed one epoch, named in ``epochs`` with their number; none without any."""
+    if not epochs:
+        return []
+    most, names = max(epochs.values()), list(epochs)
+    shown = f"{', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''}"
+    return [
+        f"beyond one epoch: {len(names)} budgets exceed the training text, up to {most:.3g} times ({shown}): what repeats text "
+        "enters no law but repetition; give more text or smaller budgets for the other laws"
     ]

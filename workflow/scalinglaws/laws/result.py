@@ -79,7 +79,8 @@ def fit_table(
     Returns
     -------
     dict
-        Plain JSON values; a number that is not known is None.
+        Plain JSON values; a number that is not known is None. Sentences about rows of the table that were left out, or are
+        doubtful, are among the flags, and alone under ``table`` where there are any.
 
     Raises
     ------
@@ -88,6 +89,8 @@ def fit_table(
     """
     if law not in LAWS:
         raise StudyError(f"law '{law}' is not known: use {', '.join(LAWS)}")
+    if seed < 0:
+        raise StudyError(f"--seed is {seed}: it must not be negative")
     if n_bootstrap < 0 or n_bootstrap == 1:
         raise StudyError(f"--bootstrap is {n_bootstrap}: use 0 for the fit alone, or at least 2 resamples (1000)")
     form, columns, estimates = find(law), columns or {}, None
@@ -108,6 +111,8 @@ def fit_table(
     if of_compute and estimates is not None:
         counted = curves if LAWS.find(law).curves else None
         out["conventions"] = under_each(table, counted, form, columns, options, estimates, own)
+    if points.told:
+        out["table"] = points.told
     return _clean(out)
 
 
@@ -138,7 +143,7 @@ def _of_equation(
     except _TooFewError as error:
         if not allow_empty:
             raise
-        return _result(law, goal, points, None, None, [f"Not fitted: {error}"]), None
+        return _result(law, goal, points, None, None, [*points.told, f"Not fitted: {error}"]), None
     fit, resamples = goal.fit(points, law)
     out = _result(law, goal, points, fit, resamples, flags(fit, points, resamples))
     out["weights"] = "loss_stderr" if goal.weighted else None

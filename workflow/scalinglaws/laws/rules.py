@@ -14,6 +14,7 @@ from scalinglaws.common.errors import StudyError
 from scalinglaws.laws.forms import Rule
 
 Excluded = list[dict[str, str]]
+BEYOND = "more than one epoch"
 FINALS = "final losses of runs whose rate decayed, a single epoch of all the data"
 
 
@@ -38,10 +39,13 @@ def decayed(table: pl.DataFrame, excluded: Excluded, notes: list[str]) -> pl.Dat
 
 def single_epoch(table: pl.DataFrame, excluded: Excluded, notes: list[str]) -> pl.DataFrame:
     """Keep runs on all the data that saw no token twice."""
-    if "dataset_limited" in table.columns:
-        table = drop(table, ~pl.col("dataset_limited"), "its dataset is limited", excluded)
-    fits = pl.col("dataset_tokens").is_nan() | (pl.col("tokens") <= pl.col("dataset_tokens")) | pl.col("tokens").is_nan()
-    return drop(table, fits, "more than one epoch", excluded)
+    return drop(_unlimited(table, excluded, notes), within_epoch(), BEYOND, excluded)
+
+
+def within_epoch() -> pl.Expr:
+    """Return whether a row saw no token twice, true where it does not say: of a run all tokens, of a curve those up to there."""
+    tokens, dataset = pl.col("tokens").cast(pl.Float64), pl.col("dataset_tokens").cast(pl.Float64)
+    return dataset.is_nan() | (tokens <= dataset) | tokens.is_nan()
 
 
 def deep(table: pl.DataFrame, excluded: Excluded, notes: list[str]) -> pl.DataFrame:
@@ -61,14 +65,20 @@ def fitted(table: pl.DataFrame, excluded: Excluded, notes: list[str]) -> pl.Data
 
 def largest_budget(table: pl.DataFrame, excluded: Excluded, notes: list[str]) -> pl.DataFrame:
     """Keep the runs with the largest budget of their model size, and note where these budgets differ between sizes."""
-    if not table["tokens"].is_finite().all():
+    if table.is_empty() or not table["tokens"].is_finite().all():
         return table
-    largest = pl.col("tokens") == pl.col("tokens").max().over("n_params")
-    table = drop(table, largest, "not the largest budget of its size", excluded)
-    if table["tokens"].n_unique() > 1:
-        low, high = np.min(table["tokens"].to_numpy()), np.max(table["tokens"].to_numpy())
+    # Budgets that differ by less than a step are one budget: each is cut to whole steps of its own batch size.
+    step = pl.col("batch_tokens").fill_nan(0.0).fill_null(0.0) if "batch_tokens" in table.columns else pl.lit(0.0)
+    short = (pl.col("tokens").max().over("n_params") - pl.col("tokens")).alias("__short")
+    table = table.with_columns(short, step.alias("__step"))
+    table = table.with_columns(pl.when(pl.col("__short") == 0).then(pl.col("__step")).otherwise(0.0).alias("__of_largest"))
+    larger = pl.max_horizontal("__step", pl.col("__of_largest").max().over("n_params"))
+    equal = (pl.col("__short") == 0) | (pl.col("__short") < larger)
+    table = drop(table, equal, "not the largest budget of its size", excluded)
+    low, high = np.min(table["tokens"].to_numpy()), np.max(table["tokens"].to_numpy())
+    if high > low and high - low >= np.max(table["__step"].to_numpy()):
         notes.append(f"The largest budgets differ between sizes ({low:.3g} to {high:.3g} tokens): not only size changes.")
-    return table
+    return table.drop("__short", "__step", "__of_largest")
 
 
 def largest_model(table: pl.DataFrame, excluded: Excluded, notes: list[str]) -> pl.DataFrame:
@@ -92,8 +102,8 @@ def frontier(column: str) -> Rule:
 def usable_curves(runs: pl.DataFrame, curves: pl.DataFrame, excluded: Excluded) -> pl.DataFrame:
     """Return the rows of learning curves after warm-up, and before the decay where the trunk has a stable phase.
 
-    Curves of runs on a limited dataset or of one layer are left out where ``runs`` or the curves say so. A row that several
-    budgets of a trunk share counts once.
+    Curves of runs on a limited dataset or of one layer are left out where ``runs`` or the curves say so, and so is what lies
+    beyond one epoch. A row that several budgets of a trunk share counts once.
 
     Parameters
     ----------
@@ -115,9 +125,13 @@ def usable_curves(runs: pl.DataFrame, curves: pl.DataFrame, excluded: Excluded) 
         stable = (pl.col("phase") == "stable").any().over("trunk")
         curves = curves.filter((pl.col("phase") == "stable") | ((pl.col("phase") == "decay") & ~stable))
     dropped: Excluded = []
+    own = curves.columns
     curves = curves.join(_flags(runs, curves), on="trunk", how="left", maintain_order="left")
     for rule in (fitted, deep, _unlimited):
         curves = rule(curves, dropped, [])
+    if {"tokens", "dataset_tokens"} <= set(curves.columns):
+        curves = drop(curves, within_epoch(), BEYOND, dropped)
+        curves = curves if "dataset_tokens" in own else curves.drop("dataset_tokens")
     excluded += [dict(item) for item in sorted({tuple(item.items()) for item in dropped})]
     curves = curves.filter(pl.col("loss").is_finite() & (pl.col("flops") > 0)).unique(["trunk", "flops"], keep="first")
     return curves.sort(["trunk", "flops", "run"])
@@ -125,15 +139,15 @@ def usable_curves(runs: pl.DataFrame, curves: pl.DataFrame, excluded: Excluded) 
 
 def _flags(runs: pl.DataFrame, curves: pl.DataFrame) -> pl.DataFrame:
     """Return, for each trunk, the columns of the table of runs that decide whether its curve counts."""
-    known = ("n_layer", "dataset_limited", "fitted")
+    known = ("n_layer", "dataset_limited", "fitted", "dataset_tokens")
     names = [name for name in known if name in runs.columns and name not in curves.columns]
     return runs.group_by("trunk", maintain_order=True).agg(
         pl.col(name).any() if name == "fitted" else pl.col(name).first() for name in names
     )
 
 
-def _unlimited(curves: pl.DataFrame, excluded: Excluded, notes: list[str]) -> pl.DataFrame:
-    """Keep learning curves of runs on all the data."""
-    if "dataset_limited" not in curves.columns:
-        return curves
-    return drop(curves, ~pl.col("dataset_limited").fill_null(False), "its dataset is limited", excluded)
+def _unlimited(table: pl.DataFrame, excluded: Excluded, notes: list[str]) -> pl.DataFrame:
+    """Keep runs, or learning curves of runs, on all the data."""
+    if "dataset_limited" not in table.columns:
+        return table
+    return drop(table, ~pl.col("dataset_limited").fill_null(False), "its dataset is limited", excluded)

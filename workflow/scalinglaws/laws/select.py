@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +14,19 @@ from scalinglaws.laws.allocation import CriticalBatch, compute_min, steps_min
 from scalinglaws.laws.forms import Array, Described
 from scalinglaws.laws.registry import LAWS
 from scalinglaws.laws.rules import drop, fitted, usable_curves
+from scalinglaws.laws.where import condition
+from scalinglaws.tables import rows
 from scalinglaws.tables.read import named, read_any, with_budgets
 
 COLUMNS = (
     *("run", "trunk", "n_params", "tokens", "dataset_tokens", "flops", "loss"),
     *("loss_stderr", "batch_tokens", "steps", "steps_min", "flops_min"),
 )
-# ln of a vocabulary of a million: a larger loss is not in nats per token.
-HIGHEST_LOSS = 13.8
+OF_RULES = ("n_layer", "decay")  # columns of numbers that rules (laws/rules.py) ask
+TRUTHS = ("fitted", "dataset_limited")  # columns of truth values that they ask
+TEXTS = ("stop", "schedule", "phase")  # columns of words that they ask
+OWN = "experiments"  # a table with this column was made by aggregation, which has checked the rows that come from elsewhere
+MAP_IT, RENAME_IT = "choose another with --columns {name}=NAME", "mend it, or give the column another name"
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,8 @@ class Points:
     """What a law is fitted to. Lists and arrays have one entry for each point.
 
     ``loss`` is in nats per token; ``columns`` has the other numbers of COLUMNS, by name, NaN where the table does not tell.
-    ``excluded`` are the runs left out, each with its reason, and ``notes`` the sentences that the law's steps added.
+    ``excluded`` are the runs left out, each with its reason. ``notes`` are the sentences that the table and the law's steps
+    gave rise to, and ``told`` those of them that are about rows of the table: left out, or doubtful.
     """
 
     run: list[str]
@@ -38,6 +44,7 @@ class Points:
     columns: dict[str, Array]
     excluded: list[dict[str, str]]
     notes: list[str]
+    told: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.loss)
@@ -51,7 +58,7 @@ class Points:
         index = np.flatnonzero(keep)
         columns = {name: values[index] for name, values in self.columns.items()}
         run, trunk = [self.run[i] for i in index], [self.trunk[i] for i in index]
-        return Points(run, trunk, self.loss[index], columns, self.excluded, self.notes)
+        return Points(run, trunk, self.loss[index], columns, self.excluded, self.notes, self.told)
 
 
 def read_table(path: str | Path) -> pl.DataFrame:
@@ -74,7 +81,7 @@ def select(
     columns
         Default names (COLUMNS) and the table's own names for them.
     where
-        An SQL condition on the table's own columns.
+        A condition on the columns, by our names or the table's own (``laws/where.py``).
     exclude_highest
         Number of runs with the largest losses to leave out.
     curves
@@ -85,79 +92,85 @@ def select(
     Raises
     ------
     StudyError
-        If a column is missing, a value is not a positive finite number, or the condition cannot be used.
+        If a column is missing or not numeric, no row can be used, or the condition cannot be used. Single rows that cannot be
+        used are left out, and a sentence says which and why.
 
     References
     ----------
     Kaplan et al. 2020 (arXiv:2001.08361), (5.4) for S_min and (5.5) for C_min.
     """
     excluded: list[dict[str, str]] = []
-    table = _named(table, columns or {})
+    if table.is_empty():
+        raise StudyError("the table has no rows: give a row for each run")
+    columns, given = columns or {}, table.columns
+    table = _named(table, columns)
+    of_curves = LAWS.find(law.name).curves
+    elsewhere = not of_curves and OWN not in given
+    table = rows.numbers(table, ("dataset_tokens",) if of_curves else COLUMNS[2:], "the table", MAP_IT)
     if where is not None:
-        table = drop(table, _condition(table, where).fill_null(False), f"not ({where})", excluded)
-    if LAWS.find(law.name).curves:
+        table = drop(table, condition(table, where).fill_null(False), f"not ({where})", excluded)
+    if of_curves:
         if curves is None:
             raise StudyError(f"law {law.name} is fitted to learning curves: give their table with --curves")
-        table = usable_curves(table, _named(curves, {}), excluded)
-        table = law.reshape(table, excluded, []) if law.reshape else table
+        curves = rows.numbers(_named(curves, {}), ("loss_test", *COLUMNS[2:]), "the table of curves", RENAME_IT)
+        table = usable_curves(table, curves, excluded)
+        table = rows.numbered(law.reshape(table, excluded, []) if law.reshape else table)
     else:
         table = fitted(table, excluded, [])
+    found = rows.Checked(table)
+    if elsewhere:
+        rows.strange_status(found)
+    table = found.table
     if "status" in table.columns:
         for status in sorted(set(table["status"].drop_nulls().to_list()) - {"ok"}):
             table = drop(table, pl.col("status") != status, f"status {status}", excluded)
     if critical_batch is not None and not critical_batch.resolved:
         table = drop(table, pl.repeat(False, pl.len()), "B_crit(L) is not resolved, so it has no S_min and no C_min", excluded)
-    table = _checked(table, law, critical_batch)
-    notes: list[str] = []
+    found.refuse_if_empty("the table")
+    found.table = _filled(table, law, critical_batch)
+    rows.unreadable(found, COLUMNS[2:])
+    rows.unusable(found, ("loss", *law.variables), "the table")
+    if elsewhere:
+        names = {columns.get(name) for name in ("run", "trunk")}
+        rows.copies(found, [name for name in given if name not in names])
+        rows.impossible(found, "the table")
+        rows.doubtful(found, columns.get("loss", "loss"))
+        rows.few_trunks(found)
+    found.refuse_if_empty("the table")
+    excluded += [{"run": run, "reason": reason} for _, run, reason in found.left_out]
+    table, notes = found.table.with_columns(pl.col(COLUMNS[2:]).fill_null(float("nan"))), list(found.sentences)
     for rule in law.selection:
         table = rule(table, excluded, notes)
     if exclude_highest:
         if exclude_highest < 0:
             raise StudyError(f"--exclude-highest is {exclude_highest}: it must not be negative")
         rank = pl.col("loss").rank("ordinal", descending=True)
-        table = drop(table, rank > exclude_highest, f"among the {exclude_highest} highest losses", excluded)
+        table = drop(table, rank > min(exclude_highest, len(table)), f"among the {exclude_highest} highest losses", excluded)
     table = table.sort(["run", "flops", "tokens", "loss"], maintain_order=True)
     values = {name: table[name].to_numpy().astype(np.float64) for name in COLUMNS[2:]}
     loss = values.pop("loss")
-    return Points(table["run"].to_list(), table["trunk"].to_list(), loss, values, excluded, notes)
+    return Points(table["run"].to_list(), table["trunk"].to_list(), loss, values, excluded, notes, found.sentences)
 
 
 def _named(table: pl.DataFrame, columns: Mapping[str, str]) -> pl.DataFrame:
     """Return the table with the default column names; run defaults to the row's number, from 1, and trunk to the run."""
-    table = named(table, COLUMNS, columns)
-    if "run" not in table.columns:
-        table = table.with_columns(pl.int_range(1, pl.len() + 1).alias("run"))
-    if "trunk" not in table.columns:
-        table = table.with_columns(pl.col("run").alias("trunk"))
-    run, trunk = pl.col("run").cast(pl.String), pl.col("trunk").cast(pl.String)
-    return table.with_columns(pl.coalesce(run, trunk).alias("run"), pl.coalesce(trunk, run).alias("trunk"))
+    table = rows.statuses(rows.numbered(named(table, COLUMNS, columns)))
+    table = rows.truths(rows.numbers(table, OF_RULES, "the table", RENAME_IT), TRUTHS, "the table")
+    table = table.with_columns(pl.col(name).cast(pl.String) for name in TEXTS if name in table.columns)
+    number = pl.col(rows.ROW).cast(pl.String)
+    run, trunk = (pl.col(name).cast(pl.String) if name in table.columns else pl.lit(None, pl.String) for name in ("run", "trunk"))
+    return table.with_columns(pl.coalesce(run, trunk, number).alias("run"), pl.coalesce(trunk, run, number).alias("trunk"))
 
 
-def _condition(table: pl.DataFrame, where: str) -> pl.Expr:
-    """Return an SQL condition as an expression. Raises StudyError where it cannot be evaluated or is not true or false."""
-    try:
-        condition = pl.sql_expr(where)
-        if table.select(condition.alias("keep")).schema["keep"] != pl.Boolean:
-            raise StudyError(f'--where "{where}" is not a condition: write for example "n_params > 1e6 and loss < 4"')
-    except pl.exceptions.PolarsError as error:
-        raise StudyError(f'--where "{where}" cannot be used: {error}; the columns are {", ".join(table.columns)}') from None
-    return condition
-
-
-def _checked(table: pl.DataFrame, law: Described, critical_batch: CriticalBatch | None) -> pl.DataFrame:
+def _filled(table: pl.DataFrame, law: Described, critical_batch: CriticalBatch | None) -> pl.DataFrame:
     """Return the table with flops and tokens filled from each other (C = 6ND), and dataset_tokens from tokens.
 
-    Raises StudyError for a column that the law needs and the table lacks, and for a value that is impossible.
+    Raises StudyError for a column that the law needs and the table lacks.
     """
-    if "loss" not in table.columns:
-        raise StudyError(f"the table has no column 'loss': it has {', '.join(table.columns)}; map it with --columns loss=NAME")
-    have = table.columns
-    for name in COLUMNS[2:]:
-        if name not in have:
-            table = table.with_columns(pl.lit(None, pl.Float64).alias(name))
-        if not table[name].dtype.is_numeric() and table[name].dtype != pl.Null:
-            raise StudyError(f"column '{name}' is not numeric but {table[name].dtype}: choose another with --columns {name}=NAME")
-        table = table.with_columns(pl.col(name).cast(pl.Float64))
+    have = [name for name in table.columns if not name.startswith("__")]
+    if "loss" not in have:
+        raise StudyError(f"the table has no column 'loss': it has {', '.join(have)}; map it with --columns loss=NAME")
+    table = table.with_columns(pl.lit(None, pl.Float64).alias(name) for name in COLUMNS[2:] if name not in have)
     table = with_budgets(table)
     steps = pl.coalesce("steps", pl.col("tokens") / pl.col("batch_tokens"))
     table = table.with_columns(pl.coalesce("dataset_tokens", "tokens"), steps.alias("steps"))
@@ -169,28 +182,15 @@ def _checked(table: pl.DataFrame, law: Described, critical_batch: CriticalBatch 
             if name in ("steps_min", "flops_min"):
                 way += ", or give B_crit(L) with --critical-batch and the columns batch_tokens and steps or tokens"
             raise StudyError(f"law {law.name} needs the column '{name}' and the table has {', '.join(have)}: {way}")
-    table = table.with_columns(pl.col(COLUMNS[2:]).fill_null(float("nan")))
-    for name in ("loss", *law.variables):
-        bad = table.filter(~pl.col(name).is_finite() | (pl.col(name) <= 0))
-        if len(bad):
-            run, value = bad["run"][0], bad[name][0]
-            raise StudyError(
-                f"run {run} has {name} = {value} ({len(bad)} such rows): {name} must be a positive number; "
-                "mend the row or leave it out with --where"
-            )
-    high = table.filter(pl.col("loss") > HIGHEST_LOSS)
-    if len(high):
-        raise StudyError(
-            f"run {high['run'][0]} has loss {high['loss'][0]}, above the logarithm of any vocabulary: "
-            "losses are nats per token, not perplexities or sums"
-        )
     return table
 
 
 def _at_small_batches(table: pl.DataFrame, critical_batch: CriticalBatch) -> pl.DataFrame:
     """Return the table with steps_min and flops_min from B_crit at each loss, null where batch_tokens is unknown."""
-    columns = table.select("steps", "flops", "batch_tokens", "loss").fill_null(float("nan"))
-    steps, flops, batch, loss = (columns[name].to_numpy() for name in columns.columns)
+    names = ("steps", "flops", "batch_tokens", "loss")
+    sound = (pl.when((pl.col(name) > 0) & pl.col(name).is_finite()).then(pl.col(name)).fill_null(float("nan")) for name in names)
+    columns = table.select(sound)
+    steps, flops, batch, loss = (columns[name].to_numpy() for name in names)
     critical = critical_batch.tokens(loss)
     found = {"steps_min": steps_min(steps, batch, critical), "flops_min": compute_min(flops, batch, critical)}
     return table.with_columns(pl.Series(name, values).fill_nan(None) for name, values in found.items())

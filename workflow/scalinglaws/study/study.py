@@ -44,6 +44,7 @@ class Study:
     figures: tuple[str, ...] | Literal["all"]
     external: tuple[ExternalRuns, ...] = ()
     corpus_names: dict[str, str] = field(default_factory=dict)  # id -> name; the first of two names of one text
+    epochs: dict[str, float] = field(default_factory=dict)  # runs whose budget exceeds one epoch of all the data -> epochs
 
     @cached_property
     def trunk_ids(self) -> dict[str, str]:
@@ -98,6 +99,7 @@ class Study:
     def fitted_kinds(self) -> set[str]:
         """Return the questions (questions.py) that the runs of fitted experiments can answer."""
         fitted = kinds([spec for run, spec in self.runs.items() if run in self.fitted], transfer=False)
+        fitted |= {"repetition"} if self.fitted & self.epochs.keys() else set()
         return fitted | ({"size"} if self.external else set())
 
     @cached_property
@@ -105,6 +107,7 @@ class Study:
         """Return the questions (questions.py) that all runs can answer."""
         # Most studies fit laws to all their runs, and groups of a thousand runs are not made twice.
         found = self.fitted_kinds if len(self.fitted) == len(self.runs) else kinds(self.runs.values(), transfer=False)
+        found = found | ({"repetition"} if self.epochs else set())
         return found | ({"size"} if self.external else set()) | ({"transfer"} if self.evaluation_sets else set())
 
     @cached_property
@@ -164,6 +167,7 @@ def build(config: Config, tokens_root: Path = Path("results/tokens")) -> Study:
     tokenizer_of = {name: tokenizer_spec(config, corpus, corpora) for name, corpus in corpora.items()}
     limits: dict[str, int | None] = {}  # the most training tokens of each corpus; a file is read for it, once
     runs: dict[str, RunSpec] = {}
+    epochs: dict[str, float] = {}
     experiments: dict[str, list[str]] = {}
     evaluate: dict[str, set[str]] = {}
     fitted: set[str] = set()
@@ -180,6 +184,9 @@ def build(config: Config, tokens_root: Path = Path("results/tokens")) -> Study:
         spec = resolve(s, corpora[s.corpus], tokenizer, limits[s.corpus], where)
         run = spec.id
         runs[run] = spec
+        limit = limits[s.corpus]
+        if limit and spec.stop == "budget" and spec.dataset_tokens is None and spec.tokens > limit:
+            epochs[run] = spec.tokens / limit
         if config.experiments[experiment].fit:
             fitted.add(run)
         asked = experiments.setdefault(run, [])
@@ -200,6 +207,7 @@ def build(config: Config, tokens_root: Path = Path("results/tokens")) -> Study:
         figures="all" if config.figures == "all" else tuple(config.figures),
         external=tuple(config.external_runs),
         corpus_names={spec.id: name for name, spec in reversed(corpora.items())},
+        epochs={run: epochs[run] for run in order if run in epochs},
     )
 
 

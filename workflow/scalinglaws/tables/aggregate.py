@@ -18,7 +18,7 @@ from scalinglaws.study.plugins import read_run
 from scalinglaws.study.spec import OPTIONS, RunSpec
 from scalinglaws.tables import schema
 from scalinglaws.tables.curves import Curve, curve_table
-from scalinglaws.tables.external import external_rows
+from scalinglaws.tables.external import External
 from scalinglaws.tables.read import WARNINGS
 from scalinglaws.tables.write import write
 from scalinglaws.train.metrics import CurveRow, Flop, RunMetrics, RunTiming, types_of
@@ -153,11 +153,28 @@ def aggregate(manifest: Path, results: Path, external: list[Row], names: dict[st
             found += own_corpus_rows(spec, metrics)
         rows["evals"] += found
     rows["curves"], warnings = curve_table(curves)
+    warnings += without_error(rows["runs"])
+    elsewhere = External(rows["runs"])
     for table in external:
-        rows["runs"] += external_rows(Path(table["path"]), table["columns"])
+        rows["runs"] += elsewhere.rows(Path(table["path"]), table["columns"])
+    warnings += elsewhere.sentences
     for name in ("runs", "evals"):
         name_corpora(rows[name], names)
     return Aggregated(rows, warnings)
+
+
+def without_error(runs: list[Row]) -> list[str]:
+    """Return a sentence about finished runs whose loss has no standard error, by corpus; none where all have one."""
+    lacking: dict[str, list[str]] = {}
+    for row in runs:
+        if row["status"] == "ok" and row["loss"] is not None and row["loss_stderr"] is None:
+            lacking.setdefault(row["corpus"], []).append(row["run"])
+    return [
+        f"The losses of {len(found)} runs on corpus {corpus} have no standard error ({found[0]} is the first): its test split "
+        "holds no two contexts of different passages, so nothing tells how far chance moves them. A larger share under test, or "
+        "more text, gives one."
+        for corpus, found in sorted(lacking.items())
+    ]
 
 
 def write_tables(manifest: Path, results: Path, external: list[Row], names: dict[str, str]) -> list[str]:

@@ -1,0 +1,44 @@
+"""Names of columns: which column of a table stands for which of ours. It imports no library of tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from scalinglaws.common.errors import StudyError
+
+# Our name of a column -> another that tables have for it.
+ALIASES = {"run": "id", "flops": "flops_6nd", "flops_6nd": "flops", "steps": "step"}
+
+
+def sources(own: Sequence[str], names: Sequence[str], columns: Mapping[str, str], which: str, key: str) -> dict[str, str]:
+    """Return our name -> the table's own name, for each of ``names`` that the table has.
+
+    A name that ``columns`` maps is taken from there, whatever else the table has. Any other is the table's column of this name, or
+    of the name in ALIASES.
+
+    Parameters
+    ----------
+    own
+        The table's columns.
+    names
+        Names of ours.
+    columns
+        Our name -> the name that the table has. All are applied at once, so two columns can be exchanged.
+    which, key
+        What errors call the table, and the option that maps its columns.
+
+    Raises
+    ------
+    StudyError
+        ``columns`` has a name that is not ours, or one that the table lacks.
+    """
+    if unknown := sorted(set(columns) - set(names)):
+        raise StudyError(f"{key} names {', '.join(unknown)}: it can map {', '.join(names)}")
+    found = {}
+    for name in names:
+        theirs = columns.get(name) or (name if name in own else ALIASES.get(name, name))
+        if theirs in own:
+            found[name] = theirs
+        elif name in columns:
+            raise StudyError(f"{which} has no column '{theirs}' (for {name}): it has {', '.join(own)}")
+    return found
