@@ -21,7 +21,7 @@ import zstandard
 
 import scalinglaws
 from scalinglaws.common.errors import StudyError
-from scalinglaws.data import formats, sources, wheel
+from scalinglaws.data import encodings, formats, sources, wheel
 from scalinglaws.study.spec import Source
 
 TEXTS = ["One öne.\n\nSecond paragraph.", 'Two "quoted"\twith a tab', "Three\nlines\nof it"]
@@ -80,7 +80,7 @@ def test_text_files_are_sorted_and_newlines_normal(tmp_path: Path) -> None:
 
 def test_long_text_comes_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(formats, "PIECE", 1000)
-    monkeypatch.setattr(formats, "BLOCK", 7)
+    monkeypatch.setattr(encodings, "BLOCK", 7)
     text = "".join(f"Paragraph {i} é.\n\n" for i in range(200)) + "x" * 3000
     pieces = read(local(tmp_path, "a.txt", text.encode()), tmp_path)
     assert {name for name, _ in pieces} == {"a.txt"}
@@ -90,7 +90,7 @@ def test_long_text_comes_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_wrong_encoding_names_the_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(formats, "BLOCK", 8)  # the bad byte follows a character that two blocks share
+    monkeypatch.setattr(encodings, "BLOCK", 8)  # the bad byte follows a character that two blocks share
     content = "aaaaaaaéé".encode() + b" caf\xe9 "
     with pytest.raises(StudyError, match=rf"a.txt: byte {content.index(bytes([0xE9]) + b' ')} .*`encoding: latin-1`"):
         read(local(tmp_path, "a.txt", content), tmp_path)
@@ -235,7 +235,7 @@ from scalinglaws.common.errors import StudyError
 from scalinglaws.data.sources import documents
 from scalinglaws.study.spec import Source
 for repository in sys.argv[1:]:
-    source = Source("huggingface", ("data/*",), repository=repository, revision="main")
+    source = Source("huggingface", ("data/*",), repository=repository, revision="a" * 40)
     try:
         for item in documents(source, Path("downloads")):
             print(*item, sep="|")
@@ -265,7 +265,7 @@ def test_hub_online_then_offline(tmp_path: Path) -> None:
 
     wanted = "data/train.jsonl:1|from the hub\ndata/train.jsonl:2|again\n"
     try:
-        assert run().startswith(f"{wanted}StudyError data set org/nothing, revision main, cannot be had")
+        assert run().startswith(f"{wanted}StudyError data set org/nothing, revision {COMMIT}, cannot be had")
     finally:
         server.shutdown()
         server.server_close()

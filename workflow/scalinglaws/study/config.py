@@ -30,6 +30,7 @@ from scalinglaws.models.registry import ARCHITECTURES
 from scalinglaws.optim.rates import RATES, LearningRate
 from scalinglaws.optim.registry import OPTIMIZERS
 from scalinglaws.study import plugins
+from scalinglaws.study.source_rules import check_source
 from scalinglaws.study.text_sources import TEXT_SOURCES
 
 
@@ -112,6 +113,10 @@ class SourceConfig(Strict):
             raise ValueError(f"a source of kind {self.kind} has no {', '.join(foreign)}")
         if kind.options:
             kind.options.model_validate(self.options)
+        try:
+            check_source(self)
+        except StudyError as error:
+            raise ValueError(str(error)) from None
         return self
 
 

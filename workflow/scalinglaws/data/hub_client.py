@@ -1,0 +1,54 @@
+"""How this package asks a hub of Hugging Face: it waits for an answer a stated time, tries a few times, and believes no path."""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+
+import httpx2
+from huggingface_hub import constants, get_session, set_client_factory
+from huggingface_hub.errors import OfflineModeIsEnabled
+
+TRIES = 3  # requests for one address in a row that may get no answer
+# What a hub's answer to a request for a file says that becomes the name of a file in the hub's cache.
+NAMES = ("ETag", "X-Linked-ETag", "X-Repo-Commit")
+
+# What the hub's library raises where an answer cannot be had, or is not what a hub answers: it checks no JSON that it is given.
+FAILURES: tuple[type[Exception], ...] = (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError, LookupError, TypeError)
+FAILURES += (AttributeError, AssertionError, RecursionError)
+
+
+class NoAnswer(OfflineModeIsEnabled):
+    """A server did not answer TRIES times. The hub's library then takes what its cache holds, as it does offline."""
+
+
+@functools.cache
+def be_patient() -> None:
+    """Make the hub's library use a client that waits HF_HUB_DOWNLOAD_TIMEOUT seconds (10) for a connection and for each read.
+
+    The library itself sets no limit for some of its requests; it tries again with growing pauses, and says so on stderr.
+    """
+    hooks = get_session().event_hooks
+    unanswered: Counter[tuple[str, str]] = Counter()
+
+    def before(request: httpx2.Request) -> None:
+        key = (request.method, str(request.url))
+        limit = float(constants.HF_HUB_DOWNLOAD_TIMEOUT)
+        if unanswered[key] == TRIES:
+            raise NoAnswer(f"{request.url.host} did not answer within {limit:g} seconds, {TRIES} times")
+        unanswered[key] += 1
+        given = request.extensions.get("timeout", {})
+        request.extensions["timeout"] = {what: min(given.get(what) or limit, limit) for what in ("connect", "read", "write", "pool")}
+
+    def after(response: httpx2.Response) -> None:
+        unanswered.pop((response.request.method, str(response.request.url)), None)
+        for name in NAMES:
+            value = response.headers.get(name, "").removeprefix("W/").strip('"')
+            if value.startswith("/") or ".." in value or "\\" in value:
+                raise ValueError(f"the hub's answer holds the {name} {value!r}, which is no name of a file")
+
+    def client() -> httpx2.Client:
+        events = {"request": [*hooks["request"], before], "response": [*hooks["response"], after]}
+        return httpx2.Client(event_hooks=events, follow_redirects=True)
+
+    set_client_factory(client)
