@@ -10,6 +10,7 @@ from huggingface_hub import constants, get_session, set_client_factory
 from huggingface_hub.errors import OfflineModeIsEnabled
 
 TRIES = 3  # requests for one address in a row that may get no answer
+MOST = 100  # requests for one address, each of whose answers may be cut
 # What a hub's answer to a request for a file says that becomes the name of a file in the hub's cache.
 NAMES = ("ETag", "X-Linked-ETag", "X-Repo-Commit")
 
@@ -19,7 +20,7 @@ FAILURES += (AttributeError, AssertionError, RecursionError)
 
 
 class NoAnswer(OfflineModeIsEnabled):
-    """A server did not answer TRIES times. The hub's library then takes what its cache holds, as it does offline."""
+    """A server did not answer TRIES times, or not to the end. The hub's library then takes what its cache holds, as it does offline."""
 
 
 @functools.cache
@@ -30,13 +31,17 @@ def be_patient() -> None:
     """
     hooks = get_session().event_hooks
     unanswered: Counter[tuple[str, str]] = Counter()
+    asked: Counter[tuple[str, str]] = Counter()
 
     def before(request: httpx2.Request) -> None:
         key = (request.method, str(request.url))
         limit = float(constants.HF_HUB_DOWNLOAD_TIMEOUT)
         if unanswered[key] == TRIES:
             raise NoAnswer(f"{request.url.host} did not answer within {limit:g} seconds, {TRIES} times")
+        if asked[key] == MOST:
+            raise NoAnswer(f"{request.url.host} cut its answer {MOST} times")
         unanswered[key] += 1
+        asked[key] += 1
         given = request.extensions.get("timeout", {})
         request.extensions["timeout"] = {what: min(given.get(what) or limit, limit) for what in ("connect", "read", "write", "pool")}
 

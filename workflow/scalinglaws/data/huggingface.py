@@ -71,9 +71,10 @@ def _reason(error: BaseException) -> str:
 
     if isinstance(error.__cause__, NoAnswer):
         error = error.__cause__
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
     if not isinstance(error, OSError) and type(error).__module__ in ("builtins", "json.decoder"):
-        return f"its answer is not that of a hub ({type(error).__name__}: {str(error).strip().splitlines()[:1]})"
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+        return f"its answer is not that of a hub ({type(error).__name__}: {line})"
+    return line
 
 
 def _found(source: Source, folder: Path) -> dict[str, Path]:
