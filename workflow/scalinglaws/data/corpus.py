@@ -290,7 +290,7 @@ def read_split(folder: Path, split: str) -> Iterator[tuple[str, str]]:
 
 def again(folder: Path) -> str:
     """Return the advice that makes a damaged corpus again, with the command of the stage."""
-    made = "scalinglaws corpus --spec {0}/spec.json --out {0} --downloads {1}"
+    made = "python -m scalinglaws corpus --spec {0}/spec.json --out {0} --downloads {1}"
     command = made.format(shlex.quote(str(folder)), shlex.quote(str(folder.parent.parent / "downloads")))
     return f"make it again with `{command}` and run snakemake again"
 

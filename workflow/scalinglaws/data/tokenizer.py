@@ -18,6 +18,7 @@ from scalinglaws.study.spec import TokenizerSpec
 
 EOT = "<|endoftext|>"
 EOT_NAMES = (EOT, "<|end_of_text|>", "</s>", "<eos>", "<|eos|>")
+CHECKED = 16  # texts of a batch with the token for unknown text that are decoded
 TRAIN_BYTES = 10**9  # most bytes of the training split that a BPE is trained on, which bounds its memory
 
 
@@ -105,7 +106,7 @@ class Encoder:
     def _load(self, path: Path, content: str) -> None:
         # One thread a process: --workers says how many processes there are.
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
-        from tokenizers import Tokenizer
+        from tokenizers import Tokenizer, decoders
 
         try:
             self.tokenizer = Tokenizer.from_str(content)
@@ -121,6 +122,10 @@ class Encoder:
         if not named:
             raise StudyError(f"{path} has no end-of-text token: it needs one of {', '.join(EOT_NAMES)}")
         self.eot = vocabulary[named[0]]
+        model = json.loads(content)["model"]
+        self.unknown = model.get("unk_id", vocabulary.get(model.get("unk_token")))
+        if self.tokenizer.decoder is None and "ByteLevel" in json.dumps(json.loads(content).get("pre_tokenizer")):
+            self.tokenizer.decoder = decoders.ByteLevel()
 
     def encode(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
         """Return the ids of all texts, each followed by the end of text, and the number of ids of each text with its end."""
@@ -137,3 +142,28 @@ class Encoder:
         if self.bytes:
             return bytes(ids.tolist()).decode()
         return self.tokenizer.decode(ids.tolist(), skip_special_tokens=False)
+
+    def lost(self, texts: list[str], ids: np.ndarray, lengths: np.ndarray, every: bool) -> tuple[str, str] | None:
+        """Return the place of the first text that its ids do not give back, and what they give, or None where there is none.
+
+        ``ids`` and ``lengths`` are those that ``encode`` returns for the texts. Without ``every``, only texts with the tokenizer's
+        token for unknown text are looked at, CHECKED of them at most.
+        """
+        if self.bytes or not (every or self.unknown is not None):
+            return None
+        ends = np.cumsum(lengths, dtype=np.int64)
+        looked = range(len(texts))
+        if not every:
+            looked = np.unique(np.searchsorted(ends, np.flatnonzero(ids == self.unknown), side="right"))[:CHECKED].tolist()
+        parts = [ids[ends[i] - int(lengths[i]) : ends[i] - 1].tolist() for i in looked]
+        for i, back in zip(looked, self.tokenizer.decode_batch(parts, skip_special_tokens=False), strict=True):
+            if back != texts[i]:
+                return _difference(texts[i], back)
+        return None
+
+
+def _difference(text: str, back: str) -> tuple[str, str]:
+    """Return 40 characters of two texts from shortly before the first that differs."""
+    same = next((i for i, (a, b) in enumerate(zip(text, back, strict=False)) if a != b), min(len(text), len(back)))
+    start = max(0, same - 10)
+    return text[start : start + 40], back[start : start + 40]

@@ -30,7 +30,8 @@ def corpus_rows(module: nn.Module, split: Split, corpus: str, precision: str = "
     """Return rows of evals: the mean (position None), then the loss at each position of the context, from 0."""
     losses = token_losses(module, split, precision)
     mean = loss_row(corpus, None, losses.reshape(-1), split.passages())
-    mean["nats_per_byte"] = None if mean["loss"] is None else mean["loss"] * split.tokens_per_byte
+    known = mean["loss"] is not None and split.tokens_per_byte is not None
+    mean["nats_per_byte"] = mean["loss"] * split.tokens_per_byte if known else None
     return [mean, *position_rows(losses, split, corpus)]
 
 
