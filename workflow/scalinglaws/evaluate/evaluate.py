@@ -91,6 +91,8 @@ def evaluate(run: Path, token_folders: list[Path], out: Path, device: str = "cpu
             corpus = folder.resolve().parent.name
             cache = out.parent / f"cache-{corpus}.json"
             key = {"rows": ROWS_VERSION, "weights": weights, "tokens": split.meta["splits"]["test"]["sha256"]}
+            if split.tokens_per_byte is None:
+                key["lossless"] = False
             kept = json.loads(cache.read_text()) if cache.exists() else {}
             if kept.get("key") != key:
                 model = model or load_model(run, split.meta["n_vocab"], device)
