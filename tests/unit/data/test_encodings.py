@@ -114,7 +114,9 @@ def test_a_revision_pins_its_files(revision: str, sha256: str | None, said: str)
         sources.resolve(Source(**{**fields, "files": ("*",)}), Path("downloads"))
 
 
-@pytest.mark.parametrize("repository", ["../texts", "org/../..", "a/b/c", "-x", "org/te xts", "http://host/x", "org/texts\n", "", "%2e%2e"])
+@pytest.mark.parametrize(
+    "repository", ["../texts", "org/../..", "a/b/c", "-x", "org/te xts", "http://host/x", "org/texts\n", "", "%2e%2e"]
+)
 def test_a_repository_is_a_name(repository: str) -> None:
     with pytest.raises(StudyError, match="is no data set of a hub"):
         sources.resolve(Source("huggingface", ("*",), repository=repository, revision="a" * 40), Path("downloads"))

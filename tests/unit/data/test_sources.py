@@ -6,12 +6,8 @@ import dataclasses
 import gzip
 import hashlib
 import json
-import os
 import subprocess
-import sys
-import threading
 import zipfile
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +16,6 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-import scalinglaws
 from scalinglaws.common.errors import StudyError
 from scalinglaws.data import encodings, formats, sources, wheel
 from scalinglaws.study.spec import Source

@@ -258,5 +258,7 @@ def test_a_damaged_corpus_is_named_with_the_command_that_makes_it_again(
     flipped = whole[:middle] + bytes([whole[middle] ^ 4]) + whole[middle + 1 :]
     damaged = {"cut": whole[:-3], "flipped": flipped, "emptied": b"", "trailing": whole + b"garbage"}[damage]
     (tmp_path / name).write_bytes(damaged)
-    with pytest.raises(StudyError, match=rf"{name}.*make it again with `python -m scalinglaws corpus --spec {tmp_path}/spec.json"):
+    with pytest.raises(
+        StudyError, match=rf"{name}.*make it again with `python -m scalinglaws corpus --spec {tmp_path}/spec.json"
+    ):
         tokenize.tokenize(tmp_path, folder / "bytes.json", tmp_path / "out", 1)

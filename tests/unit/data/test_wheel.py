@@ -40,7 +40,10 @@ def evil(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     index.mkdir()
     code = f"open({str(tmp_path / 'RAN')!r}, 'w').write('x')\nfrom setuptools import setup\nsetup(name='evil', version='1')\n".encode()
     with tarfile.open(index / "evil-1.tar.gz", "w:gz") as archive:
-        for name, content in {"evil-1/setup.py": code, "evil-1/PKG-INFO": b"Metadata-Version: 1.0\nName: evil\nVersion: 1\n"}.items():
+        for name, content in {
+            "evil-1/setup.py": code,
+            "evil-1/PKG-INFO": b"Metadata-Version: 1.0\nName: evil\nVersion: 1\n",
+        }.items():
             info = tarfile.TarInfo(name)
             info.size = len(content)
             archive.addfile(info, io.BytesIO(content))

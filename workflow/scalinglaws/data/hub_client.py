@@ -43,7 +43,9 @@ def be_patient() -> None:
         unanswered[key] += 1
         asked[key] += 1
         given = request.extensions.get("timeout", {})
-        request.extensions["timeout"] = {what: min(given.get(what) or limit, limit) for what in ("connect", "read", "write", "pool")}
+        request.extensions["timeout"] = {
+            what: min(given.get(what) or limit, limit) for what in ("connect", "read", "write", "pool")
+        }
 
     def after(response: httpx2.Response) -> None:
         unanswered.pop((response.request.method, str(response.request.url)), None)

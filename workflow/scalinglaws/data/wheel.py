@@ -98,9 +98,7 @@ def _pip_download(source: Source, folder: Path) -> Path:
     options += ["--no-cache-dir", "--no-input", f"--dest={folder}", f"--requirement={wanted}"]
     command = [sys.executable, "-m", "pip", "download", *options]
     environment = {**os.environ, "TMPDIR": str(folder)}
-    result = subprocess.run(
-        command, capture_output=True, text=True, errors="replace", env=environment, stdin=subprocess.DEVNULL
-    )
+    result = subprocess.run(command, capture_output=True, text=True, errors="replace", env=environment, stdin=subprocess.DEVNULL)
     wheels = sorted(folder.glob("*.whl"))
     if result.returncode or not wheels:
         said = result.stderr.strip() or result.stdout.strip() or "no message"
