@@ -7,6 +7,7 @@ import hashlib
 import io
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,7 +51,7 @@ def test_narrow_text_is_no_wide_text() -> None:
             text(FRENCH.encode(), given)
     with pytest.raises(StudyError, match="starts with the byte order mark of UTF-8"):
         text(codecs.BOM_UTF8 + FRENCH.encode(), "latin-1")
-    with pytest.raises(StudyError, match="byte 0 is not utf-8: .*perhaps `encoding: latin-1`"):
+    with pytest.raises(StudyError, match=r"byte 0 is not utf-8: .*perhaps `encoding: latin-1`"):
         text(FRENCH.encode("latin-1"), "utf-8")
     for given in ("utf-8", "utf-8-sig"):
         assert text(codecs.BOM_UTF8 + FRENCH.encode(), given) == FRENCH
@@ -72,7 +73,7 @@ NO_ENCODINGS = ["zlib_codec", "undefined", "utf\0-8", "rot13", "hex", "base64", 
 def test_what_is_no_encoding_of_text_is_refused_before_anything_runs(tmp_path: Path, encoding: str) -> None:
     (tmp_path / "a.txt").write_bytes(b"text")
     said = re.escape(f"unknown `encoding: {repr(encoding)[1:-1]}`")
-    fields = {"encoding": encoding, "sha256": hashlib.sha256(b"text").hexdigest()}
+    fields: dict[str, Any] = {"encoding": encoding, "sha256": hashlib.sha256(b"text").hexdigest()}
     with pytest.raises(StudyError, match=said):
         list(sources.documents(Source("files", (str(tmp_path / "a.txt"),), **fields), tmp_path))
     source = {"kind": "files", "files": ["a.txt"], **fields}
@@ -104,7 +105,13 @@ REVISIONS = [
 
 @pytest.mark.parametrize(("revision", "sha256", "said"), REVISIONS)
 def test_a_revision_pins_its_files(revision: str, sha256: str | None, said: str) -> None:
-    fields = {"kind": "huggingface", "files": ["*"], "repository": "org/texts", "revision": revision, "sha256": sha256}
+    fields: dict[str, Any] = {
+        "kind": "huggingface",
+        "files": ["*"],
+        "repository": "org/texts",
+        "revision": revision,
+        "sha256": sha256,
+    }
     if not said:
         assert config.SourceConfig.model_validate(fields).revision == revision
         return
@@ -114,9 +121,10 @@ def test_a_revision_pins_its_files(revision: str, sha256: str | None, said: str)
         sources.resolve(Source(**{**fields, "files": ("*",)}), Path("downloads"))
 
 
-@pytest.mark.parametrize(
-    "repository", ["../texts", "org/../..", "a/b/c", "-x", "org/te xts", "http://host/x", "org/texts\n", "", "%2e%2e"]
-)
+NO_REPOSITORIES = ["../texts", "org/../..", "a/b/c", "-x", "org/te xts", "http://host/x", "org/texts\n", "", "%2e%2e"]
+
+
+@pytest.mark.parametrize("repository", NO_REPOSITORIES)
 def test_a_repository_is_a_name(repository: str) -> None:
     with pytest.raises(StudyError, match="is no data set of a hub"):
         sources.resolve(Source("huggingface", ("*",), repository=repository, revision="a" * 40), Path("downloads"))

@@ -18,6 +18,7 @@ import pytest
 from scalinglaws.cli.app import main
 from scalinglaws.common.errors import StudyError
 from scalinglaws.data import corpus, encodings, formats, sources
+from scalinglaws.data.pinned import file_at
 from scalinglaws.study.spec import CorpusSpec, Source
 
 
@@ -77,7 +78,7 @@ def test_a_damaged_table_is_one_sentence() -> None:
     whole, draw = Path("a.parquet").read_bytes(), random.Random(0)
     wanted = read("a.parquet")
     for end in (0, 3, len(whole) // 2, len(whole) - 1):
-        with pytest.raises(StudyError, match="a.parquet (is not a readable parquet file|has no text)"):
+        with pytest.raises(StudyError, match=r"a.parquet (is not a readable parquet file|has no text)"):
             read("a.parquet", whole[:end])
     noticed = 0
     for _ in range(150):
@@ -120,7 +121,7 @@ def test_memory_holds_few_rows_of_a_table_at_a_time() -> None:
     one = pa.DictionaryArray.from_arrays(pa.array([0] * 2000, pa.int32()), pa.array(["y" * 100_000]))
     pq.write_table(pa.table({"text": one}), "a.parquet", store_schema=False)
     before, most = pa.total_allocated_bytes(), 0
-    for _ in formats.read(formats.File("a.parquet", 0, lambda: open("a.parquet", "rb")), "utf-8", "text"):
+    for _ in formats.read(file_at("a.parquet", Path("a.parquet")), "utf-8", "text"):
         most = max(most, pa.total_allocated_bytes() - before)
     assert 100_000 < most < 10_000_000  # the 2,000 texts are 200,000,000 bytes
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -38,10 +38,10 @@ LISTINGS = {
 class Hub(BaseHTTPRequestHandler):
     """A server with as much of the hub's protocol as downloading a data set takes, and a fault of each kind."""
 
-    files = {"data/train.jsonl": TRAIN, "README.md": b"read me"}
+    files: ClassVar = {"data/train.jsonl": TRAIN, "README.md": b"read me"}
     fault = ""  # of the listing, or of a file where it starts with "file: "
     times = 99  # how often there is a fault
-    requests: list[str] = []
+    requests: ClassVar[list[str]] = []
     closing: threading.Event
 
     def log_message(self, *args: object) -> None:

@@ -1,4 +1,4 @@
-"""Wheels: pip fetches nothing but the wheel of the hash, nothing of a source reaches a command line, and members are read whole."""
+"""Wheels: pip fetches the wheel of the hash alone, no value of a source reaches a command line, and members are read whole."""
 
 from __future__ import annotations
 
@@ -38,13 +38,12 @@ def evil(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.chdir(tmp_path)
     index = tmp_path / "index"
     index.mkdir()
-    code = f"open({str(tmp_path / 'RAN')!r}, 'w').write('x')\nfrom setuptools import setup\nsetup(name='evil', version='1')\n".encode()
+    code = f"open({str(tmp_path / 'RAN')!r}, 'w').write('x')\nfrom setuptools import setup\nsetup(name='evil', version='1')\n"
+    members = {"setup.py": code, "PKG-INFO": "Metadata-Version: 1.0\nName: evil\nVersion: 1\n"}
     with tarfile.open(index / "evil-1.tar.gz", "w:gz") as archive:
-        for name, content in {
-            "evil-1/setup.py": code,
-            "evil-1/PKG-INFO": b"Metadata-Version: 1.0\nName: evil\nVersion: 1\n",
-        }.items():
-            info = tarfile.TarInfo(name)
+        for name, text in members.items():
+            content = text.encode()
+            info = tarfile.TarInfo(f"evil-1/{name}")
             info.size = len(content)
             archive.addfile(info, io.BytesIO(content))
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Silent, directory=str(index)))
@@ -79,7 +78,7 @@ VALUES = [
 
 @pytest.mark.parametrize(("key", "value", "said"), VALUES)
 def test_no_value_of_a_source_reaches_pips_command_line(evil: str, tmp_path: Path, key: str, value: str, said: str) -> None:
-    fields = {"package": "evil", "version": "1", "sha256": HASH, key: value.format(url=evil)}
+    fields: dict[str, Any] = {"package": "evil", "version": "1", "sha256": HASH, key: value.format(url=evil)}
     spec = CorpusSpec((Source("wheel", ("*",), **fields),), 100, 0.1, 0.1, 0)
     Path("spec.json").write_text(spec.canonical)
     assert main(["corpus", "--spec", "spec.json", "--out", "out", "--downloads", "downloads"]) == 1

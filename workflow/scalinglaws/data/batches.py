@@ -118,7 +118,7 @@ def doubts(meta: dict[str, Any], n_ctx: int, eval_tokens: int) -> list[str]:
     mean = train["tokens"] / max(1, train["passages"])
     if mean < n_ctx:
         sentences.append(
-            f"a passage has {mean:.0f} tokens on average, and n_ctx is {n_ctx}: most contexts span several passages, so that late "
+            f"a passage has {mean:.0f} tokens on average, and n_ctx is {n_ctx}: most contexts span several passages, so late "
             "positions see no longer text than early ones; lower n_ctx, or raise passage_chars if the documents are longer"
         )
     return sentences

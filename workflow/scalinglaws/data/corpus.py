@@ -277,6 +277,7 @@ def read_split(folder: Path, split: str) -> Iterator[tuple[str, str]]:
     Raises StudyError where the file is missing, damaged or ends too early.
     """
     path = folder / f"{split}.jsonl.zst"
+    damaged: tuple[type[Exception], ...] = (*damage("zst"), OSError, ValueError, KeyError, TypeError)
     try:
         with open(path, "rb") as raw, decompressed(raw, "zst") as stream:
             for line in stream:
@@ -284,7 +285,7 @@ def read_split(folder: Path, split: str) -> Iterator[tuple[str, str]]:
                 yield record["text"], record["document"]
     except FileNotFoundError:
         raise StudyError(f"{path} does not exist: run the corpus stage, or snakemake, which does") from None
-    except (*damage("zst"), OSError, ValueError, KeyError, TypeError) as error:
+    except damaged as error:
         raise StudyError(f"{path} is damaged ({error}): {again(folder)}") from None
 
 

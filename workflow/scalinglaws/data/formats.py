@@ -62,7 +62,7 @@ def read(file: File, encoding: str, column: str) -> Iterator[tuple[str, str]]:
 
 
 def _lines(blocks: Iterator[str]) -> Iterator[str]:
-    """Yield the lines of a text that comes in blocks; each character is copied a fixed number of times, however long a line is."""
+    """Yield the lines of a text that comes in blocks; a character is copied a fixed number of times, however long a line is."""
     held: list[str] = []
     for block in blocks:
         first, newline, rest = block.partition("\n")
@@ -138,7 +138,7 @@ def _tab(name: str, stream: Any, encoding: str, column: str) -> Rows:
 
 
 def _parquet(name: str, stream: Any, encoding: str, column: str) -> Rows:
-    """Yield the rows of a table a few at a time: pyarrow writes out each text of a batch, also where a file holds it only once."""
+    """Yield the rows of a table a few at a time: pyarrow writes out each text of a batch, also where a file holds it once."""
     import pyarrow
     import pyarrow.parquet
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
+from typing import Any
 
 import httpx2
 from huggingface_hub import constants, get_session, set_client_factory
@@ -20,7 +21,7 @@ FAILURES += (AttributeError, AssertionError, RecursionError)
 
 
 class NoAnswer(OfflineModeIsEnabled):
-    """A server did not answer TRIES times, or not to the end. The hub's library then takes what its cache holds, as it does offline."""
+    """A server did not answer TRIES times, or not to the end. The hub's library then takes what its cache holds, as offline."""
 
 
 @functools.cache
@@ -29,7 +30,7 @@ def be_patient() -> None:
 
     The library itself sets no limit for some of its requests; it tries again with growing pauses, and says so on stderr.
     """
-    hooks = get_session().event_hooks
+    hooks: dict[str, list[Any]] = get_session().event_hooks
     unanswered: Counter[tuple[str, str]] = Counter()
     asked: Counter[tuple[str, str]] = Counter()
 

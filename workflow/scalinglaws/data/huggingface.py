@@ -40,7 +40,7 @@ def files(source: Source, downloads: Path) -> list[File]:
 
 
 def _snapshot(source: Source, patterns: Iterable[str], exclude: Iterable[str], again: bool = False) -> Path:
-    """Return the folder of the data set's revision in the hub's cache, after fetching what matches the patterns and is missing."""
+    """Return the folder of the revision in the hub's cache, after fetching what matches the patterns and is missing."""
     from huggingface_hub import snapshot_download
 
     from scalinglaws.data.hub_client import FAILURES, be_patient

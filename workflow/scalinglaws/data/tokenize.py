@@ -49,8 +49,8 @@ class _Encode:
 def tokenize(corpus: Path, tokenizer: Path, out: Path, workers: int) -> dict[str, Any]:
     """Write {train,validation,test}.bin, {validation,test}.starts.npy and, last, meta.json below ``out``.
 
-    The bytes do not depend on ``workers``. Returns the meta; it says ``lossless: false``, with an example, where the tokenizer does
-    not give the text back, as one that lower-cases. Raises StudyError where the corpus is not whole.
+    The bytes do not depend on ``workers``. Returns the meta; it says ``lossless: false``, with an example, where the tokenizer
+    does not give the text back, as one that lower-cases. Raises StudyError where the corpus is not whole.
     """
     encoder = Encoder(tokenizer)
     report = _report(corpus)
@@ -68,8 +68,8 @@ def tokenize(corpus: Path, tokenizer: Path, out: Path, workers: int) -> dict[str
         split, (text, back) = next(iter(lost.items()))
         meta |= {"lossless": False, "lossy_example": {"split": split, "text": text, "back": back}}
         print(
-            f"tokenize: warning: {tokenizer} does not give the text back: {text!r} comes back as {back!r}, so runs on {out} have no "
-            "bits_per_byte",
+            f"tokenize: warning: {tokenizer} does not give the text back: {text!r} comes back as {back!r}, so runs on {out} "
+            "have no bits_per_byte",
             file=sys.stderr,
         )
     write_json(out / "meta.json", meta)

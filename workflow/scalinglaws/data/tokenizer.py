@@ -146,8 +146,8 @@ class Encoder:
     def lost(self, texts: list[str], ids: np.ndarray, lengths: np.ndarray, every: bool) -> tuple[str, str] | None:
         """Return the place of the first text that its ids do not give back, and what they give, or None where there is none.
 
-        ``ids`` and ``lengths`` are those that ``encode`` returns for the texts. Without ``every``, only texts with the tokenizer's
-        token for unknown text are looked at, CHECKED of them at most.
+        ``ids`` and ``lengths`` are those that ``encode`` returns for the texts. Without ``every``, only texts with the token for
+        unknown text are looked at, CHECKED of them at most.
         """
         if self.bytes or not (every or self.unknown is not None):
             return None

