@@ -39,6 +39,7 @@ class Hub(BaseHTTPRequestHandler):
     """A server with as much of the hub's protocol as downloading a data set takes, and a fault of each kind."""
 
     files: ClassVar = {"data/train.jsonl": TRAIN, "README.md": b"read me"}
+    commit = COMMIT  # of any branch
     fault = ""  # of the listing, or of a file where it starts with "file: "
     times = 99  # how often there is a fault
     requests: ClassVar[list[str]] = []
@@ -68,6 +69,10 @@ class Hub(BaseHTTPRequestHandler):
             {"type": "file", "path": name, "rfilename": name, "size": len(content), "oid": "0" * 40}
             for name, content in self.files.items()
         ]
+        if path.startswith("/api/datasets/org/texts/revision/"):
+            about = {"id": "org/texts", "sha": self.commit, "siblings": [], "private": False, "tags": [], "downloads": 0}
+            self.answer(json.dumps(about).encode(), Content_Type="application/json")
+            return
         is_listing = path.startswith("/api/datasets/org/texts/tree/")
         resolved = path.removeprefix(f"/datasets/org/texts/resolve/{COMMIT}/")
         fault = self.fault.removeprefix("file: ") if is_listing != self.fault.startswith("file: ") else ""
@@ -167,6 +172,22 @@ def test_a_damaged_file_of_the_cache_is_fetched_once_more(
     cached.resolve().write_bytes(TRAIN.upper())
     hub.fault = "file: other content"
     with pytest.raises(StudyError, match=r"data set org/texts.*(has sha256|has not the hash that the hub names)"):
+        read(tmp_path, **pinned)
+
+
+def test_a_branch_is_read_by_the_hash_of_its_files(hub: type[Hub], tmp_path: Path) -> None:
+    pinned = {"revision": "main", "sha256": hashlib.sha256(TRAIN).hexdigest()}
+    for commit in ("../../../evil", "b" * 39, ""):
+        hub.commit = commit
+        with pytest.raises(
+            StudyError, match="org/texts, revision main, cannot be had from the hub: its answer is not that of a hub"
+        ):
+            read(tmp_path, **pinned)
+    assert not list(tmp_path.rglob("evil*"))
+    hub.commit = COMMIT
+    assert read(tmp_path, **pinned) == WANTED
+    hub.fault, hub.commit = "html", "b" * 40  # the branch has moved, and what it holds cannot be had
+    with pytest.raises(StudyError, match="cannot be had from the hub"):
         read(tmp_path, **pinned)
 
 

@@ -20,7 +20,7 @@ from scalinglaws.cli.app import main
 from scalinglaws.common.errors import StudyError
 from scalinglaws.data import token_files, tokenize, tokenizer
 from scalinglaws.data.batches import Split, doubts
-from scalinglaws.data.corpus import SPLITS
+from scalinglaws.data.corpus import SPLITS, read_split
 from scalinglaws.study.spec import CorpusSpec, Source, TokenizerSpec
 
 TEXTS = {
@@ -153,6 +153,32 @@ def test_given_tokenizer_mistakes(folder: Path, monkeypatch: pytest.MonkeyPatch)
             tokenizer.build_tokenizer(wanted, None, folder / "no.json")
 
 
+def test_a_tokenizer_that_fails_is_one_sentence(tmp_path: Path) -> None:
+    def words(**fields: object) -> str:
+        made = Tokenizer(models.WordLevel({"a": 0, "</s>": 1}, unk_token="<unk>"))
+        made.pre_tokenizer = pre_tokenizers.Whitespace()
+        return json.dumps({**json.loads(made.to_str()), **fields})
+
+    panic = {"normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"}}
+    for content, said in [
+        (words(), r"given.json cannot encode the text \(WordLevel error: Missing \[UNK\] token"),
+        (words(**panic), "given.json is not a tokenizer.json of Hugging Face tokenizers"),
+        (words(pre_tokenizer={"type": "FixedLength", "length": 0}), "given.json cannot encode the text"),
+        ("[" * 100_000, "given.json is not a tokenizer.json"),
+        (Tokenizer(models.BPE()).to_str(), "given.json has no end-of-text token"),
+    ]:
+        (tmp_path / "given.json").write_text(content)
+        with pytest.raises(StudyError, match=said):
+            tokenizer.Encoder(tmp_path / "given.json").encode(["a b"])
+
+
+def test_dropout_of_a_tokenizer_is_off(tmp_path: Path) -> None:
+    model = models.BPE(vocab={"a": 0, "b": 1, "ab": 2, "</s>": 3}, merges=[("a", "b")], dropout=0.5)
+    Tokenizer(model).save(str(tmp_path / "given.json"))
+    ids, _ = tokenizer.Encoder(tmp_path / "given.json").encode(["ab" * 200])
+    assert ids.tolist() == [2] * 200 + [3]
+
+
 def test_damage_is_noticed(folder: Path) -> None:
     out = folder / "damaged"
     tokenize.tokenize(folder / "corpus", folder / "bytes.json", out, 1)
@@ -247,18 +273,13 @@ def test_doubts_about_losses_on_small_splits() -> None:
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "emptied", "trailing"])
-@pytest.mark.parametrize("name", ["train.jsonl.zst", "report.json"])
-def test_a_damaged_corpus_is_named_with_the_command_that_makes_it_again(
-    folder: Path, tmp_path: Path, damage: str, name: str
-) -> None:
-    for path in (folder / "corpus").iterdir():
-        (tmp_path / path.name).write_bytes(path.read_bytes())
-    whole = (tmp_path / name).read_bytes()
+def test_a_damaged_corpus_is_named_with_the_command_that_makes_it_again(folder: Path, tmp_path: Path, damage: str) -> None:
+    whole = (folder / "corpus" / "train.jsonl.zst").read_bytes()
     middle = len(whole) // 2
     flipped = whole[:middle] + bytes([whole[middle] ^ 4]) + whole[middle + 1 :]
     damaged = {"cut": whole[:-3], "flipped": flipped, "emptied": b"", "trailing": whole + b"garbage"}[damage]
-    (tmp_path / name).write_bytes(damaged)
+    (tmp_path / "train.jsonl.zst").write_bytes(damaged)
     with pytest.raises(
-        StudyError, match=rf"{name}.*make it again with `python -m scalinglaws corpus --spec {tmp_path}/spec.json"
+        StudyError, match=rf"train.jsonl.zst .*make it again with `python -m scalinglaws corpus --spec {tmp_path}/spec.json"
     ):
-        tokenize.tokenize(tmp_path, folder / "bytes.json", tmp_path / "out", 1)
+        list(read_split(tmp_path, "train"))

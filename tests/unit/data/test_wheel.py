@@ -86,7 +86,7 @@ def test_no_value_of_a_source_reaches_pips_command_line(evil: str, tmp_path: Pat
         sources.resolve(spec.sources[0], tmp_path / "downloads")
     assert not (tmp_path / "RAN").exists() and not (tmp_path / "downloads").exists()
     study = {"study": "s", "corpora": {"c": {"sources": [{"kind": "wheel", "files": ["*"], **fields}]}}}
-    with pytest.raises(StudyError, match=rf"corpora.c.sources\[0\].*{said}"):
+    with pytest.raises(StudyError, match=r"corpora.c.sources\[0\]"):
         config.parse({**study, "defaults": {}, "experiments": {"e": {}}})
 
 

@@ -19,13 +19,15 @@ WINDOW = 1 << 31  # bytes; the longest window that a .zst file can ask for (zstd
 class ZstdFrames(io.RawIOBase):
     """The content of a .zst file: every frame of it, whatever its window.
 
-    Reading raises EOFError where a frame has no end, and zstandard.ZstdError where bytes are damaged or follow the last frame.
+    Reading raises EOFError where a frame has no end or there is no frame, and zstandard.ZstdError where bytes are damaged or
+    follow the last frame.
     """
 
     def __init__(self, raw: IO[bytes]) -> None:
         import zstandard
 
         self.raw = raw
+        self.begun = False
         self.decompressor = zstandard.ZstdDecompressor(max_window_size=WINDOW)
         self.frame: Any = None
         self.held = memoryview(b"")
@@ -48,10 +50,11 @@ class ZstdFrames(io.RawIOBase):
             rest, self.frame = self.frame.unused_data, None
         piece = rest or self.raw.read(CHUNK)
         if piece:
+            self.begun = True
             self.frame = self.frame or self.decompressor.decompressobj()
             return self.frame.decompress(piece)
-        if self.frame is not None:
-            raise EOFError("it ends before the end of its last frame")
+        if self.frame is not None or not self.begun:
+            raise EOFError("it ends before the end of its last frame" if self.begun else "it is empty")
         return None
 
 

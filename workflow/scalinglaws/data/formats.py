@@ -55,6 +55,8 @@ def read(file: File, encoding: str, column: str) -> Iterator[tuple[str, str]]:
                     yield name, text
     except damage(compression) as error:
         raise StudyError(f"{file.name} is damaged ({error}): fetch it again") from None
+    except OSError as error:
+        raise StudyError(f"{file.name} cannot be read ({error})") from None
     if empty:
         raise StudyError(f"{file.name} has no text: remove it, or add it to `exclude` of its source")
     if nulls:

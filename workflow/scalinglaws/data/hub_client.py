@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx2
 from huggingface_hub import constants, get_session, set_client_factory
-from huggingface_hub.errors import OfflineModeIsEnabled
+from huggingface_hub.errors import OfflineModeIsEnabled, RevisionResolutionError
 
 TRIES = 3  # requests for one address in a row that may get no answer
 MOST = 100  # requests for one address, each of whose answers may be cut
@@ -17,7 +17,7 @@ NAMES = ("ETag", "X-Linked-ETag", "X-Repo-Commit")
 
 # What the hub's library raises where an answer cannot be had, or is not what a hub answers: it checks no JSON that it is given.
 FAILURES: tuple[type[Exception], ...] = (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError, LookupError, TypeError)
-FAILURES += (AttributeError, AssertionError, RecursionError)
+FAILURES += (AttributeError, AssertionError, RecursionError, RevisionResolutionError)
 
 
 class NoAnswer(OfflineModeIsEnabled):

@@ -12,6 +12,7 @@ from pathlib import Path
 from scalinglaws.common.errors import StudyError
 from scalinglaws.data.formats import File
 from scalinglaws.data.pinned import check, digest_of, file_at, matches, sha256
+from scalinglaws.study.source_rules import COMMIT
 from scalinglaws.study.spec import Source
 
 
@@ -41,18 +42,21 @@ def files(source: Source, downloads: Path) -> list[File]:
 
 def _snapshot(source: Source, patterns: Iterable[str], exclude: Iterable[str], again: bool = False) -> Path:
     """Return the folder of the revision in the hub's cache, after fetching what matches the patterns and is missing."""
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import HfApi, snapshot_download
 
     from scalinglaws.data.hub_client import FAILURES, be_patient
 
     be_patient()
     try:
+        revision = HfApi().resolve_revision(source.repository or "", repo_type="dataset", revision=source.revision)
+        if not COMMIT.fullmatch(revision.resolved):
+            raise ValueError(f"it names {revision.resolved!r}, which is no commit")
         # Online and offline the files come from the hub's cache; those that are missing are fetched into it first.
         return Path(
             snapshot_download(
                 source.repository or "",
                 repo_type="dataset",
-                revision=source.revision,
+                revision=revision,
                 allow_patterns=list(patterns),
                 ignore_patterns=list(exclude) or None,
                 force_download=again,

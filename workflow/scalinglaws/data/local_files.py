@@ -22,7 +22,7 @@ def files(source: Source, downloads: Path) -> list[File]:
     """
     found = {Path(name) for pattern in source.files for name in glob.glob(pattern, recursive=True)}
     paths = sorted(
-        (path for path in found if path.is_file() and not any(fnmatchcase(path.as_posix(), p) for p in source.exclude)),
+        (path for path in found if os.path.isfile(path) and not any(fnmatchcase(path.as_posix(), p) for p in source.exclude)),
         key=Path.as_posix,
     )
     for path in paths:
