@@ -43,6 +43,7 @@ class Hub(BaseHTTPRequestHandler):
     fault = ""  # of the listing, or of a file where it starts with "file: "
     times = 99  # how often there is a fault
     requests: ClassVar[list[str]] = []
+    slept: ClassVar[list[float]] = []
     closing: threading.Event
 
     def log_message(self, *args: object) -> None:
@@ -93,6 +94,10 @@ class Hub(BaseHTTPRequestHandler):
         tag = hashlib.sha1(f"blob {len(content)}\0".encode() + content).hexdigest()
         if fault == "hang":
             self.closing.wait(20)
+        elif fault == "busy":
+            self.empty(503, Retry_After="99999")
+        elif fault == "limited":
+            self.empty(429, RateLimit='"api";r=0;t=99999')
         elif fault in REDIRECTS:
             self.empty(302, Location=REDIRECTS[fault].format(path=self.path), ETag=f'"{tag}"', X_Repo_Commit=COMMIT)
         elif fault in LISTINGS:
@@ -116,7 +121,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Hub]]:
     from huggingface_hub.utils import _http
 
     closing = threading.Event()
-    handler: Any = type("Fresh", (Hub,), {"requests": [], "closing": closing})
+    handler: Any = type("Fresh", (Hub,), {"requests": [], "slept": [], "closing": closing})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     endpoint = f"http://127.0.0.1:{server.server_port}"
@@ -126,7 +131,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Hub]]:
     monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.2)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     for module in (_http, file_download):
-        monkeypatch.setattr(module, "time", SimpleNamespace(sleep=lambda seconds: None))
+        monkeypatch.setattr(module, "time", SimpleNamespace(sleep=handler.slept.append))
     yield handler
     closing.set()
     server.shutdown()
@@ -138,8 +143,8 @@ def read(tmp_path: Path, **fields: Any) -> list[tuple[str, str]]:
     return list(sources.documents(source, tmp_path / "downloads"))
 
 
-LIST_FAULTS = ["hang", *REDIRECTS, *LISTINGS]
-FILE_FAULTS = ["hang", *REDIRECTS, "climbing tag", "cut", "html"]
+LIST_FAULTS = ["hang", "busy", "limited", *REDIRECTS, *LISTINGS]
+FILE_FAULTS = ["hang", "busy", "limited", *REDIRECTS, "climbing tag", "cut", "html"]
 
 
 @pytest.mark.parametrize("fault", LIST_FAULTS + [f"file: {fault}" for fault in FILE_FAULTS])
@@ -148,7 +153,7 @@ def test_an_answer_that_is_none_is_one_sentence(hub: type[Hub], tmp_path: Path, 
     with pytest.raises(StudyError, match=r"data set org/texts, revision a+, cannot be had from the hub: \S") as refused:
         read(tmp_path)
     assert len(str(refused.value).splitlines()) == 2
-    assert not list(tmp_path.rglob("evil*")) and len(hub.requests) < 30
+    assert not list(tmp_path.rglob("evil*")) and len(hub.requests) < 30 and sum(hub.slept) < 30
     if fault.endswith("hang"):
         assert "127.0.0.1 did not answer within 0.2 seconds, 3 times" in str(refused.value)
 

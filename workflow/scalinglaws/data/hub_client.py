@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections import Counter
 from typing import Any
 
@@ -11,6 +12,7 @@ from huggingface_hub import constants, get_session, set_client_factory
 from huggingface_hub.errors import OfflineModeIsEnabled, RevisionResolutionError
 
 TRIES = 3  # requests for one address in a row that may get no answer
+PAUSE = 300  # seconds; a server that is busy may ask for a pause as long as this
 MOST = 100  # requests for one address, each of whose answers may be cut
 # What a hub's answer to a request for a file says that becomes the name of a file in the hub's cache.
 NAMES = ("ETag", "X-Linked-ETag", "X-Repo-Commit")
@@ -50,6 +52,10 @@ def be_patient() -> None:
 
     def after(response: httpx2.Response) -> None:
         unanswered.pop((response.request.method, str(response.request.url)), None)
+        for name in ("Retry-After", "RateLimit"):
+            numbers = re.findall(r"\d+", response.headers.get(name, ""))
+            if any(len(number) > 9 or int(number) > PAUSE for number in numbers):
+                del response.headers[name]
         for name in NAMES:
             value = response.headers.get(name, "").removeprefix("W/").strip('"')
             if value.startswith("/") or ".." in value or "\\" in value:
