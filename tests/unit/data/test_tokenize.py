@@ -13,12 +13,14 @@ import pytest
 import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 import scalinglaws
 from scalinglaws.cli.app import main
 from scalinglaws.common.errors import StudyError
 from scalinglaws.data import token_files, tokenize, tokenizer
-from scalinglaws.data.corpus import SPLITS
+from scalinglaws.data.batches import Split, doubts
+from scalinglaws.data.corpus import SPLITS, read_split
 from scalinglaws.study.spec import CorpusSpec, Source, TokenizerSpec
 
 TEXTS = {
@@ -36,7 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     corpus.mkdir()
     for split, texts in TEXTS.items():
         lines = "".join(json.dumps({"text": text, "document": "d"}) + "\n" for text in texts).encode()
-        (corpus / f"{split}.jsonl.zst").write_bytes(zstandard.ZstdCompressor().compress(lines))
+        (corpus / f"{split}.jsonl.zst").write_bytes(zstandard.ZstdCompressor(write_checksum=True).compress(lines))
     report = {
         "passages": {split: len(texts) for split, texts in TEXTS.items()},
         "bytes": {split: sum(len(text.encode()) for text in texts) for split, texts in TEXTS.items()},
@@ -115,8 +117,6 @@ def test_vocabulary_sizes(folder: Path) -> None:
 
 
 def given_tokenizer(folder: Path, name: str, vocabulary: dict[str, int]) -> TokenizerSpec:
-    from tokenizers import Tokenizer, models, pre_tokenizers
-
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.enable_truncation(2)
@@ -151,6 +151,32 @@ def test_given_tokenizer_mistakes(folder: Path, monkeypatch: pytest.MonkeyPatch)
     ]:
         with pytest.raises(StudyError, match=message):
             tokenizer.build_tokenizer(wanted, None, folder / "no.json")
+
+
+def test_a_tokenizer_that_fails_is_one_sentence(tmp_path: Path) -> None:
+    def words(**fields: object) -> str:
+        made = Tokenizer(models.WordLevel({"a": 0, "</s>": 1}, unk_token="<unk>"))
+        made.pre_tokenizer = pre_tokenizers.Whitespace()
+        return json.dumps({**json.loads(made.to_str()), **fields})
+
+    panic = {"normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"}}
+    for content, said in [
+        (words(), r"given.json cannot encode the text \(WordLevel error: Missing \[UNK\] token"),
+        (words(**panic), "given.json is not a tokenizer.json of Hugging Face tokenizers"),
+        (words(pre_tokenizer={"type": "FixedLength", "length": 0}), "given.json cannot encode the text"),
+        ("[" * 100_000, "given.json is not a tokenizer.json"),
+        (Tokenizer(models.BPE()).to_str(), "given.json has no end-of-text token"),
+    ]:
+        (tmp_path / "given.json").write_text(content)
+        with pytest.raises(StudyError, match=said):
+            tokenizer.Encoder(tmp_path / "given.json").encode(["a b"])
+
+
+def test_dropout_of_a_tokenizer_is_off(tmp_path: Path) -> None:
+    model = models.BPE(vocab={"a": 0, "b": 1, "ab": 2, "</s>": 3}, merges=[("a", "b")], dropout=0.5)
+    Tokenizer(model).save(str(tmp_path / "given.json"))
+    ids, _ = tokenizer.Encoder(tmp_path / "given.json").encode(["ab" * 200])
+    assert ids.tolist() == [2] * 200 + [3]
 
 
 def test_damage_is_noticed(folder: Path) -> None:
@@ -194,3 +220,66 @@ def test_training_reads_tokens_without_heavy_imports() -> None:
     environment = {"PYTHONPATH": str(Path(scalinglaws.__file__).parents[1])}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert done.stdout == "[]\n"
+
+
+def lossy(kind: str) -> Tokenizer:
+    """Return a tokenizer that loses what ``kind`` says, or nothing."""
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = None if kind == "no decoder" else decoders.ByteLevel()
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    if kind == "lower":
+        made.normalizer = normalizers.Lowercase()
+    elif kind == "strip":
+        made.normalizer = normalizers.Replace("–", "")
+    elif kind == "bytes missing":
+        alphabet = [letter for letter in alphabet if letter != "ð"]  # the first byte of an emoji
+    elif kind == "late":  # only the last passages of the training split hold what is unknown
+        made = Tokenizer(models.BPE(unk_token="<unk>"))
+        alphabet = sorted({letter for texts in TEXTS.values() for text in texts for letter in text} - {"9"})
+    trainer = trainers.BpeTrainer(vocab_size=len(alphabet) + 2, special_tokens=["</s>", "<unk>"], initial_alphabet=alphabet)
+    made.train_from_iterator([], trainer)
+    return made
+
+
+@pytest.mark.parametrize("kind", ["nothing", "no decoder", "lower", "strip", "bytes missing", "late"])
+def test_a_tokenizer_that_loses_text_is_flagged(
+    folder: Path, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tokenize, "BATCH", 200)  # the first batch of a split is a few passages
+    lossy(kind).save(str(tmp_path / "given.json"))
+    meta = tokenize.tokenize(folder / "corpus", tmp_path / "given.json", tmp_path / "tokens", 1)
+    whole = kind in ("nothing", "no decoder")
+    assert meta.get("lossless", True) is whole and json.loads((tmp_path / "tokens" / "meta.json").read_text()) == meta
+    assert ("does not give the text back" in capsys.readouterr().err) is not whole
+    assert (Split(tmp_path / "tokens", "test", 4, 100).tokens_per_byte is None) is not whole
+    if not whole:
+        example = meta["lossy_example"]
+        assert example["split"] == "train" and any(example["text"] in text for text in TEXTS["train"])
+        assert example["text"] != example["back"]
+
+
+def test_doubts_about_losses_on_small_splits() -> None:
+    def meta(test: tuple[int, int], train: tuple[int, int]) -> dict:
+        return {"splits": {name: {"tokens": n, "passages": p} for name, (n, p) in {"test": test, "train": train}.items()}}
+
+    assert doubts(meta((10_000, 20), (10**6, 2000)), 128, 4096) == []
+    (one,) = doubts(meta((200, 2), (10**6, 2000)), 128, 4096)
+    assert "one window of 128 tokens" in one and "eval_tokens" not in one
+    assert "or eval_tokens" in doubts(meta((10_000, 20), (10**6, 2000)), 128, 200)[0]
+    assert "one passage" in doubts(meta((10_000, 1), (10**6, 2000)), 128, 4096)[0]
+    (short,) = doubts(meta((10_000, 20), (10**6, 10_000)), 128, 4096)
+    assert "100 tokens on average, and n_ctx is 128" in short
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "emptied", "trailing"])
+def test_a_damaged_corpus_is_named_with_the_command_that_makes_it_again(folder: Path, tmp_path: Path, damage: str) -> None:
+    whole = (folder / "corpus" / "train.jsonl.zst").read_bytes()
+    middle = len(whole) // 2
+    flipped = whole[:middle] + bytes([whole[middle] ^ 4]) + whole[middle + 1 :]
+    damaged = {"cut": whole[:-3], "flipped": flipped, "emptied": b"", "trailing": whole + b"garbage"}[damage]
+    (tmp_path / "train.jsonl.zst").write_bytes(damaged)
+    with pytest.raises(
+        StudyError, match=rf"train.jsonl.zst .*make it again with `python -m scalinglaws corpus --spec {tmp_path}/spec.json"
+    ):
+        list(read_split(tmp_path, "train"))

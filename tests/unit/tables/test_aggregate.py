@@ -103,6 +103,20 @@ def test_a_run_has_the_losses_of_its_own_corpus_once(two_budgets, tmp_path):
     )
 
 
+def test_runs_with_a_lossy_tokenizer_have_a_warning_and_nulls(two_budgets, tmp_path):
+    results, manifest, specs = two_budgets
+    assert aggregate(manifest, results, [], {}).warnings == []
+    own = {"loss_tokens": 320, "positions": {"loss": [3.0], "stderr": [0.2]}, "bits_per_byte": None}
+    path = results / "runs" / specs[0].id / "metrics.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | own))
+    made = aggregate(manifest, results, [], {})
+    (sentence,) = made.warnings
+    assert f"tokenizer {specs[0].tokenizer.id} does not give the text back, so its 1 runs have no bits_per_byte" in sentence
+    assert [(item["loss"], item["nats_per_byte"]) for item in made.tables["evals"]] == [(2.5, None), (3.0, None)]
+    write(made.tables["runs"], tables.RUNS, tmp_path / "runs.parquet")
+    assert read_own(tmp_path / "runs.parquet")["bits_per_byte"].to_list() == [None, 3.6]
+
+
 def test_missing_and_damaged_files_are_named(two_budgets):
     results, manifest, specs = two_budgets
     path = results / "runs" / specs[0].id / "metrics.json"

@@ -21,7 +21,7 @@ from fixtures.small_runs import N_VOCAB, small_spec, write_tokens
 from scalinglaws.common import finished, stopping
 from scalinglaws.common.errors import StudyError
 from scalinglaws.data.batches import Batches, Split
-from scalinglaws.evaluate.evaluate import load_model
+from scalinglaws.evaluate.evaluate import evaluate, load_model
 from scalinglaws.evaluate.losses import mean_loss
 from scalinglaws.study.spec import RunSpec
 from scalinglaws.train import run
@@ -181,6 +181,23 @@ def test_early_stop_keeps_the_best_weights(tokens: Path, tmp_path: Path) -> None
     assert not all(torch.equal(kept[name], value) for name, value in replayed.model.params.items())
     model = load_model(tmp_path / "run", N_VOCAB, "cpu")
     assert mean_loss(model, Split(tokens, "test", spec.n_ctx, spec.eval_tokens)) == pytest.approx(metrics["loss"], rel=1e-6)
+
+
+def test_tokens_that_do_not_give_the_text_back_have_no_bits_per_byte(
+    tokens: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lossy = write_tokens(tmp_path / "corpus" / "lossy")
+    meta = json.loads((lossy / "meta.json").read_text())
+    (lossy / "meta.json").write_text(json.dumps(meta | {"lossless": False}))
+    spec = small_spec(eval_tokens=20)
+    found, usual = trained(spec, lossy, tmp_path / "run"), trained(spec, tokens, tmp_path / "usual")
+    assert usual["bits_per_byte"] > 0 and found == usual | {"bits_per_byte": None}
+    assert f"{spec.id}: warning: the test loss is that of one window of 16 tokens" in capsys.readouterr().err
+    (tmp_path / "run" / "spec.json").write_text(spec.canonical)
+    for folder, known in ((lossy, False), (tokens, True), (lossy, False)):
+        evaluate(tmp_path / "run", [folder], tmp_path / "evals" / "set.json")
+        mean = json.loads((tmp_path / "evals" / "set.json").read_text())["rows"][0]
+        assert (mean["nats_per_byte"] is not None) is known
 
 
 def test_divergence_is_a_result(tokens: Path, tmp_path: Path) -> None:

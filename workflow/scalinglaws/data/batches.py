@@ -82,7 +82,9 @@ class Split:
         self.windows = every[self.rows]
         self.n_targets = self.windows[:, 1:].size
         counts: dict[str, Any] = self.meta["splits"][split]
-        self.tokens_per_byte = counts["tokens"] / counts["bytes"]
+        # The bytes of a text that the tokens do not give back are no measure of what was predicted.
+        lossless = self.meta.get("lossless", True)
+        self.tokens_per_byte: float | None = counts["tokens"] / counts["bytes"] if lossless else None
         self.starts = load_starts(folder, split)
 
     def passages(self) -> np.ndarray:
@@ -90,3 +92,33 @@ class Split:
         n_ctx = self.windows.shape[1] - 1
         targets = self.rows[:, None] * n_ctx + np.arange(1, n_ctx + 1)
         return np.searchsorted(self.starts, targets.reshape(-1), side="right") - 1
+
+
+def doubts(meta: dict[str, Any], n_ctx: int, eval_tokens: int) -> list[str]:
+    """Return a sentence for each reason to doubt losses that are measured on these token files.
+
+    Parameters
+    ----------
+    meta
+        The content of their meta.json.
+    n_ctx
+        The tokens of a context.
+    eval_tokens
+        The most tokens of the test split that a loss is measured on.
+    """
+    test, train = meta["splits"]["test"], meta["splits"]["train"]
+    count = min(max(0, test["tokens"] - 1) // n_ctx, max(1, eval_tokens // n_ctx))
+    sentences = []
+    if count == 1 or test["passages"] == 1:
+        what = f"one window of {n_ctx} tokens" if count == 1 else "one passage"
+        sentences.append(
+            f"the test loss is that of {what}, so its standard error is unknown: enlarge the test split"
+            + (" or eval_tokens" if eval_tokens < 2 * n_ctx else "")
+        )
+    mean = train["tokens"] / max(1, train["passages"])
+    if mean < n_ctx:
+        sentences.append(
+            f"a passage has {mean:.0f} tokens on average, and n_ctx is {n_ctx}: most contexts span several passages, so late "
+            "positions see no longer text than early ones; lower n_ctx, or raise passage_chars if the documents are longer"
+        )
+    return sentences

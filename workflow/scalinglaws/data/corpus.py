@@ -10,26 +10,27 @@ the size of the corpus.
 
 from __future__ import annotations
 
+import functools
 import hashlib
-import io
 import itertools
 import json
 import os
 import re
+import shlex
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from scalinglaws.common import finished
 from scalinglaws.common.errors import StudyError
 from scalinglaws.common.files import replacing, write_json
+from scalinglaws.data.compression import damage, decompressed
 from scalinglaws.data.duplicates import NGRAM_WORDS, SAMPLE, Overlap
 from scalinglaws.data.sources import documents_of, resolve
 from scalinglaws.data.work import TextProgress, batched, map_in_order
@@ -38,6 +39,7 @@ from scalinglaws.study.spec import CorpusSpec
 SPLITS = ("train", "validation", "test")
 ZSTD_LEVEL = 3
 BATCH = 1 << 22  # characters of documents that are cut at once
+SEEN = 1 << 18  # hashes of passages that a process remembers, so that it does not write their copies again
 BUCKET = 1 << 25  # bytes of source text that go into one bucket
 PARALLEL = 1 << 26  # bytes of source text from which several processes pay
 _to_json = json.JSONEncoder(ensure_ascii=False).encode
@@ -108,9 +110,18 @@ def corrupt(text: str, share: float, digest: bytes) -> str:
     return codes.tobytes().decode("utf-32-le")
 
 
+@functools.lru_cache(maxsize=1)
+def _seen(folder: Path) -> set[bytes]:
+    """Return the hashes of passages that this process has written to the bucket files in ``folder``, SEEN of them at most."""
+    return set()
+
+
 @dataclass(frozen=True)
 class Cutter:
     """A callable that cuts a batch of documents and appends its passages to this process's bucket files in ``folder``.
+
+    A process works on batches in their order, so a copy of a passage that it has written is never the first: it is counted and
+    not written. Of the copies that are written, in other processes or after SEEN others, ``_merge`` keeps the first.
 
     Hashes and splits are those of the clean text, so that a corpus and its corrupted versions are split alike.
 
@@ -123,29 +134,35 @@ class Cutter:
     bucket_bits: int
 
     def __call__(self, batch: tuple[int, list[tuple[str, str, str]]]) -> tuple[int, int]:
-        """Cut a batch, given as its number and its (file, document, text); return its characters and the bytes written."""
+        """Cut a batch, given as its number and its (file, document, text); return its characters and the copies not written."""
         number, documents = batch
         key = f"{self.spec.seed}".encode()
         buckets: dict[int, list[bytes]] = {}
-        ordinal = written = 0
+        seen = _seen(self.folder)
+        ordinal = copies = 0
         for file, name, text in documents:
             texts = list(passages(clean(text), self.spec.passage_chars))
             hashes = [hashlib.blake2b(passage.encode(), key=key, digest_size=16).digest() for passage in texts]
             ranks = [int.from_bytes(digest[8:]) for digest in hashes]
             splits = split_of(ranks, self.spec.validation, self.spec.test)
             for passage, digest, split in zip(texts, hashes, splits, strict=True):
+                ordinal += 1
+                if digest in seen:
+                    copies += 1
+                    continue
+                if len(seen) >= SEEN:
+                    seen.clear()
+                seen.add(digest)
                 if self.spec.corruption:
                     passage = corrupt(passage, self.spec.corruption, digest)
                 place, size = f"{number:012d}{ordinal:012d}", len(passage.encode())
                 content = _to_json({"text": passage, "document": name})
                 record = f"{digest.hex()}{place}\t{split}\t{size}\t{json.dumps(file)}\t{content}\n".encode()
                 buckets.setdefault(int.from_bytes(digest[:8]) >> (64 - self.bucket_bits), []).append(record)
-                ordinal += 1
-                written += len(record)
         for bucket, records in buckets.items():
             with open(self.folder / f"{bucket:06d}.{os.getpid()}", "ab") as stream:
                 stream.writelines(records)
-        return sum(len(text) for _, _, text in documents), written
+        return sum(len(text) for _, _, text in documents), copies
 
 
 def build(spec: CorpusSpec, out: Path, downloads: Path, workers: int) -> dict[str, Any]:
@@ -165,16 +182,19 @@ def build(spec: CorpusSpec, out: Path, downloads: Path, workers: int) -> dict[st
         bits = max(1, (size // BUCKET).bit_length())
         progress = TextProgress(f"corpus {spec.id}: cut", size)
         batches = enumerate(batched(documents, lambda item: len(item[2]), BATCH))
-        for characters, _ in map_in_order(Cutter(spec, folder, bits), batches, workers if size >= PARALLEL else 1):
+        copies = 0
+        for characters, copied in map_in_order(Cutter(spec, folder, bits), batches, workers if size >= PARALLEL else 1):
             progress.add(characters)
+            copies += copied
         with finished.making(out / "report.json") as made:
-            report = _merge(spec, folder, made)
+            report = _merge(spec, folder, made, copies)
             report["documents"] = sum(counts.values())
             for name, entry in report["files"].items():
                 entry["documents"] = counts[name]
             report["near_duplicates"] = near_duplicates(made, report)
             write_json(made / "report.json", report)
     finally:
+        _seen.cache_clear()
         shutil.rmtree(folder, ignore_errors=True)
     return report
 
@@ -189,43 +209,51 @@ def _documents(files: list[Any], counts: dict[str, int]) -> Iterator[tuple[str, 
             yield file.name, name, text
 
 
-def _buckets(folder: Path) -> Iterator[list[bytes]]:
+def _buckets(folder: Path) -> Iterator[tuple[list[bytes], int, int]]:
+    """Yield the records of each bucket, sorted and one for each hash, with the number of copies left out and of bytes read.
+
+    Of copies the first in the sources stays. Memory holds the records that stay, however many copies there are.
+    """
     names = sorted(folder.iterdir())
     for _, paths in itertools.groupby(names, key=lambda path: path.name.partition(".")[0]):
-        lines: list[bytes] = []
+        first: dict[bytes, bytes] = {}
+        count = size = 0
         for path in paths:
             with open(path, "rb") as stream:
-                lines.extend(stream)
+                for line in stream:
+                    count, size = count + 1, size + len(line)
+                    if line < first.setdefault(line[:32], line):
+                        first[line[:32]] = line
             path.unlink()
-        lines.sort()
-        yield lines
+        yield sorted(first.values()), count - len(first), size
 
 
-def _merge(spec: CorpusSpec, folder: Path, out: Path) -> dict[str, Any]:
-    """Write the splits from the sorted buckets, one passage of each hash, and count what goes where."""
+def _merge(spec: CorpusSpec, folder: Path, out: Path, copies: int) -> dict[str, Any]:
+    """Write the splits from the sorted buckets, one passage of each hash, and count what goes where.
+
+    ``copies`` is the number of passages that are left out already.
+    """
     import zstandard
 
     files: dict[str, dict[str, Counter[str]]] = {}
-    removed = 0
+    removed = copies
     progress = TextProgress(f"corpus {spec.id}: sort", sum(path.stat().st_size for path in folder.iterdir()))
     with ExitStack() as stack:
         streams = {}
         for split in SPLITS:
             raw = stack.enter_context(open(stack.enter_context(replacing(out / f"{split}.jsonl.zst")), "wb"))
-            streams[split] = stack.enter_context(zstandard.ZstdCompressor(level=ZSTD_LEVEL).stream_writer(raw))
-        for lines in _buckets(folder):
-            last = b""
+            compressor = zstandard.ZstdCompressor(level=ZSTD_LEVEL, write_checksum=True)
+            streams[split] = stack.enter_context(compressor.stream_writer(raw))
+        for lines, copied, read in _buckets(folder):
+            removed += copied
             for line in lines:
-                head, split_name, size, file, record = line.split(b"\t", 4)
-                if head[:32] == last:
-                    removed += 1
-                    continue
-                last, split = head[:32], split_name.decode()
+                _, split_name, size, file, record = line.split(b"\t", 4)
+                split = split_name.decode()
                 streams[split].write(record)
                 entry = files.setdefault(json.loads(file), {"bytes": Counter(), "passages": Counter()})
                 entry["bytes"][split] += int(size)
                 entry["passages"][split] += 1
-            progress.add(sum(map(len, lines)))
+            progress.add(read)
         totals = {what: _total(files, what) for what in ("bytes", "passages")}
         _refuse_empty(spec, totals["passages"])
     return {"corpus": spec.id, **totals, "duplicates_removed": removed, "files": files}
@@ -248,26 +276,31 @@ def _refuse_empty(spec: CorpusSpec, passages_in: dict[str, int]) -> None:
 def read_split(folder: Path, split: str) -> Iterator[tuple[str, str]]:
     """Yield (text, document) of each passage of a split in the shuffled order, without loading the file as a whole.
 
-    Raises StudyError where the file is missing or damaged.
+    Raises StudyError where the file is missing, damaged or ends too early.
     """
-    import zstandard
-
     path = folder / f"{split}.jsonl.zst"
+    damaged: tuple[type[Exception], ...] = (*damage("zst"), OSError, ValueError, KeyError, TypeError)
     try:
-        with open(path, "rb") as raw:
-            stream = zstandard.ZstdDecompressor().stream_reader(raw)
-            for line in io.BufferedReader(cast(Any, stream), 1 << 20):
+        with open(path, "rb") as raw, decompressed(raw, "zst") as stream:
+            for line in stream:
                 record = json.loads(line.decode())
                 yield record["text"], record["document"]
     except FileNotFoundError:
         raise StudyError(f"{path} does not exist: run the corpus stage, or snakemake, which does") from None
-    except (zstandard.ZstdError, ValueError, KeyError) as error:
-        raise StudyError(f"{path} is damaged ({error}): delete {folder} and run snakemake again") from None
+    except damaged as error:
+        raise StudyError(f"{path} is damaged ({error}): {again(folder)}") from None
+
+
+def again(folder: Path) -> str:
+    """Return the advice that makes a damaged corpus again, with the command of the stage."""
+    made = "python -m scalinglaws corpus --spec {0}/spec.json --out {0} --downloads {1}"
+    command = made.format(shlex.quote(str(folder)), shlex.quote(str(folder.parent.parent / "downloads")))
+    return f"make it again with `{command}` and run snakemake again"
 
 
 def near_duplicates(folder: Path, report: dict[str, Any]) -> dict[str, Any]:
     """Measure how much of the validation and test passages, SAMPLE of each at most, shares a 13-gram of words with training."""
-    texts = partial(_texts, folder)
+    texts = functools.partial(_texts, folder)
     overlap = Overlap({split: itertools.islice(texts(split), SAMPLE) for split in ("validation", "test")})
     progress = TextProgress(f"corpus {report['corpus']}: near-duplicates", report["bytes"]["train"])
     for batch in batched(texts("train"), len, BATCH):

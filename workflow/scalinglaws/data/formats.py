@@ -1,26 +1,25 @@
 """Readers of .txt, .jsonl, .tab (each also with .gz or .zst) and .parquet files, which keep only a part in memory at a time.
 
-Heavy imports (pyarrow, zstandard) are inside the functions that need them.
+Heavy imports (pyarrow) are inside the functions that need them.
 """
 
 from __future__ import annotations
 
-import codecs
 import csv
-import gzip
-import io
 import json
 import sys
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import IO, Any
 
 from scalinglaws.common.errors import StudyError
+from scalinglaws.data.compression import damage, decompressed
+from scalinglaws.data.encodings import decoded
 
-BLOCK = 1 << 20  # bytes decoded at once
 PIECE = 1 << 24  # characters of a .txt file that are held at once: longer files come in pieces, cut at a blank line
+ROWS = 32  # rows of a .parquet file that are held at once
 SUFFIXES = ".txt, .jsonl, .tab (each also with .gz or .zst) and .parquet"
+Rows = Iterator[tuple[str, str | None]]  # the name and the text of each document; None where a row's text is null
 
 
 @dataclass(frozen=True)
@@ -35,8 +34,9 @@ class File:
 def read(file: File, encoding: str, column: str) -> Iterator[tuple[str, str]]:
     """Yield (name, text) of each document: a .txt file is one, and each row of a table is one, named ``file:row`` from 1.
 
-    Newlines come out as \\n. A .txt file above PIECE characters comes as several items of one name. Raises StudyError
-    for an unknown suffix, wrong encoding, a missing column, broken content, and where the file has no text at all.
+    Newlines come out as \\n. A .txt file above PIECE characters comes as several items of one name. Rows whose text is null are
+    left out, and a sentence on stderr counts them. Raises StudyError for an unknown suffix, wrong encoding, a missing column,
+    broken content, content that ends too early, and where the file has no text at all.
     """
     stem, compression = file.name, ""
     if stem.endswith((".gz", ".zst")):
@@ -44,77 +44,42 @@ def read(file: File, encoding: str, column: str) -> Iterator[tuple[str, str]]:
     reader = _READERS.get(stem[stem.rfind(".") :])
     if reader is None or (reader is _parquet and compression):
         raise StudyError(f"{file.name}: only {SUFFIXES} files can be read; narrow `files` or add it to `exclude`")
-    empty = True
+    empty, nulls, first = True, 0, ""
     try:
-        with file.open() as raw, _decompress(raw, compression) as stream:
+        with file.open() as raw, decompressed(raw, compression) as stream:
             for name, text in reader(file.name, stream, encoding, column):
-                if text and not text.isspace():
+                if text is None:
+                    nulls, first = nulls + 1, first or name
+                elif text and not text.isspace():
                     empty = False
                     yield name, text
-    except _damage(compression) as error:
+    except damage(compression) as error:
         raise StudyError(f"{file.name} is damaged ({error}): fetch it again") from None
+    except OSError as error:
+        raise StudyError(f"{file.name} cannot be read ({error})") from None
     if empty:
         raise StudyError(f"{file.name} has no text: remove it, or add it to `exclude` of its source")
-
-
-def _damage(compression: str) -> tuple[type[Exception], ...]:
-    if compression == "zst":
-        import zstandard
-
-        return (zstandard.ZstdError,)
-    return (EOFError, gzip.BadGzipFile, zlib.error) if compression else ()
-
-
-def _decompress(raw: IO[bytes], compression: str) -> Any:
-    if compression == "gz":
-        return gzip.open(raw)
-    if compression == "zst":
-        import zstandard
-
-        return zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
-    return raw
-
-
-def decoded(stream: Any, encoding: str, name: str) -> Iterator[str]:
-    """Yield the text of a binary stream in blocks, with \\n in place of \\r\\n and \\r and without a byte order mark.
-
-    Raises StudyError with the offset of the first byte that is not in the encoding.
-    """
-    try:
-        decoder = codecs.getincrementaldecoder(encoding)()
-    except LookupError:
-        raise StudyError(f"{name}: unknown `encoding: {encoding}`; utf-8 and latin-1 are usual ones") from None
-    newlines = io.IncrementalNewlineDecoder(decoder, translate=True)
-    position = 0
-    while True:
-        chunk = stream.read(BLOCK)
-        held = len(decoder.getstate()[0])  # the bytes of an unfinished character
-        try:
-            text = newlines.decode(chunk, final=not chunk)
-        except UnicodeDecodeError as error:
-            other = "utf-8" if encoding.lower().startswith("latin") else "latin-1"
-            raise StudyError(
-                f"{name}: byte {position - held + error.start} is not {encoding}: "
-                f"set the `encoding` of this source, perhaps `encoding: {other}` "
-                "(list files of different encodings as two sources)"
-            ) from None
-        yield text.removeprefix("\ufeff") if position == 0 else text
-        if not chunk:
-            return
-        position += len(chunk)
+    if nulls:
+        print(f"{file.name}: {nulls} rows without text (null) are left out, the first is {first}", file=sys.stderr, flush=True)
 
 
 def _lines(blocks: Iterator[str]) -> Iterator[str]:
-    rest = ""
+    """Yield the lines of a text that comes in blocks; a character is copied a fixed number of times, however long a line is."""
+    held: list[str] = []
     for block in blocks:
-        *whole, rest = (rest + block).split("\n")
-        for line in whole:
-            yield line + "\n"
-    if rest:
-        yield rest
+        first, newline, rest = block.partition("\n")
+        held.append(first)
+        if newline:
+            yield "".join(held) + "\n"
+            *whole, rest = rest.split("\n")
+            for line in whole:
+                yield line + "\n"
+            held = [rest]
+    if last := "".join(held):
+        yield last
 
 
-def _text(name: str, stream: Any, encoding: str, column: str) -> Iterator[tuple[str, str]]:
+def _text(name: str, stream: Any, encoding: str, column: str) -> Rows:
     held: list[str] = []
     length = 0
     for block in decoded(stream, encoding, name):
@@ -136,22 +101,20 @@ def _no_column(name: str, column: str, there: Any) -> StudyError:
     )
 
 
-def _value(name: str, column: str, value: Any) -> str:
-    if value is None:
-        return ""
-    if not isinstance(value, str):
+def _value(name: str, column: str, value: Any) -> str | None:
+    if value is not None and not isinstance(value, str):
         kind = type(value).__name__
         raise StudyError(f"{name}: column {column!r} holds a {kind}, not text: set `text` to another column")
     return value
 
 
-def _jsonl(name: str, stream: Any, encoding: str, column: str) -> Iterator[tuple[str, str]]:
+def _jsonl(name: str, stream: Any, encoding: str, column: str) -> Rows:
     for row, line in enumerate(_lines(decoded(stream, encoding, name)), 1):
         if line.isspace():
             continue
         try:
             record = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise StudyError(f"{name}:{row} is not JSON ({error}): a .jsonl file has one JSON object a line") from None
         if not isinstance(record, dict):
             raise StudyError(f"{name}:{row} is not a JSON object: a .jsonl file has one a line")
@@ -160,7 +123,7 @@ def _jsonl(name: str, stream: Any, encoding: str, column: str) -> Iterator[tuple
         yield f"{name}:{row}", _value(f"{name}:{row}", column, record[column])
 
 
-def _tab(name: str, stream: Any, encoding: str, column: str) -> Iterator[tuple[str, str]]:
+def _tab(name: str, stream: Any, encoding: str, column: str) -> Rows:
     """Yield the documents of a file in Orange's format, whose first three lines are names, types and flags, quoted as in CSV."""
     csv.field_size_limit(sys.maxsize)
     rows = csv.reader(_lines(decoded(stream, encoding, name)), delimiter="\t")
@@ -176,24 +139,27 @@ def _tab(name: str, stream: Any, encoding: str, column: str) -> Iterator[tuple[s
         raise StudyError(f"{name}, line {rows.line_num}: {error}") from None
 
 
-def _parquet(name: str, stream: Any, encoding: str, column: str) -> Iterator[tuple[str, str]]:
+def _parquet(name: str, stream: Any, encoding: str, column: str) -> Rows:
+    """Yield the rows of a table a few at a time: pyarrow writes out each text of a batch, also where a file holds it once."""
     import pyarrow
     import pyarrow.parquet
 
+    row = 0
     try:
-        table = pyarrow.parquet.ParquetFile(stream)
+        table = pyarrow.parquet.ParquetFile(stream, page_checksum_verification=True)
         if column not in table.schema_arrow.names:
             raise _no_column(name, column, table.schema_arrow.names)
-        row = 0
-        for batch in table.iter_batches(batch_size=1024, columns=[column]):
+        for batch in table.iter_batches(batch_size=ROWS, columns=[column]):
             for value in batch.column(0):
                 row += 1
                 yield f"{name}:{row}", _value(f"{name}:{row}", column, value.as_py())
+    except UnicodeDecodeError as error:
+        raise StudyError(f"{name}:{row} is not UTF-8 ({error}), as text in a parquet file is: write the file anew") from None
     except (pyarrow.ArrowException, OSError) as error:
         raise StudyError(f"{name} is not a readable parquet file ({error}): fetch it again") from None
 
 
-_READERS: dict[str, Callable[[str, Any, str, str], Iterator[tuple[str, str]]]] = {
+_READERS: dict[str, Callable[[str, Any, str, str], Rows]] = {
     ".txt": _text,
     ".jsonl": _jsonl,
     ".tab": _tab,

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 from scalinglaws.common.errors import StudyError
 from scalinglaws.data.formats import File
@@ -29,12 +30,24 @@ def check(source: Source, what: str, computed: str) -> None:
 
 
 def sha256(paths: Iterable[Path]) -> str:
-    """Return the hex digest over the contents of the files, one after another: that of ``cat FILES | sha256sum``."""
+    """Return the hex digest over the contents of the files, one after another: that of ``cat FILES | sha256sum``.
+
+    Raises StudyError where a file cannot be read.
+    """
     digest = hashlib.sha256()
     for path in paths:
+        digest_of(path, digest)
+    return digest.hexdigest()
+
+
+def digest_of(path: Path, digest: Any) -> str:
+    """Add the content of a file to a hash and return its hex digest. Raises StudyError where the file cannot be read."""
+    try:
         with open(path, "rb") as stream:
             while block := stream.read(1 << 20):
                 digest.update(block)
+    except OSError as error:
+        raise StudyError(f"{path} cannot be read: {error.strerror}") from None
     return digest.hexdigest()
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from scalinglaws.common.errors import StudyError
 from scalinglaws.data.formats import File, read
+from scalinglaws.study.source_rules import check_source
 from scalinglaws.study.spec import Source
 from scalinglaws.study.text_sources import TEXT_SOURCES
 
@@ -28,9 +29,11 @@ def documents_of(file: File, source: Source) -> Iterator[tuple[str, str]]:
 def resolve(source: Source, downloads: Path) -> list[File]:
     """Return the files of a source, sorted by name, after fetching those that are missing and checking their hashes.
 
-    Raises StudyError where nothing matches ``files``, a hash is missing or differs, or something cannot be fetched.
+    Raises StudyError where a value of the source is refused (``check_source``), nothing matches ``files``, a hash is missing or
+    differs, or something cannot be fetched.
     """
     kind = TEXT_SOURCES.find(source.kind)
+    check_source(source)
     found = sorted(kind.reader()(source, downloads), key=lambda file: file.name)
     if not found:
         excluded = f" but not `exclude: {list(source.exclude)}`" if source.exclude else ""

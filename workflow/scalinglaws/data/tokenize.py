@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 from scalinglaws.common import finished
 from scalinglaws.common.errors import StudyError
 from scalinglaws.common.files import replacing, write_json
-from scalinglaws.data.corpus import SPLITS, read_split
+from scalinglaws.data.corpus import SPLITS, again, read_split
 from scalinglaws.data.tokenizer import Encoder
 from scalinglaws.data.work import TextProgress, batched, map_in_order
 
@@ -34,27 +35,45 @@ class _Encode:
     path: Path
     modified: int
 
-    def __call__(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray, int]:
-        ids, lengths = _encoder(self.path, self.modified).encode(texts)
-        return ids, lengths, sum(len(text.encode()) for text in texts)
+    def __call__(self, batch: tuple[int, list[str]]) -> tuple[np.ndarray, np.ndarray, int, tuple[str, str] | None]:
+        """Encode a batch, given as its number in the split and its texts.
+
+        Returns the ids, the number of ids of each text, the bytes of the texts, and a text that does not come back with what came
+        back; for that the whole first batch of a split is decoded, and of later ones what holds a token for unknown text.
+        """
+        number, texts = batch
+        encoder = _encoder(self.path, self.modified)
+        ids, lengths = encoder.encode(texts)
+        return ids, lengths, sum(len(text.encode()) for text in texts), encoder.lost(texts, ids, lengths, every=number == 0)
 
 
 def tokenize(corpus: Path, tokenizer: Path, out: Path, workers: int) -> dict[str, Any]:
     """Write {train,validation,test}.bin, {validation,test}.starts.npy and, last, meta.json below ``out``.
 
-    The bytes do not depend on ``workers``. Returns the meta. Raises StudyError where the corpus is not whole.
+    The bytes do not depend on ``workers``. Returns the meta; it says ``lossless: false``, with an example, where the tokenizer
+    does not give the text back, as one that lower-cases. Raises StudyError where the corpus is not whole.
     """
     encoder = Encoder(tokenizer)
     report = _report(corpus)
     out.mkdir(parents=True, exist_ok=True)
     encode = _Encode(tokenizer, tokenizer.stat().st_mtime_ns)
-    splits = {}
+    splits, lost = {}, {}
     with finished.making(out / "meta.json") as folder:
         for split in SPLITS:
             # Bytes are encoded faster than they are sent to another process.
             many = workers if report["bytes"][split] >= PARALLEL and not encoder.bytes else 1
-            splits[split] = _tokenize_split(corpus, split, encode, folder, many, report)
+            splits[split], example = _tokenize_split(corpus, split, encode, folder, many, report)
+            if example:
+                lost[split] = example
         meta = {"n_vocab": encoder.n_vocab, "dtype": encoder.dtype.name, "eot": encoder.eot, "splits": splits}
+        if lost:
+            split, (text, back) = next(iter(lost.items()))
+            meta |= {"lossless": False, "lossy_example": {"split": split, "text": text, "back": back}}
+            print(
+                f"tokenize: warning: {tokenizer} does not give the text back: {text!r} comes back as {back!r}, so runs on {out} "
+                "have no bits_per_byte",
+                file=sys.stderr,
+            )
         write_json(folder / "meta.json", meta)
     return meta
 
@@ -62,19 +81,29 @@ def tokenize(corpus: Path, tokenizer: Path, out: Path, workers: int) -> dict[str
 def _report(corpus: Path) -> dict[str, Any]:
     path = corpus / "report.json"
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise StudyError(f"{path} cannot be read ({error}): run the corpus stage, or snakemake, which does") from None
+        report = json.loads(path.read_text())
+        for split in SPLITS:
+            _ = report["bytes"][split] + report["passages"][split] + 0
+    except FileNotFoundError:
+        raise StudyError(f"{path} does not exist: run the corpus stage, or snakemake, which does") from None
+    except (OSError, ValueError, TypeError, LookupError) as error:
+        raise StudyError(f"{path} is damaged ({error!r}): {again(corpus)}") from None
+    return report
 
 
-def _tokenize_split(corpus: Path, split: str, encode: _Encode, out: Path, workers: int, report: dict[str, Any]) -> dict[str, Any]:
+def _tokenize_split(
+    corpus: Path, split: str, encode: _Encode, out: Path, workers: int, report: dict[str, Any]
+) -> tuple[dict[str, Any], tuple[str, str] | None]:
+    """Write the token files of a split; return its counts, and a text that does not come back with what came back."""
+    lost = None
     digest = hashlib.sha256()
     lengths = [np.zeros(1, np.uint64)]
     tokens = text_bytes = count = 0
     progress = TextProgress(f"tokenize {split}", report["bytes"][split])
     texts = (text for text, _ in read_split(corpus, split))
     with replacing(out / f"{split}.bin") as partial, open(partial, "wb") as stream:
-        for ids, each, size in map_in_order(encode, batched(texts, len, BATCH), workers):
+        for ids, each, size, example in map_in_order(encode, enumerate(batched(texts, len, BATCH)), workers):
+            lost = lost or example
             block = ids.tobytes()
             stream.write(block)
             digest.update(block)
@@ -85,9 +114,9 @@ def _tokenize_split(corpus: Path, split: str, encode: _Encode, out: Path, worker
         if count != report["passages"][split]:
             raise StudyError(
                 f"{corpus}/{split}.jsonl.zst holds {count} passages, but report.json says {report['passages'][split]}: "
-                f"delete {corpus} and run snakemake again"
+                f"{again(corpus)}"
             )
     if split != "train":
         with replacing(out / f"{split}.starts.npy") as partial, open(partial, "wb") as stream:
             np.save(stream, np.cumsum(np.concatenate(lengths), dtype=np.uint64))
-    return {"tokens": tokens, "bytes": text_bytes, "passages": count, "sha256": digest.hexdigest()}
+    return {"tokens": tokens, "bytes": text_bytes, "passages": count, "sha256": digest.hexdigest()}, lost

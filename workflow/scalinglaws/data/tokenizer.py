@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -19,6 +20,7 @@ from scalinglaws.study.spec import TokenizerSpec
 
 EOT = "<|endoftext|>"
 EOT_NAMES = (EOT, "<|end_of_text|>", "</s>", "<eos>", "<|eos|>")
+CHECKED = 16  # texts of a batch with the token for unknown text that are decoded
 TRAIN_BYTES = 10**9  # most bytes of the training split that a BPE is trained on, which bounds its memory
 
 
@@ -88,15 +90,30 @@ def _given(spec: TokenizerSpec) -> str:
     return path.read_text(encoding="utf-8")
 
 
+@contextlib.contextmanager
+def told(what: str) -> Iterator[None]:
+    """Turn what the library tokenizers raises into a StudyError that begins with ``what``.
+
+    It raises nothing narrower than Exception, and where its Rust code panics, a PanicException, which is no Exception.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
+            raise StudyError(f"{what} ({error}): use another tokenizer") from None
+        raise
+
+
 class Encoder:
     """Turns text into token ids by a tokenizer.json of Hugging Face, or by {"kind": "bytes"}: 256 tokens, end of text 0."""
 
     def __init__(self, path: Path) -> None:
         """Raises StudyError where the file cannot be read, or names no end of text."""
+        self.path = path
         try:
             content = path.read_text(encoding="utf-8")
             self.bytes = json.loads(content) == {"kind": "bytes"}
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise StudyError(f"{path} is not a tokenizer.json ({error})") from None
         if self.bytes:
             self.n_vocab, self.eot = 256, 0
@@ -107,29 +124,35 @@ class Encoder:
     def _load(self, path: Path, content: str) -> None:
         # One thread a process: --workers says how many processes there are.
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
-        from tokenizers import Tokenizer
+        from tokenizers import Tokenizer, decoders
 
-        try:
+        with told(f"{path} is not a tokenizer.json of Hugging Face tokenizers"):
             self.tokenizer = Tokenizer.from_str(content)
-        except Exception as error:  # tokenizers raises nothing narrower
-            raise StudyError(f"{path} is not a tokenizer.json of Hugging Face tokenizers ({error})") from None
+        given = json.loads(content)
+        if given["model"].get("dropout"):  # tokens of the same text are the same tokens
+            given["model"]["dropout"] = None
+            self.tokenizer = Tokenizer.from_str(json.dumps(given))
         self.tokenizer.no_truncation()
         self.tokenizer.no_padding()
         # Text that spells a special token is text.
         self.tokenizer.encode_special_tokens = True
         vocabulary = self.tokenizer.get_vocab(with_added_tokens=True)
-        self.n_vocab = max(vocabulary.values()) + 1
+        self.n_vocab = max(vocabulary.values(), default=0) + 1
         named = [name for name in EOT_NAMES if name in vocabulary]
         if not named:
             raise StudyError(f"{path} has no end-of-text token: it needs one of {', '.join(EOT_NAMES)}")
         self.eot = vocabulary[named[0]]
+        self.unknown = given["model"].get("unk_id", vocabulary.get(given["model"].get("unk_token")))
+        if self.tokenizer.decoder is None and "ByteLevel" in json.dumps(given.get("pre_tokenizer")):
+            self.tokenizer.decoder = decoders.ByteLevel()
 
     def encode(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
         """Return the ids of all texts, each followed by the end of text, and the number of ids of each text with its end."""
         if self.bytes:
             parts = [np.frombuffer(text.encode() + b"\0", np.uint8) for text in texts]
         else:
-            encodings = self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+            with told(f"{self.path} cannot encode the text"):
+                encodings = self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)
             parts = [np.array([*encoding.ids, self.eot], self.dtype) for encoding in encodings]
         lengths = np.array([len(part) for part in parts], np.uint64)
         return np.concatenate(parts).astype(self.dtype), lengths
@@ -139,3 +162,30 @@ class Encoder:
         if self.bytes:
             return bytes(ids.tolist()).decode()
         return self.tokenizer.decode(ids.tolist(), skip_special_tokens=False)
+
+    def lost(self, texts: list[str], ids: np.ndarray, lengths: np.ndarray, every: bool) -> tuple[str, str] | None:
+        """Return the place of the first text that its ids do not give back, and what they give, or None where there is none.
+
+        ``ids`` and ``lengths`` are those that ``encode`` returns for the texts. Without ``every``, only texts with the token for
+        unknown text are looked at, CHECKED of them at most.
+        """
+        if self.bytes or not (every or self.unknown is not None):
+            return None
+        ends = np.cumsum(lengths, dtype=np.int64)
+        looked = range(len(texts))
+        if not every:
+            looked = np.unique(np.searchsorted(ends, np.flatnonzero(ids == self.unknown), side="right"))[:CHECKED].tolist()
+        parts = [ids[ends[i] - int(lengths[i]) : ends[i] - 1].tolist() for i in looked]
+        with told(f"{self.path} cannot decode its tokens"):
+            decoded = self.tokenizer.decode_batch(parts, skip_special_tokens=False)
+        for i, back in zip(looked, decoded, strict=True):
+            if back != texts[i]:
+                return _difference(texts[i], back)
+        return None
+
+
+def _difference(text: str, back: str) -> tuple[str, str]:
+    """Return 40 characters of two texts from shortly before the first that differs."""
+    same = next((i for i, (a, b) in enumerate(zip(text, back, strict=False)) if a != b), min(len(text), len(back)))
+    start = max(0, same - 10)
+    return text[start : start + 40], back[start : start + 40]

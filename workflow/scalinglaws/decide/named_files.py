@@ -1,6 +1,7 @@
 """The files that a config names must be there before anything is trained: texts of kind ``files``, a tokenizer.json, tables.
 
-Of texts and tokenizers only what is still to be read is looked at. Text that a corpus or token files were already made of may have moved away since.
+Of texts and tokenizers only what is still to be read is looked at. Text that a corpus or token files were already made of may
+have moved away since.
 """
 
 from __future__ import annotations

@@ -30,7 +30,8 @@ def corpus_rows(module: nn.Module, split: Split, corpus: str, precision: str = "
     """Return rows of evals: the mean (position None), then the loss at each position of the context, from 0."""
     losses = token_losses(module, split, precision)
     mean = loss_row(corpus, None, losses.reshape(-1), split.passages())
-    mean["nats_per_byte"] = None if mean["loss"] is None else mean["loss"] * split.tokens_per_byte
+    known = mean["loss"] is not None and split.tokens_per_byte is not None
+    mean["nats_per_byte"] = mean["loss"] * split.tokens_per_byte if known else None
     return [mean, *position_rows(losses, split, corpus)]
 
 
@@ -90,6 +91,8 @@ def evaluate(run: Path, token_folders: list[Path], out: Path, device: str = "cpu
             corpus = folder.resolve().parent.name
             cache = out.parent / f"cache-{corpus}.json"
             key = {"rows": ROWS_VERSION, "weights": weights, "tokens": split.meta["splits"]["test"]["sha256"]}
+            if split.tokens_per_byte is None:
+                key["lossless"] = False
             kept = json.loads(cache.read_text()) if cache.exists() else {}
             if kept.get("key") != key:
                 model = model or load_model(run, split.meta["n_vocab"], device)

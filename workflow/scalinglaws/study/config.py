@@ -31,6 +31,7 @@ from scalinglaws.optim.registry import OPTIMIZERS
 from scalinglaws.study import plain, plugins, read_yaml
 from scalinglaws.study.explain import Line, explain, no_line
 from scalinglaws.study.names import Encoding, Name, Package, PackageVersion, Repository, Revision, Sha256, Text, Title
+from scalinglaws.study.source_rules import check_pinned
 from scalinglaws.study.text_sources import TEXT_SOURCES
 
 
@@ -113,6 +114,10 @@ class SourceConfig(Strict):
             raise ValueError(f"a source of kind {self.kind} has no {', '.join(foreign)}")
         if kind.options:
             kind.options.model_validate(self.options)
+        try:
+            check_pinned(self)
+        except StudyError as error:
+            raise ValueError(str(error)) from None
         return self
 
 

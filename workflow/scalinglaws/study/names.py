@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from typing import Annotated
 
-from packaging.utils import InvalidName, canonicalize_name
 from packaging.version import InvalidVersion, Version
 from pydantic import AfterValidator, Field
 
@@ -21,10 +21,8 @@ def name(value: str) -> str:
 
 def package(value: str) -> str:
     """Refuse what is no name of a Python package (PEP 508): pip would take an URL or an option."""
-    try:
-        canonicalize_name(value, validate=True)
-    except InvalidName:
-        raise ValueError("the name of a package is expected: letters, digits, dots, dashes and underscores") from None
+    if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", value):
+        raise ValueError("the name of a package is expected: letters, digits, dots, dashes and underscores")
     return _short(value)
 
 
@@ -34,7 +32,7 @@ def version(value: str) -> str:
         Version(value)
     except InvalidVersion:
         raise ValueError("one version of the package is expected, such as 2.13.0") from None
-    if value != value.strip():
+    if not re.fullmatch(r"[!-~]+", value):
         raise ValueError("a version without spaces around it is expected")
     return _short(value)
 
@@ -53,10 +51,29 @@ def revision(value: str) -> str:
     return _short(value)
 
 
+def sha256(value: str) -> str:
+    """Refuse what is no sha256 in hex."""
+    if not re.fullmatch("[0-9a-f]{64}", value):
+        raise ValueError("a sha256 is expected: 64 hexadecimal digits, a to f as small letters")
+    return value
+
+
+def pattern(value: str) -> str:
+    """Refuse what can be no file's name and no pattern of names."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError("the name of a file or a pattern of names is expected, and it is no text in Unicode") from None
+    if not value or "\0" in value:
+        raise ValueError("the name of a file or a pattern of names is expected")
+    return value
+
+
 def encoding(value: str) -> str:
-    """Refuse what Python does not know as an encoding of text."""
+    """Refuse what Python does not know as an encoding that turns bytes into text; zlib_codec is none."""
     try:
         "text".encode(value)
+        codecs.getincrementaldecoder(value)
     except (LookupError, ValueError):  # ValueError: a NUL in the name; UnicodeError is one
         raise ValueError("an encoding of text is expected, such as utf-8 or latin-1") from None
     return value

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,12 +99,13 @@ def own_corpus_rows(spec: RunSpec, metrics: RunMetrics) -> list[Row]:
 
     There are none for a diverged run and for one that was trained before positions were measured.
     """
-    if not metrics.positions or metrics.loss_tokens is None or metrics.bits_per_byte is None:
+    if not metrics.positions or metrics.loss_tokens is None:
         return []
+    per_byte = None if metrics.bits_per_byte is None else metrics.bits_per_byte * math.log(2)
     fixed = {"run": spec.id, "step": metrics.best_step, "corpus": spec.corpus.id}
     losses, errors = metrics.positions["loss"], metrics.positions["stderr"]
     mean = {"position": None, "loss": metrics.loss, "stderr": metrics.loss_stderr}
-    mean |= {"nats_per_byte": metrics.bits_per_byte * math.log(2), "n_tokens": metrics.loss_tokens}
+    mean |= {"nats_per_byte": per_byte, "n_tokens": metrics.loss_tokens}
     each = {"nats_per_byte": None, "n_tokens": metrics.loss_tokens // len(losses)}
     by_position = enumerate(zip(losses, errors, strict=True))
     return [fixed | mean, *(fixed | each | {"position": i, "loss": loss, "stderr": error} for i, (loss, error) in by_position)]
@@ -113,6 +115,16 @@ def evaluation_rows(run: str, path: Path) -> list[Row]:
     """Return the rows of ``evals`` that the stage ``evaluate`` has measured; older files of it have no nats_per_byte."""
     measured = read_json(path)
     return [{"run": run, "step": measured["step"], "nats_per_byte": None, **row} for row in measured["rows"]]
+
+
+def lossy_tokenizers(rows: list[Row]) -> list[str]:
+    """Return a sentence for each tokenizer that does not give the text back, from the rows of ``runs``."""
+    lossy = Counter(row["tokenizer"] for row in rows if row["status"] == "ok" and row["bits_per_byte"] is None)
+    return [
+        f"the tokenizer {name} does not give the text back, so its {count} runs have no bits_per_byte: lossy_example in the "
+        "meta.json of its token files shows a text"
+        for name, count in sorted(lossy.items())
+    ]
 
 
 def name_corpora(rows: list[Row], names: dict[str, str]) -> None:
@@ -153,7 +165,7 @@ def aggregate(manifest: Path, results: Path, external: list[Row], names: dict[st
             found += own_corpus_rows(spec, metrics)
         rows["evals"] += found
     rows["curves"], warnings = curve_table(curves)
-    warnings += without_error(rows["runs"])
+    warnings += without_error(rows["runs"]) + lossy_tokenizers(rows["runs"])
     elsewhere = External(rows["runs"])
     for table in external:
         rows["runs"] += elsewhere.rows(Path(table["path"]), table["columns"])

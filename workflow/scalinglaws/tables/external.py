@@ -106,7 +106,12 @@ class External:
             trunk = run if row["trunk"] is None else row["trunk"]
             values = {name: self._value(name, row[name]) for name in own}
             values |= {"status": row.get("status") or "ok"}
-            names = {"run": f"{path.stem}-{run}-{i}", "trunk": f"{path.stem}-{trunk}", "experiments": ["external"], "fitted": True}
+            names = {
+                "run": f"{path.stem}-{run}-{i}",
+                "trunk": f"{path.stem}-{trunk}",
+                "experiments": ["external"],
+                "fitted": True,
+            }
             rows.append(dict.fromkeys(RUNS.names) | values | names)
         return self._new(rows, path, which)
 

@@ -77,7 +77,7 @@ class RunMetrics(Record):
     loss: float | None
     loss_stderr: float | None  # standard error of ``loss``, clustered by passage
     loss_train: float | None  # mean over the batches before ``best_step``
-    bits_per_byte: float | None
+    bits_per_byte: float | None  # None also where the tokenizer does not give the text back
     n_params: int  # without embeddings
     n_params_total: int
     dataset_tokens: int  # distinct tokens of the training set

@@ -20,7 +20,7 @@ import torch
 
 from scalinglaws.common import files, finished, leftovers
 from scalinglaws.common.errors import StudyError
-from scalinglaws.data.batches import Split
+from scalinglaws.data.batches import Split, doubts
 from scalinglaws.evaluate.losses import clustered_stderr, finite, positions, token_losses
 from scalinglaws.models import count
 from scalinglaws.models.device import device_name, prepare
@@ -136,6 +136,9 @@ def train(
     rungs = trunk if spec.schedule == "wsd" and spec.stop == "budget" else None
     resume(trainer, kept, rungs, spec.trunk.id, spec.stable_steps)
     progress = Progress(spec.id, out, trainer.step, spec.steps, spec.batch_tokens, log, processes.first)
+    if processes.first:
+        for sentence in doubts(trainer.curve.meta, spec.n_ctx, spec.eval_tokens):
+            progress.say(f"{spec.id}: warning: {sentence}")
     with kept.listening():
         advance(trainer, spec.steps, kept, progress)
         speed = progress.tokens_per_second(trainer.step)
@@ -208,7 +211,7 @@ def finish(trainer: Trainer, tokens: Path) -> RunMetrics:
         loss=loss if ok else None,
         loss_stderr=finite(clustered_stderr(losses.reshape(-1), test.passages())) if ok else None,
         loss_train=train_losses[-1] if ok else None,
-        bits_per_byte=loss / math.log(2) * test.tokens_per_byte if ok else None,
+        bits_per_byte=loss / math.log(2) * test.tokens_per_byte if ok and test.tokens_per_byte is not None else None,
         n_params=spec.n_params,
         n_params_total=count.n_params_total(shape),
         dataset_tokens=trainer.batches.n_distinct,
