@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from scalinglaws.cli.options import Json, known_laws
+from scalinglaws.cli.options import Json, Sums, known_laws
 from scalinglaws.common.errors import StudyError
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ def fit(
         bool, typer.Option("--allow-empty", help="Write a file without parameters where there are too few points.")
     ] = False,
     out: Annotated[Path | None, typer.Option(help="JSON file to write; without it the fit is printed.")] = None,
+    with_sums: Sums = False,
 ) -> None:
     """Fit a scaling law to any table of runs: parameters, intervals, and a sentence for each reason to doubt them.
 
@@ -74,6 +75,7 @@ def fit(
       scalinglaws fit --law power-n --table results/tables/runs.parquet --at n_params=1e6
     """
     from scalinglaws.cli.output import print_json
+    from scalinglaws.common import sums
     from scalinglaws.common.files import write_bytes
     from scalinglaws.laws.result import fit_table
     from scalinglaws.laws.select import read_table
@@ -102,7 +104,9 @@ def fit(
     if out is None:
         print_json(result)
         return
-    write_bytes(out, (json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
+    data = (json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    with sums.listing(sums.beside(out), [out], with_sums):
+        write_bytes(out, data)
 
 
 def print_laws(as_json: bool) -> None:

@@ -19,6 +19,9 @@ Workers = Annotated[int, typer.Option("--workers", help="Processes to use for a 
 Device = Annotated[
     Literal["auto", "cpu", "cuda"], typer.Option("--device", help="Where to compute; auto takes a GPU if there is one.")
 ]
+Sums = Annotated[
+    bool, typer.Option("--sums", help="Leave a list of sha256 sums beside what is written, NAME.sha256, as the workflow does.")
+]
 CheckpointSeconds = Annotated[float, typer.Option("--checkpoint-seconds", help="Wall time between two checkpoints, in seconds.")]
 
 

@@ -27,8 +27,9 @@ from typing import Any, cast
 
 import numpy as np
 
+from scalinglaws.common import sums
 from scalinglaws.common.errors import StudyError
-from scalinglaws.common.files import replacing, write_json
+from scalinglaws.common.files import json_bytes, replacing
 from scalinglaws.data.duplicates import NGRAM_WORDS, SAMPLE, Overlap
 from scalinglaws.data.sources import documents_of, resolve
 from scalinglaws.data.work import TextProgress, batched, map_in_order
@@ -173,7 +174,8 @@ def build(spec: CorpusSpec, out: Path, downloads: Path, workers: int) -> dict[st
     for name, entry in report["files"].items():
         entry["documents"] = counts[name]
     report["near_duplicates"] = near_duplicates(out, report)
-    write_json(out / "report.json", report)
+    splits = [out / f"{split}.jsonl.zst" for split in SPLITS]
+    sums.finish(out / sums.LIST, splits, out / "report.json", json_bytes(report))
     return report
 
 

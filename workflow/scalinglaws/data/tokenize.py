@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -11,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from scalinglaws.common import sums
 from scalinglaws.common.errors import StudyError
-from scalinglaws.common.files import replacing, write_json
+from scalinglaws.common.files import json_bytes, replacing
+from scalinglaws.common.read import read_object
 from scalinglaws.data.corpus import SPLITS, read_split
 from scalinglaws.data.tokenizer import Encoder
 from scalinglaws.data.work import TextProgress, batched, map_in_order
@@ -43,8 +44,10 @@ def tokenize(corpus: Path, tokenizer: Path, out: Path, workers: int) -> dict[str
 
     The bytes do not depend on ``workers``. Returns the meta. Raises StudyError where the corpus is not whole.
     """
+    sums.require_own(tokenizer)
+    sums.require(corpus / sums.LIST, ["report.json", *(f"{split}.jsonl.zst" for split in SPLITS)])
     encoder = Encoder(tokenizer)
-    report = _report(corpus)
+    report = read_object(corpus / "report.json")
     out.mkdir(parents=True, exist_ok=True)
     encode = _Encode(tokenizer, tokenizer.stat().st_mtime_ns)
     splits = {}
@@ -53,16 +56,9 @@ def tokenize(corpus: Path, tokenizer: Path, out: Path, workers: int) -> dict[str
         many = workers if report["bytes"][split] >= PARALLEL and not encoder.bytes else 1
         splits[split] = _tokenize_split(corpus, split, encode, out, many, report)
     meta = {"n_vocab": encoder.n_vocab, "dtype": encoder.dtype.name, "eot": encoder.eot, "splits": splits}
-    write_json(out / "meta.json", meta)
+    made = [out / f"{split}.bin" for split in SPLITS] + [out / f"{split}.starts.npy" for split in SPLITS if split != "train"]
+    sums.finish(out / sums.LIST, made, out / "meta.json", json_bytes(meta))
     return meta
-
-
-def _report(corpus: Path) -> dict[str, Any]:
-    path = corpus / "report.json"
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise StudyError(f"{path} cannot be read ({error}): run the corpus stage, or snakemake, which does") from None
 
 
 def _tokenize_split(corpus: Path, split: str, encode: _Encode, out: Path, workers: int, report: dict[str, Any]) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from scalinglaws.common import sums
 from scalinglaws.common.errors import StudyError
-from scalinglaws.common.files import write_text
 from scalinglaws.data.corpus import read_split
 from scalinglaws.data.pinned import sha256
 from scalinglaws.study.spec import TokenizerSpec
@@ -36,7 +36,7 @@ def build_tokenizer(spec: TokenizerSpec, corpus: Path | None, out: Path) -> None
         content = _given(spec)
     else:
         raise StudyError(f"tokenizer has `kind: {spec.kind}`: use bytes, bpe or file")
-    write_text(out, content)
+    sums.finish(sums.beside(out), [], out, content.encode())
 
 
 def train_bpe(n_vocab: int, corpus: Path) -> str:
@@ -48,6 +48,7 @@ def train_bpe(n_vocab: int, corpus: Path) -> str:
 
     if n_vocab < 257:
         raise StudyError(f"tokenizer: n_vocab is {n_vocab}, but 256 bytes and the end of text need at least 257")
+    sums.require(corpus / sums.LIST, ["train.jsonl.zst"])
     print(f"tokenizer: training a BPE of {n_vocab} tokens on {corpus}", file=sys.stderr, flush=True)
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

@@ -6,14 +6,15 @@ the table lacks it, its other name in ALIASES is taken.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from scalinglaws.common import sums
 from scalinglaws.common.errors import StudyError
+from scalinglaws.common.read import read_json
 
 READERS: dict[str, Callable[..., pl.DataFrame]] = {
     ".csv": pl.read_csv,
@@ -23,8 +24,17 @@ READERS: dict[str, Callable[..., pl.DataFrame]] = {
 }
 # This file beside the tables has the warnings of aggregation, a JSON list of sentences; the report shows them.
 WARNINGS = "warnings.json"
+# These files beside the tables have their sums. Timings differ each time that runs are trained, and so does their list alone.
+SUMS, SUMS_OF_TIMINGS, SUMS_OF_EXPONENTS = "aggregate.sha256", "timings.sha256", "exponents.sha256"
+LISTS = (SUMS, SUMS_OF_TIMINGS, SUMS_OF_EXPONENTS)
 # Our name of a column -> another that tables have for it.
 ALIASES = {"run": "id", "flops": "flops_6nd", "flops_6nd": "flops", "steps": "step"}
+
+
+def check(path: Path) -> None:
+    """Compare a table of a study with the lists of sums that may name it. Raises StudyError where it is damaged."""
+    for name in LISTS:
+        sums.require(path.with_name(name), [path.name])
 
 
 def read_any(path: Path, which: str = "") -> pl.DataFrame:
@@ -39,6 +49,7 @@ def read_any(path: Path, which: str = "") -> pl.DataFrame:
         raise StudyError(f"{which}{path}: unknown kind of table; use a file that ends in {', '.join(READERS)}")
     if not path.is_file():
         raise StudyError(f"{which}{path} does not exist: give the path of a table of runs")
+    check(path)
     # All rows decide on the type of a column, since the first values may be whole numbers and later ones not.
     options: dict[str, Any] = {} if path.suffix == ".parquet" else {"infer_schema_length": None}
     try:
@@ -49,6 +60,7 @@ def read_any(path: Path, which: str = "") -> pl.DataFrame:
 
 def read_own(path: Path) -> pl.DataFrame:
     """Read a Parquet table of a study, as ``aggregate`` writes it. Raises StudyError where it is missing or damaged."""
+    check(path)
     if not path.is_file():
         raise StudyError(f"{path} does not exist: aggregate the runs first (python -m scalinglaws aggregate, or snakemake)")
     try:
@@ -63,12 +75,10 @@ def read_warnings(folder: Path) -> list[str]:
     Raises StudyError where the file is damaged.
     """
     path = folder / WARNINGS
-    try:
-        found = json.loads(path.read_text())
-    except FileNotFoundError:
+    if not path.exists():
         return []
-    except (OSError, ValueError) as error:
-        raise StudyError(f"{path} is damaged ({error}): delete it and aggregate again") from None
+    check(path)
+    found = read_json(path, "delete it and aggregate again")
     if not isinstance(found, list) or not all(isinstance(sentence, str) for sentence in found):
         raise StudyError(f"{path} is no list of sentences: delete it and aggregate again")
     return found

@@ -24,9 +24,9 @@ from torch import Tensor
 
 from scalinglaws.common.files import write_bytes
 from scalinglaws.study.spec import RunSpec
+from scalinglaws.train import sealed
 from scalinglaws.train.distributed import Processes
 
-KEY = "scalinglaws"  # the metadata entry
 SAVE, STOP = 1, 2  # what a process asks for after a step
 
 
@@ -48,17 +48,18 @@ def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
 
 
 def _hash(tensors: dict[str, Tensor]) -> str:
+    """Return the sha256 of the tensors' contents, which is all that files of earlier versions were checked by."""
     total = hashlib.sha256()
     for name in sorted(tensors):
-        total.update(tensors[name].numpy().data)
+        total.update(tensors[name].reshape(-1).view(torch.uint8).numpy().data)
     return total.hexdigest()
 
 
 def save(path: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
-    """Write flat tensors and their state, which holds id and step, with a sha256 of the tensors."""
+    """Write flat tensors and their state, which holds id and step, with a sha256 of the whole file."""
     host = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    text = json.dumps({**state, "sha256": _hash(host)}, allow_nan=False)
-    write_bytes(path, safetensors.torch.save(host, metadata={KEY: text}))
+    text = json.dumps({sealed.FIELD: sealed.BLANK, **state}, allow_nan=False)
+    sealed.write(path, safetensors.torch.save(host, metadata={sealed.KEY: text}))
 
 
 def load(path: Path, spec_id: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -82,12 +83,16 @@ def load(path: Path, spec_id: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
         If the file cannot be read, is damaged or belongs to another run; the message says which.
     """
     try:
+        whole = sealed.is_whole(path)
+        if whole is False:
+            raise ValueError("its contents do not match its sha256")
         with safe_open(path, framework="pt") as file:
-            state = json.loads((file.metadata() or {})[KEY])
+            state = json.loads((file.metadata() or {})[sealed.KEY])
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118, not a dict
-    except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
+        expected = state["sha256"] if whole is None else None
+    except (SafetensorError, OSError, KeyError, TypeError, json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"it cannot be read: {error}") from None
-    if state["sha256"] != _hash(tensors):
+    if expected is not None and expected != _hash(tensors):
         raise ValueError("its contents do not match its sha256")
     if state["id"] != spec_id:
         raise ValueError(f"it belongs to {state['id']}, not to {spec_id}")

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from scalinglaws.common import files
+from scalinglaws.common import files, sums
 from scalinglaws.common.errors import StudyError
 from scalinglaws.data.batches import Split
 from scalinglaws.evaluate.losses import clustered_stderr, finite, positions, token_losses
@@ -160,8 +160,10 @@ def train(
         micro_batch_tokens=trainer.per_micro * spec.n_ctx,
         at_once=at_once,
     )
-    files.write_json(out / "timing.json", timing.plain())
-    files.write_json(out / "metrics.json", metrics.plain())
+    # The time of a training differs each time that it is made, and so does the list of timing.json alone.
+    sums.finish(out / "timing.sha256", [], out / "timing.json", files.json_bytes(timing.plain()))
+    made = [out / "curve.jsonl", out / "model.safetensors"]
+    sums.finish(out / sums.LIST, made, out / "metrics.json", files.json_bytes(metrics.plain()))
     checkpoint.prune(out, kept.prefix, keep=0)
     progress.say(f"{spec.id}: {metrics.status}, test loss {metrics.loss}")
 
