@@ -117,7 +117,7 @@ def test_missing_and_damaged_files_are_named(two_budgets):
 def test_a_spec_that_was_edited_is_refused(two_budgets):
     results, manifest, specs = two_budgets
     (results / "runs" / specs[1].id / "spec.json").write_text(specs[0].canonical)
-    with pytest.raises(StudyError, match=f"hashes to {specs[0].id}, not to its folder"):
+    with pytest.raises(StudyError, match=f"hashes to {specs[0].digest}, not to the end of its folder's name"):
         aggregate(manifest, results, [], {})
 
 
@@ -144,6 +144,7 @@ def test_tables_warnings_and_one_manifest_are_left(two_budgets):
     (folder / "manifest-x.jsonl").write_text(manifest.read_text())
     (folder / "manifest-old.jsonl").write_text("")
     names = {"manifest-x.jsonl", "warnings.json", *(f"{name}.parquet" for name in ("runs", "curves", "evals", "timings"))}
+    names |= {"aggregate.sha256", "timings.sha256"}
     lines = write_tables(folder / "manifest-x.jsonl", results, [], {})
     assert {path.name for path in folder.iterdir()} == names and lines[0] == "runs: 2 rows" and len(lines) == 4
     assert json.loads((folder / "warnings.json").read_text()) == []

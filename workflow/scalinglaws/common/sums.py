@@ -1,9 +1,9 @@
 """Lists of sha256 sums beside results, in the format of coreutils: ``sha256sum -c SHA256SUMS`` checks them as well.
 
-Each job leaves such a list beside its files: SHA256SUMS in a folder that one job fills, NAME.sha256 where a folder holds the files
-of several jobs. The list gets its name before the file that says that the job's results are whole, so that a result which is
-there has its list, unless an earlier version of the package made it. The first line of a list is a comment with the sum of the
-lines below: damage of a list is told from damage of what it lists.
+Each job leaves such a list beside its files: SHA256SUMS in a folder that one job fills, NAME.sha256 where a folder holds the
+files of several jobs. The list gets its name before the file that says that the job's results are whole, so that a result
+that is there has its list, unless an earlier version of the package made it. The first line of a list is a comment with the sum
+of the lines below: damage of a list is told from damage of what it lists.
 """
 
 from __future__ import annotations
@@ -179,8 +179,8 @@ def _mended(list_path: Path, names: list[str]) -> str | None:
         whole = text_of({name: sha256_of(list_path.with_name(name)) for name in names}).encode()
     except OSError:
         return None
-    (head, _, rest), (whole_head, _, whole_rest) = data.partition(b"\n"), whole.partition(b"\n")
-    return whole.decode() if head == whole_head or rest == whole_rest else None
+    head, _, body = whole.partition(b"\n")
+    return whole.decode() if data.startswith(head + b"\n") or data.endswith(body) else None
 
 
 def is_named_by(data: bytes, digits: str) -> bool:

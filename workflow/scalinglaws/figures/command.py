@@ -27,8 +27,8 @@ def draw_figure(
     """Draw a figure and return the files that were written.
 
     ``tables`` is the folder of runs.parquet and the other tables, and ``fits`` that of the fits, LAW.json. ``laws`` are those
-    that the study fits, or None for all whose fits are in the folder. ``with_sums`` leaves a list of sums beside the SVG. Raises StudyError for an unknown name, and for a table
-    or fit that is missing or unreadable.
+    that the study fits, or None for all whose fits are in the folder. ``with_sums`` leaves a list of sums beside the SVG.
+    Raises StudyError for an unknown name, and for a table or fit that is missing or damaged.
     """
     if name not in FIGURES:
         raise StudyError(f"there is no figure '{name}': use one of {', '.join(FIGURES)}")

@@ -46,8 +46,8 @@ def write_report(
 
     ``tables``, ``fits`` and ``figures`` are the folders of runs.parquet, of the fits, LAW.json, and of the figures. ``laws`` and
     ``drawn`` are the laws that the study fits and the figures that it draws, or None for those that the folders hold. ``kinds``
-    are the questions that its runs can answer, which say why other figures are not drawn. ``with_sums`` leaves a list of sums beside
-    the page. Raises StudyError where a table or a fit is missing or damaged.
+    are the questions that its runs can answer, which say why other figures are not drawn. ``with_sums`` leaves a list of sums
+    beside the page. Raises StudyError where a table or a fit is missing or damaged.
     """
     from scalinglaws.common.files import write_bytes
     from scalinglaws.laws.registry import LAW_KINDS

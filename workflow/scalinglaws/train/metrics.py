@@ -20,7 +20,8 @@ from scalinglaws.common.read import parse_json, read_json, read_text
 
 # Raised when fields get another meaning. Version 1 is neutral: it is left out of the files, whose bytes are as before versions.
 VERSION = 1
-AGAIN = "delete its folder and run snakemake again"  # verify accepts what another version wrote
+# What to do about a file that is whole and of another form than this version reads.
+AGAIN = "delete its folder and run snakemake again"
 # A count of FLOP: whole, and too large for the 64 bits of an integer column.
 Flop = NewType("Flop", int)
 
