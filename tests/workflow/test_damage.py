@@ -69,7 +69,7 @@ def test_each_damage_of_each_kind_of_file_is_noticed(damaged_at_will, damage):
     assert not found.damaged and not found.missing and not found.without_sums
     for pattern in KINDS:
         path = first(damaged_at_will, pattern)
-        whole, status = path.read_bytes(), path.stat()
+        whole = path.read_bytes()
         path.write_bytes(DAMAGES[damage](whole))
         found = verify.verify(damaged_at_will)
         assert {fault.path for fault in [*found.damaged, *found.missing]} == {path}, (pattern, damage)
