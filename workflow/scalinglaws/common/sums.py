@@ -151,7 +151,10 @@ class Found:
 
 
 def look(list_path: Path, names: Iterable[str]) -> Found:
-    """Compare all files of a list with it; ``names`` are those that it should have, by which a damaged list is made out."""
+    """Compare all files of a list with it; ``names`` are those that it should have, by which a damaged list is made out.
+
+    Raises PermissionError where a file may not be read, which says nothing about its content.
+    """
     found = Found()
     try:
         listed = read(list_path)
@@ -167,6 +170,8 @@ def look(list_path: Path, names: Iterable[str]) -> Found:
                 found.damaged[name] = f"is damaged, its sha256 is not the one in {list_path.name}"
         except FileNotFoundError:
             found.missing.append(name)
+        except PermissionError:
+            raise
         except OSError as error:
             found.damaged[name] = f"cannot be read ({error.strerror})"
     return found
@@ -177,6 +182,8 @@ def _mended(list_path: Path, names: list[str]) -> str | None:
     try:
         data = list_path.read_bytes()
         whole = text_of({name: sha256_of(list_path.with_name(name)) for name in names}).encode()
+    except PermissionError:
+        raise
     except OSError:
         return None
     head, _, body = whole.partition(b"\n")

@@ -131,14 +131,20 @@ def verify(results: Path, tell: Callable[[int], object] = lambda size: None) -> 
     -------
     Found
         What is damaged, what is missing and what has no sums.
+
+    Raises
+    ------
+    StudyError
+        A file or folder may not be read.
     """
     found = Found()
-    for part in parts(results):
-        seen = part.look()
-        if seen.damaged or seen.missing:  # perhaps a job has just replaced them
+    with _permission():
+        for part in parts(results):
             seen = part.look()
-        found.add(seen)
-        tell(part.size)
+            if seen.damaged or seen.missing:  # perhaps a job has just replaced them
+                seen = part.look()
+            found.add(seen)
+            tell(part.size)
     return found
 
 
@@ -151,16 +157,31 @@ def repair(found: Found) -> list[Path]:
     -------
     list of Path
         The files that were removed.
+
+    Raises
+    ------
+    StudyError
+        A file may not be removed.
     """
     removed = []
-    for fault in [*found.damaged, *found.missing]:
-        if fault.content is not None:
-            files.write_text(fault.path, fault.content)
-        for path in fault.remove:
-            if path.exists():
-                path.unlink()
-                removed.append(path)
+    with _permission():
+        for fault in [*found.damaged, *found.missing]:
+            if fault.content is not None:
+                files.write_text(fault.path, fault.content)
+            for path in fault.remove:
+                if path.exists():
+                    path.unlink()
+                    removed.append(path)
     return removed
+
+
+@contextlib.contextmanager
+def _permission() -> Iterator[None]:
+    """Say what this process may not do; a file that cannot be looked at is not taken for a damaged one."""
+    try:
+        yield
+    except PermissionError as error:
+        raise StudyError(f"{error.filename}: {error.strerror}: call this as the user who owns the results") from None
 
 
 def _folders(results: Path, pattern: str) -> list[Path]:
@@ -268,6 +289,8 @@ def _one(path: Path, is_whole: Callable[[], bool], otherwise: str) -> Found:
         what = "" if is_whole() else f"is damaged, {otherwise}"
     except FileNotFoundError:
         return Found()  # it was removed meanwhile
+    except PermissionError:
+        raise
     except OSError as error:
         what = f"cannot be read ({error.strerror})"
     return Found([Fault(path, what, (path,))] if what else [])
