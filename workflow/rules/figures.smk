@@ -22,6 +22,7 @@ rule figure:
         " --laws={params.laws:q}"
         " --out-svg {output.svg:q}"
         " --out-png {output.png:q}"
+        " --sums"
         " > {log:q} 2>&1"
 
 
@@ -52,4 +53,5 @@ rule report_md:
         " --kinds={params.kinds:q}"
         " --drawn={params.drawn:q}"
         " --out {output.page:q}"
+        " --sums"
         " > {log:q} 2>&1"

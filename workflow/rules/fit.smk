@@ -29,6 +29,7 @@ rule fit:
         " --seed {params.seed:q}"
         " --allow-empty"
         " --out {output.fit:q}"
+        " --sums"
         " > {log:q} 2>&1"
 
 
@@ -54,4 +55,5 @@ rule exponents:
         " --out-fits {output.fits:q}"
         " --out-parquet {output.parquet:q}"
         " --out-md {output.markdown:q}"
+        " --sums"
         " > {log:q} 2>&1"

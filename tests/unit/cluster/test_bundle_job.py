@@ -17,9 +17,10 @@ from scalinglaws.cluster.bundle import Bundle, Member
 from scalinglaws.evaluate.evaluate import evaluate
 from scalinglaws.study.paths import bundle_marker, bundle_path, evaluation_path
 from scalinglaws.study.spec import RunSpec
+from scalinglaws.study.study import evalset_id
 from scalinglaws.train.run import train, train_rung
 
-SET = "0123456789"
+SET = evalset_id((small_spec().tokens_id,)) or ""
 RUNGS = (10, 20)
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
 
@@ -188,4 +189,4 @@ def test_a_damaged_list_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "p.json"
     path.write_text(text)
     done = call(tmp_path, path)
-    assert done.returncode == 1 and "is not a list of runs to train together" in done.stderr
+    assert done.returncode == 1 and "p.json is" in done.stderr and "delete it and run snakemake" in done.stderr

@@ -73,7 +73,7 @@ def test_token_files_give_the_text_back(folder: Path, name: str, n_vocab: int) -
         if split != "train":
             np.testing.assert_array_equal(token_files.load_starts(out, split), starts)
     assert sorted(path.name for path in out.iterdir()) == sorted(
-        ["meta.json", "train.bin", "validation.bin", "test.bin", "validation.starts.npy", "test.starts.npy"]
+        ["meta.json", "train.bin", "validation.bin", "test.bin", "validation.starts.npy", "test.starts.npy", "SHA256SUMS"]
     )
 
 
@@ -183,15 +183,20 @@ def test_damage_is_noticed(folder: Path) -> None:
     out = folder / "damaged"
     tokenize.tokenize(folder / "corpus", folder / "bytes.json", out, 1)
     (out / "test.bin").write_bytes((out / "test.bin").read_bytes()[:-1])
-    with pytest.raises(StudyError, match=r"test.bin has [0-9]+ bytes, not [0-9]+: delete .*damaged"):
+    with pytest.raises(StudyError, match=r"test.bin has [0-9]+ bytes, not [0-9]+: run `scalinglaws verify --repair`"):
         token_files.load_tokens(out, "test")
-    (out / "validation.starts.npy").write_bytes(b"nothing")
-    with pytest.raises(StudyError, match=r"validation.starts.npy cannot be read"):
-        token_files.load_starts(out, "validation")
     (out / "train.bin").unlink()
     with pytest.raises(StudyError, match=r"train.bin does not exist"):
         token_files.load_tokens(out, "train")
-    for content, message in [("{", "not one of token files"), ('{"dtype": "uint16", "splits": {"test": {}}}', "lacks")]:
+    (out / "SHA256SUMS").unlink()  # as in token files of an earlier version
+    (out / "validation.starts.npy").write_bytes(b"nothing")
+    with pytest.raises(StudyError, match=r"validation.starts.npy cannot be read"):
+        token_files.load_starts(out, "validation")
+    for content, message in [
+        ("{", "is damaged"),
+        ("{}", "not one of token files"),
+        ('{"dtype": "uint16", "splits": {"test": {}}}', "lacks"),
+    ]:
         (out / "meta.json").write_text(content)
         with pytest.raises(StudyError, match=message):
             token_files.load_tokens(out, "test")

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from fixtures.small_runs import flat_model, small_spec, write_tokens
+from scalinglaws.common import sums
 from scalinglaws.common.errors import StudyError
 from scalinglaws.common.files import write_json
 from scalinglaws.data.batches import Split, windows
@@ -130,8 +131,26 @@ def test_an_added_corpus_measures_itself_alone(run: Path, tmp_path: Path, monkey
     kept = json.loads(cache.read_text())
     del kept["key"]["rows"]  # caches had no such key before rows had nats_per_byte
     cache.write_text(json.dumps(kept))
+    sums.beside(cache).unlink()
     evaluate.evaluate(run, [one], out)
     assert measured == ["one", "two", "one", "one"]
+    cache.write_text(cache.read_text().replace("2", "3", 1))
+    whole = out.read_bytes()
+    evaluate.evaluate(run, [one], out)
+    assert measured == ["one", "two", "one", "one", "one"] and out.read_bytes() == whole
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "model.safetensors"])
+def test_a_damaged_run_is_not_evaluated(run: Path, tmp_path: Path, name: str) -> None:
+    sums.record(run / sums.LIST, [run / "metrics.json", run / "model.safetensors"])
+    data = (run / name).read_bytes()
+    (run / name).write_bytes(data[:-3] + b"1" + data[-2:])
+    with pytest.raises(StudyError, match=rf"{name} is damaged.*verify --repair"):
+        evaluate.evaluate(run, [], tmp_path / "out.json")
+    (run / sums.LIST).unlink()
+    (run / name).write_bytes(data[: len(data) // 2])
+    with pytest.raises(StudyError, match=rf"{name} is damaged.*verify --repair"):
+        evaluate.evaluate(run, [write_tokens(tmp_path / "c" / "t")], tmp_path / "out.json")
 
 
 def test_a_diverged_run_has_no_rows(run: Path, tmp_path: Path) -> None:

@@ -278,7 +278,7 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match=r"runs\.parquet is not a readable Parquet table"):
         figure("fig02_learning_curves")
     (tmp_path / "power-n.json").write_text("{")
-    with pytest.raises(StudyError, match=r"power-n\.json is not JSON"):
+    with pytest.raises(StudyError, match=r"power-n\.json is damaged"):
         command.read_fit(tmp_path / "power-n.json")
 
 

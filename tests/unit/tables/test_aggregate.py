@@ -1,16 +1,18 @@
 """Aggregation: the rows of runs, curves, evaluations and timings; files that are missing, damaged or edited are named."""
 
 import dataclasses
+import hashlib
 import json
 import math
 
 import pytest
 
 from fixtures.small_runs import small_spec
+from scalinglaws.common import sums
 from scalinglaws.common.errors import StudyError
 from scalinglaws.tables import schema as tables
 from scalinglaws.tables.aggregate import aggregate, write_tables
-from scalinglaws.tables.read import read_own
+from scalinglaws.tables.read import read_any, read_own, read_warnings
 from scalinglaws.tables.write import write
 
 METRICS = {"status": "ok", "loss": 2.5, "loss_stderr": 0.01, "loss_train": 2.4, "bits_per_byte": 3.6, "n_vocab": 256}
@@ -128,10 +130,56 @@ def test_missing_and_damaged_files_are_named(two_budgets):
         aggregate(manifest, results, [], {})
 
 
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("metrics.json", lambda text: text.replace("2.5", "2.6", 1)),
+        ("curve.jsonl", lambda text: "".join(text.splitlines(keepends=True)[:-1])),
+        ("timing.json", lambda text: text.replace("5.0", "6.0", 1)),
+        ("set.json", lambda text: text.replace("2.5", "2.6", 1)),
+        ("manifest-{}.jsonl", lambda text: text.replace("true", "null", 1)),
+    ],
+)
+def test_what_was_changed_since_it_was_written_is_refused(two_budgets, name, change):
+    """Each file can be read after its change, so that its list or its name alone tells."""
+    results, manifest, specs = two_budgets
+    folder, evals = results / "runs" / specs[0].id, results / "evals" / specs[0].id
+    evals.mkdir(parents=True)
+    (evals / "set.json").write_text('{"step": 1, "rows": [{"corpus": "c", "position": null, "loss": 2.5}]}')
+    sums.record(evals / "set.sha256", [evals / "set.json"])
+    sums.record(folder / sums.LIST, [folder / "metrics.json", folder / "curve.jsonl"])
+    sums.record(folder / "timing.sha256", [folder / "timing.json"])
+    text = "".join(json.dumps(json.loads(line) | {"evaluations": "set"}) + "\n" for line in manifest.read_text().splitlines()[:1])
+    manifest = manifest.with_name(f"manifest-{hashlib.sha256(text.encode()).hexdigest()[:10]}.jsonl")
+    manifest.write_text(text)
+    aggregate(manifest, results, [], {})
+    (path,) = [path for path in (folder / name, evals / name, manifest) if path.exists()][:1]
+    assert change(path.read_text()) != path.read_text()
+    path.write_text(change(path.read_text()))
+    with pytest.raises(StudyError, match=rf"{path.name} is damaged, its"):
+        aggregate(manifest, results, [], {})
+
+
+def test_tables_that_were_changed_are_not_read(two_budgets):
+    results, manifest, _ = two_budgets
+    (results / "tables").mkdir()
+    write_tables(manifest, results, [], {})
+    for name in ("runs.parquet", "timings.parquet"):
+        path = results / "tables" / name
+        data = path.read_bytes()
+        path.write_bytes(data[:99] + bytes([data[99] ^ 1]) + data[100:])
+        for read in (read_own, read_any):
+            with pytest.raises(StudyError, match=rf"{name} is damaged, its sha256"):
+                read(path)
+    (results / "tables" / "warnings.json").write_text("[]")
+    with pytest.raises(StudyError, match=r"warnings\.json is damaged, its sha256"):
+        read_warnings(results / "tables")
+
+
 def test_a_spec_that_was_edited_is_refused(two_budgets):
     results, manifest, specs = two_budgets
     (results / "runs" / specs[1].id / "spec.json").write_text(specs[0].canonical)
-    with pytest.raises(StudyError, match=f"hashes to {specs[0].id}, not to its folder"):
+    with pytest.raises(StudyError, match=f"hashes to {specs[0].digest}, not to the end of its folder's name"):
         aggregate(manifest, results, [], {})
 
 
@@ -158,6 +206,7 @@ def test_tables_warnings_and_one_manifest_are_left(two_budgets):
     (folder / "manifest-x.jsonl").write_text(manifest.read_text())
     (folder / "manifest-old.jsonl").write_text("")
     names = {"manifest-x.jsonl", "warnings.json", *(f"{name}.parquet" for name in ("runs", "curves", "evals", "timings"))}
+    names |= {"aggregate.sha256", "timings.sha256"}
     lines = write_tables(folder / "manifest-x.jsonl", results, [], {})
     assert {path.name for path in folder.iterdir()} == names and lines[0] == "runs: 2 rows" and len(lines) == 4
     assert json.loads((folder / "warnings.json").read_text()) == []

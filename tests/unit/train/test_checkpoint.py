@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import torch
 
 from scalinglaws.common import files
 from scalinglaws.common.errors import StudyError
-from scalinglaws.train import checkpoint
+from scalinglaws.train import checkpoint, sealed
 
 TENSORS = {"params": torch.arange(50.0), "exp_avg": torch.full((50,), 1 / 3)}
 
@@ -87,3 +88,27 @@ def test_json_refuses_what_is_no_number(tmp_path: Path) -> None:
     with pytest.raises(ValueError):
         files.write_json(tmp_path / "a.json", {"loss": float("nan")})
     assert not list(tmp_path.iterdir())
+
+
+def test_every_byte_of_a_file_is_covered(tmp_path: Path) -> None:
+    """A bit that flips anywhere, in the header or in the tensors, is noticed, and never ends in anything but ValueError."""
+    path = saved(tmp_path, 3)
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << place % 8]) + whole[place + 1 :])
+        assert not sealed.is_whole(path)
+        if place % 7 == 0:
+            with pytest.raises(ValueError):
+                checkpoint.load(path, "run")
+
+
+def test_a_file_of_an_earlier_version_is_read_by_the_sum_of_its_tensors(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint-3.safetensors"
+    total = hashlib.sha256(b"".join(TENSORS[name].numpy().tobytes() for name in sorted(TENSORS))).hexdigest()
+    text = json.dumps({"id": "run", "step": 3, "sha256": total})
+    data = safetensors.torch.save(TENSORS, metadata={"scalinglaws": text})
+    path.write_bytes(data)
+    assert checkpoint.load(path, "run")[1]["step"] == 3
+    path.write_bytes(data[:-1] + b"\xff")
+    with pytest.raises(ValueError, match="its contents do not match its sha256"):
+        checkpoint.load(path, "run")

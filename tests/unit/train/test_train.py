@@ -70,7 +70,7 @@ def test_training_learns_and_repeats_bit_for_bit(tokens: Path, tmp_path: Path) -
     assert np.mean(metrics["positions"]["loss"]) == pytest.approx(metrics["loss"], rel=1e-5)
     assert len(metrics["positions"]["stderr"]) == 16 and min(metrics["positions"]["stderr"]) > 0
     left = {path.name for path in (tmp_path / "a").iterdir()}
-    assert left == {*OUTPUTS, "timing.json", "spec.json"}
+    assert left == {*OUTPUTS, "timing.json", "spec.json", "SHA256SUMS", "timing.sha256"}
 
 
 def test_a_run_of_few_steps_has_its_end_in_the_curve(tokens: Path, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ PANELS = {
         "run": "study",
         "plan": "study",
         "prune": "study",
+        "verify": "verify",
         "fit": "laws",
         "figure": "figures",
         "report": "report",

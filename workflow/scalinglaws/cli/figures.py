@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from scalinglaws.cli.options import Fits, file_to_write, known_figures, names
+from scalinglaws.cli.options import Fits, Sums, file_to_write, known_figures, names
 
 
 def figure(
@@ -23,6 +23,7 @@ def figure(
         str | None,
         typer.Option(metavar="LAW,…", help="Laws that the study fits, with commas; without it those found in --fits."),
     ] = None,
+    with_sums: Sums = False,
 ) -> None:
     """Draw one figure from tables and fits; the same tables and fits give the same bytes.
 
@@ -33,5 +34,5 @@ def figure(
     """
     from scalinglaws.figures.command import draw_figure
 
-    written = draw_figure(name, tables, fits, out_svg, out_png, out_pdf, names(laws))
+    written = draw_figure(name, tables, fits, out_svg, out_png, out_pdf, names(laws), with_sums)
     print(f"{name}: {', '.join(map(str, written))}")

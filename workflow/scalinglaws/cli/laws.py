@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from scalinglaws.cli.options import Json, file_or_output, known_laws
+from scalinglaws.cli.options import Json, Sums, file_or_output, known_laws
 from scalinglaws.common.errors import StudyError
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ def fit(
         Path | None,
         typer.Option(callback=file_or_output, help="JSON file to write; without it, or where it is -, the fit is printed."),
     ] = None,
+    with_sums: Sums = False,
 ) -> None:
     """Fit a scaling law to any table of runs: parameters, intervals, and a sentence for each reason to doubt them.
 
@@ -93,6 +94,7 @@ def fit(
       scalinglaws fit --law power-n --table results/tables/runs.parquet --at n_params=1e6
     """
     from scalinglaws.cli.output import print_json
+    from scalinglaws.common import sums
     from scalinglaws.common.files import write_bytes
     from scalinglaws.laws.result import fit_table
     from scalinglaws.laws.select import read_table
@@ -123,7 +125,9 @@ def fit(
     if out is None:
         print_json(result)
         return
-    write_bytes(out, (json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
+    data = (json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    with sums.listing(sums.beside(out), [out], with_sums):
+        write_bytes(out, data)
 
 
 def print_laws(as_json: bool) -> None:

@@ -60,6 +60,9 @@ Workers = Annotated[
 Device = Annotated[
     Literal["auto", "cpu", "cuda"], typer.Option("--device", help="Where to compute; auto takes a GPU if there is one.")
 ]
+Sums = Annotated[
+    bool, typer.Option("--sums", help="Leave a list of sha256 sums beside what is written, NAME.sha256, as the workflow does.")
+]
 CheckpointSeconds = Annotated[
     float, typer.Option("--checkpoint-seconds", callback=seconds, help="Wall time between two checkpoints, in seconds.")
 ]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from scalinglaws.cli.options import Fits, file_to_write, names
+from scalinglaws.cli.options import Fits, Sums, file_to_write, names
 
 
 def report(
@@ -27,6 +27,7 @@ def report(
         str,
         typer.Option(metavar="KIND,…", help="Questions that the runs answer, with commas; they say why figures are not drawn."),
     ] = "",
+    with_sums: Sums = False,
 ) -> None:
     """Write the study on one page: what was run, the paper's tables with its numbers, reasons to doubt, figures.
 
@@ -36,7 +37,7 @@ def report(
     """
     from scalinglaws.report.command import write_report
 
-    write_report(tables, fits, figures, out, names(laws), names(drawn), names(kinds) or [])
+    write_report(tables, fits, figures, out, names(laws), names(drawn), names(kinds) or [], with_sums)
     print(out)
 
 
@@ -48,6 +49,7 @@ def exponents(
         Path, typer.Option(callback=file_to_write, help="Parquet table to write: fitted and published exponents.")
     ],
     out_md: Annotated[Path, typer.Option(callback=file_to_write, help="The same comparison to write as Markdown.")],
+    with_sums: Sums = False,
 ) -> None:
     """Write the fitted exponents beside the published ones.
 
@@ -58,4 +60,4 @@ def exponents(
     """
     from scalinglaws.report.command import write_exponents
 
-    write_exponents(fits, names(laws) or [], out_fits, out_parquet, out_md)
+    write_exponents(fits, names(laws) or [], out_fits, out_parquet, out_md, with_sums)

@@ -115,6 +115,7 @@ def evaluate(
         --out results/evals/ID/SET.json
     """
     from scalinglaws.cluster import gpus
+    from scalinglaws.common.sums import read_named
     from scalinglaws.evaluate import evaluate as evaluation
     from scalinglaws.models.device import prepare
     from scalinglaws.study.spec import read_spec
@@ -122,4 +123,4 @@ def evaluate(
     if device != "cpu":
         gpus.take(1)
     prepared = prepare(read_spec(run / "spec.json").threads, device)
-    evaluation.evaluate(run, [tokens / folder for folder in folders.read_text().split()], out, prepared)
+    evaluation.evaluate(run, [tokens / folder for folder in read_named(folders).split()], out, prepared)

@@ -16,6 +16,10 @@ from scalinglaws.cluster.cost import START_SECONDS
 from scalinglaws.cluster.device import Device
 from scalinglaws.cluster.needs import Needs, minutes
 from scalinglaws.common.errors import StudyError
+from scalinglaws.common.read import parse_json, read_text
+from scalinglaws.common.sums import REWRITTEN, is_named_by
+
+MOST_TIMES = 1000  # times that a bundle of the same content is made
 
 
 @dataclass(frozen=True)
@@ -102,12 +106,16 @@ class Bundle:
 
 def read(path: Path) -> Bundle:
     """Read a bundle from its file. Raises StudyError where the file is missing or damaged."""
+    text = read_text(path)
+    # A bundle that was made before and is made once more has a number after its content when that is hashed.
+    if not any(is_named_by(f"{text}{times or ''}".encode(), path.stem) for times in range(MOST_TIMES)):
+        raise StudyError(f"{path} is damaged, its content is not what its name says: {REWRITTEN}")
+    data = parse_json(text, path, REWRITTEN)
     try:
-        data = json.loads(path.read_text())
         members = [
             Member(m["name"], tuple(m["rungs"]), tuple(m["runs"]), tuple((run, to) for run, to in m["evaluations"]), m["seconds"])
             for m in data["members"]
         ]
         return Bundle(tuple(members), data["at_once"], data["threads"], data["mem_mb"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StudyError(f"{path} is not a list of runs to train together ({error}): run snakemake, which writes it") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise StudyError(f"{path} is not a list of runs to train together ({error}): {REWRITTEN}") from None

@@ -10,12 +10,13 @@ Speeds that were measured on runs of the study correct both.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
 
 from scalinglaws.cluster.device import Device
+from scalinglaws.common.errors import StudyError
+from scalinglaws.common.read import read_object
 from scalinglaws.study.ladder import flops_per_step
 from scalinglaws.study.spec import RunSpec
 from scalinglaws.study.study import Study
@@ -77,9 +78,9 @@ def measured_speeds(study: Study, results: Path, device: Device) -> dict[tuple[i
     found: dict[tuple[int, str, bool], list[float]] = {}
     for run, spec in study.runs.items():
         try:
-            timing = json.loads((results / "runs" / run / "timing.json").read_text())
+            timing = read_object(results / "runs" / run / "timing.json")
             speed, gpus, at_once = float(timing["tokens_per_second"]), timing.get("processes"), timing.get("at_once")
-        except (OSError, ValueError, KeyError, TypeError):
+        except (StudyError, ValueError, KeyError, TypeError):
             continue
         if speed > 0 and device.name.lower() in str(timing.get("device")).lower():
             ratio = spec.batch_tokens / speed / step_seconds(spec, device, int(gpus or 1))

@@ -16,6 +16,7 @@ from scalinglaws.cluster import bundle
 from scalinglaws.cluster.bundle import Member
 from scalinglaws.common import stopping
 from scalinglaws.common.errors import StudyError
+from scalinglaws.common.sums import read_named
 from scalinglaws.evaluate.evaluate import evaluate
 from scalinglaws.models.device import prepare
 from scalinglaws.study.paths import evaluation_path, evaluation_set_path, has_run, log_path, run_folder, rung_path
@@ -72,7 +73,7 @@ class Stages:
         """Evaluate a run on the set of token folders that has this name."""
         out = evaluation_path(self.root, run, name)
         if not out.exists():
-            folders, made = evaluation_set_path(self.root, name).read_text().split(), run_folder(self.root, run)
+            folders, made = read_named(evaluation_set_path(self.root, name)).split(), run_folder(self.root, run)
             device = prepare(read_spec(made / "spec.json").threads, self.device)
             with self.log("evaluate", f"{run}-{name}"):
                 evaluate(made, [self.root / "tokens" / folder for folder in folders], out, device)

@@ -126,9 +126,14 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
+def json_bytes(value: Any) -> bytes:
+    """Return a value as indented JSON in UTF-8; NaN and infinity are refused with ValueError."""
+    return (json.dumps(value, indent=2, allow_nan=False) + "\n").encode()
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write indented JSON, whole or not at all; NaN and infinity are refused with ValueError."""
-    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+    write_bytes(path, json_bytes(value))
 
 
 def move(source: Path, path: Path, sync: bool = True) -> None:

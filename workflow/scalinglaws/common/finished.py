@@ -9,20 +9,20 @@ the stage puts the files back. Snakemake does not know that folder; dag/tidy.py 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from scalinglaws.common import files
+from scalinglaws.common import files, sums
+from scalinglaws.common.errors import StudyError
 
 # This variable is set in the environment of the workflow's jobs. A stage that is called by hand keeps nothing: nobody deletes
 # what it wrote.
 VARIABLE = "SCALINGLAWS_KEEP_FINISHED"
 PREFIX = ".finished-"
-SUMS = "SHA256SUMS"
+SUMS = ".sums"  # the list of all files, beside those that jobs leave for themselves
 
 
 def folder_of(last: Path) -> Path:
@@ -54,12 +54,12 @@ def making(last: Path) -> Iterator[Path]:
     folder.mkdir(parents=True)
     try:
         yield folder
-        sums = {path.name: _sha256(path) for path in sorted(folder.iterdir())}
-        files.write_text(folder / SUMS, "".join(f"{digest}  {name}\n" for name, digest in sums.items()))
+        made = sorted(folder.iterdir())
+        sums.record(folder / SUMS, made)
     except BaseException:
         remove(last)
         raise
-    _place(last, list(sums))
+    _place(last, [path.name for path in made])
 
 
 def restore(last: Path) -> bool:
@@ -69,12 +69,12 @@ def restore(last: Path) -> bool:
     """
     if last.exists() or not is_kept(last):
         return False
-    sums = _whole(last)
-    if sums is None:
+    names = _whole(last)
+    if names is None:
         print(f"warning: {folder_of(last)} is damaged and is not used", file=sys.stderr)
         remove(last)
         return False
-    _place(last, sums)
+    _place(last, names)
     print(f"{last} was finished before its job was stopped: it is taken as it was", file=sys.stderr)
     return True
 
@@ -92,15 +92,8 @@ def _place(last: Path, names: list[str]) -> None:
 def _whole(last: Path) -> list[str] | None:
     """Return the names of the kept files; None where one of them is missing or is not what was written."""
     folder = folder_of(last)
-    try:
-        lines = [line.split("  ", 1) for line in (folder / SUMS).read_text().splitlines()]
-        if all(_sha256(folder / name) == digest for digest, name in lines) and last.name in (name for _, name in lines):
-            return [name for _, name in lines]
-    except (OSError, ValueError):
-        pass
+    with contextlib.suppress(OSError, StudyError):
+        listed = sums.read(folder / SUMS) or {}
+        if last.name in listed and all(sums.sha256_of(folder / name) == digest for name, digest in listed.items()):
+            return list(listed)
     return None
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -19,6 +19,7 @@ from scalinglaws.cluster.cost import Speeds, measured_speeds
 from scalinglaws.cluster.device import Device, parse_device
 from scalinglaws.cluster.needs import check_fits
 from scalinglaws.common.errors import StudyError, faults_told
+from scalinglaws.common.sums import read_named
 from scalinglaws.dag import snapshot
 from scalinglaws.decide import named_files
 from scalinglaws.decide.load import of_config
@@ -103,7 +104,7 @@ class Context:
     def evaluation_set(self, name: str) -> tuple[str, ...]:
         """Return the token folders of an evaluation set: the study's, else those in the set's file."""
         found = self.study.evaluation_sets.get(name)
-        return found or tuple(paths.evaluation_set_path(RESULTS, name).read_text().split())
+        return found or tuple(read_named(paths.evaluation_set_path(RESULTS, name)).split())
 
     def bundle(self, name: str) -> Bundle:
         """Return a bundle that is to be made, else the one in the bundle's file."""

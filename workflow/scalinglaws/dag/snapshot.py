@@ -5,7 +5,6 @@ The job then asks for what it was given and belongs to the study that it was sub
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from scalinglaws.cluster.cost import Speeds
+from scalinglaws.common.read import parse_json
+from scalinglaws.common.sums import REWRITTEN, read_named
 from scalinglaws.study import study as study_model
 
 # The environment variable that tells a job where its snapshot lies: Snakemake's executors hand the environment on.
@@ -36,8 +37,8 @@ def keep(config: Mapping[str, Any], speeds: Speeds, results: Path) -> Path:
 
 
 def load(path: Path) -> Snapshot:
-    """Read a snapshot from its file."""
-    kept = json.loads(path.read_text())
+    """Read a snapshot from its file. Raises StudyError where the file is missing or damaged."""
+    kept = parse_json(read_named(path), path, REWRITTEN)
     speeds = {(n_params, precision, shared): factor for n_params, precision, shared, factor in kept["speeds"]}
     return Snapshot(kept["config"], speeds, path)
 

@@ -27,9 +27,9 @@ from typing import Any
 
 import numpy as np
 
-from scalinglaws.common import finished
+from scalinglaws.common import finished, sums
 from scalinglaws.common.errors import StudyError
-from scalinglaws.common.files import replacing, write_json
+from scalinglaws.common.files import json_bytes, replacing
 from scalinglaws.data.compression import damage, decompressed
 from scalinglaws.data.duplicates import NGRAM_WORDS, SAMPLE, Overlap
 from scalinglaws.data.sources import documents_of, resolve
@@ -192,7 +192,8 @@ def build(spec: CorpusSpec, out: Path, downloads: Path, workers: int) -> dict[st
             for name, entry in report["files"].items():
                 entry["documents"] = counts[name]
             report["near_duplicates"] = near_duplicates(made, report)
-            write_json(made / "report.json", report)
+            splits = [made / f"{split}.jsonl.zst" for split in SPLITS]
+            sums.finish(made / sums.LIST, splits, made / "report.json", json_bytes(report))
     finally:
         _seen.cache_clear()
         shutil.rmtree(folder, ignore_errors=True)

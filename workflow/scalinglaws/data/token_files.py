@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from scalinglaws.common import sums
 from scalinglaws.common.errors import StudyError
+from scalinglaws.common.read import read_object
+from scalinglaws.data import checked
 
+META = "meta.json"
 META_FIELDS = {"n_vocab", "dtype", "eot", "splits"}
 SPLIT_FIELDS = {"tokens", "bytes", "passages", "sha256"}
 
@@ -17,40 +20,59 @@ SPLIT_FIELDS = {"tokens", "bytes", "passages", "sha256"}
 def load_tokens(folder: Path, split: str) -> tuple[np.ndarray, dict[str, Any]]:
     """Return the tokens of a split, (tokens,) uint16 or uint32, memory-mapped read-only, and the folder's meta.
 
-    Raises StudyError where a file is missing, the meta is not one of this version, or a file has another size.
+    Raises StudyError where a file is missing or damaged, the meta is not one of this version, or a token is none of the
+    vocabulary.
     """
-    again = f"delete {folder} and run snakemake again"
+    listed = sums.read(folder / sums.LIST) or {}
+    path, meta_path = folder / f"{split}.bin", folder / META
+    sums.require(folder / sums.LIST, [META])
+    meta = read_object(meta_path)
     try:
-        meta = json.loads((folder / "meta.json").read_text())
         missing = META_FIELDS - set(meta) or SPLIT_FIELDS - set(meta["splits"][split])
         dtype = np.dtype({"uint16": "<u2", "uint32": "<u4"}[meta["dtype"]])
-        size = (folder / f"{split}.bin").stat().st_size
+        size = path.stat().st_size
     except FileNotFoundError as error:
         raise StudyError(f"{error.filename} does not exist: run the tokenize stage, or snakemake, which does") from None
     except (ValueError, TypeError, KeyError) as error:
-        raise StudyError(f"{folder}/meta.json is not one of token files ({error!r}): {again}") from None
+        raise StudyError(f"{meta_path} is not one of token files ({error!r}): {sums.REPAIR}") from None
     if missing:
-        raise StudyError(f"{folder}/meta.json lacks {', '.join(sorted(missing))}: {again}")
+        raise StudyError(f"{meta_path} lacks {', '.join(sorted(missing))}: {sums.REPAIR}")
     tokens = meta["splits"][split]["tokens"]
     if size != tokens * dtype.itemsize:
-        raise StudyError(f"{folder}/{split}.bin has {size} bytes, not {tokens * dtype.itemsize}: {again}")
-    if not tokens:
-        return np.empty(0, dtype), meta
-    return np.memmap(folder / f"{split}.bin", dtype, "r"), meta
+        raise StudyError(f"{path} has {size} bytes, not {tokens * dtype.itemsize}: {sums.REPAIR}")
+    stream = np.memmap(path, dtype, "r") if tokens else np.empty(0, dtype)
+    n_vocab = meta["n_vocab"]
+
+    def known_tokens() -> None:
+        if tokens and (largest := int(stream.max())) >= n_vocab:
+            raise StudyError(f"{path} has the token {largest}, but the vocabulary has {n_vocab}: {sums.REPAIR}")
+
+    # Files of earlier versions have no list, but their meta has the sums of the tokens.
+    expected, where = listed.get(path.name, meta["splits"][split]["sha256"]), sums.LIST if path.name in listed else META
+    checked.once(path, expected, where, known_tokens, n_vocab)
+    return stream, meta
 
 
 def load_starts(folder: Path, split: str) -> np.ndarray:
     """Return the offset of each passage's first token, then the number of tokens, (passages + 1,), of validation or test.
 
-    Raises StudyError where the file is missing or does not fit the meta.
+    Raises StudyError where the file is missing or damaged, or does not fit the meta.
     """
     path = folder / f"{split}.starts.npy"
     _, meta = load_tokens(folder, split)
     try:
+        if expected := (sums.read(folder / sums.LIST) or {}).get(path.name):
+            checked.once(path, expected, sums.LIST)
         starts = np.load(path)
+    except FileNotFoundError:
+        raise StudyError(f"{path} does not exist: run the tokenize stage, or snakemake, which does") from None
     except (OSError, ValueError) as error:
-        raise StudyError(f"{path} cannot be read ({error}): delete {folder} and run snakemake again") from None
+        raise StudyError(f"{path} cannot be read ({error}): {sums.REPAIR}") from None
     counts = meta["splits"][split]
-    if starts.shape != (counts["passages"] + 1,) or int(starts[-1]) != counts["tokens"]:
-        raise StudyError(f"{path} does not fit meta.json: delete {folder} and run snakemake again")
+    if (
+        starts.shape != (counts["passages"] + 1,)
+        or int(starts[-1]) != counts["tokens"]
+        or (np.diff(starts.astype(np.int64)) < 1).any()
+    ):
+        raise StudyError(f"{path} does not fit meta.json: {sums.REPAIR}")
     return starts

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import sys
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from scalinglaws.common import finished
+from scalinglaws.common import finished, sums
 from scalinglaws.common.errors import StudyError
-from scalinglaws.common.files import replacing, write_json
+from scalinglaws.common.files import json_bytes, replacing
+from scalinglaws.common.read import read_object
 from scalinglaws.data.corpus import SPLITS, again, read_split
 from scalinglaws.data.tokenizer import Encoder
 from scalinglaws.data.work import TextProgress, batched, map_in_order
@@ -53,6 +53,8 @@ def tokenize(corpus: Path, tokenizer: Path, out: Path, workers: int) -> dict[str
     The bytes do not depend on ``workers``. Returns the meta; it says ``lossless: false``, with an example, where the tokenizer
     does not give the text back, as one that lower-cases. Raises StudyError where the corpus is not whole.
     """
+    sums.require_own(tokenizer)
+    sums.require(corpus / sums.LIST, ["report.json", *(f"{split}.jsonl.zst" for split in SPLITS)])
     encoder = Encoder(tokenizer)
     report = _report(corpus)
     out.mkdir(parents=True, exist_ok=True)
@@ -74,19 +76,18 @@ def tokenize(corpus: Path, tokenizer: Path, out: Path, workers: int) -> dict[str
                 "have no bits_per_byte",
                 file=sys.stderr,
             )
-        write_json(folder / "meta.json", meta)
+        made = [folder / f"{split}.bin" for split in SPLITS] + [folder / f"{split}.starts.npy" for split in SPLITS[1:]]
+        sums.finish(folder / sums.LIST, made, folder / "meta.json", json_bytes(meta))
     return meta
 
 
 def _report(corpus: Path) -> dict[str, Any]:
     path = corpus / "report.json"
+    report = read_object(path)
     try:
-        report = json.loads(path.read_text())
         for split in SPLITS:
             _ = report["bytes"][split] + report["passages"][split] + 0
-    except FileNotFoundError:
-        raise StudyError(f"{path} does not exist: run the corpus stage, or snakemake, which does") from None
-    except (OSError, ValueError, TypeError, LookupError) as error:
+    except (TypeError, LookupError) as error:
         raise StudyError(f"{path} is damaged ({error!r}): {again(corpus)}") from None
     return report
 

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from scalinglaws.common import finished
+from scalinglaws.common import finished, sums
 from scalinglaws.common.errors import StudyError
-from scalinglaws.common.files import write_text
 from scalinglaws.data.corpus import read_split
 from scalinglaws.data.pinned import sha256
 from scalinglaws.study.spec import TokenizerSpec
@@ -40,7 +39,7 @@ def build_tokenizer(spec: TokenizerSpec, corpus: Path | None, out: Path) -> None
     else:
         raise StudyError(f"tokenizer has `kind: {spec.kind}`: use bytes, bpe or file")
     with finished.making(out) as folder:
-        write_text(folder / out.name, content)
+        sums.finish(sums.beside(folder / out.name), [], folder / out.name, content.encode())
 
 
 def train_bpe(n_vocab: int, corpus: Path) -> str:
@@ -52,6 +51,7 @@ def train_bpe(n_vocab: int, corpus: Path) -> str:
 
     if n_vocab < 257:
         raise StudyError(f"tokenizer: n_vocab is {n_vocab}, but 256 bytes and the end of text need at least 257")
+    sums.require(corpus / sums.LIST, ["train.jsonl.zst"])
     print(f"tokenizer: training a BPE of {n_vocab} tokens on {corpus}", file=sys.stderr, flush=True)
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

@@ -5,17 +5,19 @@ python -m scalinglaws evaluate --run results/runs/ID --tokens results/tokens/COR
 
 from __future__ import annotations
 
-import hashlib
-import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
+from scalinglaws.common import sums
 from scalinglaws.common.errors import StudyError
-from scalinglaws.common.files import write_json
+from scalinglaws.common.files import json_bytes
+from scalinglaws.common.read import read_object
 from scalinglaws.data.batches import Split
 from scalinglaws.evaluate.losses import loss_row, position_rows, token_losses
 from scalinglaws.models.build import build
@@ -24,6 +26,7 @@ from scalinglaws.study.plugins import read_run
 
 # This is raised when rows of evals change, so that rows in the cache of an earlier version are measured again.
 ROWS_VERSION = 2
+WEIGHTS = "model.safetensors"
 
 
 def corpus_rows(module: nn.Module, split: Split, corpus: str, precision: str = "float32") -> list[dict[str, Any]]:
@@ -41,15 +44,18 @@ def load_model(run: Path, n_vocab: int, device: str) -> nn.Module:
     Raises
     ------
     StudyError
-        If the weights are not those of the spec with so many tokens.
+        If the weights are damaged, or not those of the spec with so many tokens.
     """
     spec = read_run(run / "spec.json", run.parent.parent)
     module = build(spec.shape(n_vocab), device=device, precision=spec.precision)
-    weights = safetensors.torch.load_file(run / "model.safetensors")
+    try:
+        weights = safetensors.torch.load_file(run / WEIGHTS)
+    except SafetensorError as error:
+        raise StudyError(f"{run / WEIGHTS} is damaged ({error}): {sums.REPAIR}") from None
     parameters = named_parameters(module)
     if {name: w.shape for name, w in weights.items()} != {name: p.shape for name, p in parameters.items()}:
         raise StudyError(
-            f"{run / 'model.safetensors'} does not hold the model of {run / 'spec.json'} with n_vocab = {n_vocab}: "
+            f"{run / WEIGHTS} does not hold the model of {run / 'spec.json'} with n_vocab = {n_vocab}: "
             "evaluate with token files of its own tokenizer"
         )
     with torch.no_grad():
@@ -78,13 +84,16 @@ def evaluate(run: Path, token_folders: list[Path], out: Path, device: str = "cpu
     Raises
     ------
     StudyError
-        If a token folder is of another tokenizer than the run's.
+        If a file of the run or of its tokens is damaged, or a token folder is of another tokenizer than the run's.
     """
     spec = read_run(run / "spec.json", run.parent.parent)
-    metrics = json.loads((run / "metrics.json").read_text())
+    sums.require(run / sums.LIST, ["metrics.json", WEIGHTS])
+    metrics = read_object(run / "metrics.json")
+    if missing := {"status", "best_step"} - set(metrics):
+        raise StudyError(f"{run / 'metrics.json'} has no {min(missing)}: {sums.REPAIR}")
     rows: list[dict[str, Any]] = []
     if metrics["status"] == "ok":
-        weights = hashlib.sha256((run / "model.safetensors").read_bytes()).hexdigest()
+        weights = _sum_of_weights(run)
         model = None
         for folder in token_folders:
             split = Split(folder, "test", spec.n_ctx, spec.eval_tokens)
@@ -93,10 +102,30 @@ def evaluate(run: Path, token_folders: list[Path], out: Path, device: str = "cpu
             key = {"rows": ROWS_VERSION, "weights": weights, "tokens": split.meta["splits"]["test"]["sha256"]}
             if split.tokens_per_byte is None:
                 key["lossless"] = False
-            kept = json.loads(cache.read_text()) if cache.exists() else {}
-            if kept.get("key") != key:
+            kept = _cached(cache)
+            if kept.get("key") != key or "rows" not in kept:
                 model = model or load_model(run, split.meta["n_vocab"], device)
                 kept = {"key": key, "rows": corpus_rows(model, split, corpus, spec.precision)}
-                write_json(cache, kept)
+                sums.finish(sums.beside(cache), [], cache, json_bytes(kept))
             rows += kept["rows"]
-    write_json(out, {"id": spec.id, "step": metrics["best_step"], "rows": rows})
+    sums.finish(sums.beside(out), [], out, json_bytes({"id": spec.id, "step": metrics["best_step"], "rows": rows}))
+
+
+def _sum_of_weights(run: Path) -> str:
+    """Return the sha256 of a run's weights. Raises StudyError where they are missing."""
+    try:
+        return sums.sha256_of(run / WEIGHTS)
+    except FileNotFoundError as error:
+        raise StudyError(f"{error.filename} does not exist: run snakemake, which trains the run again") from None
+
+
+def _cached(cache: Path) -> dict[str, Any]:
+    """Return what an earlier evaluation kept; nothing where that is missing or damaged, so that it is measured again."""
+    if not cache.exists():
+        return {}
+    try:
+        sums.require_own(cache)
+        return read_object(cache)
+    except StudyError:
+        print(f"warning: {cache} is damaged: its corpus is measured again", file=sys.stderr)
+        return {}

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import importlib
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from scalinglaws.common import sums
 from scalinglaws.common.errors import StudyError
+from scalinglaws.common.read import read_object
 from scalinglaws.figures.registry import FIGURES
 
 
 def draw_figure(
-    name: str, tables: Path, fits: Path, svg: Path, png: Path, pdf: Path | None = None, laws: Sequence[str] | None = None
+    name: str,
+    tables: Path,
+    fits: Path,
+    svg: Path,
+    png: Path,
+    pdf: Path | None = None,
+    laws: Sequence[str] | None = None,
+    with_sums: bool = False,
 ) -> list[Path]:
     """Draw a figure and return the files that were written.
 
     ``tables`` is the folder of runs.parquet and the other tables, and ``fits`` that of the fits, LAW.json. ``laws`` are those
-    that the study fits, or None for all whose fits are in the folder. Raises StudyError for an unknown name, and for a table
-    or fit that is missing or unreadable.
+    that the study fits, or None for all whose fits are in the folder. ``with_sums`` leaves a list of sums beside the SVG.
+    Raises StudyError for an unknown name, and for a table or fit that is missing or damaged.
     """
     if name not in FIGURES:
         raise StudyError(f"there is no figure '{name}': use one of {', '.join(FIGURES)}")
@@ -40,7 +48,8 @@ def draw_figure(
     fitted = {law: read_fit(fits / f"{law}.json") for law in present}
     with style.style():
         figure = importlib.import_module(wanted.module).draw(read, fitted)
-    style.save(figure, svg, png, pdf)
+    with sums.listing(sums.beside(svg), [path for path in outputs if path.parent == svg.parent], with_sums):
+        style.save(figure, svg, png, pdf)
     return outputs
 
 
@@ -55,13 +64,8 @@ def read_table(path: Path) -> Any:
 
 
 def read_fit(path: Path) -> dict[str, Any]:
-    """Read a fit.json. Raises StudyError where it is missing or not JSON."""
+    """Read a fit.json. Raises StudyError where it is missing or damaged."""
     if not path.exists():
         raise StudyError(f"{path} does not exist: fit the law first (python -m scalinglaws fit --law {path.stem}, or snakemake)")
-    try:
-        fit = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise StudyError(f"{path} is not JSON ({error}): delete it and fit again") from None
-    if not isinstance(fit, dict):
-        raise StudyError(f"{path} is not a fit: delete it and fit again")
-    return fit
+    sums.require_own(path)
+    return read_object(path, "delete it and fit again (run snakemake, which does)")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 
+from scalinglaws.common import sums
 from scalinglaws.common.errors import StudyError
+from scalinglaws.common.read import read_object
 from scalinglaws.laws.allocation import CriticalBatch
 
 
@@ -21,11 +22,12 @@ def read_critical_batch(path: Path) -> CriticalBatch:
     Raises
     ------
     StudyError
-        If the file is missing or is not a fit of that law.
+        If the file is missing or damaged, or is not a fit of that law.
     """
     try:
-        found = json.loads(path.read_text())["parameters"]
+        sums.require_own(path)
+        found = read_object(path)["parameters"]
         values = [found[name]["estimate"] for name in ("B_star", "alpha_B")] if found else []
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise StudyError(f"--critical-batch: {path} is not the result of fit --law critical-batch: {error!r}") from None
     return CriticalBatch(*values) if values and None not in values else CriticalBatch(math.nan, math.nan)

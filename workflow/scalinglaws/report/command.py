@@ -6,14 +6,18 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from scalinglaws.common import sums
 from scalinglaws.figures.command import read_fit, read_table
 from scalinglaws.figures.registry import FIGURES
 
 
-def write_exponents(fits: Path, laws: Sequence[str], out_fits: Path, out_parquet: Path, out_md: Path) -> None:
+def write_exponents(
+    fits: Path, laws: Sequence[str], out_fits: Path, out_parquet: Path, out_md: Path, with_sums: bool = False
+) -> None:
     """Write every parameter of the fits of ``laws`` to ``out_fits``, and their exponents beside the published ones.
 
-    ``fits`` is the folder of the fits, LAW.json. Raises StudyError where a fit is missing or unreadable.
+    ``fits`` is the folder of the fits, LAW.json. ``with_sums`` leaves a list of sums beside the Markdown. Raises StudyError where
+    a fit is missing or damaged.
     """
     from scalinglaws.report import exponents
     from scalinglaws.tables.schema import FITS
@@ -22,8 +26,10 @@ def write_exponents(fits: Path, laws: Sequence[str], out_fits: Path, out_parquet
     found = {law: read_fit(fits / f"{law}.json") for law in laws}
     for path in (out_parquet, out_md):
         path.parent.mkdir(parents=True, exist_ok=True)
-    write(exponents.fit_rows(found), FITS, out_fits)
-    exponents.write(exponents.exponents(found), exponents.differences(found), out_parquet, out_md)
+    written = [path for path in (out_fits, out_parquet, out_md) if path.parent == out_md.parent]
+    with sums.listing(sums.beside(out_md), written, with_sums):
+        write(exponents.fit_rows(found), FITS, out_fits)
+        exponents.write(exponents.exponents(found), exponents.differences(found), out_parquet, out_md)
 
 
 def write_report(
@@ -34,13 +40,14 @@ def write_report(
     laws: Sequence[str] | None = None,
     drawn: Sequence[str] | None = None,
     kinds: Sequence[str] = (),
+    with_sums: bool = False,
 ) -> None:
     """Write the page as Markdown to ``out``, with links to the figures.
 
     ``tables``, ``fits`` and ``figures`` are the folders of runs.parquet, of the fits, LAW.json, and of the figures. ``laws`` and
     ``drawn`` are the laws that the study fits and the figures that it draws, or None for those that the folders hold. ``kinds``
-    are the questions that its runs can answer, which say why other figures are not drawn. Raises StudyError where a table or a
-    fit is missing or unreadable.
+    are the questions that its runs can answer, which say why other figures are not drawn. ``with_sums`` leaves a list of sums
+    beside the page. Raises StudyError where a table or a fit is missing or damaged.
     """
     from scalinglaws.common.files import write_bytes
     from scalinglaws.laws.registry import LAW_KINDS
@@ -51,4 +58,6 @@ def write_report(
     drawn = [name for name in FIGURES if (figures / f"{name}.svg").exists()] if drawn is None else drawn
     runs, found = read_table(tables / "runs.parquet"), {law: read_fit(fits / f"{law}.json") for law in laws}
     folder = Path(os.path.relpath(figures, out.parent)).as_posix()
-    write_bytes(out, report(runs, found, kinds, drawn, folder, read_warnings(tables)).encode())
+    page = report(runs, found, kinds, drawn, folder, read_warnings(tables)).encode()
+    with sums.listing(sums.beside(out), [out], with_sums):
+        write_bytes(out, page)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,8 @@ from pydantic import BaseModel, ValidationError
 from scalinglaws.common.errors import StudyError
 from scalinglaws.common.fields import LARGEST_INTEGER
 from scalinglaws.common.numbers import round_float, short
+from scalinglaws.common.read import read_object
+from scalinglaws.common.sums import REPAIR
 from scalinglaws.models.config import ModelConfig
 from scalinglaws.models.count import n_params
 from scalinglaws.models.registry import ARCHITECTURES
@@ -260,8 +261,8 @@ def training_tokens(corpus: CorpusSpec, tokenizer: TokenizerSpec, declared: int 
     meta = tokens_root / corpus.id / tokenizer.id / "meta.json"
     if meta.exists():
         try:
-            return int(json.loads(meta.read_text())["splits"]["train"]["tokens"])
-        except (ValueError, KeyError):
-            raise StudyError(f"{meta} is damaged: delete its folder and run again") from None
+            return int(read_object(meta)["splits"]["train"]["tokens"])
+        except (ValueError, TypeError, KeyError):
+            raise StudyError(f"{meta} is damaged: {REPAIR}") from None
     # A token stands for at least a byte, each passage ends with one more token, and the share of a split by hash varies a little.
     return int(declared * (1 - corpus.validation - corpus.test) * 1.01) if declared else None

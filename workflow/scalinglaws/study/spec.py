@@ -17,6 +17,8 @@ from typing import Any
 
 from scalinglaws.common.errors import StudyError
 from scalinglaws.common.numbers import round_float, short
+from scalinglaws.common.read import read_object
+from scalinglaws.common.sums import REWRITTEN
 from scalinglaws.models.config import ModelConfig
 from scalinglaws.models.count import n_params
 from scalinglaws.models.registry import ARCHITECTURES
@@ -272,18 +274,26 @@ def run_from_dict(data: dict[str, Any]) -> RunSpec:
     return _build(RunSpec, {**data, **nested, **_options(data), "plugins": tuple(data.get("plugins", ()))})
 
 
+# The folders of results whose names end with the digest of the spec in them.
+FOLDERS = {"run": ("runs", "trunks"), "corpus": ("corpora",), "tokenizer": ("tokenizers",)}
 _PARSERS = {"run": run_from_dict, "corpus": corpus_from_dict, "tokenizer": tokenizer_from_dict}
 
 
 def read_spec(path: str | Path, kind: str = "run") -> Any:
     """Read the spec in a spec.json. ``kind`` is run (a trunk is one too), corpus or tokenizer.
 
-    Raises StudyError where the file is missing, is not JSON, lacks a field or has an unknown one.
+    Raises StudyError where the file is missing, is not JSON, lacks a field or has an unknown one, and where its hash is not the
+    one in the name of its folder of results.
     """
+    values = read_object(Path(path), REWRITTEN)
     try:
-        return _PARSERS[kind](json.loads(Path(path).read_bytes()))
-    except FileNotFoundError:
-        raise StudyError(f"{path} does not exist: run snakemake, which writes it") from None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        told = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise StudyError(f"{path} is not the spec of a {kind} ({told}): delete it and run snakemake again") from None
+        spec = _PARSERS[kind](values)
+        digest = spec.digest
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise StudyError(f"{path} is not a {kind} spec ({error}): {REWRITTEN}") from None
+    folder = Path(path).parent
+    if folder.parent.name in FOLDERS[kind] and folder.name.rpartition("-")[2] != digest:
+        raise StudyError(
+            f"{path} is damaged or was edited by hand, it hashes to {digest}, not to the end of its folder's name: {REWRITTEN}"
+        )
+    return spec

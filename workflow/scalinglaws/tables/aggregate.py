@@ -13,14 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scalinglaws.common import sums
 from scalinglaws.common.errors import StudyError
-from scalinglaws.common.files import look, write_json
+from scalinglaws.common.files import json_bytes, look
+from scalinglaws.common.read import parse_json, read_object
+from scalinglaws.common.sums import REWRITTEN, read_named
 from scalinglaws.study.plugins import read_run
 from scalinglaws.study.spec import OPTIONS, RunSpec
 from scalinglaws.tables import schema
 from scalinglaws.tables.curves import Curve, curve_table
 from scalinglaws.tables.external import External
-from scalinglaws.tables.read import WARNINGS
+from scalinglaws.tables.read import SUMS, SUMS_OF_TIMINGS, WARNINGS
 from scalinglaws.tables.write import write
 from scalinglaws.train.metrics import CurveRow, Flop, RunMetrics, RunTiming, types_of
 
@@ -36,22 +39,9 @@ class Aggregated:
     warnings: list[str]
 
 
-def read_json(path: Path) -> Any:
-    """Read the value in a JSON file. Raises StudyError where the file is missing or damaged."""
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        raise StudyError(f"{path} does not exist: run snakemake, which makes it") from None
-    except json.JSONDecodeError as error:
-        raise StudyError(f"{path} is damaged ({error}): delete its folder and run snakemake again") from None
-
-
-def read_lines(path: Path) -> list[Any]:
-    """Read the values in a file with one JSON value a line. Raises StudyError where it is missing or damaged."""
-    try:
-        return [json.loads(line) for line in path.read_text().splitlines()]
-    except (OSError, json.JSONDecodeError) as error:
-        raise StudyError(f"{path} is missing or damaged ({error}): delete it and run snakemake again") from None
+def read_manifest(path: Path) -> list[Any]:
+    """Read the lines of a manifest. Raises StudyError where it is missing or damaged."""
+    return [parse_json(line, f"{path}, line {i},", REWRITTEN) for i, line in enumerate(read_named(path).splitlines(), 1)]
 
 
 def checked_spec(folder: Path) -> RunSpec:
@@ -112,9 +102,16 @@ def own_corpus_rows(spec: RunSpec, metrics: RunMetrics) -> list[Row]:
 
 
 def evaluation_rows(run: str, path: Path) -> list[Row]:
-    """Return the rows of ``evals`` that the stage ``evaluate`` has measured; older files of it have no nats_per_byte."""
-    measured = read_json(path)
-    return [{"run": run, "step": measured["step"], "nats_per_byte": None, **row} for row in measured["rows"]]
+    """Return the rows of ``evals`` that the stage ``evaluate`` has measured; older files of it have no nats_per_byte.
+
+    Raises StudyError where the file is missing or damaged.
+    """
+    sums.require_own(path)
+    measured = read_object(path)
+    try:
+        return [{"run": run, "step": measured["step"], "nats_per_byte": None, **row} for row in measured["rows"]]
+    except (KeyError, TypeError) as error:
+        raise StudyError(f"{path} is not an evaluation ({error!r}): {sums.REPAIR}") from None
 
 
 def lossy_tokenizers(rows: list[Row]) -> list[str]:
@@ -152,10 +149,12 @@ def aggregate(manifest: Path, results: Path, external: list[Row], names: dict[st
     """
     rows: dict[str, list[Row]] = {"runs": [], "curves": [], "evals": [], "timings": []}
     curves = []
-    for entry in read_lines(manifest):
+    for entry in read_manifest(manifest):
         folder, evaluations = results / "runs" / entry["run"], results / "evals" / entry["run"]
         for place in (folder, evaluations):
             look(place)
+        sums.require(folder / sums.LIST, ["metrics.json", "curve.jsonl"])
+        sums.require_own(folder / "timing.json")
         spec, metrics = checked_spec(folder), checked_metrics(folder)
         rows["runs"].append(run_row(spec, metrics, entry["experiments"], entry["fit"]))
         curves.append(Curve(spec, metrics.n_params_total, CurveRow.read_all(folder / "curve.jsonl")))
@@ -199,7 +198,9 @@ def write_tables(manifest: Path, results: Path, external: list[Row], names: dict
     folder = results / "tables"
     for name, rows in made.tables.items():
         write(rows, schema.SCHEMAS[name], folder / f"{name}.parquet")
-    write_json(folder / WARNINGS, made.warnings)
+    others = [folder / f"{name}.parquet" for name in made.tables if name != "timings"]
+    sums.record(folder / SUMS_OF_TIMINGS, [folder / "timings.parquet"])
+    sums.finish(folder / SUMS, others, folder / WARNINGS, json_bytes(made.warnings))
     delete_other_manifests(manifest)
     lines = [f"{name}: {len(rows)} rows" for name, rows in made.tables.items()]
     return lines + [f"warning: {sentence}" for sentence in made.warnings]

@@ -16,14 +16,25 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from scalinglaws.common import sums
 from scalinglaws.common.errors import StudyError
+from scalinglaws.common.read import read_json
 from scalinglaws.tables.formats import check_twice, csv_header, first_line, json_rows, kind_of, parquet_file, text_of
 from scalinglaws.tables.mapping import sources
 
 # This file beside the tables has the warnings of aggregation, a JSON list of sentences; the report shows them.
 WARNINGS = "warnings.json"
+# These files beside the tables have their sums. Timings differ each time that runs are trained, and so does their list alone.
+SUMS, SUMS_OF_TIMINGS, SUMS_OF_EXPONENTS = "aggregate.sha256", "timings.sha256", "exponents.sha256"
+LISTS = (SUMS, SUMS_OF_TIMINGS, SUMS_OF_EXPONENTS)
 # Texts, in small letters, that stand for a number that is missing.
 MISSING = ("", "-", "na", "n/a", "nan", "null", "none", "nil", "missing")
+
+
+def check(path: Path) -> None:
+    """Compare a table of a study with the lists of sums that may name it. Raises StudyError where it is damaged."""
+    for name in LISTS:
+        sums.require(path.with_name(name), [path.name])
 
 
 def read_any(path: Path, which: str = "") -> pl.DataFrame:
@@ -38,6 +49,7 @@ def read_any(path: Path, which: str = "") -> pl.DataFrame:
         The file is missing, is no regular file, cannot be read, or its ending is unknown.
     """
     kind, name = kind_of(path, which), f"{which}{path}"
+    check(path)
     try:
         if kind == "parquet":
             return _flat(_arrow(path, which), name)
@@ -151,6 +163,7 @@ def _simple(kind: pa.DataType) -> bool:
 
 def read_own(path: Path) -> pl.DataFrame:
     """Read a Parquet table of a study, as ``aggregate`` writes it. Raises StudyError where it is missing or damaged."""
+    check(path)
     if not path.is_file():
         raise StudyError(f"{path} does not exist: aggregate the runs first (python -m scalinglaws aggregate, or snakemake)")
     try:
@@ -168,12 +181,10 @@ def read_warnings(folder: Path) -> list[str]:
     Raises StudyError where the file is damaged.
     """
     path = folder / WARNINGS
-    try:
-        found = json.loads(path.read_text())
-    except FileNotFoundError:
+    if not path.exists():
         return []
-    except (OSError, ValueError) as error:
-        raise StudyError(f"{path} is damaged ({error}): delete it and aggregate again") from None
+    check(path)
+    found = read_json(path, "delete it and aggregate again")
     if not isinstance(found, list) or not all(isinstance(sentence, str) for sentence in found):
         raise StudyError(f"{path} is no list of sentences: delete it and aggregate again")
     return found

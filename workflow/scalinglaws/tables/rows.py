@@ -180,7 +180,7 @@ def statuses(table: pl.DataFrame) -> pl.DataFrame:
     known = (
         pl.when(small.is_in(FINISHED)).then(pl.lit("ok")).when(small.is_in(["diverged", *MISSING])).then(small).otherwise(word)
     )
-    return table.with_columns(known.replace(dict.fromkeys(MISSING)).alias("status"))
+    return table.with_columns(known.replace(list(MISSING), None).alias("status"))
 
 
 def strange_status(checked: Checked) -> None:

@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any, NewType, Self
 
 from scalinglaws.common.errors import StudyError
+from scalinglaws.common.read import parse_json, read_json, read_text
 
 # Raised when fields get another meaning. Version 1 is neutral: it is left out of the files, whose bytes are as before versions.
 VERSION = 1
+# What to do about a file that is whole and of another form than this version reads.
 AGAIN = "delete its folder and run snakemake again"
 # A count of FLOP: whole, and too large for the 64 bits of an integer column.
 Flop = NewType("Flop", int)
@@ -62,7 +64,7 @@ class Record:
     @classmethod
     def read(cls, path: Path) -> Self:
         """Read the record in a JSON file. Raises StudyError where the file is missing, damaged or of another form."""
-        return cls.from_plain(_parsed(path), path)
+        return cls.from_plain(read_json(path), path)
 
 
 @dataclass(frozen=True)
@@ -109,8 +111,8 @@ class CurveRow(Record):
     @classmethod
     def read_all(cls, path: Path) -> list[CurveRow]:
         """Read the rows of a curve.jsonl. Raises StudyError that names the line that is wrong."""
-        rows = enumerate(_text(path).splitlines(), 1)
-        return [cls.from_plain(_parsed(path, line), f"{path}, line {number},") for number, line in rows]
+        found = [(line, f"{path}, line {number},") for number, line in enumerate(read_text(path).splitlines(), 1)]
+        return [cls.from_plain(parse_json(line, where), where) for line, where in found]
 
 
 @dataclass(frozen=True)
@@ -161,19 +163,3 @@ def _checked(value: Any, kind: Any, name: str, source: Path | str) -> Any:
 def _named(kind: Any) -> str:
     words = {int: "whole number", float: "number", str: "text"}
     return words.get(kind, "list" if typing.get_origin(kind) is list else "object")
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text()
-    except FileNotFoundError:
-        raise StudyError(f"{path} does not exist: run snakemake, which makes it") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise StudyError(f"{path} is damaged ({error}): {AGAIN}") from None
-
-
-def _parsed(path: Path, text: str | None = None) -> Any:
-    try:
-        return json.loads(_text(path) if text is None else text)
-    except json.JSONDecodeError as error:
-        raise StudyError(f"{path} is damaged ({error}): {AGAIN}") from None

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from scalinglaws.common import files, finished, leftovers
+from scalinglaws.common import files, finished, leftovers, sums
 from scalinglaws.common.errors import StudyError
 from scalinglaws.data.batches import Split, doubts
 from scalinglaws.evaluate.losses import clustered_stderr, finite, positions, token_losses
@@ -173,8 +173,10 @@ def write(trainer: Trainer, metrics: RunMetrics, timing: RunTiming, out: Path) -
         rows = [CurveRow(**row).plain() for row in trainer.rows]
         files.write_text(folder / "curve.jsonl", "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows))
         checkpoint.write_tensors(folder / "model.safetensors", trainer.model.params)
-        files.write_json(folder / "timing.json", timing.plain())
-        files.write_json(folder / "metrics.json", metrics.plain())
+        # The time of a training differs each time that it is made, and so does the list of timing.json alone.
+        sums.finish(folder / "timing.sha256", [], folder / "timing.json", files.json_bytes(timing.plain()))
+        made = [folder / "curve.jsonl", folder / "model.safetensors"]
+        sums.finish(folder / sums.LIST, made, folder / "metrics.json", files.json_bytes(metrics.plain()))
 
 
 def end_curve(trainer: Trainer) -> None:
