@@ -44,6 +44,8 @@ def test_leftovers_of_what_is_there_are_removed() -> None:
     goes = [f"{run}/checkpoint-10.safetensors", f"{run}/progress.json", f"{run}/.finished-metrics.json/metrics.json"]
     goes += [f"{trunk}/partial-20-15.safetensors", f"{trunk}/.finished-step20.safetensors/SHA256SUMS"]
     goes += [f"results/tokens/c/t/.train.bin.{socket.gethostname()}-99999999.tmp"]
+    goes += [f"results/downloads/.pip-a1b2.{socket.gethostname()}-99999999.tmp/a.whl", "results/corpora/c/.buckets/000.1"]
+    stays += ["results/corpora/c/report.json", "results/corpora/d/.buckets/000.1"]
     touch(*stays, *goes)
     tidy.sweep(Path("results"))
     assert sorted(str(path) for path in Path().rglob("*") if path.is_file()) == sorted(stays)
@@ -116,7 +118,7 @@ def test_inputs_newer_than_the_clock_are_given_the_time_of_the_outputs(capsys: A
     monkeypatch.setattr(clock.DAG, "check_output_mtime", clock.DAG.check_output_mtime)
     clock.forgive()
     job: Any = SimpleNamespace(input=["old", "new", "gone"])
-    asyncio.run(clock.DAG.check_output_mtime(None, job, ["one", "two", "never made"]))  # type: ignore[arg-type]
+    asyncio.run(clock.DAG.check_output_mtime(None, job, ["one", "two", "never made"]))
     assert {name: os.stat(name).st_mtime_ns for name in times} == times | {"new": now}
     assert "new is newer than what was just made from it" in capsys.readouterr().err
     os.utime("new", ns=(now + 10**12,) * 2)

@@ -18,6 +18,11 @@ from typing import Any
 from scalinglaws.common.errors import StudyError
 
 
+def temporary_suffix() -> str:
+    """Return how the names of temporary files of this process end; they begin with a dot (common/leftovers.py)."""
+    return f".{socket.gethostname()}-{os.getpid()}.tmp"
+
+
 @contextlib.contextmanager
 def replacing(path: Path, sync: bool = True) -> Iterator[Path]:
     """Give a temporary path in the folder of ``path``; what is written there becomes ``path`` when the block ends.
@@ -32,7 +37,7 @@ def replacing(path: Path, sync: bool = True) -> Iterator[Path]:
     StudyError
         The disk or the quota is full; the message names ``path``.
     """
-    temporary = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}{temporary_suffix()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary

@@ -17,7 +17,8 @@ from scalinglaws.dag.kept import manifest_path
 
 # The names that train/run.py gives to checkpoints inside a training.
 RUN_CHECKPOINT, RUNG_CHECKPOINT = re.compile(r"checkpoint-\d+\.safetensors"), re.compile(r"partial-(\d+)-\d+\.safetensors")
-NOT_LOOKED_AT = {"downloads", "logs"}
+BUCKETS = ".buckets"  # data/corpus.py sorts passages there
+NOT_LOOKED_AT = {"logs"}
 STUDY = RESULTS / "tables" / "study.json"  # the name of the study whose tables, fits and figures lie in results/
 
 
@@ -38,27 +39,31 @@ def end(context: Context) -> None:
 
 
 def sweep(results: Path) -> None:
-    """Remove what killed jobs left of results that are there, and temporary files whose writers are gone.
+    """Remove what killed jobs left beside results that are there, and temporary files whose writers are gone.
 
-    The first are second copies of finished files, checkpoints inside a training, and the heartbeat of a training.
+    The first are second copies of finished files, checkpoints inside a training, its heartbeat, and the sorted text of a corpus.
     """
     for place, folders, names in os.walk(results):
         folder = Path(place)
         if folder == results:
             folders[:] = sorted(set(folders) - NOT_LOOKED_AT)
-        for name in [name for name in folders if name.startswith(finished.PREFIX)]:
+        for name in [name for name in folders if name.startswith(".")]:
             folders.remove(name)
-            if (folder / name.removeprefix(finished.PREFIX)).exists():
+            if is_spent(name, names) or leftovers.is_left(folder / name):
                 shutil.rmtree(folder / name, ignore_errors=True)
         for name in names:
-            if is_spent(name, names) or (name.startswith(".") and leftovers.is_left(folder / name)):
+            if is_spent(name, names) or leftovers.is_left(folder / name):
                 (folder / name).unlink(missing_ok=True)
 
 
 def is_spent(name: str, names: list[str]) -> bool:
-    """Tell whether a file beside ``names`` served a training whose result is among them."""
+    """Tell whether a file or folder beside the files ``names`` served to make one that is among them."""
+    if name.startswith(finished.PREFIX):
+        return name.removeprefix(finished.PREFIX) in names
     if match := RUNG_CHECKPOINT.fullmatch(name):
         return f"step{match[1]}.safetensors" in names
+    if name == BUCKETS:
+        return "report.json" in names
     return "metrics.json" in names and (name == "progress.json" or bool(RUN_CHECKPOINT.fullmatch(name)))
 
 
