@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from scalinglaws.common import files, finished, leftovers
-from scalinglaws.dag import targets
+from scalinglaws.dag import clock, targets
 from scalinglaws.dag.context import RESULTS, Context
 from scalinglaws.dag.kept import manifest_path
 
@@ -25,6 +26,7 @@ STUDY = RESULTS / "tables" / "study.json"  # the name of the study whose tables,
 def begin(context: Context) -> None:
     """Clear leftovers away before the first jobs start, and say whose tables will be replaced, where they are another study's."""
     sweep(RESULTS)
+    clock.settle_results(RESULTS)
     if told := of_another(context.study.name):
         print(told, file=sys.stderr, flush=True)
 
@@ -34,7 +36,10 @@ def end(context: Context) -> None:
     sweep(RESULTS)
     if has_own_tables(context):
         for path in strangers(context):
-            path.unlink(missing_ok=True)
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                print(f"warning: {path} is not of study {context.study.name} and cannot be deleted: {error}", file=sys.stderr)
         files.write_json(STUDY, {"study": context.study.name})
 
 
@@ -53,7 +58,8 @@ def sweep(results: Path) -> None:
                 shutil.rmtree(folder / name, ignore_errors=True)
         for name in names:
             if is_spent(name, names) or leftovers.is_left(folder / name):
-                (folder / name).unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # it is another user's, or has gone
+                    (folder / name).unlink()
 
 
 def is_spent(name: str, names: list[str]) -> bool:
