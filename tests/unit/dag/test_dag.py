@@ -100,7 +100,7 @@ def test_token_files_are_inputs_only_of_what_is_missing() -> None:
     assert inputs.text_of_tokens(corpus, tokenizer) == [report, *made_of]
     touch(others[0])
     assert inputs.tokens_of_run(made, run) == [meta] and inputs.text_of_tokens(corpus, tokenizer) == []
-    touch(f"results/runs/{run}/.finished-metrics.json/SHA256SUMS")
+    touch(f"results/runs/{run}/.finished-metrics.json/.sums")
     assert inputs.tokens_of_run(made, run) == inputs.start_of_run(made, run) == [], "its job puts it in place"
     touch(f"results/trunks/{trunk}/step{step}.safetensors")
     assert inputs.tokens_of_trunk(made, trunk, step) == []

@@ -42,7 +42,7 @@ def test_leftovers_of_what_is_there_are_removed() -> None:
     stays += ["results/runs/c/checkpoint-3.safetensors", "results/runs/c/.finished-metrics.json/metrics.json"]
     stays += ["results/logs/train/.a.1.tmp"]
     goes = [f"{run}/checkpoint-10.safetensors", f"{run}/progress.json", f"{run}/.finished-metrics.json/metrics.json"]
-    goes += [f"{trunk}/partial-20-15.safetensors", f"{trunk}/.finished-step20.safetensors/SHA256SUMS"]
+    goes += [f"{trunk}/partial-20-15.safetensors", f"{trunk}/.finished-step20.safetensors/.sums"]
     goes += [f"results/tokens/c/t/.train.bin.{socket.gethostname()}-99999999.tmp"]
     goes += [f"results/downloads/.pip-a1b2.{socket.gethostname()}-99999999.tmp/a.whl", "results/corpora/c/.buckets/000.1"]
     stays += ["results/corpora/c/report.json", "results/corpora/d/.buckets/000.1"]

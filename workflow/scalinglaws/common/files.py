@@ -40,6 +40,7 @@ def replacing(path: Path, sync: bool = True) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}{temporary_suffix()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.unlink(missing_ok=True)  # a killed process of this number may have left it as a second name of another file
         yield temporary
         move(temporary, path, sync)
     except OSError as error:

@@ -22,7 +22,7 @@ from scalinglaws.common import files
 # what it wrote.
 VARIABLE = "SCALINGLAWS_KEEP_FINISHED"
 PREFIX = ".finished-"
-SUMS = "SHA256SUMS"
+SUMS = ".sums"  # HASH  NAME for each file, written last
 
 
 def folder_of(last: Path) -> Path:
