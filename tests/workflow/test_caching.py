@@ -38,6 +38,7 @@ def test_nothing_to_do(study):
     assert "   --trunks   " in rule.read_text()
     study.edit(lambda data: data.update(ladder={"base": 6000, "ratio": 3}))
     assert study.jobs() == {}
+    assert study.jobs("--workflow-profile", "none", "--cores", "1") == {}, "without the triggers of a profile"
     shutil.rmtree(study.folder / ".snakemake")
     assert study.jobs() == {}
 
@@ -94,16 +95,19 @@ def test_back_and_forth_between_two_lists_of_runs(study):
     other = "other.yaml"
     shutil.copy(study.folder / SMOKE, study.folder / other)
     study.edit(set_tokens("64k"), study=other)
-    assert study.jobs(study=other) == REDRAWN
+    study.edit(lambda data: data.update(study="other", figures=["fig02_learning_curves"]), study=other)
+    assert study.jobs(study=other) == {**REDRAWN, "figure": 1}
     assert study.jobs() == {}, "a dry run of another study changes nothing for this one"
-    study.run("--cores", "1", "--until", "aggregate", study=other)
+    told = study.run("--cores", "1", "--until", "aggregate", study=other).stderr
+    assert "are those of study smoke; they are replaced by those of other" in told
+    assert {path.stem for path in (study.folder / "results/figures").iterdir()} == {"fig02_learning_curves"}
     assert study.bytes_of("tables/runs.parquet") != whole
     assert not manifest.exists()
     assert study.jobs() == REDRAWN
     study.run("--cores", "1", "--until", "aggregate")
     assert study.bytes_of("tables/runs.parquet") == whole
     assert [path.name for path in (study.folder / "results/tables").glob("manifest-*")] == [manifest.name]
-    assert study.jobs(study=other) == REDRAWN
+    assert study.jobs(study=other) == {**REDRAWN, "figure": 1}
 
 
 def test_deleted_specs_are_written_again_and_train_nothing(study):

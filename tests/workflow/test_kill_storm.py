@@ -67,11 +67,12 @@ def storm(study: Workflow, kills: int, shuffle: random.Random, check) -> dict[st
             while run.poll() is None:
                 time.sleep(shuffle.uniform(0.05, 1.0))
                 found = victims(launcher) if sum(struck.values()) < kills else []
-                jobs = [pair for pair in found if pair[0] != "snakemake"]
-                # Where a job runs, Snakemake is one of four processes that are killed.
-                if not jobs or shuffle.random() < 0.3:
+                if not any(name != "snakemake" for name, _ in found):
                     continue
-                name, process = shuffle.choice(jobs if shuffle.random() < 0.75 else found)
+                # Stages that were struck often are spared more often, so that the short ones have their share.
+                name, process = shuffle.choice(found)
+                if shuffle.random() > 0.8 / (1 + struck.get(name, 0) / 3):
+                    continue
                 with contextlib.suppress(psutil.Error):
                     process.send_signal(shuffle.choice(SIGNALS))
                     struck[name] = struck.get(name, 0) + 1

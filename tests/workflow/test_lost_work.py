@@ -86,6 +86,6 @@ def test_inputs_from_the_future_cost_nothing(study):
         os.utime(path, (later, later))
     targets = [f"results/runs/{folder.name}/metrics.json", "results/fits/power-n.json"]
     done = study.run("--cores", "2", *targets)
-    assert "spec.json is newer than what was just made from it, so that a clock is wrong somewhere" in done.stderr
+    assert "had a time after that of what was made of it: a clock is wrong somewhere" in done.stderr
     assert study.bytes_of(f"runs/{folder.name}/*[!g].json*", "fits/*") == before
     assert study.jobs("--cores", "1", *targets) == {}

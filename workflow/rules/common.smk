@@ -15,6 +15,7 @@ from scalinglaws.common.errors import StudyError
 from scalinglaws.dag import clock, context, inputs, kept, locks, profile, requests, targets, tidy
 
 environment.prepare()
+environment.limit_triggers(workflow.dag_settings)
 clock.forgive()
 try:
     CONTEXT = context.of_snakemake(config, workflow.configfiles, workflow.config_settings.config, workflow.remote_exec)

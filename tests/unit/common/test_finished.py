@@ -47,6 +47,12 @@ def test_finished_files_are_put_back_and_removed(last: Path, capsys: Any) -> Non
     assert names(last.parent) == ["first.bin", "last.json"]
 
 
+def test_a_temporary_name_of_another_file_is_not_written_through(last: Path) -> None:
+    os.link(last.with_name("first.bin"), last.with_name(f".{last.name}{files.temporary_suffix()}"))
+    files.write_text(last, "new")
+    assert last.with_name("first.bin").read_bytes() == b"weights" and last.read_text() == "new"
+
+
 def test_files_are_copied_where_there_are_no_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def none(*given: object) -> None:
         raise OSError(errno.EPERM, "Operation not permitted")

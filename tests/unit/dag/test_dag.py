@@ -93,8 +93,8 @@ def test_token_files_are_inputs_only_of_what_is_missing() -> None:
     meta, *others = [f"results/tokens/{folder}/{name}" for name in ("meta.json", *inputs.TOKEN_FILES)]
     report, *splits = [f"results/corpora/{corpus}/{name}" for name in ("report.json", *inputs.CORPUS_FILES)]
     made_of = [f"results/tokenizers/{tokenizer}/tokenizer.json"]
-    assert inputs.tokens_of_run(made, run) == inputs.tokens_of_trunk(made, trunk, step) == [meta, *others]
-    assert inputs.text_of_tokens(corpus, tokenizer) == [report, *splits, *made_of]
+    assert inputs.tokens_of_run(made, run) == inputs.tokens_of_trunk(made, trunk, step) == [meta]
+    assert inputs.text_of_tokens(corpus, tokenizer) == [report, *made_of]
     for path in (meta, *others[1:], report, *splits):
         touch(path)
     assert inputs.tokens_of_run(made, run) == [meta, others[0]], "a file that is missing beside the counts is made again"

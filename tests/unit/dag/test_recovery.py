@@ -42,8 +42,10 @@ def test_leftovers_of_what_is_there_are_removed() -> None:
     stays += ["results/runs/c/checkpoint-3.safetensors", "results/runs/c/.finished-metrics.json/metrics.json"]
     stays += ["results/logs/train/.a.1.tmp"]
     goes = [f"{run}/checkpoint-10.safetensors", f"{run}/progress.json", f"{run}/.finished-metrics.json/metrics.json"]
-    goes += [f"{trunk}/partial-20-15.safetensors", f"{trunk}/.finished-step20.safetensors/SHA256SUMS"]
+    goes += [f"{trunk}/partial-20-15.safetensors", f"{trunk}/.finished-step20.safetensors/.sums"]
     goes += [f"results/tokens/c/t/.train.bin.{socket.gethostname()}-99999999.tmp"]
+    goes += [f"results/downloads/.pip-a1b2.{socket.gethostname()}-99999999.tmp/a.whl", "results/corpora/c/.buckets/000.1"]
+    stays += ["results/corpora/c/report.json", "results/corpora/d/.buckets/000.1"]
     touch(*stays, *goes)
     tidy.sweep(Path("results"))
     assert sorted(str(path) for path in Path().rglob("*") if path.is_file()) == sorted(stays)
@@ -107,18 +109,21 @@ def test_a_damaged_owner_is_told(text: str) -> None:
 
 
 def test_inputs_newer_than_the_clock_are_given_the_time_of_the_outputs(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import snakemake.api  # noqa: F401, snakemake.dag cannot be imported before it
+    from snakemake.dag import DAG
+
     touch("old", "new", "one", "two")
     now = time.time_ns()
     times = {"old": now - 10**9, "new": now + 10**12, "one": now, "two": now + 10**6}
     for name, ns in times.items():
         os.utime(name, ns=(ns, ns))
-    assert list(inspect.signature(clock.DAG.check_output_mtime).parameters) == ["self", "job", "expanded_output"]
-    monkeypatch.setattr(clock.DAG, "check_output_mtime", clock.DAG.check_output_mtime)
+    assert list(inspect.signature(DAG.check_output_mtime).parameters) == ["self", "job", "expanded_output"]
+    monkeypatch.setattr(DAG, "check_output_mtime", DAG.check_output_mtime)
     clock.forgive()
     job: Any = SimpleNamespace(input=["old", "new", "gone"])
-    asyncio.run(clock.DAG.check_output_mtime(None, job, ["one", "two", "never made"]))  # type: ignore[arg-type]
+    asyncio.run(DAG.check_output_mtime(None, job, ["one", "two", "never made"]))
     assert {name: os.stat(name).st_mtime_ns for name in times} == times | {"new": now}
-    assert "new is newer than what was just made from it" in capsys.readouterr().err
+    assert "warning: new had a time after that of what was made of it" in capsys.readouterr().err
     os.utime("new", ns=(now + 10**12,) * 2)
     whole = os.utime
 
@@ -130,3 +135,15 @@ def test_inputs_newer_than_the_clock_are_given_the_time_of_the_outputs(capsys: A
     monkeypatch.setattr(clock.os, "utime", not_ours)
     clock.settle(["new"], ["one", "two"])
     assert {os.stat(name).st_mtime_ns for name in ("new", "one", "two")} == {now + 10**12}
+
+
+def test_results_from_the_future_are_older_than_what_is_made_now() -> None:
+    now = time.time_ns()
+    times = {"tables/runs.parquet": 10**12, "tables/old.parquet": -(10**12), "fits/a.json": 2 * 10**12, "report.md": 2 * 10**12}
+    for name, after in times.items():
+        touch(f"results/{name}")
+        os.utime(f"results/{name}", ns=(now, now + after))
+    clock.settle_results(Path("results"))
+    found = {name: os.stat(f"results/{name}").st_mtime_ns for name in times}
+    assert found["tables/old.parquet"] == now - 10**12
+    assert found["tables/runs.parquet"] < found["fits/a.json"] == found["report.md"] < time.time_ns()

