@@ -80,8 +80,8 @@ def _report(corpus: Path) -> dict[str, Any]:
     path = corpus / "report.json"
     try:
         report = json.loads(path.read_text())
-        for split in SPLITS:
-            _ = report["bytes"][split] + report["passages"][split] + 0
+        if not all(type(report[what][split]) is int for what in ("bytes", "passages") for split in SPLITS):
+            raise ValueError("a count is no whole number")
     except FileNotFoundError:
         raise StudyError(f"{path} does not exist: run the corpus stage, or snakemake, which does") from None
     except (OSError, ValueError, TypeError, LookupError) as error:
