@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from scalinglaws.cli.app import main
 from scalinglaws.common.errors import StudyError
-from scalinglaws.data import corpus
+from scalinglaws.data import corpus, duplicates
 from scalinglaws.data.corpus import SPLITS
 from scalinglaws.data.duplicates import Overlap, ngrams
 from scalinglaws.study.spec import CorpusSpec, Source
@@ -191,6 +191,13 @@ def test_overlap_against_sets(books: CorpusSpec) -> None:
         "passages_shared": round(sum(map(any, shared)) / 3, 6),
         "ngrams_shared": round(sum(map(sum, shared)) / sum(map(len, shared)), 6),
     }
+
+
+def test_the_sample_of_held_out_passages_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duplicates, "SAMPLE", 4)
+    monkeypatch.setattr(duplicates, "SAMPLE_CHARS", 10)
+    assert list(duplicates.sample(["a"] * 9)) == ["a"] * 4
+    assert list(duplicates.sample(["abcdef"] * 9)) == ["abcdef"] * 2
 
 
 def test_a_split_without_passages_is_refused(books: CorpusSpec, tmp_path: Path) -> None:

@@ -57,6 +57,14 @@ def test_narrow_text_is_no_wide_text() -> None:
         assert text(codecs.BOM_UTF8 + FRENCH.encode(), given) == FRENCH
 
 
+def test_utf8_that_is_read_as_latin1_is_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
+    for content, encoding in ((FRENCH.encode("latin-1"), "latin-1"), (b"ASCII", "latin-1"), (FRENCH.encode(), "utf-8")):
+        text(content, encoding)
+    assert not capsys.readouterr().err
+    text(FRENCH.encode(), "latin-1")
+    assert "a.txt is read as latin-1, but is valid UTF-8" in capsys.readouterr().err
+
+
 def test_nul_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert text(ENGLISH.encode() + b"\0\0", "utf-8") == ENGLISH + "\0\0"  # a stray one is removed later
     with pytest.raises(StudyError, match=r"a.txt holds 100 NUL bytes and is not utf-8: it is perhaps no text at all"):

@@ -176,7 +176,7 @@ def test_a_damaged_file_of_the_cache_is_fetched_once_more(
     assert "data/train.jsonl is damaged in the cache and is fetched again" in capsys.readouterr().err
     cached.resolve().write_bytes(TRAIN.upper())
     hub.fault = "file: other content"
-    with pytest.raises(StudyError, match=r"data set org/texts.*(has sha256|has not the hash that the hub names)"):
+    with pytest.raises(StudyError, match=r"data set org/texts.*(has sha256|in the hub's cache has not the hash)"):
         read(tmp_path, **pinned)
 
 

@@ -113,7 +113,7 @@ def test_runs_with_a_lossy_tokenizer_have_a_warning_and_nulls(two_budgets, tmp_p
     path.write_text(json.dumps(json.loads(path.read_text()) | own))
     made = aggregate(manifest, results, [], {})
     (sentence,) = made.warnings
-    assert f"tokenizer {specs[0].tokenizer.id} does not give the text back, so its 1 runs have no bits_per_byte" in sentence
+    assert f"Tokenizer {specs[0].tokenizer.id} does not give the text back, so 1 of the runs with it have no" in sentence
     assert [(item["loss"], item["nats_per_byte"]) for item in made.tables["evals"]] == [(2.5, None), (3.0, None)]
     write(made.tables["runs"], tables.RUNS, tmp_path / "runs.parquet")
     assert read_own(tmp_path / "runs.parquet")["bits_per_byte"].to_list() == [None, 3.6]

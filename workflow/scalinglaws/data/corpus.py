@@ -31,7 +31,7 @@ from scalinglaws.common import finished, sums
 from scalinglaws.common.errors import StudyError
 from scalinglaws.common.files import json_bytes, replacing
 from scalinglaws.data.compression import damage, decompressed
-from scalinglaws.data.duplicates import NGRAM_WORDS, SAMPLE, Overlap
+from scalinglaws.data.duplicates import NGRAM_WORDS, Overlap, sample
 from scalinglaws.data.sources import documents_of, resolve
 from scalinglaws.data.work import TextProgress, batched, map_in_order
 from scalinglaws.study.spec import CorpusSpec
@@ -300,9 +300,9 @@ def again(folder: Path) -> str:
 
 
 def near_duplicates(folder: Path, report: dict[str, Any]) -> dict[str, Any]:
-    """Measure how much of the validation and test passages, SAMPLE of each at most, shares a 13-gram of words with training."""
+    """Measure how much of a sample of the validation and test passages shares a 13-gram of words with training."""
     texts = functools.partial(_texts, folder)
-    overlap = Overlap({split: itertools.islice(texts(split), SAMPLE) for split in ("validation", "test")})
+    overlap = Overlap({split: sample(texts(split)) for split in ("validation", "test")})
     progress = TextProgress(f"corpus {report['corpus']}: near-duplicates", report["bytes"]["train"])
     for batch in batched(texts("train"), len, BATCH):
         overlap.add(batch)

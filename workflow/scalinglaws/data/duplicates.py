@@ -8,7 +8,8 @@ differ share a hash with probability below 0.001.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from scalinglaws.data.work import batched
 
 NGRAM_WORDS = 13
 SAMPLE = 20_000  # held-out passages of a split that are looked at: about 8 million n-grams
+SAMPLE_CHARS = 1 << 28  # characters of a split that are looked at: about 50 million n-grams where passages are long
 _CHARS = 1 << 18  # characters that are hashed at once
 _BASE = 0x9E3779B97F4A7C15  # odd, so that it has an inverse modulo 2^64
 _FILTER_BITS = 24
@@ -56,6 +58,16 @@ def ngrams(texts: list[str], words: int = NGRAM_WORDS) -> tuple[np.ndarray, np.n
     first = np.arange(max(len(starts) - words + 1, 0))
     first = first[owner[first] == owner[first + words - 1]]
     return _slices(hashes, first, first + words), np.bincount(owner[first], minlength=len(texts))
+
+
+def sample(texts: Iterable[str]) -> Iterator[str]:
+    """Yield the first SAMPLE passages of a split, or fewer where they come to SAMPLE_CHARS characters before."""
+    total = 0
+    for text in itertools.islice(texts, SAMPLE):
+        yield text
+        total += len(text)
+        if total >= SAMPLE_CHARS:
+            return
 
 
 class Overlap:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import io
 import re
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -34,6 +35,7 @@ _USUAL = re.compile(r"[\t\n -~、。，　]")  # ASCII, and the punctuation of E
 def decoded(stream: Any, encoding: str, name: str) -> Iterator[str]:
     """Yield the text of a binary stream in blocks, with \\n in place of \\r\\n and \\r and without a byte order mark.
 
+    A warning on stderr tells where text that is read in another encoding is valid UTF-8, which it hardly ever is by chance.
     Raises StudyError where the encoding is none of text, a byte order mark or NUL bytes tell of another one, and with the offset
     of the first byte that is not in the encoding.
     """
@@ -48,6 +50,8 @@ def decoded(stream: Any, encoding: str, name: str) -> Iterator[str]:
         if position == 0:
             first = chunk[:SAMPLE]
             _check_start(name, first, codec)
+            if not codec.startswith("utf") and not chunk.isascii() and is_utf8(chunk):
+                print(f"warning: {name} is read as {encoding}, but is valid UTF-8: see its `encoding`", file=sys.stderr)
         nuls += chunk.count(0)
         if nuls > 1 and nuls > NUL_SHARE * (position + len(chunk)) and not codec.startswith(_WIDE):
             raise _other(f"{name} holds {nuls} NUL bytes and is not {encoding}", guess(first))

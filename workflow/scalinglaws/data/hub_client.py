@@ -1,4 +1,4 @@
-"""How this package asks a hub of Hugging Face: it waits for an answer a stated time, tries a few times, and believes no path."""
+"""The client that asks a hub of Hugging Face: it waits a stated time, tries a few times, and checks what becomes a name."""
 
 from __future__ import annotations
 

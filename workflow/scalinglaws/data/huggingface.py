@@ -34,8 +34,8 @@ def files(source: Source, downloads: Path) -> list[File]:
         check(source, f"data set {source.repository}", sha256(found.values()))
     elif still := [name for name in found if name in wrong and _intact(found[name]) is False]:
         raise StudyError(
-            f"data set {source.repository}, revision {source.revision}: {still[0]} has not the hash that the hub names, "
-            "although it was fetched again: try again later"
+            f"data set {source.repository}, revision {source.revision}: {still[0]} in the hub's cache has not the hash that the "
+            f"hub names, and no other could be fetched: run again with a connection, or delete {found[still[0]]}"
         )
     return [file_at(name, path) for name, path in found.items()]
 

@@ -7,7 +7,6 @@ import os
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from scalinglaws.common.errors import StudyError
 from scalinglaws.data.formats import File
 from scalinglaws.data.pinned import check, file_at, sha256
 from scalinglaws.study.spec import Source
@@ -18,18 +17,13 @@ def files(source: Source, downloads: Path) -> list[File]:
 
     One hash is checked for all of them together.
 
-    Raises StudyError where the hash is missing or another one, and where a file's name is not UTF-8.
+    Raises StudyError where the hash is missing or another one.
     """
     found = {Path(name) for pattern in source.files for name in glob.glob(pattern, recursive=True)}
     paths = sorted(
         (path for path in found if os.path.isfile(path) and not any(fnmatchcase(path.as_posix(), p) for p in source.exclude)),
         key=Path.as_posix,
     )
-    for path in paths:
-        try:
-            str(path).encode()
-        except UnicodeEncodeError:
-            raise StudyError(f"the name of the file {os.fsencode(path)!r} is not UTF-8: rename it") from None
     if paths:
         check(source, f"the source with `files: {list(source.files)}`", sha256(paths))
     return [file_at(path.as_posix(), path) for path in paths]

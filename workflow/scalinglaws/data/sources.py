@@ -30,7 +30,7 @@ def resolve(source: Source, downloads: Path) -> list[File]:
     """Return the files of a source, sorted by name, after fetching those that are missing and checking their hashes.
 
     Raises StudyError where a value of the source is refused (``check_source``), nothing matches ``files``, a hash is missing or
-    differs, or something cannot be fetched.
+    differs, something cannot be fetched, or a file's name is not UTF-8.
     """
     kind = TEXT_SOURCES.find(source.kind)
     check_source(source)
@@ -38,6 +38,11 @@ def resolve(source: Source, downloads: Path) -> list[File]:
     if not found:
         excluded = f" but not `exclude: {list(source.exclude)}`" if source.exclude else ""
         raise StudyError(f"no file of {_label(source)} matches `files: {list(source.files)}`{excluded}")
+    for file in found:
+        try:
+            file.name.encode()
+        except UnicodeEncodeError:
+            raise StudyError(f"the name of the file {file.name!a} is not UTF-8: rename it") from None
     return found
 
 

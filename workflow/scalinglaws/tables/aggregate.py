@@ -118,8 +118,8 @@ def lossy_tokenizers(rows: list[Row]) -> list[str]:
     """Return a sentence for each tokenizer that does not give the text back, from the rows of ``runs``."""
     lossy = Counter(row["tokenizer"] for row in rows if row["status"] == "ok" and row["bits_per_byte"] is None)
     return [
-        f"the tokenizer {name} does not give the text back, so its {count} runs have no bits_per_byte: lossy_example in the "
-        "meta.json of its token files shows a text"
+        f"Tokenizer {name} does not give the text back, so {count} of the runs with it have no bits per byte: lossy_example in "
+        "the meta.json of its token files shows a text."
         for name, count in sorted(lossy.items())
     ]
 
