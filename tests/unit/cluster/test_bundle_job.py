@@ -189,4 +189,4 @@ def test_a_damaged_list_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "p.json"
     path.write_text(text)
     done = call(tmp_path, path)
-    assert done.returncode == 1 and "p.json is" in done.stderr and "delete it and run snakemake" in done.stderr
+    assert done.returncode == 1 and "is not a list of runs to train together" in done.stderr

@@ -184,7 +184,7 @@ def test_a_bundle_is_named_by_its_content_and_made_again_where_its_results_were_
     ((again, same),) = bundles.bundle_up(made, tmp_path, device()).items()
     assert again != name and same == bundle
     path.write_text(json.dumps({"members": []}))
-    with pytest.raises(StudyError, match="its content is not what its name says"):
+    with pytest.raises(StudyError, match="is not a list of runs to train together"):
         read(path)
 
 

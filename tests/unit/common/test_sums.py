@@ -81,6 +81,21 @@ def test_an_empty_list_and_names_of_other_folders_are_damage(folder: Path) -> No
             sums.require(folder / sums.LIST, NAMES)
 
 
+def test_a_file_that_is_written_again_by_hand_is_not_taken_for_a_damaged_one(tmp_path: Path) -> None:
+    """The workflow asks for a list; a user who writes the same file without one removes the list of what was there."""
+    out = tmp_path / "power-n.json"
+    for text, wanted in (("1", True), ("22", True), ("333", False)):
+        with sums.listing(sums.beside(out), [out], wanted):
+            out.write_text(text)
+        assert sums.beside(out).exists() == wanted
+        sums.require_own(out)
+    other = sums.beside(out)
+    other.write_text("a user's own file")
+    with sums.listing(other, [out], False):
+        out.write_text("4444")
+    assert other.read_text() == "a user's own file"
+
+
 def test_files_are_named_by_their_content(tmp_path: Path) -> None:
     path = tmp_path / "manifest-2c624232cc.jsonl"
     path.write_text("222")

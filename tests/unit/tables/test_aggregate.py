@@ -179,7 +179,7 @@ def test_tables_that_were_changed_are_not_read(two_budgets):
 def test_a_spec_that_was_edited_is_refused(two_budgets):
     results, manifest, specs = two_budgets
     (results / "runs" / specs[1].id / "spec.json").write_text(specs[0].canonical)
-    with pytest.raises(StudyError, match=f"hashes to {specs[0].digest}, not to the end of its folder's name"):
+    with pytest.raises(StudyError, match=f"hashes to {specs[0].id}, not to its folder"):
         aggregate(manifest, results, [], {})
 
 

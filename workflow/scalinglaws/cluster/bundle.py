@@ -16,7 +16,7 @@ from scalinglaws.cluster.cost import START_SECONDS
 from scalinglaws.cluster.device import Device
 from scalinglaws.cluster.needs import Needs, minutes
 from scalinglaws.common.errors import StudyError
-from scalinglaws.common.read import parse_json, read_text
+from scalinglaws.common.read import read_text
 from scalinglaws.common.sums import REWRITTEN, is_named_by
 
 MOST_TIMES = 1000  # times that a bundle of the same content is made
@@ -106,16 +106,16 @@ class Bundle:
 
 def read(path: Path) -> Bundle:
     """Read a bundle from its file. Raises StudyError where the file is missing or damaged."""
-    text = read_text(path)
-    # A bundle that was made before and is made once more has a number after its content when that is hashed.
-    if not any(is_named_by(f"{text}{times or ''}".encode(), path.stem) for times in range(MOST_TIMES)):
-        raise StudyError(f"{path} is damaged, its content is not what its name says: {REWRITTEN}")
-    data = parse_json(text, path, REWRITTEN)
+    text = read_text(path, REWRITTEN)
     try:
+        # A bundle that was made before and is made once more has a number after its content when that is hashed.
+        if not any(is_named_by(f"{text}{times or ''}".encode(), path.stem) for times in range(MOST_TIMES)):
+            raise ValueError("its content is not what its name says")
+        data = json.loads(text)
         members = [
             Member(m["name"], tuple(m["rungs"]), tuple(m["runs"]), tuple((run, to) for run, to in m["evaluations"]), m["seconds"])
             for m in data["members"]
         ]
         return Bundle(tuple(members), data["at_once"], data["threads"], data["mem_mb"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise StudyError(f"{path} is not a list of runs to train together ({error}): {REWRITTEN}") from None

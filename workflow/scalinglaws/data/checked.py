@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from scalinglaws.common.files import write_json
 from scalinglaws.common.read import read_object
 
 NOTES = ".checked"
+LARGE = 10**9  # bytes from which a check takes seconds and is said
 SETTLED = 2.0  # seconds after which a change of a file surely changes its times
 
 
@@ -45,6 +47,8 @@ def once(path: Path, expected: str, where: str, test: Callable[[], None] | None 
     stamp = [*_stamp(path), expected, tested]
     if _noted(notes).get(path.name) == stamp:
         return
+    if stamp[0] > LARGE:
+        print(f"checking {path}, {stamp[0] / 1e9:.1f} GB, once for this content", file=sys.stderr, flush=True)
     sums.require_sum(path, expected, where)
     if test:
         test()

@@ -293,7 +293,13 @@ def read_spec(path: str | Path, kind: str = "run") -> Any:
         raise StudyError(f"{path} is not a {kind} spec ({error}): {REWRITTEN}") from None
     folder = Path(path).parent
     if folder.parent.name in FOLDERS[kind] and folder.name.rpartition("-")[2] != digest:
-        raise StudyError(
-            f"{path} is damaged or was edited by hand, it hashes to {digest}, not to the end of its folder's name: {REWRITTEN}"
-        )
+        raise StudyError(f"{path} hashes to {_id(spec)}, not to its folder: it was edited by hand, or is damaged; {REWRITTEN}")
     return spec
+
+
+def _id(spec: Any) -> str:
+    """Return the id of a spec, or its digest where the plug-in that brings its architecture is not loaded."""
+    try:
+        return spec.id
+    except StudyError:
+        return spec.digest
