@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
+from snakemake_interface_executor_plugins.settings import SharedFSUsage
 
 from scalinglaws.common.errors import StudyError
 from scalinglaws.dag import environment, profile
 
 ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(autouse=True)
+def restored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", os.environ.copy())
 
 
 def settings(default: dict[str, Any], rules: dict[str, Any]) -> Any:
@@ -57,6 +64,18 @@ def test_an_executor_that_is_not_installed_is_refused(
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
     if "broken" not in arguments:
         profile.check_executor(arguments)
+
+
+def test_nothing_is_kept_in_the_home_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("default", "local-gpu"):
+        shared = yaml.safe_load((ROOT / f"profiles/{name}/profile.yaml").read_text())["shared-fs-usage"]
+        needed = {SharedFSUsage.PERSISTENCE, SharedFSUsage.INPUT_OUTPUT, SharedFSUsage.SOURCES}
+        assert (
+            needed <= {SharedFSUsage.parse_choice(usage) for usage in shared} <= set(SharedFSUsage) - {SharedFSUsage.SOURCE_CACHE}
+        )
+    monkeypatch.delenv("MPLCONFIGDIR", raising=False)
+    environment.prepare()
+    assert Path(os.environ["MPLCONFIGDIR"]) == Path.cwd() / "results/logs/matplotlib"
 
 
 def test_the_python_of_snakemake_must_have_the_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
