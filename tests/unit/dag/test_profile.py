@@ -66,13 +66,23 @@ def test_an_executor_that_is_not_installed_is_refused(
         profile.check_executor(arguments)
 
 
+def test_a_run_outside_of_the_checkout_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for arguments in ([], ["--profile", "of-the-user"]):
+        with pytest.raises(StudyError, match=f"there is no Snakefile in {tmp_path}: go to the folder"):
+            profile.check_snakefile(arguments)
+    for arguments in (["-s", "a"], ["--snakefile=a"], ["--directory", "a"]):
+        profile.check_snakefile(arguments)
+    (tmp_path / "Snakefile").touch()
+    profile.check_snakefile([])
+
+
 def test_nothing_is_kept_in_the_home_directory(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("default", "local-gpu"):
         shared = yaml.safe_load((ROOT / f"profiles/{name}/profile.yaml").read_text())["shared-fs-usage"]
+        kept = {SharedFSUsage.parse_choice(usage) for usage in shared}
         needed = {SharedFSUsage.PERSISTENCE, SharedFSUsage.INPUT_OUTPUT, SharedFSUsage.SOURCES}
-        assert (
-            needed <= {SharedFSUsage.parse_choice(usage) for usage in shared} <= set(SharedFSUsage) - {SharedFSUsage.SOURCE_CACHE}
-        )
+        assert needed <= kept and SharedFSUsage.SOURCE_CACHE not in kept
     monkeypatch.delenv("MPLCONFIGDIR", raising=False)
     environment.prepare()
     assert Path(os.environ["MPLCONFIGDIR"]) == Path.cwd() / "results/logs/matplotlib"
