@@ -88,6 +88,7 @@ NEVER = {"number": ("-1", "nan", LONG, "9" * 5000, "", "x"), "written": ("pipe",
 # Values whose refusal belongs to the readers of other rooms, which have tests of their own.
 ELSEWHERE = {
     ("plan", "--configfile"): ("deep.json",),
+    ("plan", "--profile"): ("deep.json", "binary"),
     ("prune", "--configfile"): ("deep.json",),
     ("tokenize", "--tokenizer"): ("deep.json",),
     ("bundle", "--list"): ("deep.json",),

@@ -84,5 +84,5 @@ def device_of_profile(path: Path) -> Device | None:
         entries = (yaml.safe_load(file.read_text()) or {}).get("config") or []
         given = [entry.partition("=")[2] for entry in entries if entry.startswith("device=")]
         return parse_device(yaml.safe_load(given[0])) if given else None
-    except (OSError, yaml.YAMLError, UnicodeDecodeError, RecursionError, AttributeError) as error:
+    except (OSError, yaml.YAMLError, AttributeError) as error:
         raise StudyError(f"{file} cannot be read as a profile: {error}") from None
