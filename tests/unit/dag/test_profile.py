@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from snakemake.exceptions import WorkflowError
 from snakemake_interface_executor_plugins.settings import SharedFSUsage
 
 from scalinglaws.common.errors import StudyError
@@ -19,7 +20,8 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(autouse=True)
-def restored(monkeypatch: pytest.MonkeyPatch) -> None:
+def restored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(os, "environ", os.environ.copy())
 
 
@@ -88,10 +90,20 @@ def test_nothing_is_kept_in_the_home_directory(monkeypatch: pytest.MonkeyPatch) 
     assert Path(os.environ["MPLCONFIGDIR"]) == Path.cwd() / "results/logs/matplotlib"
 
 
+def test_snakemake_must_be_able_to_keep_its_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".snakemake").touch()
+    with pytest.raises(WorkflowError, match=r"\.snakemake exists already and is something else"):
+        environment.check()
+    (tmp_path / ".snakemake").unlink()
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(WorkflowError, match=rf"no permission for {tmp_path}/\.snakemake"):
+        environment.check()
+
+
 def test_the_python_of_snakemake_must_have_the_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
     environment.check()
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "torch" else find(name))
-    with pytest.raises(Exception, match=r"which has no torch: run `make install`") as raised:
+    with pytest.raises(WorkflowError, match=r"which has no torch: run `make install`"):
         environment.check()
-    assert type(raised.value).__name__ == "WorkflowError"
