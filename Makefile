@@ -37,6 +37,7 @@ install: $(VENV)/installed ## set up .venv from envs/, again where this folder w
 	  echo "this folder was $$(cat $<) when $(VENV) was set up: setting it up again"; rm -rf $(VENV); $(MAKE) $(VENV)/installed; fi
 
 $(VENV)/installed: envs/requirements.txt pyproject.toml
+	@$(call word_of,$(PYTHON)) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: add PYTHON=…")'
 	$(call word_of,$(PYTHON)) -m venv --without-pip $(VENV)
 	@echo "installing envs/requirements.txt into $(VENV): some minutes"
 	$(PIP) -r envs/requirements.txt

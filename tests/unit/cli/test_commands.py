@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import errno
 import json
 import os
@@ -230,7 +231,7 @@ def test_help_and_completion_import_nothing_heavy() -> None:
         ("ulimit -v 300000; $CALL fit --law power-n --table a.csv", 1, "scalinglaws fit: the address space of this process is"),
         ("ulimit -v 300000; $CALL fit --help", 0, ""),
         ("$CALL fit --help >&-", 0, ""),
-        ("$CALL fit --help >/dev/full", 1, "scalinglaws fit: no space left to write what the command prints"),
+        ("$CALL fit --help >/dev/full", 1, "scalinglaws fit: no space left to write a file or what the command prints"),
         ("PYTHONIOENCODING=ascii $CALL fit --help", 0, ""),
         ("set +o pipefail; $CALL fit --help | true", 0, ""),
     ],
@@ -246,6 +247,18 @@ def test_a_missing_library_is_told() -> None:
     code = "import sys; sys.modules['typer'] = None; from scalinglaws.__main__ import main; sys.exit(main())"
     done = python("-c", code)
     assert done.returncode == 1 and "has no library typer: run `make install`" in done.stderr
+
+
+def test_an_interrupt_while_libraries_are_loaded_is_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    load = builtins.__import__
+
+    def interrupted(name: str, *arguments: Any) -> Any:
+        if name == "scalinglaws.cli.app":
+            raise KeyboardInterrupt
+        return load(name, *arguments)
+
+    monkeypatch.setattr(builtins, "__import__", interrupted)
+    assert module.main() == 130
 
 
 def test_the_entry_point_and_the_module_are_the_same_command() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from fixtures.small_runs import CORPUS, small_spec, write_tokens
 from scalinglaws.cli import app
 from scalinglaws.study.spec import TokenizerSpec
 
+ROOT = Path(__file__).parents[3]
 LONG = "9" * 400
 NUMBERS = ["-1", "0", "nan", "inf", "-inf", LONG, "9" * 5000, "1e308", "1e400", "", "x", "0x10", "½", "True"]
 TEXTS = [
@@ -41,12 +43,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     before = Path.cwd()
     os.chdir(folder)
     (folder / "run.json").write_text(small_spec().canonical)
+    shutil.copyfile(ROOT / "workflow/studies/smoke.yaml", folder / "config.yaml")
     (folder / "corpus.json").write_text(CORPUS.canonical)
     (folder / "tokenizer.json").write_text(TokenizerSpec("bytes").canonical)
     write_tokens(folder / "tokens" / small_spec().tokens_id)
     (folder / "table.csv").write_text(
         "n_params,tokens,loss\n" + "".join(f"{10**n},{10 ** (n + 2)},{7 - n / 2}\n" for n in range(3, 9))
     )
+    (folder / "table \udcff.csv").write_text((folder / "table.csv").read_text())
     (folder / "folder").mkdir()
     (folder / "empty").touch()
     (folder / "binary").write_bytes(bytes(range(256)) * 4)
@@ -62,7 +66,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 READ = ["", ".", "missing", "empty", "binary", "null", "list.json", "object.json", "deep.json", "run.json", "corpus.json"]
-READ += ["tokenizer.json", "table.csv", "dangling", "circle", "circle/x", "null/x", "a" * 300, "\udcff", "/dev/null", "tokens"]
+READ += ["tokenizer.json", "table.csv", "table \udcff.csv", "dangling", "circle", "circle/x", "null/x", "a" * 300, "\udcff"]
+READ += ["/dev/null", "tokens"]
 WRITTEN = [
     "",
     ".",
@@ -83,6 +88,7 @@ NEVER = {"number": ("-1", "nan", LONG, "9" * 5000, "", "x"), "written": ("pipe",
 # Values whose refusal belongs to the readers of other rooms, which have tests of their own.
 ELSEWHERE = {
     ("plan", "--configfile"): ("deep.json",),
+    ("plan", "--profile"): ("deep.json", "binary"),
     ("prune", "--configfile"): ("deep.json",),
     ("tokenize", "--tokenizer"): ("deep.json",),
     ("bundle", "--list"): ("deep.json",),
@@ -93,7 +99,7 @@ ELSEWHERE = {
         ("fit", option): (*TEXTS, *READ) for option in ("--where", "--at", "--columns", "--critical-batch", "--curves", "--table")
     },
 }
-GOOD = {"law": "power-n", "table": "table.csv", "name": "fig02_learning_curves", "bootstrap": "0"}
+GOOD = {"law": "power-n", "table": "table.csv", "name": "fig02_learning_curves", "bootstrap": "0", "manifest": "empty"}
 SPECS = {"corpus": "corpus.json", "tokenizer": "tokenizer.json"}
 
 

@@ -45,6 +45,7 @@ def test_a_checkout_that_was_moved_uses_its_own_package(tmp_path: Path) -> None:
         (folder / name).symlink_to(ROOT / name)
     (folder / "workflow/scalinglaws/__init__.py").touch()
     (folder / "workflow/scalinglaws/__main__.py").write_text("import sys; print(__file__, sys.argv[1:])")
+    (folder / "workflow/scalinglaws/__init__.py").touch()
     (folder / ".venv/bin").mkdir(parents=True)
     python = folder / ".venv/bin/python"
     python.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')

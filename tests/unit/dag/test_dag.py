@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,21 @@ def test_mistakes_are_named() -> None:
         context.read(changed(defaults__n_cxt=3), "my.yaml", in_job=False)
     with pytest.raises(StudyError, match="device"):
         context.read(STUDY | {"device": {"name": "X"}}, "my.yaml", in_job=False)
+
+
+def test_a_place_that_cannot_be_written_is_told(folder: Path) -> None:
+    made = context.read(STUDY, "config.yaml", in_job=False)
+    for name, said in (("results", "results is a file where a folder is needed"), ("logs", "logs is a file where")):
+        place = folder / "results" if name == "results" else folder / "results/logs"
+        place.parent.mkdir(exist_ok=True)
+        place.touch()
+        with pytest.raises(StudyError, match=said):
+            kept.write(made)
+        place.unlink()
+    shutil.rmtree(folder / "results")
+    (folder / "results").symlink_to("nowhere")
+    with pytest.raises(StudyError, match="results is a link to nowhere, which does not exist"):
+        kept.write(made)
 
 
 def test_targets_name_every_run_once() -> None:

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
+from snakemake.exceptions import WorkflowError
+from snakemake_interface_executor_plugins.settings import SharedFSUsage
 
 from scalinglaws.common.errors import StudyError
 from scalinglaws.dag import environment, profile
 
 ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(autouse=True)
+def restored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "environ", os.environ.copy())
 
 
 def settings(default: dict[str, Any], rules: dict[str, Any]) -> Any:
@@ -59,10 +68,42 @@ def test_an_executor_that_is_not_installed_is_refused(
         profile.check_executor(arguments)
 
 
+def test_a_run_outside_of_the_checkout_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for arguments in ([], ["--profile", "of-the-user"]):
+        with pytest.raises(StudyError, match=f"there is no Snakefile in {tmp_path}: go to the folder"):
+            profile.check_snakefile(arguments)
+    for arguments in (["-s", "a"], ["--snakefile=a"], ["--directory", "a"]):
+        profile.check_snakefile(arguments)
+    (tmp_path / "Snakefile").touch()
+    profile.check_snakefile([])
+
+
+def test_nothing_is_kept_in_the_home_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("default", "local-gpu"):
+        shared = yaml.safe_load((ROOT / f"profiles/{name}/profile.yaml").read_text())["shared-fs-usage"]
+        kept = {SharedFSUsage.parse_choice(usage) for usage in shared}
+        needed = {SharedFSUsage.PERSISTENCE, SharedFSUsage.INPUT_OUTPUT, SharedFSUsage.SOURCES}
+        assert needed <= kept and SharedFSUsage.SOURCE_CACHE not in kept
+    monkeypatch.delenv("MPLCONFIGDIR", raising=False)
+    environment.prepare()
+    assert Path(os.environ["MPLCONFIGDIR"]) == Path.cwd() / "results/logs/matplotlib"
+
+
+def test_snakemake_must_be_able_to_keep_its_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".snakemake").touch()
+    with pytest.raises(WorkflowError, match=r"\.snakemake exists already and is something else"):
+        environment.check()
+    (tmp_path / ".snakemake").unlink()
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(WorkflowError, match=rf"no permission for {tmp_path}/\.snakemake"):
+        environment.check()
+
+
 def test_the_python_of_snakemake_must_have_the_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
     environment.check()
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "torch" else find(name))
-    with pytest.raises(Exception, match=r"which has no torch: run `make install`") as raised:
+    with pytest.raises(WorkflowError, match=r"which has no torch: run `make install`"):
         environment.check()
-    assert type(raised.value).__name__ == "WorkflowError"

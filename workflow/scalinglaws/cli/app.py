@@ -141,7 +141,7 @@ def main(argv: list[str] | None = None) -> int:
     except typer.Abort as error:  # typer's name for an EOFError, which no command expects
         raise error.__cause__ or error from None
     except Exception as error:
-        sentence = told(error, "what the command prints" if getattr(error, "errno", None) in NO_SPACE else None)
+        sentence = told(error, "a file or what the command prints" if getattr(error, "errno", None) in NO_SPACE else None)
         if sentence is None:
             raise
         if getattr(error, "errno", None) in NO_SPACE and getattr(error, "filename", None) is None:

@@ -3,6 +3,7 @@ and write nothing to the home."""
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import os
 import sys
@@ -11,16 +12,27 @@ from typing import Any
 
 from scalinglaws.common import finished
 
+from scalinglaws.common.errors import StudyError, faults_told
+
+RECORDS = ".snakemake"  # the folder in which Snakemake keeps its locks and what it knows of outputs
 # Libraries that the Snakefile needs besides Snakemake; those of the jobs are installed with them.
 LIBRARIES = ("numpy", "psutil", "pydantic", "typer", "yaml", "torch")
 
 
 def check() -> None:
-    """Check that Snakemake was started with the Python that has the libraries of the workflow.
+    """Check that Snakemake was started with the Python that has the libraries of the workflow, where it can keep its records.
 
     Raises WorkflowError, which Snakemake prints without a traceback.
     """
     from snakemake.exceptions import WorkflowError
+
+    try:
+        with faults_told():
+            os.makedirs(RECORDS, exist_ok=True)
+            if not os.access(RECORDS, os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.path.abspath(RECORDS))
+    except StudyError as error:
+        raise WorkflowError(str(error)) from None
 
     if missing := [name for name in LIBRARIES if importlib.util.find_spec(name) is None]:
         raise WorkflowError(

@@ -62,10 +62,11 @@ def run(configfile: Path, cores: int, more: list[str], results: Path) -> int:
 
     ``more`` are further arguments of Snakemake. The return value is 0.
 
-    Raises StudyError where the config is wrong, the profile's executor is not installed, another workflow works in this
-    directory, or a job fails.
+    Raises StudyError where the config is wrong, there is no Snakefile, the profile's executor is not installed, another
+    workflow works in this directory, or a job fails.
     """
     study = load(configfile, results)
+    profile.check_snakefile(more)
     profile.check_executor(more)
     clear_stale()
     if told := of_another(study.name):

@@ -1,4 +1,4 @@
-"""What a Snakemake profile must have before jobs are submitted: its executor, and the values that its user has to set."""
+"""What must be there before Snakemake is started or submits jobs: its Snakefile, its executor, the values of a profile."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from scalinglaws.common.errors import StudyError
+from scalinglaws.common.errors import StudyError, shown
 
 PLACEHOLDER = "CHANGE_ME"
 OF_SNAKEMAKE = ("local", "dryrun", "touch")  # executors that need no plug-in
@@ -29,6 +29,12 @@ def check_resources(settings: Any) -> None:
                     f"the profile has `{name}: {PLACEHOLDER}` under {place}: write the {name} of your cluster there "
                     "(docs/cluster.md), or take the line out if your cluster needs none"
                 )
+
+
+def check_snakefile(arguments: Sequence[str]) -> None:
+    """Check that there is a Snakefile in this folder, or that arguments of Snakemake name one. Raises StudyError."""
+    if not {"-s", "--snakefile", "-d", "--directory"} & set(_given(arguments)) and not Path("Snakefile").exists():
+        raise StudyError(f"there is no Snakefile in {shown(Path.cwd())}: go to the folder of the checkout, then run again")
 
 
 def check_executor(arguments: Sequence[str]) -> None:

@@ -121,6 +121,6 @@ def _cell(value: float | None, form: str) -> str:
 
 def write(table: polars.DataFrame, conventions: list[str], parquet: str | Path, md: str | Path) -> None:
     """Write the table as Parquet and as Markdown; the same table gives the same bytes."""
-    with replacing(Path(parquet)) as temporary:
-        pyarrow.parquet.write_table(table.to_arrow(), temporary, compression="zstd")
+    with replacing(Path(parquet)) as temporary, open(temporary, "wb") as file:  # pyarrow opens no name that is not UTF-8
+        pyarrow.parquet.write_table(table.to_arrow(), file, compression="zstd")
     write_bytes(Path(md), markdown(table, conventions).encode())

@@ -28,5 +28,5 @@ def write(rows: list[dict[str, Any]], schema: pa.Schema, path: Path) -> None:
         table = pa.Table.from_pylist(rows, schema=schema)
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise StudyError(f"{path}: a value does not fit its column: {error}") from None
-    with replacing(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+    with replacing(path) as temporary, open(temporary, "wb") as file:  # pyarrow opens no name that is not UTF-8
+        pq.write_table(table, file, compression="zstd")
