@@ -31,8 +31,8 @@ from scalinglaws.study.study import Study
 ROOT = Path(__file__).parents[3]
 TIMES = int(os.environ.get("SCALINGLAWS_FUZZ", "1"))
 SECONDS = 5.0  # of the processor for one study, on a slow machine; the aim is 2
-SMALL = [ROOT / "workflow/studies/smoke.yaml", ROOT / "tests/fixtures/every.yaml", ROOT / "config.yaml"]
-LARGE = [path for path in sorted((ROOT / "workflow/studies").glob("*.yaml")) if path not in SMALL]
+SMALL = [ROOT / "workflow/studies/smoke.yaml", ROOT / "config.yaml"]
+LARGE = [ROOT / "tests/fixtures/every.yaml", *sorted({*(ROOT / "workflow/studies").glob("*.yaml")} - {*SMALL})]
 
 # What is put in the place of a word or of a value of a study, as it is written in YAML.
 HOSTILE = (
