@@ -23,6 +23,7 @@ NEVER = (
     *(math.inf, -math.inf, math.nan, 1e308, 10**30, 10**60, 10**400, -1, True, False, "nan", "-inf", "1e308", "1e999", "yes"),
     *("9" * 60, "9" * 400, "9" * 5000, f"{'9' * 17}^99", [], {}, [1], "x", "0x10", "\0", "\ud800"),
 )
+POWER = {"coefficient": 1, "exponent": -0.3}
 
 
 def study(data: dict[str, Any]) -> Study:
@@ -69,16 +70,11 @@ def test_no_number_of_a_run_is_unbounded(key: str) -> None:
         ("experiments__size__grid__model", [[{"n_layer": 1, "d_model": 8, "d_ff": 10**12}]], "model.d_ff"),
         ("experiments__size__grid__model", [[{"n_layer": 1, "d_model": 8, "n_heads": True}]], "model.n_heads"),
         ("experiments__size__grid__model", [[{"n_layer": True, "d_model": 8}]], "model[0].n_layer"),
-        *(
-            ("defaults__learning_rate", [{"coefficient": 1, "exponent": -0.3, key: value} for value in values], f"rate.{key}")
-            for key, values in {
-                "exponent": [1e308, -math.inf, "-inf", 400, True],
-                "tokens_exponent": [1e308, True],
-                "coefficient": [0, 1e308, True],
-                "max": [0, 1e308, True],
-            }.items()
-        ),
-        ("defaults__learning_rate", [{"coefficient": 1, "exponent": value} for value in (9, -9)], "1e-15 to 1000 is expected"),
+        ("defaults__learning_rate", [POWER | {"exponent": value} for value in (1e308, -math.inf, "-inf", True)], "rate.exponent"),
+        ("defaults__learning_rate", [POWER | {"tokens_exponent": value} for value in (1e308, True)], "rate.tokens_exponent"),
+        ("defaults__learning_rate", [POWER | {"coefficient": value} for value in (0, 1e308, True)], "rate.coefficient"),
+        ("defaults__learning_rate", [POWER | {"max": value} for value in (0, 1e308, True)], "rate.max"),
+        ("defaults__learning_rate", [POWER | {"exponent": value} for value in (9, -9)], "1e-15 to 1000 is expected"),
         ("defaults__learning_rate", [1e-320, 1e6], "learning_rate"),
     ],
 )
