@@ -19,11 +19,11 @@ NUMBERS = (
     *("n_ctx", "batch_tokens", "patience", "decay", "warmup_tokens", "beta1", "beta2", "weight_decay", "grad_clip", "dropout"),
     *("micro_batch_tokens", "threads", "seed", "eval_tokens", "curve_tokens", "noise_every", "dataset_tokens", "learning_rate"),
 )
-NEVER = (
+NEVER: tuple[Any, ...] = (
     *(math.inf, -math.inf, math.nan, 1e308, 10**30, 10**60, 10**400, -1, True, False, "nan", "-inf", "1e308", "1e999", "yes"),
     *("9" * 60, "9" * 400, "9" * 5000, f"{'9' * 17}^99", [], {}, [1], "x", "0x10", "\0", "\ud800"),
 )
-POWER = {"coefficient": 1, "exponent": -0.3}
+POWER: dict[str, Any] = {"coefficient": 1, "exponent": -0.3}
 
 
 def study(data: dict[str, Any]) -> Study:
