@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -163,3 +164,24 @@ def test_an_evaluation_has_room_for_its_model() -> None:
     """A model of 1.5e9 parameters is 6 GB on the host, and is drawn before it is read."""
     spec = gpt(n_layer=48, d_model=1600, d_ff=6400, d_attn=1600, n_heads=25)
     assert needs.needs_of_evaluation(spec, 1, device()).mem_mb > 2 * 4 * n_params_total(spec.shape(256)) / 2**20
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("memory_gib", [math.inf, "inf", "nan", 0, 1e308, True]),
+        ("hours", [-1, "inf", 1e308]),
+        ("bfloat16", [0, "1e308", 10**400]),
+        ("utilisation", [0, 2, 1e-300, "nan"]),
+        ("gpus_per_node", [-1, 10**60, "9" * 400, "1.5", True]),
+        ("max_minutes", [0, 10**12]),
+        ("gres", ["", "gpu --x", "-x", "gpu\n"]),
+        ("at_once", [0, 10**9]),
+    ],
+)
+def test_a_devices_numbers_have_bounds(key: str, values: list[Any]) -> None:
+    for value in values:
+        with pytest.raises(StudyError, match=rf"device\.{key}: "):
+            device(**{key: value})
+    with pytest.raises(StudyError, match="gpu_per_node: unknown key: did you mean gpus_per_node"):
+        device(gpu_per_node=3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -204,3 +205,32 @@ def test_modules_are_files_of_the_package() -> None:
     found = inputs.modules_of_report()
     assert found and all(Path(path).is_file() for path in found)
     assert set(inputs.modules("laws/*.py")) <= set(found)
+
+
+def test_config_files_are_merged_as_snakemake_does_and_read_strictly(folder: Path) -> None:
+    Path("books").mkdir()
+    Path("books/a.txt").write_text("Some text.\n")
+    sha256 = hashlib.sha256(Path("books/a.txt").read_bytes()).hexdigest()
+    study = changed(corpora__books__sources=[{"kind": "files", "files": ["books/*.txt"], "sha256": sha256}])
+    Path("a.yaml").write_text(json.dumps(study))
+    Path("b.yaml").write_text("study: off\ndefaults: {seed: 5}\n")
+    made = context.of_snakemake({}, [Path("a.yaml"), Path("b.yaml")], {"ladder": {"base": "200k"}, "local": ["figure"]}, False)
+    assert made.study.name == "off" and made.study.ladder.base == 200_000
+    assert {spec.seed for spec in made.study.runs.values()} == {5}
+    assert made.config["defaults"] == study["defaults"] | {"seed": 5}
+    for text, words in {
+        "defaults: {seed: 5}\ndefaults: {seed: 6}\n": r"b\.yaml is not YAML: line 2: the key defaults stands on line 1",
+        "defaults: {n_ctx: 0100}\n": "line 1: 0100 is another number",
+        "- 1\n": r"b\.yaml: a mapping with the keys of a study is expected",
+        "corpora: {books: {sources: [{kind: files, files: [none.txt]}]}}": "'none.txt' matches no file",
+    }.items():
+        Path("b.yaml").write_text(text)
+        with pytest.raises(StudyError, match=words):
+            context.of_snakemake({}, [Path("a.yaml"), Path("b.yaml")], {}, False)
+    assert context.of_snakemake({}, [Path("b.yaml")], {}, True).study.runs == {}, "a job reads no config file"
+
+
+def test_rules_that_run_where_snakemake_does_are_names() -> None:
+    for wrong in ("figure", [1], {"figure": 1}):
+        with pytest.raises(StudyError, match="local: a list of names of rules"):
+            context.read(STUDY | {"local": wrong}, "config.yaml", in_job=False)

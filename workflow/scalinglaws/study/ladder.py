@@ -7,6 +7,7 @@ its stable phase and trains the rest. Hägele et al. 2024 show that a short deca
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 from functools import cache
@@ -36,18 +37,20 @@ def has_ladder(spec: RunSpec) -> bool:
 
 def rungs(ladder: LadderSettings, batch_tokens: int, last_step: int) -> list[int]:
     """Return the steps of the rungs up to ``last_step``, ascending. Raises StudyError where there are too many."""
-    return list(_rungs(ladder.base, ladder.ratio, batch_tokens, last_step))
+    last = max(0, last_step)
+    factors = math.log(max(1, (last + 1) * batch_tokens / ladder.base)) / math.log1p(ladder.ratio - 1)
+    if factors > MOST_RUNGS:
+        raise StudyError(
+            f"ladder.ratio: {ladder.ratio} with base {ladder.base} puts {factors:,.0f} rungs below {last * batch_tokens:,} "
+            f"tokens: there may be {MOST_RUNGS:,} at most, so raise the ratio or the base"
+        )
+    steps = _rungs(ladder.base, ladder.ratio, batch_tokens, 1 << last.bit_length())
+    return list(steps[: bisect_right(steps, last_step)])
 
 
 @cache
 def _rungs(base: int, ratio: float, batch_tokens: int, last_step: int) -> tuple[int, ...]:
-    """Compute ``rungs`` once for all the runs of a study that have the same budget and batch."""
-    factors = math.log(max(1, (last_step + 1) * batch_tokens / base)) / math.log1p(ratio - 1)
-    if factors > MOST_RUNGS:
-        raise StudyError(
-            f"ladder.ratio: {ratio} with base {base} puts {factors:,.0f} rungs below {last_step * batch_tokens:,} tokens: "
-            f"there may be {MOST_RUNGS:,} at most, so raise the ratio or the base"
-        )
+    """Compute ``rungs`` up to a power of two once for all the runs of a study that have the same batch."""
     steps: list[int] = []
     position, factor = Fraction(base), Fraction(repr(ratio))
     while (step := int(position / batch_tokens)) <= last_step:

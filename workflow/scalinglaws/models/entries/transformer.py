@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -25,10 +26,16 @@ class AttentionOptions(Options):
         """Return every option; where n_heads is not given, as many heads of at least 16 as divide d_attn."""
         d_attn, n_heads = self.d_attn or d_model, self.n_heads
         if n_heads is None:
-            n_heads = max(h for h in range(1, max(1, d_attn // HEAD_WIDTH) + 1) if d_attn % h == 0)
+            n_heads = _most_heads(d_attn)
         elif d_attn % n_heads:
             raise StudyError(f"model.n_heads: {n_heads} heads do not divide d_attn {d_attn} (d_model by default)")
         return {**self.model_dump(), "n_heads": n_heads, "d_ff": self.d_ff or 4 * d_model, "d_attn": d_attn}
+
+
+@cache
+def _most_heads(d_attn: int) -> int:
+    """Return the largest number of heads of at least HEAD_WIDTH that divides a width; 1 where the width is less than that."""
+    return next(h for h in range(max(1, d_attn // HEAD_WIDTH), 0, -1) if d_attn % h == 0)
 
 
 def rows(c: ModelConfig) -> Rows:
