@@ -143,6 +143,7 @@ class External:
         rows.copies(found, given)
         rows.impossible(found, which)
         rows.doubtful(found, columns.get("loss", "loss"), "flops_6nd")
+        rows.few_trunks(found)
         found.refuse_if_empty(which)
         self.sentences += [f"{which}: {sentence}" for sentence in found.sentences]
         return found.table, [*own, *(name for name in absent if name not in own)]

@@ -258,7 +258,8 @@ def doubtful(checked: Checked, theirs: str = "loss", flops: str = "flops") -> No
 
 def few_trunks(checked: Checked) -> None:
     """Add a sentence where many rows belong to so few trunks that there can be no intervals."""
-    number, size = checked.table["trunk"].n_unique(), len(checked.table)
+    trunk = pl.coalesce("trunk", "run", pl.col(ROW).cast(pl.String))
+    number, size = checked.table.select(trunk.n_unique()).item(), len(checked.table)
     if number < FEWEST_TRUNKS <= size:
         checked.sentences.append(
             f"All {size:,} rows belong to {_count(number, 'trunk')}, and below {FEWEST_TRUNKS} trunks there are no intervals: runs "
