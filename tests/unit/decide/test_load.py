@@ -6,6 +6,7 @@ import pytest
 
 from fixtures.small_study import changed
 from scalinglaws.common.errors import StudyError
+from scalinglaws.dag import context
 from scalinglaws.decide.load import of_config
 from scalinglaws.study import config
 
@@ -21,6 +22,21 @@ def test_unknown_names_are_refused_with_those_that_there_are(key, value, words, 
     with pytest.raises(StudyError) as refused:
         of_config(config.parse(changed(**{key: value})), tmp_path)
     assert all(word in str(refused.value) for word in words)
+
+
+def test_tables_of_runs_made_elsewhere_are_looked_at_but_in_a_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    made = config.parse(changed() | {"external_runs": [{"path": "theirs.csv", "columns": {"loss": "final"}}]})
+    data = made.model_dump(mode="json", exclude_unset=True)
+    for said in ("external_runs: theirs.csv does not exist", "external_runs: theirs.csv has no column 'final' .for loss."):
+        with pytest.raises(StudyError, match=said):
+            of_config(made, tmp_path)
+        with pytest.raises(StudyError, match=said):
+            context.read(data, "config.yaml", in_job=False)
+        Path("theirs.csv").write_text("n_params,tokens,loss\n")
+    assert of_config(made, tmp_path, in_job=True).external == tuple(made.external_runs)
+    Path("theirs.csv").write_text("n_params,tokens,final\n")
+    assert of_config(made, tmp_path).external == tuple(made.external_runs)
 
 
 def test_a_study_that_names_what_there_is_is_read(tmp_path: Path):

@@ -92,7 +92,7 @@ def test_types_of_parquet_become_simple_ones(tmp_path):
     }
     pq.write_table(pa.table(table), tmp_path / "a.parquet")
     first, second = read_any(tmp_path / "a.parquet").rows()
-    assert first == (1, 1.5, 2.3, 2.3, "a", "[1, 2]", '"b\'\\\\xff\'"', '"0:00:01"', None) and set(second) == {None}
+    assert first == (1, 1.5, 2.3, 2.3, "a", "[1, 2]", "\"b'\\\\xff'\"", '"0:00:01"', None) and set(second) == {None}
 
 
 def not_utf8():

@@ -36,14 +36,14 @@ def fit(
         typer.Option(
             metavar="NAME=COLUMN,…",
             help="Other names of the table's columns: n_params=params,loss=final_loss. A name with a comma stands in double "
-            'quotes: \'loss="loss, nats"\'. Can be given several times.',
+            "quotes: 'loss=\"loss, nats\"'. Can be given several times.",
         ),
     ] = None,
     where: Annotated[
         str | None,
         typer.Option(
             metavar="CONDITION",
-            help='Runs to use: "n_params > 1e6 and tokens < 1e9". It has comparisons of columns, numbers and \'texts\', and, or, '
+            help="Runs to use: \"n_params > 1e6 and tokens < 1e9\". It has comparisons of columns, numbers and 'texts', and, or, "
             "not, in, between, like and is null.",
         ),
     ] = None,
@@ -70,7 +70,9 @@ def fit(
         Literal["huber", "squared", "absolute"], typer.Option(help="What is summed over the residuals of log loss.")
     ] = "huber",
     delta: Annotated[float, typer.Option(help="Residual of log loss from which the Huber function is linear.")] = 1e-3,
-    bootstrap: Annotated[int, typer.Option(metavar="N", min=0, help="Resamples of trunks for the intervals; 0 gives none.")] = 1000,
+    bootstrap: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Resamples of trunks for the intervals; 0 gives none.")
+    ] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the resamples.")] = 0,
     allow_empty: Annotated[
         bool, typer.Option("--allow-empty", help="Write a file without parameters where there are too few points.")

@@ -46,7 +46,8 @@ def needed(names: Sequence[str], columns: Mapping[str, str], which: str) -> None
             raise StudyError(f"{which} has no column {name}: it has {', '.join(names)}; name it under columns")
     if "tokens" not in found and "flops_6nd" not in found:
         raise StudyError(
-            f"{which} has no column tokens, and no flops_6nd that would tell them: it has {', '.join(names)}; name one under columns"
+            f"{which} has no column tokens, and no flops_6nd that would tell them: it has {', '.join(names)}; "
+            "name one of the two under columns"
         )
 
 
@@ -106,7 +107,12 @@ class External:
             trunk = run if row["trunk"] is None else row["trunk"]
             values = {name: self._value(name, row[name]) for name in own}
             values |= {"status": row.get("status") or "ok"}
-            names = {"run": f"{path.stem}-{run}-{i}", "trunk": f"{path.stem}-{trunk}", "experiments": ["external"], "fitted": True}
+            names = {
+                "run": f"{path.stem}-{run}-{i}",
+                "trunk": f"{path.stem}-{trunk}",
+                "experiments": ["external"],
+                "fitted": True,
+            }
             rows.append(dict.fromkeys(RUNS.names) | values | names)
         return self._new(rows, path, which)
 

@@ -13,8 +13,8 @@ ALIASES = {"run": "id", "flops": "flops_6nd", "flops_6nd": "flops", "steps": "st
 def sources(own: Sequence[str], names: Sequence[str], columns: Mapping[str, str], which: str, key: str) -> dict[str, str]:
     """Return our name -> the table's own name, for each of ``names`` that the table has.
 
-    A name that ``columns`` maps is taken from there, whatever else the table has. Any other is the table's column of this name, or
-    of the name in ALIASES.
+    A name that ``columns`` maps is taken from there, whatever else the table has. Any other is the table's column of this name,
+    or of the name in ALIASES.
 
     Parameters
     ----------

@@ -89,16 +89,14 @@ def _number_if_all(column: pl.Series, comma: str) -> pl.Series:
 def _json(text: str, name: str) -> pl.DataFrame:
     """Return the table in a JSON lines text: a row for each object, null where an object lacks a name."""
     columns: dict[str, list[Any]] = {}
-    count = 0
-    for row in json_rows(text, name):
+    for count, row in enumerate(json_rows(text, name)):
         for key, value in row.items():
             if key not in columns:
                 columns[key] = [None] * count
             columns[key].append(value)
-        count += 1
         if len(row) < len(columns):
             for values in columns.values():
-                if len(values) < count:
+                if len(values) == count:
                     values.append(None)
     return pl.DataFrame([_series(key, values) for key, values in columns.items()])
 

@@ -112,8 +112,7 @@ def numbers(table: pl.DataFrame, names: Iterable[str], which: str, hint: str) ->
             if strange.null_count() < len(strange) and found.null_count() == len(found):
                 first = strange.is_not_null().arg_true()[0]
                 raise StudyError(
-                    f"{which}: column '{name}' is not numeric (row {first + 1} has '{strange[first]}'): "
-                    f"{hint.format(name=name)}"
+                    f"{which}: column '{name}' is not numeric (row {first + 1} has '{strange[first]}'): {hint.format(name=name)}"
                 )
             table = table.with_columns(found.alias(name), strange)
         elif column.dtype.is_numeric() or column.dtype == pl.Null:
@@ -178,7 +177,9 @@ def statuses(table: pl.DataFrame) -> pl.DataFrame:
         return table
     word = pl.col("status").cast(pl.String).str.strip_chars()
     small = word.str.to_lowercase()
-    known = pl.when(small.is_in(FINISHED)).then(pl.lit("ok")).when(small.is_in(["diverged", *MISSING])).then(small).otherwise(word)
+    known = (
+        pl.when(small.is_in(FINISHED)).then(pl.lit("ok")).when(small.is_in(["diverged", *MISSING])).then(small).otherwise(word)
+    )
     return table.with_columns(known.replace(dict.fromkeys(MISSING)).alias("status"))
 
 
@@ -220,10 +221,10 @@ def impossible(checked: Checked, which: str) -> None:
     if {"n_params", "tokens"} <= set(checked.table.columns):
         ratio = pl.col("tokens") / pl.col("n_params")
         beyond = (ratio < FEWEST_RATIO) | (ratio > MOST_RATIO)
-        reason = f"tokens per parameter are not between {FEWEST_RATIO:.0e} and {MOST_RATIO:.0e}: one of the two is in another unit"
+        reason = f"tokens per parameter are not between {FEWEST_RATIO:.0e} and {MOST_RATIO:.0e}: one is in another unit"
         checked.leave_out(beyond & ratio.is_not_nan(), reason, "n_params")
-    low = pl.col("loss") < LOWEST_SHARE * pl.col("loss").median()
-    checked.leave_out(low, f"loss is below {LOWEST_SHARE:.0%} of the table's median loss", "loss")
+    small = pl.col("loss") < LOWEST_SHARE * pl.col("loss").median()
+    checked.leave_out(small, f"loss is below {LOWEST_SHARE:.0%} of the table's median loss", "loss")
 
 
 def doubtful(checked: Checked, theirs: str = "loss", flops: str = "flops") -> None:
@@ -262,6 +263,6 @@ def few_trunks(checked: Checked) -> None:
     number, size = checked.table.select(trunk.n_unique()).item(), len(checked.table)
     if number < FEWEST_TRUNKS <= size:
         checked.sentences.append(
-            f"All {size:,} rows belong to {_count(number, 'trunk')}, and below {FEWEST_TRUNKS} trunks there are no intervals: runs "
-            "that share no part of their training need different values, or none, in the column trunk."
+            f"All {size:,} rows belong to {_count(number, 'trunk')}, and below {FEWEST_TRUNKS} trunks there are no intervals: "
+            "runs that share no part of their training need different values, or none, in the column trunk."
         )
