@@ -33,9 +33,9 @@ def test_tables_of_runs_made_elsewhere_are_looked_at_but_in_a_job(tmp_path: Path
             of_config(made, tmp_path)
         with pytest.raises(StudyError, match=said):
             context.read(data, "config.yaml", in_job=False)
-        Path("theirs.csv").write_text("n_params,tokens,loss\n")
+        Path("theirs.csv").write_text("n_params,tokens,loss\n1e6,1e9,3\n")
     assert of_config(made, tmp_path, in_job=True).external == tuple(made.external_runs)
-    Path("theirs.csv").write_text("n_params,tokens,final\n")
+    Path("theirs.csv").write_text("n_params,tokens,final\n1e6,1e9,3\n")
     assert of_config(made, tmp_path).external == tuple(made.external_runs)
 
 

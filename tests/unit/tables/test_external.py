@@ -175,8 +175,12 @@ def test_copies_among_tables_and_of_the_study_count_once(tmp_path):
         ([("", {})], "is a folder"),
         ([("/dev/zero", {})], "a device, pipe or socket"),
         ([("empty.csv", {})], "is empty"),
-        ([("sound.csv", {"n_params": "M"})], "has no column 'M' .for n_params.: it has n_params, tokens, loss"),
+        ([("sound.csv", {"n_params": "M"})], "has no column 'M' .for n_params.: it has n_params, tokens, loss, word"),
         ([("sound.csv", {"params": "N"})], "columns names params: it can map run"),
+        ([("header.csv", {})], "has no rows"),
+        ([("{a}.csv", {})], "takes braces in a path for a wildcard: rename the file"),
+        ([("sound.csv", {"loss": "word"})], "column 'loss' is not numeric .a row has 'w'.: name another under columns"),
+        ([("sound.parquet", {"loss": "word"})], "column 'loss' is not numeric .a row has 'w'."),
         ([("no loss.csv", {})], "has no column loss: it has n_params, tokens"),
         ([("no tokens.csv", {})], "has no column tokens, and no flops_6nd"),
         ([("sound.parquet", {"loss": "M"})], "has no column 'M'"),
@@ -188,12 +192,13 @@ def test_copies_among_tables_and_of_the_study_count_once(tmp_path):
 )
 def test_what_a_study_names_is_checked_before_it_is_trained(tables, said, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    sound().write_csv("sound.csv")
+    sound().with_columns(word=pl.lit("w")).write_csv("sound.csv")
+    sound().head(0).write_csv("header.csv")
     shutil.copy("sound.csv", "copy.csv")
     Path("empty.csv").touch()
     sound().drop("loss").write_csv("no loss.csv")
     sound().drop("tokens").write_csv("no tokens.csv")
-    sound().write_parquet("sound.parquet")
+    sound().with_columns(word=pl.lit("w")).write_parquet("sound.parquet")
     Path("damaged.parquet").write_bytes(Path("sound.parquet").read_bytes()[:-20])
     Path("sound.jsonl").write_text('{"n_params": 1e6, "tokens": 1e9}\n' * 3 + '{"late": 3.0}\n')
     with pytest.raises(StudyError, match=said) as refused:

@@ -10,11 +10,12 @@ from pathlib import Path
 from scalinglaws.dag.context import RESULTS, Context
 from scalinglaws.figures import registry
 from scalinglaws.laws import registry as law_names
+from scalinglaws.tables.mapping import READERS
 
 PACKAGE = Path(__file__).parents[1]
 MODULES_OF_REPORT = (
     *("report/*.py", "figures/shared/*.py", "figures/registry.py"),
-    *("study/questions.py", "laws/*.py", "models/count.py", "models/entries/*.py", "tables/read.py"),
+    *("study/questions.py", "laws/*.py", "models/count.py", "models/entries/*.py", *READERS),
 )
 
 
