@@ -4,7 +4,7 @@ rule fit:
         runs="results/tables/runs.parquet",
         curves="results/tables/curves.parquet",
         critical=lambda wildcards: inputs.critical_batch_of(wildcards.law),
-        code=inputs.modules("laws/*.py", "tables/read.py"),
+        code=inputs.modules("laws/*.py", *inputs.READERS),
     output:
         fit="results/fits/{law}.json",
     log:

@@ -1,10 +1,12 @@
 """The plan, pruning and the progress line on folders made by hand."""
 
+import copy
 import json
 import os
 import subprocess
 import sys
 import time
+from typing import Any
 
 import pytest
 
@@ -13,6 +15,7 @@ from scalinglaws.common.errors import StudyError
 from scalinglaws.dag import launch, locks
 from scalinglaws.decide import plan
 from scalinglaws.decide.status import status
+from scalinglaws.laws.registry import laws_of
 from scalinglaws.study import config, study
 from scalinglaws.study.ladder import rungs
 from scalinglaws.study.paths import rung_path
@@ -95,6 +98,23 @@ def test_describe_names_the_saving(made, tmp_path):
     text = "\n".join(plan.sentences(plan.plan_totals(made, tmp_path)))
     alone, ladder = 2 * 2048 * (244 + 488 + 976), 2 * 2048 * (781 + 49 + 98 + 195)
     assert f"{alone / ladder:.2f} times fewer" in text
+
+
+def test_the_plan_says_which_budgets_exceed_one_epoch(tmp_path):
+    small: Any = copy.deepcopy(STUDY)
+    small["corpora"]["books"]["bytes"] = "1.5M"
+    made = study.build(config.parse(small))
+    beyond = [run for run, spec in made.runs.items() if spec.tokens == 2_000_000]
+    assert list(made.epochs) == beyond and len(beyond) == 2
+    first, *_ = plan.sentences(plan.plan_totals(made, tmp_path))
+    assert first.startswith("beyond one epoch: 2 budgets exceed the training text, up to 1.4 times") and beyond[0] in first
+    assert "repetition" in made.kinds and "repetition" in laws_of(made)
+    small["fits"] = {"laws": ["power-n"]}
+    assert laws_of(study.build(config.parse(small))) == ("power-n",)
+    small["corpora"]["books"]["bytes"] = "10M"
+    whole = study.build(config.parse(small))
+    assert whole.epochs == {} and "repetition" not in whole.kinds
+    assert not any("epoch" in line for line in plan.sentences(plan.plan_totals(whole, tmp_path)))
 
 
 def test_the_lock_of_another_machine_is_left_alone(made, tmp_path, monkeypatch):

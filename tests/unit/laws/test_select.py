@@ -12,7 +12,7 @@ import pytest
 
 from scalinglaws.cli.app import main
 from scalinglaws.common.errors import StudyError
-from scalinglaws.laws.catalogue import LAWS
+from scalinglaws.laws.catalogue import LAWS, METHODS
 from scalinglaws.laws.result import fit_table
 from scalinglaws.laws.select import Points, read_table, select
 
@@ -157,6 +157,32 @@ def test_where_and_exclude_highest_are_listed() -> None:
     reasons = [item["reason"] for item in points.excluded]
     assert reasons.count("not (n_params > 1e4)") == 6
     assert reasons.count("among the 1 highest losses") == 1
+
+
+@pytest.mark.parametrize(("batches", "kept"), [((65_536, 262_144), 2), ((65_536, 65_536), 1), ((None, None), 1)])
+def test_budgets_that_differ_by_less_than_a_step_are_equal(batches: tuple[int | None, int | None], kept: int) -> None:
+    """A budget of 1M tokens is 15 steps of 65,536 or 3 of 262,144."""
+    budgets = pl.DataFrame({"tokens": [983_040, 786_432], "batch_tokens": batches, "loss": [3.0, 2.9]})
+    points = chosen(budgets.with_columns(n_params=pl.lit(10_000)), "power-n")
+    assert len(points) == kept and points.notes == []
+    assert [item["reason"] for item in points.excluded] == ["not the largest budget of its size"] * (2 - kept)
+
+
+def test_what_lies_beyond_one_epoch_is_in_no_law_but_repetition() -> None:
+    """The finals of such budgets are left out whole, and of curves the part that repeats."""
+    curves = swept_curves({1e4: (1024,), 1e5: (1024,)})
+    runs = pl.DataFrame({"run": ["a", "b"], "trunk": ["r10000-1024", "r100000-1024"], "n_params": [1e4, 1e5]})
+    runs = runs.with_columns(tokens=1e7, loss=pl.Series([2.0, 1.9]), dataset_tokens=pl.Series([1e6, 1e7]))
+    limit = {"r10000-1024": 1e6, "r100000-1024": 1e7}
+    for law in ("envelope", "kaplan-ns"):
+        points = chosen(runs, law, curves=curves.with_columns(steps_min=pl.col("tokens") / 1024))
+        for trunk, n, flops in zip(points.trunk, points.columns["n_params"], points.columns["flops"], strict=True):
+            assert flops / (6 * n) <= limit[trunk] * (1 + 1e-9)
+        assert {"run": "r10000-1024", "reason": "more than one epoch"} in points.excluded
+    for law in ("power-n", "power-c", "chinchilla", "overtraining", "isoflop"):
+        found = LAWS.get(law) or METHODS[law]
+        assert select(runs, found).excluded == [{"run": "a", "reason": "more than one epoch"}]
+    assert len(chosen(runs, "repetition")) == 2
 
 
 def test_rows_that_say_nothing_of_a_rule_pass_it() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from fixtures.planted_laws import OFFSET, OVERTRAINING
 from scalinglaws.common.errors import StudyError
+from scalinglaws.laws import fit, uncertainty
 from scalinglaws.laws.allocation import CriticalBatch, optimum
 from scalinglaws.laws.catalogue import LAWS, PF_DAY
 from scalinglaws.laws.fit import Objective, best_fit
@@ -147,6 +148,22 @@ def test_a_trunk_is_resampled_whole() -> None:
     # One draw in nine is one trunk alone, which no line can be fitted to.
     assert found.degenerate == pytest.approx(500 / 9, abs=25)
     assert len(found.natural) + found.degenerate == 500
+
+
+def test_many_points_are_fitted_alike_by_way_of_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The far starts see a sample and each resample is one Newton step: the fit is the same, and the intervals nearly."""
+    table = pl.concat([planted_table("chinchilla", seed) for seed in range(8)]).with_row_index("trunk")
+    whole = fit_table(table, "chinchilla", n_bootstrap=200)
+    for module in (fit, uncertainty):
+        monkeypatch.setattr(module, "MANY_POINTS", 100)
+    monkeypatch.setattr(fit, "THINNED", 150)
+    for trunks in (10, 10_000):
+        monkeypatch.setattr(uncertainty, "MANY_TRUNKS", trunks)
+        thin = fit_table(table, "chinchilla", n_bootstrap=200)
+        assert any("one step of Newton's method" in flag for flag in thin["flags"])
+        for name, found in thin["parameters"].items():
+            assert found["estimate"] == pytest.approx(whole["parameters"][name]["estimate"], rel=1e-6)
+            assert found["stderr"] == pytest.approx(whole["parameters"][name]["stderr"], rel=0.3)
 
 
 def test_the_correction_for_few_trunks_vanishes_with_many() -> None:

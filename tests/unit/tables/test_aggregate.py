@@ -191,6 +191,17 @@ def test_metrics_of_another_run_are_refused(two_budgets):
         aggregate(manifest, results, [], {})
 
 
+def test_losses_without_a_standard_error_and_rows_left_out_are_warnings(two_budgets, tmp_path):
+    results, manifest, specs = two_budgets
+    path = results / "runs" / specs[1].id / "metrics.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"loss_stderr": None}))
+    (tmp_path / "theirs.csv").write_text("n_params,tokens,loss\n1000,1e6,3\n2000,1e6,nan\n3000,1e6,2.5\n")
+    made = aggregate(manifest, results, [{"path": str(tmp_path / "theirs.csv"), "columns": {}}], {})
+    first, second = made.warnings
+    assert f"losses of 1 runs on corpus {specs[1].corpus.id} have no standard error ({specs[1].id} is the first)" in first
+    assert second.endswith("theirs.csv: 1 row left out: loss is missing (row 2).") and len(made.tables["runs"]) == 4
+
+
 def test_a_count_of_flop_beyond_the_digits_of_a_float_is_rounded(two_budgets, tmp_path):
     results, manifest, specs = two_budgets
     path = results / "runs" / specs[0].id / "metrics.json"

@@ -86,13 +86,14 @@ def test_types_of_parquet_become_simple_ones(tmp_path):
         "wide": pa.array([Decimal("2.3"), None], pa.decimal256(60, 3)),
         "word": pa.array(["a", None]).dictionary_encode(),
         "list": pa.array([[1, 2], None]),
+        "object": pa.array([{"a": 1}, None]),
         "bytes": pa.array([b"\xff", None]),
         "time": pa.array([1, None], pa.duration("s")),
         "nothing": pa.nulls(2),
     }
     pq.write_table(pa.table(table), tmp_path / "a.parquet")
     first, second = read_any(tmp_path / "a.parquet").rows()
-    assert first == (1, 1.5, 2.3, 2.3, "a", "[1, 2]", "\"b'\\\\xff'\"", '"0:00:01"', None) and set(second) == {None}
+    assert first == (1, 1.5, 2.3, 2.3, "a", [1, 2], '{"a": 1}', "\"b'\\\\xff'\"", '"0:00:01"', None) and set(second) == {None}
 
 
 def not_utf8():

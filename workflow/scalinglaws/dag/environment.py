@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from scalinglaws.common import finished
-
 from scalinglaws.common.errors import StudyError, faults_told
 
 RECORDS = ".snakemake"  # the folder in which Snakemake keeps its locks and what it knows of outputs

@@ -12,13 +12,14 @@ from scalinglaws.common import finished
 from scalinglaws.dag.context import RESULTS, Context
 from scalinglaws.figures import registry
 from scalinglaws.laws import registry as law_names
+from scalinglaws.tables.mapping import READERS
 
 TOKEN_FILES = ("train.bin", "validation.bin", "test.bin", "validation.starts.npy", "test.starts.npy")
 CORPUS_FILES = ("train.jsonl.zst", "validation.jsonl.zst", "test.jsonl.zst")
 PACKAGE = Path(__file__).parents[1]
 MODULES_OF_REPORT = (
     *("report/*.py", "figures/shared/*.py", "figures/registry.py"),
-    *("study/questions.py", "laws/*.py", "models/count.py", "models/entries/*.py", "tables/read.py"),
+    *("study/questions.py", "laws/*.py", "models/count.py", "models/entries/*.py", *READERS),
 )
 
 

@@ -159,7 +159,7 @@ def sentences(totals: Totals) -> list[str]:
 
 
 def beyond_an_epoch(epochs: dict[str, float]) -> list[str]:
-    """Return a sentence about the runs whose budgets exceed one epoch, named in ``epochs`` with their number; none without any."""
+    """Return a sentence about the runs whose budgets exceed one epoch, from run -> epochs; none where there are no such runs."""
     if not epochs:
         return []
     most, names = max(epochs.values()), list(epochs)

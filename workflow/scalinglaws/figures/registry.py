@@ -17,6 +17,7 @@ from functools import cache
 from pathlib import Path
 
 from scalinglaws.common.errors import StudyError
+from scalinglaws.tables.mapping import READERS
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ FIGURES: dict[str, Figure] = {
 
 # The files of the package that all figures are drawn with.
 DRAWN_WITH = (
-    *("figures/shared/*.py", "study/questions.py", "laws/*.py", "tables/read.py"),
+    *("figures/shared/*.py", "study/questions.py", "laws/*.py", *READERS),
     *("optim/rates.py", "optim/schedule.py", "study/spec.py"),
 )
 

@@ -254,6 +254,11 @@ class Fit:
         return self.law.log_prediction(self.theta[None], self.z)[0]
 
 
+def thinned(n_points: int) -> np.ndarray:
+    """Return the places of all points, or of an even sample of THINNED above MANY_POINTS points."""
+    return np.arange(n_points) if n_points <= MANY_POINTS else np.linspace(0, n_points - 1, THINNED).astype(int)
+
+
 def best_fit(
     law: Law, log_variables: Array, log_loss: Array, objective: Objective,
     starts: Array | None = None, weights: Array | None = None,
@@ -282,7 +287,7 @@ def best_fit(
     grid = law.starts(log_loss) if starts is None else starts
     weights = np.ones(len(log_loss)) if weights is None else weights
     if len(log_loss) > MANY_POINTS:
-        some = np.linspace(0, len(log_loss) - 1, THINNED).astype(int)
+        some = thinned(len(log_loss))
         near = solve(law, z[some], log_loss[some], grid, objective, weights[some])
         first = near.theta[np.argsort(near.value, kind="stable")[:KEPT_OF_THINNED]]
         found = solve(law, z, log_loss, first, objective, weights, warm=True)

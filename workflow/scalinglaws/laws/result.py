@@ -15,7 +15,7 @@ from scalinglaws.laws.allocation import CriticalBatch
 from scalinglaws.laws.alternatives import compare, summary, verdict
 from scalinglaws.laws.catalogue import find
 from scalinglaws.laws.conventions import under_each
-from scalinglaws.laws.fit import Fit, Objective, best_fit
+from scalinglaws.laws.fit import Fit, Objective, best_fit, thinned
 from scalinglaws.laws.forms import Array, Law
 from scalinglaws.laws.methods import Method
 from scalinglaws.laws.prediction import HeldOut, held_out, predict
@@ -148,8 +148,10 @@ def _of_equation(
     out = _result(law, goal, points, fit, resamples, flags(fit, points, resamples))
     out["weights"] = "loss_stderr" if goal.weighted else None
     if len(law.variables) == 1 and goal.objective.name != "absolute":
-        forms = compare(points.columns[law.variables[0]], points.loss, goal.objective, fit.weights)
-        out["alternatives"] = {"verdict": verdict(forms), "forms": [summary(item) for item in forms]}
+        some = thinned(len(points))
+        forms = compare(points.columns[law.variables[0]][some], points.loss[some], goal.objective, fit.weights[some])
+        of = f" Of {len(points):,} points the forms were compared on {len(some):,}." if len(some) < len(points) else ""
+        out["alternatives"] = {"verdict": verdict(forms) + of, "forms": [summary(item) for item in forms]}
     out["predictions"] = _predictions(fit, resamples, at, goal.seed)
     return out, estimates
 

@@ -25,7 +25,8 @@ COLUMNS = (
 OF_RULES = ("n_layer", "decay")  # columns of numbers that rules (laws/rules.py) ask
 TRUTHS = ("fitted", "dataset_limited")  # columns of truth values that they ask
 TEXTS = ("stop", "schedule", "phase")  # columns of words that they ask
-OWN = "experiments"  # a table with this column was made by aggregation, which has checked the rows that come from elsewhere
+# A table with these columns was made by aggregation, which has checked the rows that come from elsewhere.
+OWN = frozenset({"experiments", "fitted", "corpus_name"})
 MAP_IT, RENAME_IT = "choose another with --columns {name}=NAME", "mend it, or give the column another name"
 
 
@@ -105,7 +106,7 @@ def select(
     columns, given = columns or {}, table.columns
     table = _named(table, columns)
     of_curves = LAWS.find(law.name).curves
-    elsewhere = not of_curves and OWN not in given
+    elsewhere = not of_curves and not set(given) >= OWN
     table = rows.numbers(table, ("dataset_tokens",) if of_curves else COLUMNS[2:], "the table", MAP_IT)
     if where is not None:
         table = drop(table, condition(table, where).fill_null(False), f"not ({where})", excluded)
@@ -114,7 +115,7 @@ def select(
             raise StudyError(f"law {law.name} is fitted to learning curves: give their table with --curves")
         curves = rows.numbers(_named(curves, {}), ("loss_test", *COLUMNS[2:]), "the table of curves", RENAME_IT)
         table = usable_curves(table, curves, excluded)
-        table = rows.numbered(law.reshape(table, excluded, []) if law.reshape else table)
+        table = rows.numbered(law.reshape(table, excluded, [])) if law.reshape else table
     else:
         table = fitted(table, excluded, [])
     found = rows.Checked(table)
@@ -156,9 +157,8 @@ def _named(table: pl.DataFrame, columns: Mapping[str, str]) -> pl.DataFrame:
     """Return the table with the default column names; run defaults to the row's number, from 1, and trunk to the run."""
     table = rows.statuses(rows.numbered(named(table, COLUMNS, columns)))
     table = rows.truths(rows.numbers(table, OF_RULES, "the table", RENAME_IT), TRUTHS, "the table")
-    table = table.with_columns(pl.col(name).cast(pl.String) for name in TEXTS if name in table.columns)
-    number = pl.col(rows.ROW).cast(pl.String)
-    run, trunk = (pl.col(name).cast(pl.String) if name in table.columns else pl.lit(None, pl.String) for name in ("run", "trunk"))
+    table, number = rows.texts(table, (*TEXTS, "run", "trunk")), pl.col(rows.ROW).cast(pl.String)
+    run, trunk = (pl.col(name) if name in table.columns else pl.lit(None, pl.String) for name in ("run", "trunk"))
     return table.with_columns(pl.coalesce(run, trunk, number).alias("run"), pl.coalesce(trunk, run, number).alias("trunk"))
 
 

@@ -95,7 +95,7 @@ class _Parser:
         """Read a comparison; a value alone is one where it is a truth value, which the caller checks."""
         left = self.sum()
         if sign := self.next_is(*COMPARED):
-            return COMPARED[sign](left, self.sum())  # type: ignore[no-any-return]
+            return COMPARED[sign](left, self.sum())
         if self.next_is("is"):
             inverted = bool(self.next_is("not"))
             self.must("null")

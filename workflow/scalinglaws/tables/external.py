@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from scalinglaws.common.errors import StudyError
-from scalinglaws.tables.formats import columns_of
-from scalinglaws.tables.mapping import sources
+from scalinglaws.tables.formats import peek
+from scalinglaws.tables.mapping import MISSING, sources
 from scalinglaws.tables.schema import RUNS
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ KEY = ("n_params", "tokens", "flops_6nd", "loss")  # two rows that agree in all 
 LARGEST = 2.0**63  # whole numbers from here on fit no column
 
 
-def needed(names: Sequence[str], columns: Mapping[str, str], which: str) -> None:
-    """Check that a table with columns ``names``, mapped by ``columns``, has what every run needs.
+def needed(names: Sequence[str], columns: Mapping[str, str], which: str) -> dict[str, str]:
+    """Check that a table with columns ``names``, mapped by ``columns``, has what every run needs; return our name -> its name.
 
     Raises
     ------
@@ -46,8 +46,10 @@ def needed(names: Sequence[str], columns: Mapping[str, str], which: str) -> None
             raise StudyError(f"{which} has no column {name}: it has {', '.join(names)}; name it under columns")
     if "tokens" not in found and "flops_6nd" not in found:
         raise StudyError(
-            f"{which} has no column tokens, and no flops_6nd that would tell them: it has {', '.join(names)}; name one under columns"
+            f"{which} has no column tokens, and no flops_6nd that would tell them: it has {', '.join(names)}; "
+            "name one of the two under columns"
         )
+    return found
 
 
 def check(tables: Sequence[tuple[str, Mapping[str, str]]]) -> None:
@@ -56,17 +58,39 @@ def check(tables: Sequence[tuple[str, Mapping[str, str]]]) -> None:
     Raises
     ------
     StudyError
-        A file is missing or cannot be read, lacks a column that is needed or named, or is listed twice or a copy of another.
+        A file is missing or cannot be read, lacks a column that is needed or named, has no number in the first rows of one, or
+        is listed twice or a copy of another.
     """
     seen: list[tuple[Path, Mapping[str, str]]] = []
     for text, columns in tables:
         path, which = Path(text), f"external_runs: {text}"
-        needed(columns_of(path, [*columns.values()], "external_runs: "), columns, which)
+        if {"{", "}"} & set(text):
+            raise StudyError(f"{which}: Snakemake takes braces in a path for a wildcard: rename the file")
+        first = peek(path, [*columns.values()], "external_runs: ")
+        found = needed(list(first), columns, which)
+        for name in KEY:
+            if name in found and (strange := strange_value(first[found[name]])):
+                raise StudyError(f"{which}: column '{name}' is not numeric (a row has '{strange}'): name another under columns")
         for other, its in seen:
             if columns == its and os.path.getsize(path) == os.path.getsize(other) and filecmp.cmp(path, other, shallow=False):
                 what = "is listed twice" if path.samefile(other) else f"is a copy of {other}"
                 raise StudyError(f"{which} {what}: its runs would count twice, so list it once")
         seen.append((path, columns))
+
+
+def strange_value(values: Sequence[Any]) -> str:
+    """Return the first of the values that is no number, where none of them is one; else an empty text."""
+    strange = ""
+    for value in values:
+        text = "" if value is None else str(value).strip()
+        if text.lower() in MISSING:
+            continue
+        try:
+            float(text.replace(",", "."))  # perhaps a decimal comma
+            return ""
+        except ValueError:
+            strange = strange or text[:40]
+    return strange
 
 
 class External:
@@ -133,9 +157,8 @@ class External:
         table = rows.truths(rows.numbers(table, NUMBERS, which, hint), TRUTHS, which)
         absent = [name for name in ("tokens", "flops_6nd") if name not in table.columns]
         table = table.with_columns(pl.lit(None, pl.Float64).alias(name) for name in absent)
-        texts = [pl.col(name).cast(pl.String) for name in (*TEXTS, "run", "trunk") if name in table.columns]
         names = [pl.lit(None, pl.String).alias(name) for name in ("run", "trunk") if name not in table.columns]
-        table = rows.statuses(with_budgets(table.with_columns(texts + names), "flops_6nd"))
+        table = rows.statuses(with_budgets(rows.texts(table.with_columns(names), (*TEXTS, "run", "trunk")), "flops_6nd"))
         found = rows.Checked(table)
         rows.unreadable(found, NUMBERS)
         rows.strange_status(found)
@@ -148,6 +171,7 @@ class External:
         rows.copies(found, given)
         rows.impossible(found, which)
         rows.doubtful(found, columns.get("loss", "loss"), "flops_6nd")
+        rows.few_trunks(found)
         found.refuse_if_empty(which)
         self.sentences += [f"{which}: {sentence}" for sentence in found.sentences]
         return found.table, [*own, *(name for name in absent if name not in own)]

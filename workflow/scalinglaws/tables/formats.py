@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import itertools
 import json
 import os
 import stat
@@ -29,6 +30,7 @@ BOMS = {
     codecs.BOM_UTF16_BE: "utf-16",
 }
 HEAD = 1 << 20  # bytes of a CSV file in which its header must end
+FIRST = 100  # rows that planning looks at
 LONGEST_WHOLE = 18  # digits of the whole numbers that a column of 64 bits surely holds
 
 
@@ -181,29 +183,49 @@ def first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def columns_of(path: Path, wanted: Collection[str], which: str = "") -> list[str]:
-    """Return the names of the columns of a table, from no more of the file than is needed.
+def peek(path: Path, wanted: Collection[str], which: str = "") -> dict[str, list[Any]]:
+    """Return the columns of a table, each with its values in the first rows, from no more of the file than is needed.
 
     A JSON lines file is read up to the line by which all ``wanted`` names were seen, for a row need not have every name.
 
     Raises
     ------
     StudyError
-        The file is missing or cannot be read, or two columns have one name.
+        The file is missing or cannot be read, two columns have one name, or there is no row.
     """
-    kind = kind_of(path, which)
+    kind, name = kind_of(path, which), f"{which}{path}"
     if kind == "parquet":
+        names, rows = _first_of_parquet(path, which)
+    elif kind == "csv":
+        text = text_of(path, which, HEAD)
+        names, separator = csv_header(text, name)
+        lines = csv.reader(io.StringIO(text.lstrip("\r\n"), newline=""), delimiter=separator)
+        next(lines)
         try:
-            names = list(parquet_file(path, which).schema_arrow.names)
-        except UnicodeDecodeError:
-            raise StudyError(f"{which}{path} has a column whose name is not UTF-8: rename it") from None
-        check_twice(names, f"{which}{path}")
-        return names
-    if kind == "csv":
-        return csv_header(text_of(path, which, HEAD), f"{which}{path}")[0]
-    seen: dict[str, None] = {}
-    for row in json_rows(text_of(path, which), f"{which}{path}"):
-        seen |= dict.fromkeys(row)
-        if set(wanted) <= seen.keys():
-            break
-    return list(seen)
+            rows = [dict(zip(names, line, strict=False)) for line in itertools.islice(filter(any, lines), FIRST)]
+        except csv.Error as error:
+            raise StudyError(f"{name} cannot be read as a table: {error}") from None
+    else:
+        rows, seen = [], dict[str, None]()
+        for row in json_rows(text_of(path, which), name):
+            if len(rows) < FIRST or not row.keys() <= seen.keys():
+                rows.append(row)
+                seen |= dict.fromkeys(row)
+            elif set(wanted) <= seen.keys():
+                break
+        names = list(seen)
+    if not rows:
+        raise StudyError(f"{name} has no rows: give a row for each run")
+    return {each: [row.get(each) for row in rows] for each in names}
+
+
+def _first_of_parquet(path: Path, which: str) -> tuple[list[str], list[dict[str, Any]]]:
+    """Return the names of the columns of a Parquet file and its first rows. Raises StudyError where it is damaged."""
+    import pyarrow as pa
+
+    file = parquet_file(path, which)
+    try:
+        check_twice(names := list(file.schema_arrow.names), f"{which}{path}")
+        return names, next((batch.to_pylist() for batch in file.iter_batches(FIRST) if len(batch)), [])
+    except (pa.ArrowException, UnicodeError, OSError, ValueError) as error:
+        raise StudyError(f"{which}{path} cannot be read as a Parquet table: {first_line(error)}") from None

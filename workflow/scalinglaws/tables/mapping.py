@@ -6,6 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from scalinglaws.common.errors import StudyError
 
+# The modules by which a table is read, for rules that are run again when one of them changes.
+READERS = tuple(f"tables/{name}.py" for name in ("formats", "mapping", "read", "rows"))
+# Texts, in small letters, that stand for a number that is missing.
+MISSING = ("", "-", "na", "n/a", "nan", "null", "none", "nil", "missing")
 # Our name of a column -> another that tables have for it.
 ALIASES = {"run": "id", "flops": "flops_6nd", "flops_6nd": "flops", "steps": "step"}
 
@@ -13,8 +17,8 @@ ALIASES = {"run": "id", "flops": "flops_6nd", "flops_6nd": "flops", "steps": "st
 def sources(own: Sequence[str], names: Sequence[str], columns: Mapping[str, str], which: str, key: str) -> dict[str, str]:
     """Return our name -> the table's own name, for each of ``names`` that the table has.
 
-    A name that ``columns`` maps is taken from there, whatever else the table has. Any other is the table's column of this name, or
-    of the name in ALIASES.
+    A name that ``columns`` maps is taken from there, whatever else the table has. Any other is the table's column of this name,
+    or of the name in ALIASES.
 
     Parameters
     ----------
@@ -36,7 +40,7 @@ def sources(own: Sequence[str], names: Sequence[str], columns: Mapping[str, str]
         raise StudyError(f"{key} names {', '.join(unknown)}: it can map {', '.join(names)}")
     found = {}
     for name in names:
-        theirs = columns.get(name) or (name if name in own else ALIASES.get(name, name))
+        theirs = columns[name] if name in columns else name if name in own else ALIASES.get(name, name)
         if theirs in own:
             found[name] = theirs
         elif name in columns:

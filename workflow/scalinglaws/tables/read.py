@@ -20,15 +20,13 @@ from scalinglaws.common import sums
 from scalinglaws.common.errors import StudyError
 from scalinglaws.common.read import read_json
 from scalinglaws.tables.formats import check_twice, csv_header, first_line, json_rows, kind_of, parquet_file, text_of
-from scalinglaws.tables.mapping import sources
+from scalinglaws.tables.mapping import MISSING, sources
 
 # This file beside the tables has the warnings of aggregation, a JSON list of sentences; the report shows them.
 WARNINGS = "warnings.json"
 # These files beside the tables have their sums. Timings differ each time that runs are trained, and so does their list alone.
 SUMS, SUMS_OF_TIMINGS, SUMS_OF_EXPONENTS = "aggregate.sha256", "timings.sha256", "exponents.sha256"
 LISTS = (SUMS, SUMS_OF_TIMINGS, SUMS_OF_EXPONENTS)
-# Texts, in small letters, that stand for a number that is missing.
-MISSING = ("", "-", "na", "n/a", "nan", "null", "none", "nil", "missing")
 
 
 def check(path: Path) -> None:
@@ -41,7 +39,8 @@ def read_any(path: Path, which: str = "") -> pl.DataFrame:
     """Read a CSV, Parquet or JSON lines file, by its ending. ``which`` says in errors what asked for it.
 
     The separator of a CSV file (comma, semicolon, tab or bar) and the encoding of a text (UTF-8, UTF-16, UTF-32) are found out.
-    Every column becomes one of whole numbers, numbers, texts, truth values or dates; lists and objects become their JSON text.
+    Every column becomes one of whole numbers, numbers, texts, truth values, dates, or lists of these; of what else a file can
+    hold, objects above all, the JSON text is taken.
 
     Raises
     ------
@@ -101,16 +100,14 @@ def _number_if_all(column: pl.Series, comma: str) -> pl.Series:
 def _json(text: str, name: str) -> pl.DataFrame:
     """Return the table in a JSON lines text: a row for each object, null where an object lacks a name."""
     columns: dict[str, list[Any]] = {}
-    count = 0
-    for row in json_rows(text, name):
+    for count, row in enumerate(json_rows(text, name)):
         for key, value in row.items():
             if key not in columns:
                 columns[key] = [None] * count
             columns[key].append(value)
-        count += 1
         if len(row) < len(columns):
             for values in columns.values():
-                if len(values) < count:
+                if len(values) == count:
                     values.append(None)
     return pl.DataFrame([_series(key, values) for key, values in columns.items()])
 
@@ -136,7 +133,7 @@ def _arrow(path: Path, which: str = "") -> pa.Table:
 
 
 def _flat(table: pa.Table, name: str) -> pl.DataFrame:
-    """Return an Arrow table with columns of simple types alone: decimals become numbers, and lists and objects JSON texts."""
+    """Return an Arrow table with columns of simple types and lists of these: decimals become numbers, and objects JSON texts."""
     found = []
     for key, column in zip(table.column_names, table.columns, strict=True):
         kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
@@ -144,7 +141,7 @@ def _flat(table: pa.Table, name: str) -> pl.DataFrame:
             column = pc.cast(pc.cast(column, pa.string()), pa.float64())
         elif pa.types.is_float16(kind):
             column = pc.cast(column, pa.float32())
-        elif not _simple(kind):
+        elif not _simple(_inner(kind)):
             texts = [None if value is None else json.dumps(value, default=str) for value in column.to_pylist()]
             column = pa.chunked_array([pa.array(texts, pa.string())])
         series = pl.from_arrow(column)
@@ -152,6 +149,11 @@ def _flat(table: pa.Table, name: str) -> pl.DataFrame:
             raise StudyError(f"{name}: column {key} is of type {kind}, which is not read: leave it out of the file")
         found.append(series.cast(pl.String).alias(key) if series.dtype == pl.Categorical else series.alias(key))
     return pl.DataFrame(found)
+
+
+def _inner(kind: pa.DataType) -> pa.DataType:
+    """Return the type of the values of a list, and any other type as it is."""
+    return kind.value_type if pa.types.is_list(kind) or pa.types.is_large_list(kind) else kind
 
 
 def _simple(kind: pa.DataType) -> bool:
@@ -168,7 +170,7 @@ def read_own(path: Path) -> pl.DataFrame:
         raise StudyError(f"{path} does not exist: aggregate the runs first (python -m scalinglaws aggregate, or snakemake)")
     try:
         table = _arrow(path)
-        if strange := [field for field in table.schema if not _simple(getattr(field.type, "value_type", field.type))]:
+        if strange := [field for field in table.schema if not _simple(_inner(field.type))]:
             raise StudyError(f"its column {strange[0].name} is of type {strange[0].type}")
         return pl.DataFrame(table)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, pa.ArrowException, OSError, StudyError) as error:

@@ -7,13 +7,14 @@ units: parameters in millions, tokens in billions, compute in PF-days.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
 
 from scalinglaws.common.errors import StudyError
-from scalinglaws.tables.read import MISSING
+from scalinglaws.tables.mapping import MISSING
 
 ROW, TEXT = "__row", "__text_"  # columns of ours: the number of a row, and what a column had in place of a number
 SHOWN = 5  # rows that a sentence names
@@ -84,7 +85,7 @@ def _rows(table: pl.DataFrame, shown: str | None) -> str:
 
 def numbered(table: pl.DataFrame) -> pl.DataFrame:
     """Return a table with the number of each row, from 1, in a column of ours."""
-    return table if ROW in table.columns else table.with_row_index(ROW, offset=1)
+    return table.drop(ROW, strict=False).with_row_index(ROW, offset=1)
 
 
 def numbers(table: pl.DataFrame, names: Iterable[str], which: str, hint: str) -> pl.DataFrame:
@@ -128,13 +129,24 @@ def truths(table: pl.DataFrame, names: Iterable[str], which: str) -> pl.DataFram
     Raises StudyError where a text is neither true or yes nor false or no.
     """
     for name in [name for name in names if name in table.columns and table[name].dtype != pl.Boolean]:
-        small = table[name].cast(pl.String).str.strip_chars().str.to_lowercase()
+        small = texts(table, [name])[name].str.strip_chars().str.to_lowercase()
         small = small.set(small.is_in(MISSING), None)
         yes, no = (small.is_in(words) for words in (["true", "yes", "1", "1.0"], ["false", "no", "0", "0.0"]))
         if (strange := (~(yes | no)).fill_null(False)).any():
             first = strange.arg_true()[0]
             raise StudyError(f"{which}: column '{name}' has '{table[name][first]}' in row {first + 1}: write true or false")
         table = table.with_columns(yes.alias(name))
+    return table
+
+
+def texts(table: pl.DataFrame, names: Iterable[str]) -> pl.DataFrame:
+    """Return a table whose columns ``names``, as far as it has them, are texts; of lists it is the text in JSON."""
+    for name in [name for name in names if name in table.columns]:
+        column = table[name]
+        if column.dtype.is_nested():
+            values = [None if value is None else json.dumps(value, default=str) for value in column.to_list()]
+            column = pl.Series(name, values, pl.String)
+        table = table.with_columns(column.cast(pl.String))
     return table
 
 
@@ -175,7 +187,8 @@ def statuses(table: pl.DataFrame) -> pl.DataFrame:
     """Return a table whose column ``status``, if it has one, says ok for every run that ended well, in whatever word."""
     if "status" not in table.columns:
         return table
-    word = pl.col("status").cast(pl.String).str.strip_chars()
+    table = texts(table, ["status"])
+    word = pl.col("status").str.strip_chars()
     small = word.str.to_lowercase()
     known = (
         pl.when(small.is_in(FINISHED)).then(pl.lit("ok")).when(small.is_in(["diverged", *MISSING])).then(small).otherwise(word)
@@ -193,7 +206,8 @@ def strange_status(checked: Checked) -> None:
 
 def copies(checked: Checked, given: Sequence[str]) -> None:
     """Leave out rows that repeat an earlier one in all the columns ``given`` but the names of the run and its trunk."""
-    values = [name for name in given if name not in ("run", "trunk", "id", ROW)]
+    nested = [name for name, kind in checked.table.schema.items() if kind.is_nested()]
+    values = [name for name in given if name not in ("run", "trunk", "id", ROW, *nested)]
     if values:
         checked.leave_out(~pl.struct(values).is_first_distinct(), "every value but its name is that of an earlier row")
 
@@ -221,12 +235,10 @@ def impossible(checked: Checked, which: str) -> None:
     if {"n_params", "tokens"} <= set(checked.table.columns):
         ratio = pl.col("tokens") / pl.col("n_params")
         beyond = (ratio < FEWEST_RATIO) | (ratio > MOST_RATIO)
-        reason = (
-            f"tokens per parameter are not between {FEWEST_RATIO:.0e} and {MOST_RATIO:.0e}: one of the two is in another unit"
-        )
+        reason = f"tokens per parameter are not between {FEWEST_RATIO:.0e} and {MOST_RATIO:.0e}: one is in another unit"
         checked.leave_out(beyond & ratio.is_not_nan(), reason, "n_params")
-    low = pl.col("loss") < LOWEST_SHARE * pl.col("loss").median()
-    checked.leave_out(low, f"loss is below {LOWEST_SHARE:.0%} of the table's median loss", "loss")
+    small = pl.col("loss") < LOWEST_SHARE * pl.col("loss").median()
+    checked.leave_out(small, f"loss is below {LOWEST_SHARE:.0%} of the table's median loss", "loss")
 
 
 def doubtful(checked: Checked, theirs: str = "loss", flops: str = "flops") -> None:
@@ -261,9 +273,10 @@ def doubtful(checked: Checked, theirs: str = "loss", flops: str = "flops") -> No
 
 def few_trunks(checked: Checked) -> None:
     """Add a sentence where many rows belong to so few trunks that there can be no intervals."""
-    number, size = checked.table["trunk"].n_unique(), len(checked.table)
+    trunk = pl.coalesce("trunk", "run", pl.col(ROW).cast(pl.String))
+    number, size = checked.table.select(trunk.n_unique()).item(), len(checked.table)
     if number < FEWEST_TRUNKS <= size:
         checked.sentences.append(
-            f"All {size:,} rows belong to {_count(number, 'trunk')}, and below {FEWEST_TRUNKS} trunks there are no intervals: runs "
-            "that share no part of their training need different values, or none, in the column trunk."
+            f"All {size:,} rows belong to {_count(number, 'trunk')}, and below {FEWEST_TRUNKS} trunks there are no intervals: "
+            "runs that share no part of their training need different values, or none, in the column trunk."
         )
