@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from scalinglaws.common import files, finished, leftovers
+from scalinglaws.common import files, finished, leftovers, sums
 from scalinglaws.dag import clock, targets
 from scalinglaws.dag.context import RESULTS, Context
 from scalinglaws.dag.kept import manifest_path
@@ -38,6 +38,7 @@ def end(context: Context) -> None:
         for path in strangers(context):
             try:
                 path.unlink(missing_ok=True)
+                sums.beside(path).unlink(missing_ok=True)
             except OSError as error:
                 print(f"warning: {path} is not of study {context.study.name} and cannot be deleted: {error}", file=sys.stderr)
         files.write_json(STUDY, {"study": context.study.name})
