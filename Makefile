@@ -34,7 +34,8 @@ help: ## list the targets
 
 install: $(VENV)/installed ## set up .venv from envs/, again where this folder was moved
 	@if [ -s $< ] && [ "$$(cat $<)" != "$$(pwd -P)" ]; then \
-	  echo "this folder was $$(cat $<) when $(VENV) was set up: setting it up again"; rm -rf $(VENV); $(MAKE) $(VENV)/installed; fi
+	  echo "this folder was $$(cat $<) when $(VENV) was set up: setting it up again"; rm -rf $(VENV); fi
+	@[ -e $< ] || $(MAKE) $(VENV)/installed
 
 $(VENV)/installed: envs/requirements.txt pyproject.toml
 	@$(call word_of,$(PYTHON)) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: add PYTHON=…")'

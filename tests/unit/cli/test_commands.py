@@ -102,6 +102,26 @@ def test_a_wrong_config_exits_with_1_and_one_message(elsewhere: Path) -> None:
         assert done.stderr.startswith(f"scalinglaws {words[0]}: ") and "Traceback" not in done.stderr and not done.stdout
 
 
+DRAW = ["figure", "--name", "fig02_learning_curves", "--tables", "t", "--fits", "f"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["fit", "--law", "power-n", "--table", "a.csv", "--out", "./a.csv"], "--out and --table are the same file"),
+        (["fit", "--law", "power-n", "--table", "a.csv", "--out", "link.csv"], "--out and --table are the same file"),
+        ([*DRAW, "--out-svg", "new", "--out-png", "x/../new"], "--out-svg and --out-png are the same file"),
+    ],
+)
+def test_an_output_is_no_input_and_no_other_output(
+    words: list[str], said: str, elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (elsewhere / "a.csv").write_text("n_params,tokens,loss\n")
+    (elsewhere / "link.csv").symlink_to("a.csv")
+    assert app.main(words) == 1
+    assert said in capsys.readouterr().err and (elsewhere / "a.csv").read_text() == "n_params,tokens,loss\n"
+
+
 @pytest.mark.parametrize(
     ("raised", "status", "said"),
     [

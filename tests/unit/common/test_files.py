@@ -108,6 +108,11 @@ def test_folders_of_the_system_hold_no_outputs(path: str) -> None:
         files.write_text(Path(path), "x")
 
 
+@pytest.mark.parametrize("path", ["/processed/a.json", "/system/a", "/dev/shm/scalinglaws-none", "/devices/a"])
+def test_other_folders_of_the_root_do(path: str) -> None:
+    files.check_replaceable(Path(path))
+
+
 def test_a_link_is_never_written_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "target").write_text("old")
     (tmp_path / "link").symlink_to("target")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -98,6 +99,16 @@ def test_snakemake_must_be_able_to_keep_its_records(tmp_path: Path, monkeypatch:
     (tmp_path / ".snakemake").unlink()
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(WorkflowError, match=rf"no permission for {tmp_path}/\.snakemake"):
+        environment.check()
+
+
+def test_an_old_snakemake_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    needed = next(
+        item for item in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"] if "snake" in item
+    )
+    assert f"snakemake>={environment.SNAKEMAKE}," in needed
+    monkeypatch.setattr(environment, "SNAKEMAKE", "99.0")
+    with pytest.raises(WorkflowError, match=r"99\.0"):
         environment.check()
 
 

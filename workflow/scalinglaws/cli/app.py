@@ -13,13 +13,14 @@ import io
 import os
 import resource
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 import typer.core
 import typer.main
 
-from scalinglaws.common.errors import StudyError, told
+from scalinglaws.common.errors import StudyError, shown, told
 
 # The panels of the help: command -> the file that has it.
 PANELS = {
@@ -52,6 +53,26 @@ ADDRESS_SPACE = 1_500_000_000  # bytes that loading these libraries takes on a m
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
+class Command(typer.core.TyperCommand):
+    """A command that writes over none of the files that it reads, and gives each of its outputs a file of its own."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command. Raises StudyError where an option --out… names a file that another option names, too."""
+        given = {p.opts[-1]: Path(ctx.params[p.name]) for p in self.params if isinstance(ctx.params.get(p.name), Path)}
+        for out, path in given.items():
+            for option, other in given.items():
+                if out.startswith("--out") and option != out and _same_file(path, other):
+                    raise StudyError(f"{out} and {option} are the same file, {shown(path)}: name another file to write")
+        return super().invoke(ctx)
+
+
+def _same_file(path: Path, other: Path) -> bool:
+    """Tell whether two paths are one file, there or not yet. A folder may be both read and written to."""
+    if path.exists() and other.exists():
+        return path.is_file() and path.samefile(other)
+    return os.path.realpath(path) == os.path.realpath(other)
+
+
 class Commands(typer.core.TyperGroup):
     """The commands of PANELS, each imported when it is asked for."""
 
@@ -69,7 +90,7 @@ class Commands(typer.core.TyperGroup):
         function = getattr(importlib.import_module(f"scalinglaws.cli.{FILES[name]}"), name)
         panel = next(panel for panel, commands in PANELS.items() if name in commands)
         alone = typer.Typer(add_completion=False, rich_markup_mode=self.rich_markup_mode)
-        alone.command(name, rich_help_panel=panel)(function)
+        alone.command(name, cls=Command, rich_help_panel=panel)(function)
         self.commands[name] = typer.main.get_command(alone)
         return self.commands[name]
 

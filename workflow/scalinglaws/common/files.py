@@ -23,6 +23,7 @@ LONGEST_NAME = 255  # bytes of a file's name on the file systems of Linux
 # Faults of a write that may come without the name of a file.
 FAILED_WRITES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.ESTALE)
 SHORT_WRITE = re.compile(r"\d+ requested and \d+ written")  # an OSError of numpy, which has no number
+OF_THE_SYSTEM = (("/", "proc"), ("/", "sys"))  # folders whose files are no files
 KINDS = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISCHR, "a device"),
@@ -83,8 +84,8 @@ def check_replaceable(path: Path) -> None:
         There is a folder, a device, a pipe or a socket at ``path``, a link to one, or a link of another user; or ``path`` lies in
         a folder of the system, such as /dev/stdout.
     """
-    folder = os.path.realpath(path.parent)
-    if folder == "/dev" or folder.startswith(("/proc", "/sys")):
+    folder = Path(os.path.realpath(path.parent))
+    if folder == Path("/dev") or folder.parts[:2] in OF_THE_SYSTEM:
         raise StudyError(f"{shown(path)} is no place for a file: name a file to write")
     try:
         link = path.lstat()

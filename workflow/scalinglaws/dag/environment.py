@@ -13,18 +13,21 @@ from typing import Any
 from scalinglaws.common import finished
 from scalinglaws.common.errors import StudyError, faults_told
 
+SNAKEMAKE = "9.20"  # the oldest version that the workflow runs with
 RECORDS = ".snakemake"  # the folder in which Snakemake keeps its locks and what it knows of outputs
 # Libraries that the Snakefile needs besides Snakemake; those of the jobs are installed with them.
 LIBRARIES = ("numpy", "psutil", "pydantic", "typer", "yaml", "torch")
 
 
 def check() -> None:
-    """Check that Snakemake was started with the Python that has the libraries of the workflow, where it can keep its records.
+    """Check Snakemake: its version, whether it can keep its records, and whether its Python has the libraries of the workflow.
 
     Raises WorkflowError, which Snakemake prints without a traceback.
     """
     from snakemake.exceptions import WorkflowError
+    from snakemake.utils import min_version
 
+    min_version(SNAKEMAKE)
     try:
         with faults_told():
             os.makedirs(RECORDS, exist_ok=True)
