@@ -22,7 +22,7 @@ def name(value: str) -> str:
 def package(value: str) -> str:
     """Refuse what is no name of a Python package (PEP 508): pip would take an URL or an option."""
     try:
-        canonicalize_name(value, validate=True)
+        canonicalize_name(_plain(value), validate=True)
     except InvalidName:
         raise ValueError("the name of a package is expected: letters, digits, dots, dashes and underscores") from None
     return _short(value)
@@ -31,11 +31,9 @@ def package(value: str) -> str:
 def version(value: str) -> str:
     """Refuse what is no version of a Python package (PEP 440)."""
     try:
-        Version(value)
+        Version(_plain(value))
     except InvalidVersion:
         raise ValueError("one version of the package is expected, such as 2.13.0") from None
-    if value != value.strip():
-        raise ValueError("a version without spaces around it is expected")
     return _short(value)
 
 
@@ -59,6 +57,13 @@ def encoding(value: str) -> str:
         "text".encode(value)
     except (LookupError, ValueError):  # ValueError: a NUL in the name; UnicodeError is one
         raise ValueError("an encoding of text is expected, such as utf-8 or latin-1") from None
+    return value
+
+
+def _plain(value: str) -> str:
+    """Refuse spaces, new lines and letters beyond ASCII, some of which ``packaging`` lets pass."""
+    if not value.isascii() or any(character.isspace() for character in value):
+        raise ValueError("ASCII characters without spaces are expected")
     return value
 
 
