@@ -39,3 +39,9 @@ def test_a_plugin_may_replace_its_own_entries_alone():
         things.register(Thing("mine"))
     with pytest.raises(StudyError, match="a is registered already"):
         things.register(Thing("a"))
+
+
+@pytest.mark.parametrize("name", ["..", "a/b", "-x", "", "a b", "x" * 101, "a\n", 3])
+def test_names_become_parts_of_names_of_files(name):
+    with pytest.raises(StudyError, match=r"thing: .* is no name"):
+        Registry("thing", [Thing(name)])

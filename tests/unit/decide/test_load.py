@@ -16,6 +16,8 @@ from scalinglaws.study import config
     ("key", "value", "words"),
     [
         ("figures", ["fig99"], ["figures", "fig99", "fig01_compute_data_parameters"]),
+        ("figures", ["fig05_shap"], ["figures: 'fig05_shap' is unknown: did you mean fig05_shape?"]),
+        ("fits", {"laws": ["chincilla"]}, ["fits.laws: 'chincilla' is unknown: did you mean chinchilla?"]),
         ("fits", {"laws": ["power-n", "power-x"]}, ["fits.laws", "power-x", "power-n"]),
     ],
 )

@@ -129,3 +129,8 @@ def test_it_trains_and_its_seed_fixes_its_weights(tmp_path: Path) -> None:
     assert metrics["status"] == "ok" and metrics["loss"] < 2.5 < float(torch.tensor(32.0).log())
     one, same, other = (build(spec.shape(32), seed=seed).state_dict()["head.weight"] for seed in (1, 1, 2))
     assert torch.equal(one, same) and not torch.equal(one, other)
+
+
+def test_a_prefix_of_ids_can_be_a_part_of_a_files_name() -> None:
+    with pytest.raises(StudyError, match=r"architecture mine: prefix: '\.\./x'"):
+        dataclasses.replace(ARCHITECTURES.find("lstm"), name="mine", prefix="../x")

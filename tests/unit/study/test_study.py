@@ -24,9 +24,20 @@ def build(data, tokens_root=Path("nowhere")):
     return study.build(config.parse(data), tokens_root)
 
 
+TALES = {"sources": [{"kind": "files", "files": ["tales.txt"]}], "bytes": "2k"}
+
+
 @pytest.mark.parametrize(
     ("data", "words"),
     [
+        (
+            changed(defaults__n_ctx="2^20", defaults__batch_tokens="2^20", experiments__size__grid__tokens=["8M"]),
+            ["n_ctx: 1048576 tokens", "test split of corpus books"],
+        ),
+        (
+            changed(corpora__tales=TALES, experiments__size__evaluate=["tales"]),
+            ["size", "n_ctx: 128 tokens", "test split of corpus tales, which has 120 at most"],
+        ),
         (changed(defaults__n_cxt=3), ["defaults.n_cxt", "unknown key", "n_ctx"]),
         (changed(experiments__size__gird={}), ["experiments.size.gird", "unknown key", "grid"]),
         (changed(defaults__n_ctx="many"), ["defaults.n_ctx", "whole number", "'many'"]),

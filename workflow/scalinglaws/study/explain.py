@@ -25,16 +25,15 @@ def explain(error: ValidationError, model: Any, prefix: str = "", line: Line = n
 
     ``model`` is what was validated, whose keys are proposed for unknown ones, and ``prefix`` the path at which it stands.
     """
-    found: dict[str, list[str]] = {}
+    found: dict[tuple[str, str], list[str]] = {}
     errors = error.errors(include_url=False, include_context=False)[:MOST_ERRORS]
     items = [(item, *_follow(model, item["loc"], item["type"])) for item in errors]
     inner = {path[:end] for _, path, _ in items for end in range(len(path))}
     for item, path, keys in items:
         if path in inner:  # another form that the value might have had; what is wrong in the one that it has is told
             continue
-        key = f"{path_of(path, prefix)}{line(path)}"
-        found.setdefault(key, []).append(_told(item, path, keys))
-    lines = [f"  {key}: {'; or '.join(dict.fromkeys(whats))}" for key, whats in found.items()]
+        found.setdefault((path_of(path, prefix), line(path)), []).append(_told(item, path, keys))
+    lines = [f"  {key}: {'; or '.join(dict.fromkeys(whats))}{at}" for (key, at), whats in found.items()]
     more = ["  and more like these"] if len(lines) > MOST_LINES else []
     return "\n".join(lines[:MOST_LINES] + more)
 

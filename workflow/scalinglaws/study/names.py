@@ -29,7 +29,7 @@ def package(value: str) -> str:
 def version(value: str) -> str:
     """Refuse what is no version of a Python package (PEP 440)."""
     try:
-        Version(value)
+        Version(_plain(value))
     except InvalidVersion:
         raise ValueError("one version of the package is expected, such as 2.13.0") from None
     if not re.fullmatch(r"[!-~]+", value):
@@ -76,6 +76,13 @@ def encoding(value: str) -> str:
         codecs.getincrementaldecoder(value)
     except (LookupError, ValueError):  # ValueError: a NUL in the name; UnicodeError is one
         raise ValueError("an encoding of text is expected, such as utf-8 or latin-1") from None
+    return value
+
+
+def _plain(value: str) -> str:
+    """Refuse spaces, new lines and letters beyond ASCII, some of which ``packaging`` lets pass."""
+    if not value.isascii() or any(character.isspace() for character in value):
+        raise ValueError("ASCII characters without spaces are expected")
     return value
 
 

@@ -30,7 +30,7 @@ def check(data: Any, name: str) -> None:
             raise StudyError(f"{name}: {path_of(path[:3])}: {what}")
         if isinstance(value, dict):
             for key in value:
-                if not isinstance(key, str) or _wrong(key):
+                if not isinstance(key, str) or not key.isprintable() or _wrong(key):
                     raise StudyError(f"{name}: {path_of(path) or 'the file'}: the key {key!r:.40} is no printable text: quote it")
             waiting += [((*path, key), each) for key, each in value.items()]
         elif isinstance(value, list):

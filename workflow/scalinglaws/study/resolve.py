@@ -214,10 +214,10 @@ def _check_data(s: Settings, spec: RunSpec, limit: int | None, where: str) -> No
         )
 
 
-def resolve(s: Settings, corpus: CorpusSpec, tokenizer: TokenizerSpec, limit: int | None, where: str) -> RunSpec:
+def resolve(s: Settings, corpus: CorpusSpec, tokenizer: TokenizerSpec, most: dict[str, int], where: str) -> RunSpec:
     """Return the settings of a point as a spec. Raises StudyError that names the key that is wrong.
 
-    ``limit`` is the largest number of tokens that the corpus can have.
+    ``most`` has the largest number of tokens that each split of the corpus can have, where it is known.
     """
     tokens = _check_budget(s, where)
     shape = resolve_shape(s, where)
@@ -249,20 +249,38 @@ def resolve(s: Settings, corpus: CorpusSpec, tokenizer: TokenizerSpec, limit: in
             f"{where}: warmup_tokens: {short(s.warmup_tokens)} does not end before the decay of budget {short(tokens)} starts "
             f"at {short(spec.stable_steps * s.batch_tokens)}"
         )
-    _check_data(s, spec, limit, where)
+    check_context(s.n_ctx, s.corpus, most, ("train", "test", "validation") if early else ("train", "test"), where)
+    _check_data(s, spec, most.get("train"), where)
     return spec
 
 
-def training_tokens(corpus: CorpusSpec, tokenizer: TokenizerSpec, declared: int | None, tokens_root: Path) -> int | None:
-    """Return the tokens of the training split: exact once it is tokenized, before that at most what the declared bytes give.
+def most_tokens(corpus: CorpusSpec, tokenizer: TokenizerSpec, declared: int | None, tokens_root: Path) -> dict[str, int]:
+    """Return the tokens of each split: exact once it is tokenized, before that at most what the declared bytes give.
 
-    It is None where neither is known.
+    Splits of which neither is known are left out. Raises StudyError where the counts of a tokenized corpus cannot be read.
     """
     meta = tokens_root / corpus.id / tokenizer.id / "meta.json"
     if meta.exists():
         try:
-            return int(read_object(meta)["splits"]["train"]["tokens"])
-        except (ValueError, TypeError, KeyError):
+            return {split: int(counts["tokens"]) for split, counts in read_object(meta)["splits"].items()}
+        except (ValueError, KeyError, TypeError, AttributeError):
             raise StudyError(f"{meta} is damaged: {REPAIR}") from None
-    # A token stands for at least a byte, each passage ends with one more token, and the share of a split by hash varies a little.
-    return int(declared * (1 - corpus.validation - corpus.test) * 1.01) if declared else None
+    if not declared:
+        return {}
+    # A token stands for at least a byte, each passage ends with one more token, and the share of a split by hash varies a little;
+    # that of a small split may vary much.
+    shares = {"train": 1.01 * (1 - corpus.validation - corpus.test), "validation": 2 * corpus.validation, "test": 2 * corpus.test}
+    return {split: int(declared * share) for split, share in shares.items()}
+
+
+def check_context(n_ctx: int, corpus: str, most: dict[str, int], splits: tuple[str, ...], where: str) -> None:
+    """Refuse a context that a split of a corpus cannot fill, with a target, even once: nothing could be trained or measured.
+
+    ``most`` has the tokens of each split at most. Raises StudyError.
+    """
+    for split in splits:
+        if most.get(split, n_ctx + 1) <= n_ctx:
+            raise StudyError(
+                f"{where}: n_ctx: {n_ctx} tokens and a target do not fit into the {split} split of corpus {corpus}, which has "
+                f"{most[split]} at most: lower n_ctx, or add text"
+            )

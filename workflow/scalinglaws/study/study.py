@@ -19,7 +19,7 @@ from scalinglaws.study.config import Config, CorpusConfig, ExternalRuns, FitsCon
 from scalinglaws.study.grid import points
 from scalinglaws.study.ladder import below, flops_per_step, has_ladder, needed_rungs, start_of
 from scalinglaws.study.questions import kinds
-from scalinglaws.study.resolve import resolve, training_tokens
+from scalinglaws.study.resolve import check_context, most_tokens, resolve
 from scalinglaws.study.spec import CorpusSpec, RunSpec, Source, TokenizerSpec
 from scalinglaws.study.text_sources import TEXT_SOURCES
 
@@ -165,7 +165,7 @@ def build(config: Config, tokens_root: Path = Path("results/tokens")) -> Study:
     """Return every run of the study. Raises StudyError for what cannot be run, before anything is."""
     corpora = {name: corpus_spec(c) for name, c in config.corpora.items()}
     tokenizer_of = {name: tokenizer_spec(config, corpus, corpora) for name, corpus in corpora.items()}
-    limits: dict[str, int | None] = {}  # the most training tokens of each corpus; a file is read for it, once
+    limits: dict[tuple[str, str], dict[str, int]] = {}  # the most tokens of the splits of a corpus; a file is read for it, once
     runs: dict[str, RunSpec] = {}
     epochs: dict[str, float] = {}
     experiments: dict[str, list[str]] = {}
@@ -179,12 +179,16 @@ def build(config: Config, tokens_root: Path = Path("results/tokens")) -> Study:
                 raise StudyError(f"{where}: {key}: {corpus} is not one of corpora: {', '.join(corpora)}")
         tokenizer = tokenizer_of[s.corpus]
         tokenizers[tokenizer.id] = tokenizer
-        if s.corpus not in limits:
-            limits[s.corpus] = training_tokens(corpora[s.corpus], tokenizer, config.corpora[s.corpus].bytes, tokens_root)
-        spec = resolve(s, corpora[s.corpus], tokenizer, limits[s.corpus], where)
+        for corpus in named:
+            if (corpus, tokenizer.id) not in limits:
+                declared = config.corpora[corpus].bytes
+                limits[corpus, tokenizer.id] = most_tokens(corpora[corpus], tokenizer, declared, tokens_root)
+        spec = resolve(s, corpora[s.corpus], tokenizer, limits[s.corpus, tokenizer.id], where)
+        for corpus in named[1:]:
+            check_context(s.n_ctx, corpus, limits[corpus, tokenizer.id], ("test",), where)
         run = spec.id
         runs[run] = spec
-        limit = limits[s.corpus]
+        limit = limits[s.corpus, tokenizer.id].get("train")
         if limit and spec.stop == "budget" and spec.dataset_tokens is None and spec.tokens > limit:
             epochs[run] = spec.tokens / limit
         if config.experiments[experiment].fit:
