@@ -11,7 +11,6 @@ from scalinglaws.common.errors import StudyError
 from scalinglaws.dag import clock, context, environment, inputs, kept, locks, requests, targets, tidy
 
 environment.prepare()
-environment.limit_triggers(workflow.dag_settings)
 clock.forgive()
 try:
     CONTEXT = context.read(config, ", ".join(map(str, workflow.configfiles)) or "config", workflow.remote_exec)
