@@ -58,6 +58,10 @@ def tokens_of_set(wildcards):
     return inputs.tokens_of_set(CONTEXT, wildcards.run, wildcards.set)
 
 
+def run_of_evaluation(wildcards):
+    return inputs.run_of_evaluation(wildcards.run, wildcards.set)
+
+
 def text_of_tokens(wildcards):
     return inputs.text_of_tokens(wildcards.corpus, wildcards.tokenizer)
 
