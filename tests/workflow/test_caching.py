@@ -38,7 +38,6 @@ def test_nothing_to_do(study):
     assert "   --trunks   " in rule.read_text()
     study.edit(lambda data: data.update(ladder={"base": 6000, "ratio": 3}))
     assert study.jobs() == {}
-    assert study.jobs("--workflow-profile", "none", "--cores", "1") == {}, "without the triggers of a profile"
     shutil.rmtree(study.folder / ".snakemake")
     assert study.jobs() == {}
 

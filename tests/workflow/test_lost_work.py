@@ -3,11 +3,20 @@
 import contextlib
 import os
 import shutil
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
-from workflow.conftest import Workflow
+import pytest
+
+from workflow.conftest import SMOKE, Workflow, environment
 from workflow.test_caching import REDRAWN, set_tokens
+from workflow.test_study_runs import wait_for
+
+# A device of CPUs whose small runs share jobs.
+SHARED = "device={name: X, bfloat16: 1e12, float32: 1e12, memory_gib: 8, gpus_per_node: 0, small_minutes: 9, bundle_minutes: 99}"
 
 
 def a_run(study: Workflow, name: str = "gpt-n1.5k-t64.0k*") -> Path:
@@ -47,7 +56,8 @@ def test_a_missing_token_file_is_made_again(study):
     assert study.jobs() == {}
     folder = a_run(study)
     forget(folder)
-    assert study.jobs() == {"tokenize": 1, "train": 1, "evaluate": 1, **REDRAWN}
+    assert study.jobs() == {"tokenize": 1, "train": 1, **REDRAWN}
+    assert study.jobs("--config", SHARED) == {"tokenize": 1, "bundle": 1, **REDRAWN}
     study.run("--cores", "2", f"results/runs/{folder.name}/metrics.json")
     assert study.jobs() == {}
 
@@ -89,3 +99,23 @@ def test_inputs_from_the_future_cost_nothing(study):
     assert "had a time after that of what was made of it: a clock is wrong somewhere" in done.stderr
     assert study.bytes_of(f"runs/{folder.name}/*[!g].json*", "fits/*") == before
     assert study.jobs("--cores", "1", *targets) == {}
+
+
+@pytest.mark.parametrize(("command", "status"), [(["scalinglaws", "run"], 130), (["snakemake"], 1)])
+def test_an_interrupt_at_the_terminal_saves_trainings(study, command, status):
+    study.edit(lambda data: data["experiments"].pop("data"))
+    study.edit(lambda data: data["experiments"]["size"]["grid"].update(model=["2x16"], tokens=["40M"]))
+    study.edit(lambda data: data.update(ladder={"base": "80M"}))
+    results = study.folder / "results"
+    whole = [sys.executable, "-m", *command, "--configfile", SMOKE, "--cores", "1"]
+    with (study.folder / "terminal.log").open("w") as log:
+        process = subprocess.Popen(whole, cwd=study.folder, env=environment(), stdout=log, stderr=log, start_new_session=True)
+    wait_for(lambda: list(results.glob("runs/*/progress.json")), 120)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(timeout=120) == status
+    assert len(list(results.glob("runs/*t40.0M*/checkpoint-*.safetensors"))) == 1
+    assert not list(results.glob("runs/*/progress.json")) and not list((study.folder / ".snakemake").glob("locks/*"))
+    told = (study.folder / "terminal.log").read_text() + (results / "logs/snakemake.log").read_text()
+    assert "Traceback" not in told
+    (log_of_training,) = results.glob("logs/train/*t40.0M*.log")
+    assert "which is saved" in log_of_training.read_text()

@@ -15,7 +15,6 @@ from scalinglaws.common.errors import StudyError
 from scalinglaws.dag import clock, context, inputs, kept, locks, profile, requests, targets, tidy
 
 environment.prepare()
-environment.limit_triggers(workflow.dag_settings)
 clock.forgive()
 try:
     CONTEXT = context.of_snakemake(config, workflow.configfiles, workflow.config_settings.config, workflow.remote_exec)
@@ -62,6 +61,10 @@ def tokens_of_trunk(wildcards):
 
 def tokens_of_set(wildcards):
     return inputs.tokens_of_set(CONTEXT, wildcards.run, wildcards.set)
+
+
+def run_of_evaluation(wildcards):
+    return inputs.run_of_evaluation(wildcards.run, wildcards.set)
 
 
 def text_of_tokens(wildcards):

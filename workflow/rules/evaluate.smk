@@ -16,8 +16,7 @@ rule evaluate:
     """
     input:
         set=ancient("results/evals/sets/{set}.txt"),
-        metrics=ancient("results/runs/{run}/metrics.json"),
-        weights=ancient("results/runs/{run}/model.safetensors"),
+        run=ancient(run_of_evaluation),
         tokens=ancient(tokens_of_set),
     output:
         losses="results/evals/{run}/{set}.json",

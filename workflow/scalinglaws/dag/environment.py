@@ -8,7 +8,6 @@ import importlib.util
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 from scalinglaws.common import finished
 from scalinglaws.common.errors import StudyError, faults_told
@@ -51,20 +50,3 @@ def prepare() -> None:
         os.environ[name] = os.pathsep.join([first, *rest])
     os.environ[finished.VARIABLE] = "1"
     os.environ.setdefault("MPLCONFIGDIR", os.path.abspath("results/logs/matplotlib"))
-
-
-def limit_triggers(settings: Any) -> None:
-    """Leave Snakemake the reasons to run a finished job again that profiles/default names, whatever profile it was started with.
-
-    Its own defaults, which hold where a profile names none, would repeat each training that is finished: its rung and token files
-    are inputs only until then (inputs.py).
-
-    Parameters
-    ----------
-    settings
-        The ``dag_settings`` of Snakemake's workflow; None where no jobs are looked for.
-    """
-    from snakemake.settings.enums import RerunTrigger
-
-    if settings is not None:
-        settings.rerun_triggers = frozenset(settings.rerun_triggers) & {RerunTrigger.MTIME, RerunTrigger.PARAMS}

@@ -75,6 +75,13 @@ def tokens_of_set(context: Context, run: str, name: str) -> list[str]:
     return [path for folder in context.evaluation_set(name) for path in tokens(folder)]
 
 
+def run_of_evaluation(run: str, name: str) -> list[str]:
+    """Return the files of a trained run that its evaluation on a set reads; none once the run is evaluated on it."""
+    if os.path.exists(f"{RESULTS}/evals/{run}/{name}.json"):
+        return []
+    return [f"{RESULTS}/runs/{run}/metrics.json", f"{RESULTS}/runs/{run}/model.safetensors"]
+
+
 def corpus_of_tokenizer(context: Context, tokenizer: str) -> list[str]:
     """Return the corpus that a tokenizer is trained on; only a BPE has one, and none once the tokenizer is there."""
     spec = context.tokenizer_spec(tokenizer).corpus

@@ -20,6 +20,7 @@ from scalinglaws.decide.load import load
 from scalinglaws.decide.status import Status, heartbeats, status
 from scalinglaws.study.study import Study
 
+HEARD = "Terminating processes on user request"  # what Snakemake 9.27 writes to its log after an interrupt
 SECONDS = 10.0  # time between two looks at the progress
 SHOWN = {"id", "step", "steps", "loss", "tokens_per_second"}  # of a heartbeat
 
@@ -85,7 +86,7 @@ def run(configfile: Path, cores: int, more: list[str], results: Path) -> int:
     with log.open("w") as file:
         process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
         watcher.start()
-        code = wait(process)
+        code = wait(process, log)
     stop.set()
     watcher.join(timeout=5)
     if code:
@@ -97,7 +98,7 @@ def run(configfile: Path, cores: int, more: list[str], results: Path) -> int:
     return code
 
 
-def wait(process: subprocess.Popen) -> int:
+def wait(process: subprocess.Popen, log: Path) -> int:
     """Wait for Snakemake and return its status.
 
     After Ctrl-C, SIGTERM or the end of the login its jobs are stopped (trainings save first), it removes its lock, and
@@ -107,10 +108,24 @@ def wait(process: subprocess.Popen) -> int:
         return process.wait()
     except KeyboardInterrupt:
         jobs = psutil.Process(process.pid).children(recursive=True)
-        process.send_signal(signal.SIGINT)
+        if not interrupted(process, log):
+            process.send_signal(signal.SIGINT)
         for job in jobs:
             with contextlib.suppress(psutil.Error):
                 if "scalinglaws" in job.cmdline():
                     job.terminate()
         process.wait()
         raise
+
+
+def interrupted(process: subprocess.Popen, log: Path) -> bool:
+    """Tell, within a second and a half, whether Snakemake itself has heard the interrupt, as it does from a terminal.
+
+    A second one would break off its own end, with a traceback.
+    """
+    end = time.monotonic() + 1.5
+    while time.monotonic() < end:
+        if process.poll() is not None or HEARD in log.read_text(errors="replace"):
+            return True
+        time.sleep(0.1)
+    return False
