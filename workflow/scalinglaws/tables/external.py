@@ -68,7 +68,7 @@ def check(tables: Sequence[tuple[str, Mapping[str, str]]]) -> None:
             raise StudyError(f"{which}: Snakemake takes braces in a path for a wildcard: rename the file")
         first = peek(path, [*columns.values()], "external_runs: ")
         found = needed(list(first), columns, which)
-        for name in KEY:
+        for name in NUMBERS:
             if name in found and (strange := strange_value(first[found[name]])):
                 raise StudyError(f"{which}: column '{name}' is not numeric (a row has '{strange}'): name another under columns")
         for other, its in seen:
