@@ -106,7 +106,7 @@ def select(
     columns, given = columns or {}, table.columns
     table = _named(table, columns)
     of_curves = LAWS.find(law.name).curves
-    elsewhere = not of_curves and not OWN <= set(given)
+    elsewhere = not of_curves and not set(given) >= OWN
     table = rows.numbers(table, ("dataset_tokens",) if of_curves else COLUMNS[2:], "the table", MAP_IT)
     if where is not None:
         table = drop(table, condition(table, where).fill_null(False), f"not ({where})", excluded)
