@@ -167,6 +167,16 @@ def test_copies_among_tables_and_of_the_study_count_once(tmp_path):
     assert of_study.rows(tmp_path / "b.csv", {}) == [] and "those of runs of the study" in of_study.sentences[0]
 
 
+def test_files_of_one_name_in_two_folders_share_no_run(tmp_path):
+    elsewhere, names = External(), []
+    for folder, factor in (("a", 1), ("b", 3)):
+        (tmp_path / folder).mkdir()
+        sound().with_columns(pl.col("n_params") * factor).write_csv(tmp_path / folder / "runs.csv")
+        rows = elsewhere.rows(tmp_path / folder / "runs.csv", {})
+        names += [(row["run"], row["trunk"]) for row in rows]
+    assert names[0] == ("runs-0-0", "runs-0") and names[12] == ("runs(2)-0-0", "runs(2)-0") and len(set(names)) == 24
+
+
 @pytest.mark.parametrize(
     ("tables", "said"),
     [

@@ -120,7 +120,8 @@ def usable_curves(runs: pl.DataFrame, curves: pl.DataFrame, excluded: Excluded) 
     if "loss_test" in curves.columns:
         curves = curves.with_columns(pl.col("loss_test").alias("loss"))
     if missing := sorted({"flops", "loss", "n_params"} - set(curves.columns)):
-        raise StudyError(f"the table of curves has no column {', '.join(missing)}: it has {', '.join(curves.columns)}")
+        have = [name for name in curves.columns if not name.startswith("__")]
+        raise StudyError(f"the table of curves has no column {', '.join(missing)}: it has {', '.join(have)}")
     if "phase" in curves.columns:
         stable = (pl.col("phase") == "stable").any().over("trunk")
         curves = curves.filter((pl.col("phase") == "stable") | ((pl.col("phase") == "decay") & ~stable))

@@ -68,7 +68,7 @@ def check(tables: Sequence[tuple[str, Mapping[str, str]]]) -> None:
             raise StudyError(f"{which}: Snakemake takes braces in a path for a wildcard: rename the file")
         first = peek(path, [*columns.values()], "external_runs: ")
         found = needed(list(first), columns, which)
-        for name in KEY:
+        for name in NUMBERS:
             if name in found and (strange := strange_value(first[found[name]])):
                 raise StudyError(f"{which}: column '{name}' is not numeric (a row has '{strange}'): name another under columns")
         for other, its in seen:
@@ -104,6 +104,7 @@ class External:
 
     def __init__(self, known: Sequence[Row] = ()) -> None:
         self.sentences: list[str] = []
+        self._stems: list[str] = []
         self._known = {tuple(row[name] for name in KEY): "the study" for row in known if row["loss"] is not None}
 
     def rows(self, path: Path, columns: Mapping[str, str]) -> list[Row]:
@@ -123,6 +124,10 @@ class External:
         """
         which = f"external_runs: {path}"
         table, own = self._usable(path, columns, which)
+        # Files of one name in two folders are told apart, so that their runs and trunks are.
+        self._stems.append(path.stem)
+        again = self._stems.count(path.stem)
+        stem = path.stem if again == 1 else f"{path.stem}({again})"
         rows = []
         for row in table.iter_rows(named=True):
             i = row["__row"] - 1
@@ -131,8 +136,8 @@ class External:
             values = {name: self._value(name, row[name]) for name in own}
             values |= {"status": row.get("status") or "ok"}
             names = {
-                "run": f"{path.stem}-{run}-{i}",
-                "trunk": f"{path.stem}-{trunk}",
+                "run": f"{stem}-{run}-{i}",
+                "trunk": f"{stem}-{trunk}",
                 "experiments": ["external"],
                 "fitted": True,
             }

@@ -73,21 +73,25 @@ def encoding_of(head: bytes) -> str:
     return "utf-8"
 
 
-def text_of(path: Path, which: str = "", most: int | None = None) -> str:
-    """Return the text of a CSV or JSON lines file, or of its first ``most`` bytes.
+def text_of(path: Path, which: str = "", head: bool = False) -> str:
+    """Return the text of a CSV or JSON lines file, or that of its ``head`` of HEAD bytes alone.
 
     Raises
     ------
     StudyError
         The file cannot be read, or is no text in UTF-8, UTF-16 or UTF-32.
     """
+    no_text = StudyError(f"{which}{path} has NUL bytes, so it is no text: give a table that its ending describes")
     try:
         with path.open("rb") as file:
-            data = file.read() if most is None else file.read(most)
+            data = file.read(HEAD)
+            encoding = encoding_of(data[:4096])
+            if encoding.startswith("utf-8") and b"\0" in data:  # the rest may be large, and is not read
+                raise no_text
+            data += b"" if head else file.read()
             whole = not file.read(1)
     except OSError as error:
         raise StudyError(f"{which}{path} cannot be read: {error.strerror}") from None
-    encoding = encoding_of(data[:4096])
     try:
         text = codecs.getincrementaldecoder(encoding)().decode(data, final=whole)
     except UnicodeDecodeError as error:
@@ -96,7 +100,7 @@ def text_of(path: Path, which: str = "", most: int | None = None) -> str:
             f"{which}{path} is not {name} text (its byte {error.start} is {data[error.start]:#04x}): save it as UTF-8"
         ) from None
     if "\0" in text:
-        raise StudyError(f"{which}{path} has NUL bytes, so it is no text: give a table that its ending describes")
+        raise no_text
     return text if "\n" in text else text.replace("\r", "\n")
 
 
@@ -197,7 +201,7 @@ def peek(path: Path, wanted: Collection[str], which: str = "") -> dict[str, list
     if kind == "parquet":
         names, rows = _first_of_parquet(path, which)
     elif kind == "csv":
-        text = text_of(path, which, HEAD)
+        text = text_of(path, which, head=True)
         names, separator = csv_header(text, name)
         lines = csv.reader(io.StringIO(text.lstrip("\r\n"), newline=""), delimiter=separator)
         next(lines)
