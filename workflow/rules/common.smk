@@ -7,10 +7,6 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, os.path.join(workflow.basedir, "workflow"))
 
-from scalinglaws.dag import environment
-
-environment.check()
-
 from scalinglaws.common.errors import StudyError
 from scalinglaws.dag import clock, context, inputs, kept, locks, profile, requests, targets, tidy
 

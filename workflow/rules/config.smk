@@ -7,6 +7,10 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, os.path.join(workflow.basedir, "workflow"))
 
+from scalinglaws.dag import environment
+
+environment.check()
+
 from scalinglaws.common.errors import StudyError
 from scalinglaws.study import read_yaml
 

@@ -85,20 +85,6 @@ WRITTEN = [
 WRITTEN += ["-", "out \udcff'\n$x"]
 VALUES = {"number": NUMBERS, "text": TEXTS, "read": READ, "written": WRITTEN}
 NEVER = {"number": ("-1", "nan", LONG, "9" * 5000, "", "x"), "written": ("pipe", "/dev/null", "/dev/full", "circle")}
-# Values whose refusal belongs to the readers of other rooms, which have tests of their own.
-ELSEWHERE = {
-    ("plan", "--configfile"): ("deep.json",),
-    ("plan", "--profile"): ("deep.json", "binary"),
-    ("prune", "--configfile"): ("deep.json",),
-    ("tokenize", "--tokenizer"): ("deep.json",),
-    ("bundle", "--list"): ("deep.json",),
-    ("member", "--list"): ("deep.json",),
-    ("aggregate", "--manifest"): READ,
-    **{("fit", option): (*NUMBERS, *TEXTS, *READ) for option in ("--bootstrap", "--seed", "--delta", "--exclude-highest")},
-    **{
-        ("fit", option): (*TEXTS, *READ) for option in ("--where", "--at", "--columns", "--critical-batch", "--curves", "--table")
-    },
-}
 GOOD = {"law": "power-n", "table": "table.csv", "name": "fig02_learning_curves", "bootstrap": "0", "manifest": "empty"}
 SPECS = {"corpus": "corpus.json", "tokenizer": "tokenizer.json"}
 
@@ -141,8 +127,7 @@ def test_hostile_values_end_in_words(
     given = {p.opts[-1]: value(name, p) for p in options if p.required or p.name in GOOD}
     faults = {}
     for parameter in options:
-        left_out = ELSEWHERE.get((name, parameter.opts[-1]), ())
-        for hostile in (text for text in VALUES.get(kind(parameter), ["", "x"]) if text not in left_out):
+        for hostile in VALUES.get(kind(parameter), ["", "x"]):
             words = [name, *(f"{option}={text}" for option, text in (given | {parameter.opts[-1]: hostile}).items())]
             refused = hostile in NEVER.get(kind(parameter), ()) and parameter.name != "log"
             if found := fault(words, refused, capsys):

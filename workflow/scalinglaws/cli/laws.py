@@ -14,6 +14,7 @@ import typer
 
 from scalinglaws.cli.options import Json, Sums, file_or_output, known_laws
 from scalinglaws.common.errors import StudyError
+from scalinglaws.common.fields import DELTAS, LARGEST_INTEGER, MOST_RESAMPLES
 
 if TYPE_CHECKING:
     from scalinglaws.laws.allocation import CriticalBatch
@@ -47,7 +48,7 @@ def fit(
             "not, in, between, like and is null.",
         ),
     ] = None,
-    exclude_highest: Annotated[int, typer.Option(metavar="N", min=0, help="Leave out the N runs with the largest losses.")] = 0,
+    exclude_highest: Annotated[int, typer.Option(metavar="N", min=0, max=LARGEST_INTEGER, help="Leave out the N runs with the largest losses.")] = 0,
     weighted: Annotated[
         bool, typer.Option("--weighted", help="Weight each loss by its own standard error, the column loss_stderr.")
     ] = False,
@@ -69,11 +70,11 @@ def fit(
     objective: Annotated[
         Literal["huber", "squared", "absolute"], typer.Option(help="What is summed over the residuals of log loss.")
     ] = "huber",
-    delta: Annotated[float, typer.Option(help="Residual of log loss from which the Huber function is linear.")] = 1e-3,
+    delta: Annotated[float, typer.Option(min=DELTAS[0], max=DELTAS[1], help="Residual of log loss from which the Huber function is linear.")] = 1e-3,
     bootstrap: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Resamples of trunks for the intervals; 0 gives none.")
+        int, typer.Option(metavar="N", min=0, max=MOST_RESAMPLES, help="Resamples of trunks for the intervals; 0 gives none.")
     ] = 1000,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the resamples.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_INTEGER, help="Seed of the resamples.")] = 0,
     allow_empty: Annotated[
         bool, typer.Option("--allow-empty", help="Write a file without parameters where there are too few points.")
     ] = False,

@@ -14,6 +14,8 @@ UNITS = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9, "B": 10**9, "T":
 MOST_TOKENS = 10**18  # the largest count: products of counts are then far from the end of a float, and counts fit 64 bits
 WIDEST = 2**20  # the largest width of a layer
 LARGEST_INTEGER = 2**63 - 1  # the largest integer that a table holds
+MOST_RESAMPLES = 100_000  # of the bootstrap of a fit
+DELTAS = (1e-12, 1e6)  # of the Huber function, the least and the largest
 
 
 def number(value: Any) -> Any:

@@ -22,7 +22,7 @@ from pydantic import (
 )
 
 from scalinglaws.common.errors import StudyError
-from scalinglaws.common.fields import NUMBER, WIDEST, Count, CountOrZero, Fraction01, Rate, Seed, Share
+from scalinglaws.common.fields import DELTAS, MOST_RESAMPLES, NUMBER, WIDEST, Count, CountOrZero, Fraction01, Rate, Seed, Share
 from scalinglaws.common.numbers import round_float
 from scalinglaws.common.registry import Registry
 from scalinglaws.models.registry import ARCHITECTURES
@@ -235,8 +235,8 @@ class FitsConfig(Strict):
 
     laws: Literal["all"] | list[str] = "all"
     objective: Literal["huber", "squared", "absolute"] = "huber"
-    delta: Annotated[Rate, Field(ge=1e-12, le=1e6)] = 1e-3
-    bootstrap: Annotated[int, Field(ge=0, le=100_000), NUMBER] = 1000
+    delta: Annotated[Rate, Field(ge=DELTAS[0], le=DELTAS[1])] = 1e-3
+    bootstrap: Annotated[int, Field(ge=0, le=MOST_RESAMPLES), NUMBER] = 1000
     seed: Seed = 0
 
 

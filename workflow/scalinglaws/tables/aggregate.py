@@ -28,6 +28,7 @@ from scalinglaws.tables.write import write
 from scalinglaws.train.metrics import CurveRow, Flop, RunMetrics, RunTiming, types_of
 
 Row = dict[str, Any]
+OF_MANIFEST = {"run": str, "experiments": list, "fit": bool, "evaluations": (str, type(None))}
 FLOPS = tuple(name for name, kind in types_of(RunMetrics).items() if kind is Flop)
 
 
@@ -39,9 +40,15 @@ class Aggregated:
     warnings: list[str]
 
 
-def read_manifest(path: Path) -> list[Any]:
+def read_manifest(path: Path) -> list[Row]:
     """Read the lines of a manifest. Raises StudyError where it is missing or damaged."""
-    return [parse_json(line, f"{path}, line {i},", REWRITTEN) for i, line in enumerate(read_named(path).splitlines(), 1)]
+    entries = []
+    for number, line in enumerate(read_named(path).splitlines(), 1):
+        entry = parse_json(line, f"{path}, line {number},", REWRITTEN)
+        if not isinstance(entry, dict) or any(not isinstance(entry.get(name), kind) for name, kind in OF_MANIFEST.items()):
+            raise StudyError(f"{path}, line {number}, is no entry of a list of runs: {REWRITTEN}")
+        entries.append(entry)
+    return entries
 
 
 def checked_spec(folder: Path) -> RunSpec:
