@@ -43,5 +43,5 @@ def test_a_plugin_may_replace_its_own_entries_alone():
 
 @pytest.mark.parametrize("name", ["..", "a/b", "-x", "", "a b", "x" * 101, "a\n", 3])
 def test_names_become_parts_of_names_of_files(name):
-    with pytest.raises(StudyError, match="thing: .* is no name"):
+    with pytest.raises(StudyError, match=r"thing: .* is no name"):
         Registry("thing", [Thing(name)])

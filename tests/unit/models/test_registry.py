@@ -132,5 +132,5 @@ def test_it_trains_and_its_seed_fixes_its_weights(tmp_path: Path) -> None:
 
 
 def test_a_prefix_of_ids_can_be_a_part_of_a_files_name() -> None:
-    with pytest.raises(StudyError, match="architecture mine: prefix: '../x'"):
+    with pytest.raises(StudyError, match=r"architecture mine: prefix: '\.\./x'"):
         dataclasses.replace(ARCHITECTURES.find("lstm"), name="mine", prefix="../x")
