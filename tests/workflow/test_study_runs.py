@@ -96,6 +96,17 @@ def test_wrong_config_stops_before_any_job(study):
         assert "Traceback" not in done.stdout + done.stderr
 
 
+def test_no_code_in_a_config_is_run(tmp_path):
+    """Snakemake's own reader would evaluate it: config.yaml is looked at first, and so is what `scalinglaws run` is given."""
+    made = copy_workflow(tmp_path / "w")
+    text = (made.folder / "config.yaml").read_text()
+    (made.folder / "config.yaml").write_text(text + '__use_yte__: true\ncode: ?open("ran", "w")\n')
+    for command in (["snakemake", "-n"], ["scalinglaws", "run"]):
+        done = made.call(sys.executable, "-m", *command, "--cores", "1", check=False)
+        assert done.returncode == 1 and "the key __use_yte__ makes Snakemake run code" in done.stdout + done.stderr
+        assert "Traceback" not in done.stdout + done.stderr and not (made.folder / "ran").exists()
+
+
 def test_killed_workflow_and_training_end_with_the_same_bytes(finished, tmp_path):
     """Snakemake and a training that it left behind are killed by -9, and a rung is truncated; then the study is run again."""
     fresh = copy_workflow(tmp_path / "w")
