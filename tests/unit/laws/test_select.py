@@ -13,7 +13,7 @@ import pytest
 from scalinglaws.cli.app import main
 from scalinglaws.common.errors import StudyError
 from scalinglaws.laws.catalogue import LAWS, METHODS
-from scalinglaws.laws.result import fit_table
+from scalinglaws.laws.result import fit_table, warning_of_time
 from scalinglaws.laws.select import Points, read_table, select
 
 
@@ -250,6 +250,12 @@ def test_bad_options_get_a_message(options: dict, message: str) -> None:
         fit_table(pl.DataFrame(good()), "power-n", **options)
     with pytest.raises(StudyError, match="not known: use power-n"):
         fit_table(pl.DataFrame(good()), "power-x")
+
+
+def test_a_fit_of_very_many_rows_says_how_long_it_takes() -> None:
+    assert [warning_of_time("chinchilla", rows) for rows in (100, 100_000)] == ["", ""]
+    assert warning_of_time("chinchilla", 1_000_000) == "A fit of 1,000,000 rows may take 1 minute."
+    assert warning_of_time("repetition", 1_000_000) == "A fit of 1,000,000 rows may take 10 minutes."
 
 
 def run_command(*words: str) -> int:

@@ -97,7 +97,7 @@ def fit(
     from scalinglaws.cli.output import print_json
     from scalinglaws.common import sums
     from scalinglaws.common.files import write_bytes
-    from scalinglaws.laws.result import fit_table
+    from scalinglaws.laws.result import fit_table, warning_of_time
     from scalinglaws.laws.select import read_table
 
     if list_laws:
@@ -105,8 +105,11 @@ def fit(
         return
     if law is None or table is None:
         raise typer.BadParameter("give --law and --table (--list names the laws)")
+    runs = read_table(table)
+    if warning := warning_of_time(law, len(runs)):
+        print(f"scalinglaws fit: {warning}", file=sys.stderr)
     result = fit_table(
-        read_table(table),
+        runs,
         law,
         curves=read_table(curves) if curves else None,
         objective=objective,

@@ -34,7 +34,7 @@ KEEP = 16
 # Above this many points the far starts see an even sample of THINNED points, and only where they lead to all the points.
 MANY_POINTS = 50_000
 THINNED = 5_000
-KEPT_OF_THINNED = 4
+KEPT_OF_THINNED = 2
 
 
 @dataclass(frozen=True)

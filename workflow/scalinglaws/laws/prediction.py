@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtri, stdtrit
 
-from scalinglaws.laws.fit import Fit, Objective, best_fit
+from scalinglaws.laws.fit import Fit, Objective, best_fit, thinned
 from scalinglaws.laws.forms import Array, Law
 from scalinglaws.laws.select import Points
 from scalinglaws.laws.uncertainty import FEWEST_TRUNKS, Resamples
@@ -39,7 +39,7 @@ def held_out(points: Points, law: Law, objective: Objective, weights: Array) -> 
     """Fit what lies below each of growing values of the law's variable, and predict the losses from there to the next value.
 
     There are at most MOST_WINDOWS values, evenly spaced in rank; the last window holds out the largest value alone. Values below
-    which too few points lie are left out.
+    which too few points lie are left out. Of very many points a window is fitted to an even sample (``fit.thinned``).
 
     Parameters
     ----------
@@ -63,7 +63,9 @@ def held_out(points: Points, law: Law, objective: Objective, weights: Array) -> 
             len(np.unique(points.columns[name][rest])) < law.distinct for name in law.varied
         ):
             continue
-        fit = best_fit(law, x[rest], y[rest], objective, weights=weights[rest])
+        some = np.flatnonzero(rest)
+        some = some[thinned(len(some))]
+        fit = best_fit(law, x[some], y[some], objective, weights=weights[some])
         predicted = law.log_prediction(fit.theta[None], x[there] - fit.centre)[0]
         error = float(np.abs(np.expm1(predicted - y[there])).mean())
         windows.append(Window(float(at), int(rest.sum()), int(there.sum()), error))

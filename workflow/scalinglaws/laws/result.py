@@ -27,6 +27,9 @@ from scalinglaws.laws.uncertainty import Resamples, bootstrap, covariance_interv
 Estimates = Callable[[Points], dict[str, Any]]
 
 
+HALF_A_MINUTE = 30.0  # seconds that a fit may take without a word
+
+
 class _TooFewError(StudyError):
     """The table is sound but holds too little for the law, which gives an empty fit where that is allowed."""
 
@@ -114,6 +117,15 @@ def fit_table(
     if points.told:
         out["table"] = points.told
     return _clean(out)
+
+
+def warning_of_time(law: str, n_rows: int) -> str:
+    """Return a sentence on how long a fit of so many rows may take on one core; empty where that is less than half a minute."""
+    form = find(law) if law in LAWS else None
+    # Measured: a million points of an equation in about a minute, and ten where its features depend on the parameters.
+    seconds = n_rows * (6e-4 if isinstance(form, Law) and form.reuses else 6e-5)
+    minutes = math.ceil(seconds / 60)
+    return f"A fit of {n_rows:,} rows may take {minutes} minute{'s' * (minutes > 1)}." if seconds > HALF_A_MINUTE else ""
 
 
 def _of_method(law: Method, points: Points, n_bootstrap: int, seed: int, allow_empty: bool) -> tuple[dict[str, Any], Estimates]:
