@@ -16,9 +16,7 @@ from workflow.test_caching import REDRAWN, set_tokens
 from workflow.test_study_runs import wait_for
 
 # A device of CPUs whose small runs share jobs.
-SHARED = (
-    "device={name: X, bfloat16: 1e12, float32: 1e12, utilisation: 0.5, memory_gib: 8, gpus_per_node: 0, small_minutes: 999, "
-)
+SHARED = "device={name: X, bfloat16: 1e12, float32: 1e12, utilisation: 0.5, memory_gib: 8, gpus_per_node: 0, small_minutes: 999, "
 SHARED += "bundle_minutes: 100000}"
 
 

@@ -48,7 +48,9 @@ def fit(
             "not, in, between, like and is null.",
         ),
     ] = None,
-    exclude_highest: Annotated[int, typer.Option(metavar="N", min=0, max=LARGEST_INTEGER, help="Leave out the N runs with the largest losses.")] = 0,
+    exclude_highest: Annotated[
+        int, typer.Option(metavar="N", min=0, max=LARGEST_INTEGER, help="Leave out the N runs with the largest losses.")
+    ] = 0,
     weighted: Annotated[
         bool, typer.Option("--weighted", help="Weight each loss by its own standard error, the column loss_stderr.")
     ] = False,
@@ -70,7 +72,9 @@ def fit(
     objective: Annotated[
         Literal["huber", "squared", "absolute"], typer.Option(help="What is summed over the residuals of log loss.")
     ] = "huber",
-    delta: Annotated[float, typer.Option(min=DELTAS[0], max=DELTAS[1], help="Residual of log loss from which the Huber function is linear.")] = 1e-3,
+    delta: Annotated[
+        float, typer.Option(min=DELTAS[0], max=DELTAS[1], help="Residual of log loss from which the Huber function is linear.")
+    ] = 1e-3,
     bootstrap: Annotated[
         int, typer.Option(metavar="N", min=0, max=MOST_RESAMPLES, help="Resamples of trunks for the intervals; 0 gives none.")
     ] = 1000,
