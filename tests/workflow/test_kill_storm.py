@@ -23,7 +23,7 @@ SAME: tuple[str, ...] = (
     "runs/*/*[!g].json*",
     "runs/*/*.safetensors",
     "trunks/*/step*",
-    "tokens/*/*/*",
+    "tokens/*/*/[!.]*",
     "corpora/*/*",
     "evals/*/*",
 )

@@ -203,7 +203,10 @@ def test_a_fit_of_it_gives_the_least_compute_of_runs(tmp_path: Path) -> None:
     assert main([*fit, "--law", "power-cmin", "--critical-batch", str(out), "--allow-empty", "--out", str(given)]) == 0
     empty = json.loads(given.read_text())
     assert empty["parameters"] == {} and "B_crit(L) is not resolved" in empty["flags"][0]
+    given.write_text('{"law": "power-n"}')
     with pytest.raises(StudyError, match="not the result of fit --law critical-batch"):
+        read_critical_batch(given)
+    with pytest.raises(StudyError, match="does not exist"):
         read_critical_batch(runs.with_suffix(".json"))
 
 

@@ -28,7 +28,7 @@ from scalinglaws.tables.write import write
 from scalinglaws.train.metrics import CurveRow, Flop, RunMetrics, RunTiming, types_of
 
 Row = dict[str, Any]
-OF_MANIFEST = {"run": str, "experiments": list, "fit": bool, "evaluations": (str, type(None))}
+OF_MANIFEST: dict[str, type | tuple[type, ...]] = {"run": str, "experiments": list, "fit": bool, "evaluations": (str, type(None))}
 FLOPS = tuple(name for name, kind in types_of(RunMetrics).items() if kind is Flop)
 
 
