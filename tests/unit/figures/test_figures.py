@@ -113,7 +113,18 @@ def imported(path: Path, package: Path) -> set[Path]:
 
 
 # Modules of study/ that read a config and say which runs it asks for.
-OF_STUDIES = ("study", "config", "explain", "grid", "ladder", "names", "plain", "plugins", "read_yaml", "resolve")
+OF_STUDIES: tuple[str, ...] = (
+    "study",
+    "config",
+    "explain",
+    "grid",
+    "ladder",
+    "names",
+    "plain",
+    "plugins",
+    "read_yaml",
+    "resolve",
+)
 OF_STUDIES += ("source_rules", "text_sources")
 
 
