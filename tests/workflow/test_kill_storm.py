@@ -14,6 +14,7 @@ import time
 
 import psutil
 
+from scalinglaws.data.checked import NOTES
 from workflow.conftest import SMOKE, Workflow, environment
 
 KILLS = int(os.environ.get("SCALINGLAWS_KILLS", "5"))
@@ -93,7 +94,8 @@ def test_random_kills_change_no_byte(finished, study):
         # Rungs that no run needed are not made again.
         assert {name for name in whole if not name.startswith("trunks/")} <= made.keys() <= whole.keys()
         assert [name for name, data in made.items() if data != whole[name]] == []
-        left = [*study.folder.glob("results/**/.*"), *study.folder.glob("results/**/*[tl]-[0-9]*.safetensors")]
+        left = [path for path in study.folder.glob("results/**/.*") if path.name != NOTES]
+        left += [*study.folder.glob("results/**/*[tl]-[0-9]*.safetensors")]
         assert [*left, *study.folder.glob("results/*/*/progress.json")] == []
 
     forget(study, shuffle)

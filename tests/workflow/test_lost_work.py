@@ -76,14 +76,18 @@ def test_a_training_that_is_killed_in_its_last_moment_is_not_repeated(study):
     with killed_in_its_last_moment(study, "train"):
         assert study.run("--cores", "1", target, check=False).returncode != 0
     assert rung.exists()
-    assert sorted(path.name for path in folder.iterdir()) == [".finished-metrics.json", "spec.json"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        *(".finished-metrics.json", "SHA256SUMS", "spec.json", "timing.sha256")
+    ]
     timing = (folder / ".finished-metrics.json/timing.json").read_bytes()
     shutil.rmtree(study.folder / "results/tokens")
     assert study.jobs("--cores", "1", target) == {"train": 1}
     study.run("--cores", "1", target)
     after = study.bytes_of(f"runs/{folder.name}/*", "trunks/*/step*")
     assert after.pop(f"runs/{folder.name}/timing.json") == timing
-    before.pop(f"runs/{folder.name}/timing.json")
+    for each, names in ((after, ["timing.sha256"]), (before, ["timing.json", "timing.sha256"])):
+        for name in names:
+            del each[f"runs/{folder.name}/{name}"]
     assert after == before
 
 
