@@ -130,6 +130,14 @@ def test_missing_and_damaged_files_are_named(two_budgets):
         aggregate(manifest, results, [], {})
 
 
+@pytest.mark.parametrize("name", ["curve.jsonl", "timing.json"])
+def test_a_file_that_is_missing_beside_the_metrics_is_not_one_that_snakemake_makes(two_budgets, name):
+    results, manifest, specs = two_budgets
+    (results / "runs" / specs[0].id / name).unlink()
+    with pytest.raises(StudyError, match=rf"{name} is missing beside metrics\.json: run `scalinglaws verify --repair`"):
+        aggregate(manifest, results, [], {})
+
+
 @pytest.mark.parametrize(
     ("name", "change"),
     [

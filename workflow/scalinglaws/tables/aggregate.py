@@ -51,6 +51,15 @@ def read_manifest(path: Path) -> list[Row]:
     return entries
 
 
+def check_files(folder: Path) -> None:
+    """Compare the files of a run with their sums. Raises StudyError where one is damaged, or is missing beside the metrics."""
+    for name in ("curve.jsonl", "timing.json"):  # Snakemake asks for the metrics alone
+        if (folder / "metrics.json").exists() and not (folder / name).exists():
+            raise StudyError(f"{folder / name} is missing beside metrics.json: {sums.REPAIR}")
+    sums.require(folder / sums.LIST, ["metrics.json", "curve.jsonl"])
+    sums.require_own(folder / "timing.json")
+
+
 def checked_spec(folder: Path) -> RunSpec:
     """Read the spec of a run's folder. Raises StudyError where it does not hash to the folder's name."""
     spec = read_run(folder / "spec.json", folder.parent.parent)
@@ -160,8 +169,7 @@ def aggregate(manifest: Path, results: Path, external: list[Row], names: dict[st
         folder, evaluations = results / "runs" / entry["run"], results / "evals" / entry["run"]
         for place in (folder, evaluations):
             look(place)
-        sums.require(folder / sums.LIST, ["metrics.json", "curve.jsonl"])
-        sums.require_own(folder / "timing.json")
+        check_files(folder)
         spec, metrics = checked_spec(folder), checked_metrics(folder)
         rows["runs"].append(run_row(spec, metrics, entry["experiments"], entry["fit"]))
         curves.append(Curve(spec, metrics.n_params_total, CurveRow.read_all(folder / "curve.jsonl")))
