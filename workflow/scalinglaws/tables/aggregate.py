@@ -25,7 +25,7 @@ from scalinglaws.tables.curves import Curve, curve_table
 from scalinglaws.tables.external import External
 from scalinglaws.tables.read import SUMS, SUMS_OF_TIMINGS, WARNINGS
 from scalinglaws.tables.write import write
-from scalinglaws.train.metrics import CurveRow, Flop, RunMetrics, RunTiming, types_of
+from scalinglaws.train.metrics import AGAIN, CurveRow, Flop, RunMetrics, RunTiming, types_of
 
 Row = dict[str, Any]
 OF_MANIFEST: dict[str, type | tuple[type, ...]] = {"run": str, "experiments": list, "fit": bool, "evaluations": (str, type(None))}
@@ -75,6 +75,9 @@ def checked_metrics(folder: Path) -> RunMetrics:
     metrics = RunMetrics.read(folder / "metrics.json")
     if metrics.id != folder.name:
         raise StudyError(f"{folder}/metrics.json is that of run {metrics.id}: delete the folder and run snakemake again")
+    lengths = [len(metrics.positions.get(name, [])) for name in ("loss", "stderr")] if metrics.positions else [1]
+    if min(lengths) != max(lengths) or not lengths[0]:
+        raise StudyError(f"{folder}/metrics.json has positions of other lengths than each other: {AGAIN}")
     return metrics
 
 
@@ -125,7 +128,10 @@ def evaluation_rows(run: str, path: Path) -> list[Row]:
     sums.require_own(path)
     measured = read_object(path)
     try:
-        return [{"run": run, "step": measured["step"], "nats_per_byte": None, **row} for row in measured["rows"]]
+        rows = [{"run": run, "step": measured["step"], "nats_per_byte": None, **row} for row in measured["rows"]]
+        if not all(isinstance(row["corpus"], str) for row in rows):
+            raise TypeError("a corpus is no text")
+        return rows
     except (KeyError, TypeError) as error:
         raise StudyError(f"{path} is not an evaluation ({error!r}): {sums.REPAIR}") from None
 
