@@ -81,8 +81,8 @@ def curve_table(curves: Iterable[Curve]) -> tuple[list[Row], list[str]]:
                 continue
             if len({len(each) for each in (kept["loss_by_position"], row["loss_by_position"]) if each is not None}) > 1:
                 raise StudyError(
-                    f"runs {measured_by[key]} and {curve.spec.id} have losses by position of other lengths at step {row['step']}, so "
-                    f"one of their curve.jsonl is damaged: {AGAIN}"
+                    f"runs {measured_by[key]} and {curve.spec.id} have losses by position of other lengths at step {row['step']}"
+                    f", so one of their curve.jsonl is damaged: {AGAIN}"
                 )
             found[key] = kept | {name: row[name] for name in LATER if kept[name] is None}
             apart = difference(kept, row)
