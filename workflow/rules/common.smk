@@ -17,6 +17,7 @@ try:
     kept.write(CONTEXT)
 except StudyError as error:
     raise WorkflowError(str(error)) from None
+tidy.refuse_reports_of_others(workflow, CONTEXT)
 workflow.localrules(*config.get("local", []))  # a cluster's profile names the rules that may run where Snakemake does
 
 

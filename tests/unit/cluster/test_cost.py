@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -76,13 +77,22 @@ def test_measured_runs_correct_the_times(tmp_path: Path) -> None:
     assert cost.measured_speeds(made, tmp_path, cost.H100.model_copy(update={"name": "A100"})) == {}
 
 
-def test_damaged_timings_are_no_measurement(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"tokens_per_second": 1e308, "processes": "x"},
+        {"tokens_per_second": 1e4, "at_once": [1]},
+        *({"tokens_per_second": speed} for speed in (math.inf, math.nan, 1e-320, 1e308, "x")),
+    ],
+)
+def test_damaged_timings_are_no_measurement(tmp_path: Path, damage) -> None:
     made = two_sizes()
-    first, second, third, _ = made.runs
+    first, second, third, fourth = made.runs
     write_timing(tmp_path, first, device="NVIDIA H100")
     write_timing(tmp_path, second, tokens_per_second=0, device="NVIDIA H100")
     write_timing(tmp_path, third)
     (tmp_path / "runs" / third / "timing.json").write_text("{")
+    write_timing(tmp_path, fourth, device="NVIDIA H100", **damage)
     assert cost.measured_speeds(made, tmp_path, cost.H100) == {}
 
 

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from snakemake.exceptions import WorkflowError
 
 from fixtures.small_study import STUDY, changed
 from scalinglaws.common import processes
@@ -69,6 +70,23 @@ def test_the_study_of_the_tables_is_told(capsys: Any) -> None:
     assert all(map(os.path.exists, strange)), "where there are two lists of runs, the tables may be those of either"
     tidy.STUDY.write_text("")
     assert tidy.of_another("other") is None
+
+
+def test_a_report_of_snakemake_is_not_made_of_the_tables_of_another_study() -> None:
+    made: list[str] = []
+    workflow = SimpleNamespace(create_report=made.append)
+    one = context.read(STUDY, "config.yaml", in_job=False)
+    kept.write(one)
+    tidy.refuse_reports_of_others(workflow, one)
+    with pytest.raises(WorkflowError, match="are not those of the runs of study"):
+        workflow.create_report("none are there")
+    touch(*targets.tables())
+    workflow.create_report("own")
+    later = time.time() + 1
+    os.utime(kept.manifest_path(one.study), (later, later))  # it was deleted with the tables, and is written again
+    with pytest.raises(WorkflowError, match="are not those of the runs of study"):
+        workflow.create_report("of another")
+    assert made == ["own"]
 
 
 def test_a_study_without_laws_keeps_no_report_of_another() -> None:

@@ -192,6 +192,12 @@ def test_damage_is_noticed(folder: Path) -> None:
     (out / "validation.starts.npy").write_bytes(b"nothing")
     with pytest.raises(StudyError, match=r"validation.starts.npy cannot be read"):
         token_files.load_starts(out, "validation")
+    meta = json.loads((out / "meta.json").read_text())
+    for field, value in (("tokens", "x"), ("tokens", -1), ("bytes", 0), ("bytes", [1]), ("passages", None), ("passages", 10**30)):
+        test = meta["splits"]["test"] | {field: value}
+        (out / "meta.json").write_text(json.dumps(meta | {"splits": meta["splits"] | {"test": test}}))
+        with pytest.raises(StudyError, match=r"meta\.json has a count of test that cannot be"):
+            token_files.load_tokens(out, "test")
     for content, message in [
         ("{", "is damaged"),
         ("{}", "not one of token files"),

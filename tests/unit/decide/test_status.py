@@ -72,6 +72,12 @@ def test_a_damaged_heartbeat_is_none(made: Study, tmp_path: Path) -> None:
     assert status(made, tmp_path).tokens_left == 2048 * (781 + sum(STEPS.values()) - sum(STARTS.values()))
 
 
+def test_a_heartbeat_beyond_the_end_leaves_no_negative_work(made: Study, tmp_path: Path) -> None:
+    for run in made.runs:
+        beat(tmp_path, "runs", run, 10**30)
+    assert status(made, tmp_path).tokens_left == 2048 * 781
+
+
 def test_the_work_left_is_seconds_of_a_core(made: Study, tmp_path: Path) -> None:
     """Each of three runs and three rungs starts in 2.5 s; a token costs 3.75 microseconds and its FLOP at 4e10 a second."""
     now = status(made, tmp_path)

@@ -67,6 +67,17 @@ def test_a_run_is_made_again_as_a_whole_and_weights_may_go(results: Path) -> Non
     assert faults(results) == {}
 
 
+def test_a_folder_in_place_of_a_file_is_left_and_all_else_is_repaired(results: Path) -> None:
+    (run,) = (results / "runs").iterdir()
+    (run / "curve.jsonl").unlink()
+    (run / "curve.jsonl").mkdir()
+    (results / "fits" / "power-n.json").write_text("{")
+    with pytest.raises(StudyError, match=r"curve\.jsonl is a folder in place of a file: move it away"):
+        repair(verify(results))
+    assert (run / "curve.jsonl").is_dir()
+    assert not (run / "metrics.json").exists() and not (results / "fits" / "power-n.json").exists()
+
+
 def test_a_list_that_is_damaged_alone_costs_nothing(results: Path) -> None:
     (run,) = (results / "runs").iterdir()
     path = run / sums.LIST

@@ -29,6 +29,7 @@ from scalinglaws.figures.shared import fit_json, law_lines, learning_curves, sty
 from scalinglaws.figures.shared.groups import overfitting
 from scalinglaws.laws.registry import LAW_KINDS
 from scalinglaws.report import exponents
+from scalinglaws.report.exponents import fit_rows
 from scalinglaws.study.questions import WORDS
 
 ROOT = Path(__file__).parents[3]
@@ -293,6 +294,12 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
     (tmp_path / "power-n.json").write_text("{")
     with pytest.raises(StudyError, match=r"power-n\.json is damaged"):
         command.read_fit(tmp_path / "power-n.json")
+    for name, value in (("flags", [None]), ("parameters", {"E": 1.0}), ("points", True), ("held_out", []), ("n_points", "4")):
+        (tmp_path / "power-n.json").write_text(json.dumps({name: value}))
+        with pytest.raises(StudyError, match=rf"power-n\.json is no fit, its {name} is of another kind"):
+            command.read_fit(tmp_path / "power-n.json")
+    with pytest.raises(StudyError, match=r"the fit of law power-n has no n_points"):
+        fit_rows({"power-n": {}})
 
 
 def _env(**more: str) -> dict[str, str]:

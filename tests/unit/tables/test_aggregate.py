@@ -131,6 +131,41 @@ def test_missing_and_damaged_files_are_named(two_budgets):
 
 
 @pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("metrics.json", {"positions": {"loss": [2.0, 3.0], "stderr": [0.1]}}),
+        ("metrics.json", {"positions": {"loss": [2.0, 3.0]}}),
+        ("metrics.json", {"loss_tokens": 10**30, "positions": {"loss": [2.0], "stderr": [0.1]}}),
+        ("timing.json", {"threads": 10**30}),
+        *(("set.json", {"rows": [row]}) for row in ({}, {"corpus": ["c"]}, {"corpus": "c", "n_tokens": 10**30, "loss": 1.0})),
+    ],
+)
+def test_values_of_results_without_sums_that_cannot_be_are_told(two_budgets, name, values):
+    results, manifest, specs = two_budgets
+    folder = results / ("evals" if name == "set.json" else "runs") / specs[0].id
+    folder.mkdir(parents=True, exist_ok=True)
+    before = {"step": 1} if name == "set.json" else json.loads((folder / name).read_text())
+    (folder / name).write_text(json.dumps(before | values))
+    if name == "set.json":
+        text = "".join(
+            json.dumps(json.loads(line) | {"evaluations": "set"}) + "\n" for line in manifest.read_text().splitlines()[:1]
+        )
+        manifest = manifest.with_name(f"manifest-{hashlib.sha256(text.encode()).hexdigest()[:10]}.jsonl")
+        manifest.write_text(text)
+    (results / "tables").mkdir(exist_ok=True)
+    with pytest.raises(StudyError):
+        write_tables(manifest, results, [], {})
+
+
+@pytest.mark.parametrize("name", ["curve.jsonl", "timing.json"])
+def test_a_file_that_is_missing_beside_the_metrics_is_not_one_that_snakemake_makes(two_budgets, name):
+    results, manifest, specs = two_budgets
+    (results / "runs" / specs[0].id / name).unlink()
+    with pytest.raises(StudyError, match=rf"{name} is missing beside metrics\.json: run `scalinglaws verify --repair`"):
+        aggregate(manifest, results, [], {})
+
+
+@pytest.mark.parametrize(
     ("name", "change"),
     [
         ("metrics.json", lambda text: text.replace("2.5", "2.6", 1)),

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from scalinglaws.data.batches import Batches, Split
 from scalinglaws.evaluate.evaluate import evaluate, load_model
 from scalinglaws.evaluate.losses import mean_loss
 from scalinglaws.study.spec import RunSpec
-from scalinglaws.train import run
+from scalinglaws.train import checkpoint, run
 from scalinglaws.train.checkpoint import Checkpoints
 from scalinglaws.train.run import train, train_rung
 from scalinglaws.train.trainer import Trainer
@@ -32,9 +33,10 @@ from scalinglaws.train.trainer import Trainer
 OUTPUTS = ("metrics.json", "curve.jsonl", "model.safetensors")
 STAGE = """
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from scalinglaws.study.spec import read_spec
-from scalinglaws.train import run
+from scalinglaws.train import checkpoint, run
 from scalinglaws.train.checkpoint import Checkpoints
 from scalinglaws.train.run import train
 train(read_spec(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), device="cpu", checkpoint_seconds=0.0)
@@ -112,6 +114,24 @@ def test_kill_resumes_to_the_same_bytes(tokens: Path, tmp_path: Path) -> None:
     assert same_outputs(tmp_path / "whole", out)
     assert json.loads((out / "timing.json").read_text())["attempts"] in (3, 4)  # the truncated file may have counted one more
     assert not list(out.glob("checkpoint-*"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tensors, values: tensors.pop("params"),
+        lambda tensors, values: tensors.update(params=torch.cat([tensors["params"]] * 2)),
+        lambda tensors, values: values.pop("rows"),
+        lambda tensors, values: values.update(rows=[{"step": 1}]),
+    ],
+)
+def test_a_whole_state_of_another_form_is_told(tokens: Path, tmp_path: Path, change: Callable[..., Any]) -> None:
+    spec = small_spec(warmup_tokens=64)
+    tensors, values = Trainer(spec, tokens).state()
+    change(tensors, values)
+    checkpoint.save(tmp_path / "checkpoint-3.safetensors", tensors, values | {"step": 3, "attempts": 1})
+    with pytest.raises(StudyError, match=r"checkpoint-3\.safetensors holds no state of this training .*: delete it"):
+        train(spec, tokens, tmp_path, device="cpu")
 
 
 def test_a_signal_after_the_last_step_loses_nothing(tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,6 +29,7 @@ TOKEN_SECONDS = 3.75e-6  # time of a training token on a CPU besides its FLOP
 H100 = Device(name="H100", bfloat16=989e12, float32=67e12, utilisation=0.4, memory_gib=80)
 LAUNCH_SECONDS = 2e-3  # time of a layer in a step on a GPU, whatever its size: some 60 kernels, and the interpreter
 START_SECONDS = 60.0  # start of a job on a cluster: two starts of Snakemake, importing torch, reading tokens, compilation
+MOST_APART = 1e6  # a measured time that is so many times the expected one, or the other way round, is none
 MEMBER_SECONDS = 30.0  # start of a process of a bundle: importing torch, reading tokens, compilation
 
 # (N, precision, whether processes shared the GPU) -> measured over expected seconds of a step
@@ -79,12 +80,15 @@ def measured_speeds(study: Study, results: Path, device: Device) -> dict[tuple[i
     for run, spec in study.runs.items():
         try:
             timing = read_object(results / "runs" / run / "timing.json")
-            speed, gpus, at_once = float(timing["tokens_per_second"]), timing.get("processes"), timing.get("at_once")
-        except (StudyError, ValueError, KeyError, TypeError):
+            speed = float(timing["tokens_per_second"])
+            gpus, at_once = (int(timing.get(name) or 1) for name in ("processes", "at_once"))
+        except (StudyError, ValueError, KeyError, TypeError, OverflowError):
             continue
-        if speed > 0 and device.name.lower() in str(timing.get("device")).lower():
-            ratio = spec.batch_tokens / speed / step_seconds(spec, device, int(gpus or 1))
-            found.setdefault((spec.n_params, spec.precision, (at_once or 1) > 1), []).append(math.log(ratio))
+        if not 0 < speed < math.inf or device.name.lower() not in str(timing.get("device")).lower():
+            continue
+        ratio = spec.batch_tokens / speed / step_seconds(spec, device, gpus)
+        if 1 / MOST_APART < ratio < MOST_APART:
+            found.setdefault((spec.n_params, spec.precision, at_once > 1), []).append(math.log(ratio))
     return {key: math.exp(sum(logs) / len(logs)) for key, logs in found.items()}
 
 

@@ -10,6 +10,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from scalinglaws.common import files, finished, leftovers, sums
 from scalinglaws.dag import clock, targets
@@ -92,6 +93,27 @@ def has_own_tables(context: Context) -> bool:
     """Tell whether the tables were made of the runs of this study: aggregation removes the lists of runs of all others."""
     lists = [str(path) for path in (RESULTS / "tables").glob("manifest-*.jsonl")]
     return lists == [manifest_path(context.study)] and all(map(os.path.exists, targets.tables()))
+
+
+def refuse_reports_of_others(workflow: Any, context: Context) -> None:
+    """Have ``snakemake --report`` refused where the tables in results/ are not of the runs of this study.
+
+    The list of runs of another study is deleted with its tables, so that it is newer than these when it is written again.
+    """
+    whole = workflow.create_report
+
+    def checked(*given: Any, **options: Any) -> None:
+        from snakemake.exceptions import WorkflowError
+
+        tables = [os.stat(path).st_mtime_ns for path in targets.tables() if os.path.exists(path)]
+        if len(tables) < len(targets.tables()) or os.stat(manifest_path(context.study)).st_mtime_ns > min(tables):
+            raise WorkflowError(
+                f"the tables in {RESULTS}/ are not those of the runs of study {context.study.name}: run snakemake on it (or "
+                "`make results`), then report"
+            )
+        whole(*given, **options)
+
+    workflow.create_report = checked
 
 
 def strangers(context: Context) -> Iterator[Path]:

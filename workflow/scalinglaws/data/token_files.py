@@ -37,11 +37,14 @@ def load_tokens(folder: Path, split: str) -> tuple[np.ndarray, dict[str, Any]]:
         raise StudyError(f"{meta_path} is not one of token files ({error!r}): {sums.REPAIR}") from None
     if missing:
         raise StudyError(f"{meta_path} lacks {', '.join(sorted(missing))}: {sums.REPAIR}")
-    tokens = meta["splits"][split]["tokens"]
+    counts, n_vocab = meta["splits"][split], meta["n_vocab"]
+    numbers = [n_vocab, *(counts[name] for name in SPLIT_FIELDS - {"sha256"})]
+    if not all(type(number) is int and 0 <= number < 2**63 for number in numbers) or (counts["tokens"] and not counts["bytes"]):
+        raise StudyError(f"{meta_path} has a count of {split} that cannot be: {sums.REPAIR}")
+    tokens = counts["tokens"]
     if size != tokens * dtype.itemsize:
         raise StudyError(f"{path} has {size} bytes, not {tokens * dtype.itemsize}: {sums.REPAIR}")
     stream = np.memmap(path, dtype, "r") if tokens else np.empty(0, dtype)
-    n_vocab = meta["n_vocab"]
 
     def known_tokens() -> None:
         if tokens and (largest := int(stream.max())) >= n_vocab:

@@ -111,7 +111,7 @@ def status(study: Study, results: Path) -> Status:
     left = [run for run in study.runs if not has_run(results, run)]
     for run in left:
         spec = study.runs[run]
-        reached = max(study.starts[run], beats.get(run, {}).get("step", 0))
+        reached = min(spec.steps, max(study.starts[run], beats.get(run, {}).get("step", 0)))  # a heartbeat may be damaged
         train(spec, spec.steps - reached, starts=1)
     needed = needed_rungs(study, results)
     made = 0

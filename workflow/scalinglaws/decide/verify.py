@@ -7,6 +7,7 @@ files that the study itself determines are named by their content.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -161,17 +162,21 @@ def repair(found: Found) -> list[Path]:
     Raises
     ------
     StudyError
-        A file may not be removed.
+        A file may not be removed, or there is a folder in its place: that holds what no job has written. All others are repaired.
     """
-    removed = []
+    removed, strange = [], []
     with _permission():
         for fault in [*found.damaged, *found.missing]:
             if fault.content is not None:
                 files.write_text(fault.path, fault.content)
             for path in fault.remove:
-                if path.exists():
+                if path.is_dir():
+                    strange.append(path)
+                elif os.path.lexists(path):
                     path.unlink()
                     removed.append(path)
+    if strange:
+        raise StudyError(f"{strange[0]} is a folder in place of a file: move it away, and call this again")
     return removed
 
 

@@ -13,6 +13,13 @@ from scalinglaws.common.errors import StudyError
 from scalinglaws.common.read import read_object
 from scalinglaws.figures.registry import FIGURES
 
+# What the values of a fit are where it has them, and the items of those that hold several.
+KINDS: dict[str, type | tuple[type, ...]] = {"n_points": int, "n_trunks": int, "r2": (int, float, type(None)), "flags": list}
+KINDS |= {"points": list, "conventions": (dict, type(None)), "resamples": (dict, type(None))}
+KINDS |= dict.fromkeys(("parameters", "exponents", "published", "objective", "held_out"), dict)
+ITEMS: dict[str, type] = {"flags": str, "points": dict, "parameters": dict, "exponents": dict}
+FIT_AGAIN = "delete it and fit again (run snakemake, which does)"
+
 
 def draw_figure(
     name: str,
@@ -68,4 +75,11 @@ def read_fit(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise StudyError(f"{path} does not exist: fit the law first (python -m scalinglaws fit --law {path.stem}, or snakemake)")
     sums.require_own(path)
-    return read_object(path, "delete it and fit again (run snakemake, which does)")
+    fit = read_object(path, FIT_AGAIN)
+    for name, value in fit.items():
+        whole = isinstance(value, KINDS.get(name, object))
+        if whole and name in ITEMS:
+            whole = all(isinstance(item, ITEMS[name]) for item in (value.values() if isinstance(value, dict) else value))
+        if not whole:
+            raise StudyError(f"{path} is no fit, its {name} is of another kind: {FIT_AGAIN}")
+    return fit

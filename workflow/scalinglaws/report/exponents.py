@@ -11,6 +11,7 @@ from typing import Any
 import polars
 import pyarrow.parquet
 
+from scalinglaws.common.errors import StudyError
 from scalinglaws.common.files import replacing, write_bytes
 from scalinglaws.figures.shared.fit_json import Fit, parameter, published, unresolved
 from scalinglaws.laws.catalogue import find
@@ -53,12 +54,20 @@ def exponents(fits: dict[str, Fit]) -> polars.DataFrame:
     return polars.DataFrame(rows, schema=SCHEMA)
 
 
+NEEDED = ("n_points", "n_trunks", "r2", "objective", "held_out", "flags", "parameters", "published")
+
+
 def fit_rows(fits: dict[str, Fit]) -> list[dict[str, Any]]:
-    """Return rows of the table ``fits``: one for each parameter or derived exponent, and one for a law that has neither."""
+    """Return rows of the table ``fits``: one for each parameter or derived exponent, and one for a law that has neither.
+
+    Raises StudyError where a fit lacks a value.
+    """
     rows = []
     for law, fit in fits.items():
+        if missing := [name for name in NEEDED if name not in fit]:
+            raise StudyError(f"the fit of law {law} has no {missing[0]}: delete it and fit again (run snakemake, which does)")
         common = {"law": law, "n_points": fit["n_points"], "n_trunks": fit["n_trunks"], "r2": fit["r2"]}
-        common |= {"objective": fit["objective"]["value"], "held_out_error": fit["held_out"]["error"]}
+        common |= {"objective": fit["objective"].get("value"), "held_out_error": fit["held_out"].get("error")}
         common |= {"flags": "; ".join(fit["flags"])}
         nothing = {"estimate": None, "stderr": None, "ci_low": None, "ci_high": None, "unit": None}
         found = {**fit["parameters"], **fit.get("exponents", {})} or {None: nothing}

@@ -25,7 +25,7 @@ from scalinglaws.tables.curves import Curve, curve_table
 from scalinglaws.tables.external import External
 from scalinglaws.tables.read import SUMS, SUMS_OF_TIMINGS, WARNINGS
 from scalinglaws.tables.write import write
-from scalinglaws.train.metrics import CurveRow, Flop, RunMetrics, RunTiming, types_of
+from scalinglaws.train.metrics import AGAIN, CurveRow, Flop, RunMetrics, RunTiming, types_of
 
 Row = dict[str, Any]
 OF_MANIFEST: dict[str, type | tuple[type, ...]] = {"run": str, "experiments": list, "fit": bool, "evaluations": (str, type(None))}
@@ -51,6 +51,15 @@ def read_manifest(path: Path) -> list[Row]:
     return entries
 
 
+def check_files(folder: Path) -> None:
+    """Compare the files of a run with their sums. Raises StudyError where one is damaged, or is missing beside the metrics."""
+    for name in ("curve.jsonl", "timing.json"):  # Snakemake asks for the metrics alone
+        if (folder / "metrics.json").exists() and not (folder / name).exists():
+            raise StudyError(f"{folder / name} is missing beside metrics.json: {sums.REPAIR}")
+    sums.require(folder / sums.LIST, ["metrics.json", "curve.jsonl"])
+    sums.require_own(folder / "timing.json")
+
+
 def checked_spec(folder: Path) -> RunSpec:
     """Read the spec of a run's folder. Raises StudyError where it does not hash to the folder's name."""
     spec = read_run(folder / "spec.json", folder.parent.parent)
@@ -66,6 +75,9 @@ def checked_metrics(folder: Path) -> RunMetrics:
     metrics = RunMetrics.read(folder / "metrics.json")
     if metrics.id != folder.name:
         raise StudyError(f"{folder}/metrics.json is that of run {metrics.id}: delete the folder and run snakemake again")
+    lengths = [len(metrics.positions.get(name, [])) for name in ("loss", "stderr")] if metrics.positions else [1]
+    if min(lengths) != max(lengths) or not lengths[0]:
+        raise StudyError(f"{folder}/metrics.json has positions of other lengths than each other: {AGAIN}")
     return metrics
 
 
@@ -116,7 +128,10 @@ def evaluation_rows(run: str, path: Path) -> list[Row]:
     sums.require_own(path)
     measured = read_object(path)
     try:
-        return [{"run": run, "step": measured["step"], "nats_per_byte": None, **row} for row in measured["rows"]]
+        rows = [{"run": run, "step": measured["step"], "nats_per_byte": None, **row} for row in measured["rows"]]
+        if not all(isinstance(row["corpus"], str) for row in rows):
+            raise TypeError("a corpus is no text")
+        return rows
     except (KeyError, TypeError) as error:
         raise StudyError(f"{path} is not an evaluation ({error!r}): {sums.REPAIR}") from None
 
@@ -160,8 +175,7 @@ def aggregate(manifest: Path, results: Path, external: list[Row], names: dict[st
         folder, evaluations = results / "runs" / entry["run"], results / "evals" / entry["run"]
         for place in (folder, evaluations):
             look(place)
-        sums.require(folder / sums.LIST, ["metrics.json", "curve.jsonl"])
-        sums.require_own(folder / "timing.json")
+        check_files(folder)
         spec, metrics = checked_spec(folder), checked_metrics(folder)
         rows["runs"].append(run_row(spec, metrics, entry["experiments"], entry["fit"]))
         curves.append(Curve(spec, metrics.n_params_total, CurveRow.read_all(folder / "curve.jsonl")))

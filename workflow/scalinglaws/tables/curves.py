@@ -13,11 +13,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from scalinglaws.common.errors import StudyError
 from scalinglaws.models.count import flops_6nd
 from scalinglaws.study.ladder import has_ladder
 from scalinglaws.study.spec import RunSpec
 from scalinglaws.tables.schema import POINT
-from scalinglaws.train.metrics import CurveRow
+from scalinglaws.train.metrics import AGAIN, CurveRow
 
 Row = dict[str, Any]
 # Columns that runs lack if they were trained before these were measured: they are taken from another run of the trunk.
@@ -64,7 +65,8 @@ def curve_rows(curve: Curve) -> list[Row]:
 def curve_table(curves: Iterable[Curve]) -> tuple[list[Row], list[str]]:
     """Return the rows of the table ``curves``, one for each trunk, run and step, in this order, and warnings.
 
-    A warning is a sentence about a trunk whose losses differ between runs by more than TOLERANCE, as a share of the loss.
+    A warning is a sentence about a trunk whose losses differ between runs by more than TOLERANCE, as a share of the loss. Raises
+    StudyError where two runs have losses by position of other lengths.
     """
     found: dict[tuple[str, str, int], Row] = {}
     measured_by: dict[tuple[str, str, int], str] = {}
@@ -77,6 +79,11 @@ def curve_table(curves: Iterable[Curve]) -> tuple[list[Row], list[str]]:
             if kept is None:
                 found[key], measured_by[key] = row, curve.spec.id
                 continue
+            if len({len(each) for each in (kept["loss_by_position"], row["loss_by_position"]) if each is not None}) > 1:
+                raise StudyError(
+                    f"runs {measured_by[key]} and {curve.spec.id} have losses by position of other lengths at step {row['step']}"
+                    f", so one of their curve.jsonl is damaged: {AGAIN}"
+                )
             found[key] = kept | {name: row[name] for name in LATER if kept[name] is None}
             apart = difference(kept, row)
             if apart > TOLERANCE and (trunk not in worst or apart > worst[trunk].difference):

@@ -26,7 +26,7 @@ def write(rows: list[dict[str, Any]], schema: pa.Schema, path: Path) -> None:
         raise StudyError(f"{path}: a row's columns are not the table's ({', '.join(differing)})")
     try:
         table = pa.Table.from_pylist(rows, schema=schema)
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
         raise StudyError(f"{path}: a value does not fit its column: {error}") from None
     with replacing(path) as temporary, open(temporary, "wb") as file:  # pyarrow opens no name that is not UTF-8
         pq.write_table(table, file, compression="zstd")

@@ -82,7 +82,9 @@ def load(path: Path, spec_id: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
         with safe_open(path, framework="pt") as file:
             state = json.loads((file.metadata() or {})[sealed.KEY])
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118, not a dict
-        found, _ = state["id"], state["step"]
+        found = state["id"]
+        if type(state["step"]) is not int:
+            raise ValueError("its step is no whole number")
     except (SafetensorError, OSError, KeyError, TypeError, json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"it cannot be read: {error}") from None
     if found != spec_id:

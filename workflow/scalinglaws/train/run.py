@@ -67,14 +67,28 @@ def resume(trainer: Trainer, kept: checkpoint.Checkpoints, rungs: Path | None, r
         The id of the trunk, which each of its rungs holds.
     most
         The largest step of a rung that is taken.
+
+    Raises
+    ------
+    StudyError
+        The furthest state is whole and of another form, as one of another version or of another vocabulary is.
     """
     own = checkpoint.latest(kept.folder, kept.prefix, trainer.spec.id)
     rung = checkpoint.latest(rungs, "step", rung_id, most) if rungs else None
     if own:
         kept.attempts = own[1]["attempts"] + 1
     states = [state for state in (rung, own) if state]
-    if states:
-        trainer.restore(*max(states, key=lambda state: state[1]["step"]))
+    if not states:
+        return
+    tensors, values = max(states, key=lambda state: state[1]["step"])
+    try:
+        trainer.restore(tensors, values)
+        for row in trainer.rows:
+            CurveRow(**row)
+    except (ValueError, KeyError, TypeError) as error:  # it is as another version or vocabulary wrote it
+        begin = kept.folder / kept.prefix if own and values is own[1] else f"{rungs}/step"
+        path = f"{begin}{values['step']}.safetensors"
+        raise StudyError(f"{path} holds no state of this training ({error!r}): delete it and run again") from None
 
 
 def train(
