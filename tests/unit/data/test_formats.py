@@ -145,3 +145,13 @@ def test_memory_does_not_grow_with_copies_of_a_text(monkeypatch: pytest.MonkeyPa
     tracemalloc.stop()
     assert report["duplicates_removed"] == 4999 and sum(report["passages"].values()) == 201
     assert len(content) > 5_000_000 and most < 2_500_000
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\n\n"])
+def test_a_tab_file_that_ends_within_quotes_is_refused(end: str) -> None:
+    whole = 'text\tn\nstring\tc\n\t\n"He said ""no"".\nAnd left."\t1\nYes.\t2'
+    found = read("a.tab", (whole + end).encode())
+    assert found == [("a.tab:1", 'He said "no".\nAnd left.'), ("a.tab:2", "Yes.")]
+    for cut in (whole.index("And"), whole.index("left") + 5):
+        with pytest.raises(StudyError, match=r"a\.tab ends within double quotes: it is cut off"):
+            read("a.tab", (whole[:cut] + end).encode())

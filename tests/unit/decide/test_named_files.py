@@ -18,13 +18,15 @@ from scalinglaws.study.study import Study
 
 TEXT = b"Some text.\n"
 SHA256 = hashlib.sha256(TEXT).hexdigest()
+TOKENIZER = b'{"kind": "bytes"}'
 
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "books").mkdir()
     (tmp_path / "books/a.txt").write_bytes(TEXT)
-    (tmp_path / "tokenizer.json").write_text("{}")
+    (tmp_path / "tokenizer.json").write_bytes(TOKENIZER)
+    (tmp_path / "none at all.json").write_text("{}")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -42,7 +44,9 @@ def touch(name: str) -> None:
 def test_files_that_are_there_are_fine(folder: Path) -> None:
     before = sorted(folder.rglob("*"))
     named_files.check(study())
-    named_files.check(study(tokenizer={"kind": "file", "path": "tokenizer.json", "sha256": hashlib.sha256(b"{}").hexdigest()}))
+    named_files.check(
+        study(tokenizer={"kind": "file", "path": "tokenizer.json", "sha256": hashlib.sha256(TOKENIZER).hexdigest()})
+    )
     assert sorted(folder.rglob("*")) == before
 
 
@@ -75,10 +79,14 @@ def test_a_file_that_may_not_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"path": "none.json"}, r"tokenizer\.path: none\.json is no file"),
         ({"path": "books"}, r"tokenizer\.path: books is a folder"),
         ({"sha256": "0" * 64}, r"tokenizer\.sha256: tokenizer\.json has sha256"),
+        (
+            {"path": "none at all.json", "sha256": hashlib.sha256(b"{}").hexdigest()},
+            r"tokenizer\.path: none at all\.json is not a tokenizer\.json of Hugging Face tokenizers",
+        ),
     ],
 )
 def test_a_tokenizer_that_is_missing_or_another_one(given: dict[str, Any], words: str) -> None:
-    whole = {"kind": "file", "path": "tokenizer.json", "sha256": hashlib.sha256(b"{}").hexdigest()}
+    whole = {"kind": "file", "path": "tokenizer.json", "sha256": hashlib.sha256(TOKENIZER).hexdigest()}
     with pytest.raises(StudyError, match=words):
         named_files.check(study(tokenizer=whole | given))
 

@@ -203,7 +203,8 @@ def good(n: int = 12) -> dict[str, list[float]]:
     ("law", "change", "message"),
     [
         ("chinchilla", {"loss": None}, "no column 'loss'"),
-        ("chinchilla", {"tokens": None}, "needs the column 'tokens'"),
+        ("chinchilla", {"tokens": None}, "needs the column 'tokens' and the table has n_params, loss: map it"),
+        ("power-c", {"n_params": None, "tokens": None, "flops": [1e-5] * 12}, "in 12 rows flops is not between .*, not PF-days"),
         ("power-n", {"loss": [-1.0] * 12}, r"no usable row: 12 rows left out: loss is not a positive number .row 1: -1, "),
         ("power-n", {"loss": [float("nan")] * 12}, "12 rows left out: loss is missing"),
         ("power-n", {"loss": [30.0] * 12}, "nats per token"),
@@ -239,6 +240,7 @@ def test_too_few_points_are_counted_or_give_an_empty_fit() -> None:
         ({"where": "loss + 1"}, "not a condition"),
         ({"columns": {"params": "x"}}, "it can map"),
         ({"columns": {"loss": "x"}}, "no column 'x'"),
+        ({"columns": {"n_params": "tokens"}}, "--columns takes both n_params and tokens from the column 'tokens'"),
         ({"objective": "cubic"}, "use huber, squared, absolute"),
         ({"delta": 0.0}, "delta"),
         ({"n_bootstrap": 1}, "--bootstrap"),

@@ -207,8 +207,9 @@ def test_weights_follow_the_standard_errors() -> None:
     found = [fit["parameters"]["N_c"]["estimate"] for fit in (good, both, plain)]
     assert found[1] == pytest.approx(found[0], rel=0.05)
     assert found[2] > 1.3 * found[0]
-    with pytest.raises(StudyError, match="loss_stderr"):
-        fit_table(table.with_columns(loss_stderr=pl.lit(0.0)), "power-n", weighted=True)
+    for stderr in (0.0, 1e-300, 1e300, -1.0, None):
+        with pytest.raises(StudyError, match="loss_stderr"):
+            fit_table(table.with_columns(loss_stderr=pl.lit(stderr, pl.Float64)), "power-n", weighted=True)
 
 
 def test_a_new_run_falls_inside_its_prediction_interval() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -108,6 +109,16 @@ def test_a_broken_plugin_is_told_with_its_file_and_line(text: str, said: str) ->
     Path("bad.py").write_text(text)
     with pytest.raises(StudyError, match=said):
         read({}, files=("lion.py", "bad.py"))
+
+
+def test_what_has_no_end_is_no_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo("pipe.py")
+    for path in ("/dev/zero", "pipe.py"):
+        with pytest.raises(StudyError, match=f"plugins: {path}: it is a device, a pipe or a socket, not a file"):
+            read({}, files=(path,))
+    monkeypatch.setattr(plugins, "MOST_BYTES", 10)
+    with pytest.raises(StudyError, match=r"plugins: lion\.py: it has more than 10 bytes"):
+        read({}, files=("lion.py",))
 
 
 def test_lion_moves_by_the_papers_rule() -> None:

@@ -198,6 +198,10 @@ def test_files_of_one_name_in_two_folders_share_no_run(tmp_path):
         ([("sound.jsonl", {"loss": "late", "n_params": "M"})], "has no column 'M'"),
         ([("sound.csv", {}), ("sound.csv", {})], "sound.csv is listed twice: its runs would count twice"),
         ([("sound.csv", {}), ("copy.csv", {})], "copy.csv is a copy of .*sound.csv"),
+        ([("sound.csv", {"loss": "tokens"})], "columns takes both tokens and loss from the column 'tokens': give each its own"),
+        ([("crashed.csv", {})], "has no usable row: 12 rows left out: status is not that of a finished run"),
+        ([("millions.csv", {})], "in 12 rows n_params is not between"),
+        ([("cut.jsonl", {})], "line 301 is not JSON"),
     ],
 )
 def test_what_a_study_names_is_checked_before_it_is_trained(tables, said, tmp_path, monkeypatch):
@@ -206,12 +210,15 @@ def test_what_a_study_names_is_checked_before_it_is_trained(tables, said, tmp_pa
     sound().head(0).write_csv("header.csv")
     shutil.copy("sound.csv", "copy.csv")
     Path("empty.csv").touch()
+    spoilt("status", "crashed").write_csv("crashed.csv")
+    sound().with_columns(pl.col("n_params") / 1e6).write_csv("millions.csv")
+    Path("cut.jsonl").write_text('{"n_params": 1e6, "tokens": 1e9, "loss": 3}\n' * 300 + '{"loss": 3')
     sound().drop("loss").write_csv("no loss.csv")
     sound().drop("tokens").write_csv("no tokens.csv")
     sound().with_columns(word=pl.lit("w")).write_parquet("sound.parquet")
     Path("damaged.parquet").write_bytes(Path("sound.parquet").read_bytes()[:-20])
-    Path("sound.jsonl").write_text('{"n_params": 1e6, "tokens": 1e9}\n' * 3 + '{"late": 3.0}\n')
+    Path("sound.jsonl").write_text('{"n_params": 1e6, "tokens": 1e9}\n' * 3 + '{"n_params": 1e6, "tokens": 1e9, "late": 3.0}\n')
     with pytest.raises(StudyError, match=said) as refused:
         check(tables)
     assert "\n" not in str(refused.value)
-    check([("sound.csv", {}), ("sound.parquet", {}), ("sound.jsonl", {"loss": "late"}), ("copy.csv", {"loss": "tokens"})])
+    check([("sound.csv", {}), ("sound.parquet", {}), ("sound.jsonl", {"loss": "late"}), ("copy.csv", {"loss": "loss"})])

@@ -6,6 +6,7 @@ Heavy imports (pyarrow) are inside the functions that need them.
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from scalinglaws.data.compression import damage, decompressed
 from scalinglaws.data.encodings import decoded
 
 PIECE = 1 << 24  # characters of a .txt file that are held at once: longer files come in pieces, cut at a blank line
+END = "\0end"  # a row of ours that tells the end of a .tab file
 ROWS = 32  # rows of a .parquet file that are held at once
 SUFFIXES = ".txt, .jsonl, .tab (each also with .gz or .zst) and .parquet"
 Rows = Iterator[tuple[str, str | None]]  # the name and the text of each document; None where a row's text is null
@@ -126,17 +128,23 @@ def _jsonl(name: str, stream: Any, encoding: str, column: str) -> Rows:
 def _tab(name: str, stream: Any, encoding: str, column: str) -> Rows:
     """Yield the documents of a file in Orange's format, whose first three lines are names, types and flags, quoted as in CSV."""
     csv.field_size_limit(sys.maxsize)
-    rows = csv.reader(_lines(decoded(stream, encoding, name)), delimiter="\t")
+    # The row END follows the file's own rows, but becomes a part of the last one where that has a quotation mark that is open.
+    rows = csv.reader(itertools.chain(_lines(decoded(stream, encoding, name)), [END]), delimiter="\t")
     try:
-        names = next(rows, [])
+        header = list(itertools.islice(rows, 3))
+        names = header[0] if header[0] != [END] else []
         if column not in names:
             raise _no_column(name, column, names)
         place = names.index(column)
-        next(rows, None), next(rows, None)
+        if [END] in header:
+            return
         for row, values in enumerate(filter(None, rows), 1):
+            if values == [END]:
+                return
             yield f"{name}:{row}", values[place] if place < len(values) else ""
     except csv.Error as error:
         raise StudyError(f"{name}, line {rows.line_num}: {error}") from None
+    raise StudyError(f"{name} ends within double quotes: it is cut off, or a quotation mark in it is not doubled")
 
 
 def _parquet(name: str, stream: Any, encoding: str, column: str) -> Rows:

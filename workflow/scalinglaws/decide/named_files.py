@@ -33,8 +33,8 @@ def check(study: Study, results: Path = Path("results")) -> None:
     Raises
     ------
     StudyError
-        A pattern matches no file, a file cannot be read, the content is not the one that the config pins by its sha256, or a
-        table lacks a column that is needed or named.
+        A pattern matches no file, a file cannot be read, the content is not the one that the config pins by its sha256, a
+        tokenizer.json is none, or a table lacks a column that is needed or named.
     """
     if study.external:
         from scalinglaws.tables import external  # few studies have such tables, and pyarrow takes time to import
@@ -94,5 +94,13 @@ def _check_tokenizer(spec: TokenizerSpec) -> None:
         raise StudyError(f"tokenizer.path: {spec.path} {told} (it is relative to the working directory)")
     if not os.access(path, os.R_OK):
         raise StudyError(f"tokenizer.path: {spec.path} cannot be read: its permissions do not allow it")
-    if path.stat().st_size <= HASHED_BYTES and (computed := pinned.sha256([path])) != spec.sha256:
+    if path.stat().st_size > HASHED_BYTES:
+        return
+    if (computed := pinned.sha256([path])) != spec.sha256:
         raise StudyError(f"tokenizer.sha256: {spec.path} has sha256 {computed}, not {spec.sha256}: get the file that is meant")
+    from scalinglaws.data.tokenizer import Encoder  # few studies have such a tokenizer, and numpy takes time to import
+
+    try:
+        Encoder(path)
+    except StudyError as error:
+        raise StudyError(f"tokenizer.path: {error}") from None

@@ -27,6 +27,7 @@ from scalinglaws.laws.uncertainty import Resamples, bootstrap, covariance_interv
 Estimates = Callable[[Points], dict[str, Any]]
 
 
+STDERRS = (1e-9, 1e3)  # standard errors by which losses are weighted, as shares of the loss: the least and the largest
 HALF_A_MINUTE = 30.0  # seconds that a fit may take without a word
 
 
@@ -171,14 +172,14 @@ def _of_equation(
 def _weights(points: Points) -> Array:
     """Return inverse squares of the relative standard errors, of mean 1, (n,).
 
-    Raises StudyError where a standard error is missing or not positive.
+    Raises StudyError where a standard error is missing, not positive, or no standard error of such a loss.
     """
     stderr = points.columns["loss_stderr"]
-    bad = np.flatnonzero(~(stderr > 0))
+    bad = np.flatnonzero(~((stderr >= STDERRS[0] * points.loss) & (stderr <= STDERRS[1] * points.loss)))
     if len(bad):
         raise StudyError(
             f"run {points.run[bad[0]]} has loss_stderr = {stderr[bad[0]]}: --weighted needs a positive standard error for each "
-            "loss; map its column with --columns loss_stderr=NAME"
+            f"loss, {STDERRS[0]:g} to {STDERRS[1]:g} of it; map its column with --columns loss_stderr=NAME"
         )
     weights = (points.loss / stderr) ** 2
     return np.asarray(weights / weights.mean(), np.float64)

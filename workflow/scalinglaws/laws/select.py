@@ -128,13 +128,13 @@ def select(
     if critical_batch is not None and not critical_batch.resolved:
         table = drop(table, pl.repeat(False, pl.len()), "B_crit(L) is not resolved, so it has no S_min and no C_min", excluded)
     found.refuse_if_empty("the table")
-    found.table = _filled(table, law, critical_batch)
+    found.table = _filled(table, law, critical_batch, given)
     rows.unreadable(found, COLUMNS[2:])
     rows.unusable(found, ("loss", *law.variables), "the table")
     if elsewhere:
         names = {columns.get(name) for name in ("run", "trunk")}
         rows.copies(found, [name for name in given if name not in names])
-        rows.impossible(found, "the table")
+        rows.impossible(found, "the table", "flops")
         rows.doubtful(found, columns.get("loss", "loss"))
         rows.few_trunks(found)
     found.refuse_if_empty("the table")
@@ -162,14 +162,16 @@ def _named(table: pl.DataFrame, columns: Mapping[str, str]) -> pl.DataFrame:
     return table.with_columns(pl.coalesce(run, trunk, number).alias("run"), pl.coalesce(trunk, run, number).alias("trunk"))
 
 
-def _filled(table: pl.DataFrame, law: Described, critical_batch: CriticalBatch | None) -> pl.DataFrame:
+def _filled(table: pl.DataFrame, law: Described, critical_batch: CriticalBatch | None, given: Sequence[str]) -> pl.DataFrame:
     """Return the table with flops and tokens filled from each other (C = 6ND), and dataset_tokens from tokens.
+
+    ``given`` are the names of columns that the user's table has.
 
     Raises StudyError for a column that the law needs and the table lacks.
     """
     have = [name for name in table.columns if not name.startswith("__")]
     if "loss" not in have:
-        raise StudyError(f"the table has no column 'loss': it has {', '.join(have)}; map it with --columns loss=NAME")
+        raise StudyError(f"the table has no column 'loss': it has {', '.join(given)}; map it with --columns loss=NAME")
     table = table.with_columns(pl.lit(None, pl.Float64).alias(name) for name in COLUMNS[2:] if name not in have)
     table = with_budgets(table)
     steps = pl.coalesce("steps", pl.col("tokens") / pl.col("batch_tokens"))
@@ -181,7 +183,7 @@ def _filled(table: pl.DataFrame, law: Described, critical_batch: CriticalBatch |
             way = f"map it with --columns {name}=NAME"
             if name in ("steps_min", "flops_min"):
                 way += ", or give B_crit(L) with --critical-batch and the columns batch_tokens and steps or tokens"
-            raise StudyError(f"law {law.name} needs the column '{name}' and the table has {', '.join(have)}: {way}")
+            raise StudyError(f"law {law.name} needs the column '{name}' and the table has {', '.join(given)}: {way}")
     return table
 
 

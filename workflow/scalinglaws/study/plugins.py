@@ -22,6 +22,8 @@ from scalinglaws.common.errors import StudyError
 from scalinglaws.common.registry import Registry, forget, of_plugin
 from scalinglaws.study.spec import CorpusSpec, RunSpec, read_spec
 
+MOST_BYTES = 1 << 24  # of a plug-in file
+
 
 @dataclass(frozen=True)
 class Plugin:
@@ -59,16 +61,30 @@ def load(paths: Iterable[str | Path]) -> None:
     for sha256 in list(_active):
         _deactivate(sha256)
     for path in paths:
-        try:
-            source = Path(path).read_bytes()
-        except OSError as error:
-            raise StudyError(f"plugins: {path}: {error.strerror}: paths are relative to the working directory") from None
+        source = _read(path)
         plugin = _execute(Path(path), source)
         _hashes[str(path)] = plugin.sha256
         try:
             _activate(plugin)
         except StudyError as error:
             raise StudyError(f"plugins: {path}: {error}") from None
+
+
+def _read(path: str | Path) -> bytes:
+    """Return the content of a plug-in file. A device or a pipe is refused before it is opened, since it may have no end."""
+    why = ""
+    try:
+        if Path(path).exists() and not Path(path).is_dir() and not Path(path).is_file():
+            why = "it is a device, a pipe or a socket, not a file"
+        else:
+            with open(path, "rb") as file:
+                source = file.read(MOST_BYTES + 1)
+            if len(source) <= MOST_BYTES:
+                return source
+            why = f"it has more than {MOST_BYTES:,} bytes"
+    except OSError as error:
+        why = error.strerror or str(error)
+    raise StudyError(f"plugins: {path}: {why}: paths are relative to the working directory")
 
 
 def kept_path(results: Path, sha256: str) -> Path:

@@ -18,7 +18,7 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from scalinglaws.common.errors import StudyError
 
 MOST_BYTES = 1 << 20  # of a file
-MOST_VALUES = 200_000  # keys and values of a file, each alias counted as what it stands for
+MOST_VALUES = 25_000  # keys and values of a file, each alias counted as what it stands for
 DEEPEST = 50  # levels of lists and mappings within each other
 TOO_DEEP = f"lists and mappings are nested more than {DEEPEST} deep"
 MOST_DIGITS = 30  # of an integer

@@ -1,6 +1,6 @@
 """Runs that were made elsewhere, as rows of the table ``runs``: they take part in fits exactly as ours.
 
-``check`` is what planning asks of them: it reads no more than the names of columns, so polars is loaded by ``External`` alone.
+``check`` is what planning asks of them: it looks at names of columns and first rows, and reads small tables to the end.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ TRUTHS = tuple(field.name for field in RUNS if field.type == pa.bool_() and fiel
 TEXTS = tuple(field.name for field in RUNS if field.type == pa.string() and field.name not in OURS)
 WHOLE = tuple(field.name for field in RUNS if field.type == pa.int64())
 KEY = ("n_params", "tokens", "flops_6nd", "loss")  # two rows that agree in all of these are one run
+READ_BYTES = 1 << 24  # of a table, up to which planning reads all of it
 LARGEST = 2.0**63  # whole numbers from here on fit no column
 
 
@@ -59,7 +60,7 @@ def check(tables: Sequence[tuple[str, Mapping[str, str]]]) -> None:
     ------
     StudyError
         A file is missing or cannot be read, lacks a column that is needed or named, has no number in the first rows of one, or
-        is listed twice or a copy of another.
+        is listed twice or a copy of another; or one of READ_BYTES at most is damaged further on, or has no row that can be used.
     """
     seen: list[tuple[Path, Mapping[str, str]]] = []
     for text, columns in tables:
@@ -76,6 +77,8 @@ def check(tables: Sequence[tuple[str, Mapping[str, str]]]) -> None:
                 what = "is listed twice" if path.samefile(other) else f"is a copy of {other}"
                 raise StudyError(f"{which} {what}: its runs would count twice, so list it once")
         seen.append((path, columns))
+        if os.path.getsize(path) <= READ_BYTES:
+            External().rows(path, columns)
 
 
 def strange_value(values: Sequence[Any]) -> str:

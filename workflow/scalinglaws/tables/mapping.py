@@ -12,6 +12,8 @@ READERS = tuple(f"tables/{name}.py" for name in ("formats", "mapping", "read", "
 MISSING = ("", "-", "na", "n/a", "nan", "null", "none", "nil", "missing")
 # Our name of a column -> another that tables have for it.
 ALIASES = {"run": "id", "flops": "flops_6nd", "flops_6nd": "flops", "steps": "step"}
+# No two of these are one quantity, so they never come from one column.
+APART = ("n_params", "tokens", "loss")
 
 
 def sources(own: Sequence[str], names: Sequence[str], columns: Mapping[str, str], which: str, key: str) -> dict[str, str]:
@@ -34,7 +36,8 @@ def sources(own: Sequence[str], names: Sequence[str], columns: Mapping[str, str]
     Raises
     ------
     StudyError
-        ``columns`` has a name that is not ours, or one that the table lacks.
+        ``columns`` has a name that is not ours, or one that the table lacks, or two of n_params, tokens and loss come from one
+        column.
     """
     if unknown := sorted(set(columns) - set(names)):
         raise StudyError(f"{key} names {', '.join(unknown)}: it can map {', '.join(names)}")
@@ -45,4 +48,7 @@ def sources(own: Sequence[str], names: Sequence[str], columns: Mapping[str, str]
             found[name] = theirs
         elif name in columns:
             raise StudyError(f"{which} has no column '{theirs}' (for {name}): it has {', '.join(own)}")
+    for theirs in (found[name] for name in APART if name in found):
+        if len(twice := [name for name in APART if found.get(name) == theirs]) > 1:
+            raise StudyError(f"{key} takes both {' and '.join(twice)} from the column '{theirs}': give each its own column")
     return found

@@ -25,6 +25,7 @@ MOST_IMPOSSIBLE = 0.5  # share of impossible N or tokens from which all are take
 LOWEST_SHARE = 0.05  # share of the median loss below which a loss is none of the same text
 FEWEST_PARAMS, MOST_PARAMS = 1e2, 1e15
 FEWEST_TOKENS, MOST_TOKENS = 1e3, 1e18
+FEWEST_FLOPS, MOST_FLOPS = 6 * FEWEST_PARAMS * FEWEST_TOKENS, 6 * MOST_PARAMS * MOST_TOKENS
 FEWEST_RATIO, MOST_RATIO = 1e-6, 1e9  # tokens per parameter beyond which a row is impossible
 LOW_RATIO, HIGH_RATIO = 1e-3, 1e5  # tokens per parameter beyond which a row is doubtful,
 FEW_PARAMS = 1e6  # the higher of them below so many parameters
@@ -212,20 +213,25 @@ def copies(checked: Checked, given: Sequence[str]) -> None:
         checked.leave_out(~pl.struct(values).is_first_distinct(), "every value but its name is that of an earlier row")
 
 
-def impossible(checked: Checked, which: str) -> None:
-    """Leave out rows whose parameters, tokens or loss are of an order that no language model has.
+def impossible(checked: Checked, which: str, flops: str = "flops_6nd") -> None:
+    """Leave out rows whose parameters, tokens, FLOP without tokens, or loss are of an order that no language model has.
+
+    ``flops`` is our name for the column of FLOP.
 
     Raises
     ------
     StudyError
-        So many rows have impossible parameters or tokens that all are in another unit.
+        So many rows have impossible parameters, tokens or FLOP that all are in another unit.
     """
     for name, low, high, hint in (
         ("n_params", FEWEST_PARAMS, MOST_PARAMS, "count parameters, not millions or billions"),
         ("tokens", FEWEST_TOKENS, MOST_TOKENS, "count tokens, not millions or billions, and FLOP, not PF-days"),
+        (flops, FEWEST_FLOPS, MOST_FLOPS, "count FLOP, not PF-days"),
     ):
         if name in checked.table.columns:
             beyond = ((pl.col(name) < low) | (pl.col(name) > high)) & pl.col(name).is_not_nan()
+            if name == flops:  # where there are tokens, FLOP are compared with them (doubtful)
+                beyond &= pl.col("tokens").is_null() if "tokens" in checked.table.columns else pl.lit(True)
             reason = f"{name} is not between {low:.0e} and {high:.0e}: {hint}"
             share = checked.table.select(beyond.mean()).item()
             if share is not None and share > MOST_IMPOSSIBLE:
