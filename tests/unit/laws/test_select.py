@@ -256,7 +256,7 @@ def test_bad_options_get_a_message(options: dict, message: str) -> None:
 
 def test_a_fit_of_very_many_rows_says_how_long_it_takes() -> None:
     assert [warning_of_time("chinchilla", rows) for rows in (100, 100_000)] == ["", ""]
-    assert warning_of_time("chinchilla", 1_000_000) == "A fit of 1,000,000 rows may take 1 minute."
+    assert warning_of_time("chinchilla", 1_000_000) == "A fit of 1,000,000 rows may take 2 minutes."
     assert warning_of_time("repetition", 1_000_000) == "A fit of 1,000,000 rows may take 10 minutes."
 
 

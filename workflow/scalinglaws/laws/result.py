@@ -123,8 +123,9 @@ def fit_table(
 def warning_of_time(law: str, n_rows: int) -> str:
     """Return a sentence on how long a fit of so many rows may take on one core; empty where that is less than half a minute."""
     form = find(law) if law in LAWS else None
-    # Measured: a million points of an equation in about a minute, and ten where its features depend on the parameters.
-    seconds = n_rows * (6e-4 if isinstance(form, Law) and form.reuses else 6e-5)
+    # A million points of an equation were fitted in 75 to 154 seconds. Where its features depend on the parameters, ten minutes
+    # for a million points are a guess: 300,000 were not fitted in two minutes.
+    seconds = n_rows * (6e-4 if isinstance(form, Law) and form.reuses else 1.2e-4)
     minutes = math.ceil(seconds / 60)
     return f"A fit of {n_rows:,} rows may take {minutes} minute{'s' * (minutes > 1)}." if seconds > HALF_A_MINUTE else ""
 
