@@ -57,6 +57,10 @@ def test_a_run_is_made_again_as_a_whole_and_weights_may_go(results: Path) -> Non
     (run,) = (results / "runs").iterdir()
     (run / "model.safetensors").unlink()
     assert faults(results) == {}
+    (run / "timing.json").write_text("[]")
+    assert faults(results) == {f"runs/{run.name}/timing.json": {"timing.json"}}, "a run is not trained again for its speed"
+    repair(verify(results))
+    assert faults(results) == {} and (run / "metrics.json").exists()
     (run / "curve.jsonl").write_text("[]")
     every = {*RUN_FILES, "timing.json", "timing.sha256", sums.LIST}
     assert faults(results) == {f"runs/{run.name}/curve.jsonl": every}

@@ -157,11 +157,18 @@ def test_values_of_results_without_sums_that_cannot_be_are_told(two_budgets, nam
         write_tables(manifest, results, [], {})
 
 
-@pytest.mark.parametrize("name", ["curve.jsonl", "timing.json"])
-def test_a_file_that_is_missing_beside_the_metrics_is_not_one_that_snakemake_makes(two_budgets, name):
+def test_a_run_without_its_speed_is_a_run(two_budgets):
     results, manifest, specs = two_budgets
-    (results / "runs" / specs[0].id / name).unlink()
-    with pytest.raises(StudyError, match=rf"{name} is missing beside metrics\.json: run `scalinglaws verify --repair`"):
+    (results / "runs" / specs[0].id / "timing.json").unlink()
+    made = aggregate(manifest, results, [], {})
+    assert len(made.tables["runs"]) == len(made.tables["timings"]) + 1
+    assert any("1 runs have no timing.json" in sentence for sentence in made.warnings)
+
+
+def test_a_curve_that_is_missing_beside_the_metrics_is_not_one_that_snakemake_makes(two_budgets):
+    results, manifest, specs = two_budgets
+    (results / "runs" / specs[0].id / "curve.jsonl").unlink()
+    with pytest.raises(StudyError, match=r"curve\.jsonl is missing beside metrics\.json: run `scalinglaws verify --repair`"):
         aggregate(manifest, results, [], {})
 
 

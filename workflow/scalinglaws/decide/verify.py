@@ -105,8 +105,10 @@ def parts(results: Path) -> list[Part]:
     for folder in _folders(results, "trunks/*"):
         found += [_checkpoint(path) for path in _files(folder, "*.safetensors")]
     for folder in _folders(results, "runs/*"):
-        lists = {sums.LIST: [OF_RUN, "curve.jsonl", "model.safetensors"], "timing.sha256": ["timing.json"]}
-        found.append(_job(folder, lists, together=OF_RUN, spare="model.safetensors"))
+        lists, timing = {sums.LIST: [OF_RUN, "curve.jsonl", "model.safetensors"]}, {"timing.sha256": ["timing.json"]}
+        besides = ("timing.sha256", "timing.json")
+        found.append(_job(folder, lists, together=OF_RUN, spare="model.safetensors", besides=besides))
+        found.append(_job(folder, timing))  # no run is trained again for its speed
         found += [_checkpoint(path) for path in _files(folder, "checkpoint-*.safetensors")]
     for folder in [*_folders(results, "evals/*"), *_folders(results, "fits")]:
         found += [_job(folder, {f"{path.stem}{sums.SUFFIX}": [path.name]}) for path in _files(folder, "*.json")]

@@ -28,6 +28,7 @@ from scalinglaws.tables.write import write
 from scalinglaws.train.metrics import AGAIN, CurveRow, Flop, RunMetrics, RunTiming, types_of
 
 Row = dict[str, Any]
+TIMING = "timing.json"
 OF_MANIFEST: dict[str, type | tuple[type, ...]] = {"run": str, "experiments": list, "fit": bool, "evaluations": (str, type(None))}
 FLOPS = tuple(name for name, kind in types_of(RunMetrics).items() if kind is Flop)
 
@@ -52,12 +53,15 @@ def read_manifest(path: Path) -> list[Row]:
 
 
 def check_files(folder: Path) -> None:
-    """Compare the files of a run with their sums. Raises StudyError where one is damaged, or is missing beside the metrics."""
-    for name in ("curve.jsonl", "timing.json"):  # Snakemake asks for the metrics alone
-        if (folder / "metrics.json").exists() and not (folder / name).exists():
-            raise StudyError(f"{folder / name} is missing beside metrics.json: {sums.REPAIR}")
+    """Compare the files of a run with their sums.
+
+    A run may lack timing.json, which only plans read: no run is trained again for it. Raises StudyError where a file is
+    damaged, or the curve is missing beside the metrics.
+    """
+    if (folder / "metrics.json").exists() and not (folder / "curve.jsonl").exists():  # Snakemake asks for the metrics alone
+        raise StudyError(f"{folder / 'curve.jsonl'} is missing beside metrics.json: {sums.REPAIR}")
     sums.require(folder / sums.LIST, ["metrics.json", "curve.jsonl"])
-    sums.require_own(folder / "timing.json")
+    sums.require_own(folder / TIMING)
 
 
 def checked_spec(folder: Path) -> RunSpec:
@@ -179,13 +183,14 @@ def aggregate(manifest: Path, results: Path, external: list[Row], names: dict[st
         spec, metrics = checked_spec(folder), checked_metrics(folder)
         rows["runs"].append(run_row(spec, metrics, entry["experiments"], entry["fit"]))
         curves.append(Curve(spec, metrics.n_params_total, CurveRow.read_all(folder / "curve.jsonl")))
-        rows["timings"].append(timing_row(spec.id, RunTiming.read(folder / "timing.json")))
+        if (folder / TIMING).exists():
+            rows["timings"].append(timing_row(spec.id, RunTiming.read(folder / TIMING)))
         found = evaluation_rows(spec.id, evaluations / f"{entry['evaluations']}.json") if entry["evaluations"] else []
         if spec.corpus.id not in {row["corpus"] for row in found}:
             found += own_corpus_rows(spec, metrics)
         rows["evals"] += found
     rows["curves"], warnings = curve_table(curves)
-    warnings += without_error(rows["runs"]) + lossy_tokenizers(rows["runs"])
+    warnings += without_timing(rows["runs"], rows["timings"]) + without_error(rows["runs"]) + lossy_tokenizers(rows["runs"])
     elsewhere = External(rows["runs"])
     for table in external:
         rows["runs"] += elsewhere.rows(Path(table["path"]), table["columns"])
@@ -193,6 +198,17 @@ def aggregate(manifest: Path, results: Path, external: list[Row], names: dict[st
     for name in ("runs", "evals"):
         name_corpora(rows[name], names)
     return Aggregated(rows, warnings)
+
+
+def without_timing(runs: list[Row], timings: list[Row]) -> list[str]:
+    """Return a sentence about runs whose timing.json is missing; none where all have one."""
+    timed = {row["run"] for row in timings}
+    lacking = [row["run"] for row in runs if row["run"] not in timed]
+    return (
+        [f"{len(lacking)} runs have no timing.json ({lacking[0]} is the first): plans do not know their speeds."]
+        if lacking
+        else []
+    )
 
 
 def without_error(runs: list[Row]) -> list[str]:
