@@ -107,7 +107,7 @@ def test_the_plan_says_which_budgets_exceed_one_epoch(tmp_path):
     beyond = [run for run, spec in made.runs.items() if spec.tokens == 2_000_000]
     assert list(made.epochs) == beyond and len(beyond) == 2
     first, *_ = plan.sentences(plan.plan_totals(made, tmp_path))
-    assert first.startswith("beyond one epoch: 2 budgets exceed the training text, up to 1.4 times") and beyond[0] in first
+    assert first.startswith("beyond one epoch: 2 runs with budgets of up to 1.4 times the training text") and beyond[0] in first
     assert "repetition" in made.kinds and "repetition" in laws_of(made)
     small["fits"] = {"laws": ["power-n"]}
     assert laws_of(study.build(config.parse(small))) == ("power-n",)

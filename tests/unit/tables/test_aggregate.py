@@ -162,7 +162,7 @@ def test_a_run_without_its_speed_is_a_run(two_budgets):
     (results / "runs" / specs[0].id / "timing.json").unlink()
     made = aggregate(manifest, results, [], {})
     assert len(made.tables["runs"]) == len(made.tables["timings"]) + 1
-    assert any("1 runs have no timing.json" in sentence for sentence in made.warnings)
+    assert any("No timing.json is there for 1 run (" in sentence for sentence in made.warnings)
 
 
 def test_a_curve_that_is_missing_beside_the_metrics_is_not_one_that_snakemake_makes(two_budgets):
@@ -240,7 +240,7 @@ def test_losses_without_a_standard_error_and_rows_left_out_are_warnings(two_budg
     (tmp_path / "theirs.csv").write_text("n_params,tokens,loss\n1000,1e6,3\n2000,1e6,nan\n3000,1e6,2.5\n")
     made = aggregate(manifest, results, [{"path": str(tmp_path / "theirs.csv"), "columns": {}}], {})
     first, second = made.warnings
-    assert f"losses of 1 runs on corpus {specs[1].corpus.id} have no standard error ({specs[1].id} is the first)" in first
+    assert f"losses of 1 run on corpus {specs[1].corpus.id} have no standard error ({specs[1].id} is the first)" in first
     assert second.endswith("theirs.csv: 1 row left out: loss is missing (row 2).") and len(made.tables["runs"]) == 4
 
 

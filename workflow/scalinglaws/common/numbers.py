@@ -13,6 +13,11 @@ def round_float(value: float) -> float:
     return float(f"{value:.6g}")
 
 
+def counted(number: int, what: str) -> str:
+    """Write a number of things: 1 row, 2,000 rows."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 def short(count: int) -> str:
     """Write a count for slugs and labels: 24576 is 24.6k, 8000000 is 8.0M."""
     for unit, size in (("T", 10**12), ("G", 10**9), ("M", 10**6), ("k", 10**3)):

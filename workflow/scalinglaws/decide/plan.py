@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from scalinglaws.cluster.cost import H100, gpu_hours
-from scalinglaws.common.numbers import PF_DAY, short
+from scalinglaws.common.numbers import PF_DAY, counted, short
 from scalinglaws.decide.status import status
 from scalinglaws.models.count import n_params_total
 from scalinglaws.optim.registry import OPTIMIZERS
@@ -165,6 +165,6 @@ def beyond_an_epoch(epochs: dict[str, float]) -> list[str]:
     most, names = max(epochs.values()), list(epochs)
     shown = f"{', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''}"
     return [
-        f"beyond one epoch: {len(names)} budgets exceed the training text, up to {most:.3g} times ({shown}): what repeats text "
-        "enters no law but repetition; give more text or smaller budgets for the other laws"
+        f"beyond one epoch: {counted(len(names), 'run')} with budgets of up to {most:.3g} times the training text ({shown}): "
+        "what repeats text enters no law but repetition; give more text or smaller budgets for the other laws"
     ]

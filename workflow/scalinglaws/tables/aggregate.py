@@ -16,6 +16,7 @@ from typing import Any
 from scalinglaws.common import sums
 from scalinglaws.common.errors import StudyError
 from scalinglaws.common.files import json_bytes, look
+from scalinglaws.common.numbers import counted
 from scalinglaws.common.read import parse_json, read_object
 from scalinglaws.common.sums import REWRITTEN, read_named
 from scalinglaws.study.plugins import read_run
@@ -205,7 +206,7 @@ def without_timing(runs: list[Row], timings: list[Row]) -> list[str]:
     timed = {row["run"] for row in timings}
     lacking = [row["run"] for row in runs if row["run"] not in timed]
     return (
-        [f"{len(lacking)} runs have no timing.json ({lacking[0]} is the first): plans do not know their speeds."]
+        [f"No timing.json is there for {counted(len(lacking), 'run')} ({lacking[0]} is the first): plans do not know the speed."]
         if lacking
         else []
     )
@@ -218,8 +219,8 @@ def without_error(runs: list[Row]) -> list[str]:
         if row["status"] == "ok" and row["loss"] is not None and row["loss_stderr"] is None:
             lacking.setdefault(row["corpus"], []).append(row["run"])
     return [
-        f"The losses of {len(found)} runs on corpus {corpus} have no standard error ({found[0]} is the first): its test split "
-        "holds no two contexts of different passages, so nothing tells how far chance moves them. A larger share under test, or "
+        f"The losses of {counted(len(found), 'run')} on corpus {corpus} have no standard error ({found[0]} is the first): its test "
+        "split holds no two contexts of different passages, so nothing tells how far chance moves them. A larger share under test, or "
         "more text, gives one."
         for corpus, found in sorted(lacking.items())
     ]

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from scalinglaws.common.errors import StudyError
+from scalinglaws.common.numbers import counted
 from scalinglaws.tables.mapping import MISSING
 
 ROW, TEXT = "__row", "__text_"  # columns of ours: the number of a row, and what a column had in place of a number
@@ -54,23 +55,19 @@ class Checked:
         gone = self.table.filter(mask)
         names = gone["run"].to_list() if "run" in gone.columns else [str(row) for row in gone[ROW]]
         self.left_out += [(row, name, reason) for row, name in zip(gone[ROW].to_list(), names, strict=True)]
-        self.sentences.append(f"{_count(len(gone), 'row')} left out: {reason} ({_rows(gone, shown)}).")
+        self.sentences.append(f"{counted(len(gone), 'row')} left out: {reason} ({_rows(gone, shown)}).")
         self.table = self.table.filter(~mask)
 
     def doubt(self, bad: pl.Expr, sentence: str, shown: str | None = None) -> None:
         """Add a sentence about the rows where ``bad`` is true; {rows} in it becomes their number."""
         found = self.table.filter(bad.fill_null(False))
         if len(found):
-            self.sentences.append(f"{sentence.replace('{rows}', _count(len(found), 'row'))} ({_rows(found, shown)}).")
+            self.sentences.append(f"{sentence.replace('{rows}', counted(len(found), 'row'))} ({_rows(found, shown)}).")
 
     def refuse_if_empty(self, which: str) -> None:
         """Raise StudyError where no row is left but some were, with the reasons."""
         if self.left_out and self.table.is_empty():
             raise StudyError(f"{which} has no usable row: {' '.join(self.sentences)}")
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _rows(table: pl.DataFrame, shown: str | None) -> str:
@@ -180,7 +177,7 @@ def unusable(checked: Checked, names: Sequence[str], which: str, unless: pl.Expr
     share = checked.table.select(high.mean()).item()
     if share is not None and share > MANY_HIGH:
         found = checked.table.filter(high)
-        raise StudyError(f"{which}: in {_count(len(found), 'row')} the {reason} ({_rows(found, 'loss')})")
+        raise StudyError(f"{which}: in {counted(len(found), 'row')} the {reason} ({_rows(found, 'loss')})")
     checked.leave_out(high, reason, "loss")
 
 
@@ -236,7 +233,7 @@ def impossible(checked: Checked, which: str, flops: str = "flops_6nd") -> None:
             share = checked.table.select(beyond.mean()).item()
             if share is not None and share > MOST_IMPOSSIBLE:
                 found = checked.table.filter(beyond)
-                raise StudyError(f"{which}: in {_count(len(found), 'row')} {reason} ({_rows(found, name)})")
+                raise StudyError(f"{which}: in {counted(len(found), 'row')} {reason} ({_rows(found, name)})")
             checked.leave_out(beyond, reason, name)
     if {"n_params", "tokens"} <= set(checked.table.columns):
         ratio = pl.col("tokens") / pl.col("n_params")
@@ -283,6 +280,6 @@ def few_trunks(checked: Checked) -> None:
     number, size = checked.table.select(trunk.n_unique()).item(), len(checked.table)
     if number < FEWEST_TRUNKS <= size:
         checked.sentences.append(
-            f"All {size:,} rows belong to {_count(number, 'trunk')}, and below {FEWEST_TRUNKS} trunks there are no intervals: "
+            f"All {size:,} rows belong to {counted(number, 'trunk')}, and below {FEWEST_TRUNKS} trunks there are no intervals: "
             "runs that share no part of their training need different values, or none, in the column trunk."
         )
