@@ -205,11 +205,10 @@ def without_timing(runs: list[Row], timings: list[Row]) -> list[str]:
     """Return a sentence about runs whose timing.json is missing; none where all have one."""
     timed = {row["run"] for row in timings}
     lacking = [row["run"] for row in runs if row["run"] not in timed]
-    return (
-        [f"No timing.json is there for {counted(len(lacking), 'run')} ({lacking[0]} is the first): plans do not know the speed."]
-        if lacking
-        else []
-    )
+    if not lacking:
+        return []
+    missing = counted(len(lacking), "run")
+    return [f"No timing.json is there for {missing} ({lacking[0]} is the first): plans do not know the speed."]
 
 
 def without_error(runs: list[Row]) -> list[str]:
@@ -219,9 +218,9 @@ def without_error(runs: list[Row]) -> list[str]:
         if row["status"] == "ok" and row["loss"] is not None and row["loss_stderr"] is None:
             lacking.setdefault(row["corpus"], []).append(row["run"])
     return [
-        f"The losses of {counted(len(found), 'run')} on corpus {corpus} have no standard error ({found[0]} is the first): its test "
-        "split holds no two contexts of different passages, so nothing tells how far chance moves them. A larger share under test, or "
-        "more text, gives one."
+        f"The losses of {counted(len(found), 'run')} on corpus {corpus} have no standard error ({found[0]} is the first): its "
+        "test split holds no two contexts of different passages, so nothing tells how far chance moves them. A larger share "
+        "under test, or more text, gives one."
         for corpus, found in sorted(lacking.items())
     ]
 
