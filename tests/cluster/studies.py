@@ -23,8 +23,16 @@ def write_seeds(workflow: Workflow, seeds: int, tokens: int) -> None:
 
 
 def tokens_per_second(workflow: Workflow) -> float:
-    """Measure the speed of one such run alone on this machine; what was trained is deleted."""
-    write_seeds(workflow, 1, 100_000)
+    """Measure the speed of one such run alone on this machine, over some seconds; what was trained is deleted.
+
+    The first steps of a run are evaluated often, so that a run of a second is slower than one of minutes.
+    """
+    return measured(workflow, round(10 * measured(workflow, 100_000)))
+
+
+def measured(workflow: Workflow, tokens: int) -> float:
+    """Return the tokens per second of one run of so many tokens, and delete it."""
+    write_seeds(workflow, 1, tokens)
     workflow.run("--cores", "1", "--until", "train", study=SEEDS)
     (timing,) = (workflow.folder / "results/runs").glob("*/timing.json")
     speed = json.loads(timing.read_text())["tokens_per_second"]
