@@ -37,6 +37,7 @@ def files(source: Source, downloads: Path) -> list[File]:
     try:
         # Open as long as a File is there: reading the directory of a large wheel for each member would cost more.
         archive = zipfile.ZipFile(wheel)
+    # zipfile raises NotImplementedError for an archive of a later version of the format, or one that is cut into several files.
     except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error):
         raise StudyError(f"{wheel} is not a wheel: check `package`, `version` and `sha256` of its source") from None
     members = {info.filename: info for info in archive.infolist() if not info.is_dir() and matches(info.filename, source)}
