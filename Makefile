@@ -65,8 +65,8 @@ paper: $(VENV)/installed ## run every experiment of the 2020 paper at this scale
 plan: $(VENV)/installed ## show what CONFIG would train, what is there, and what it costs; PROFILE=profiles/slurm adds GPU-hours by size
 	$(BIN)/python -m scalinglaws plan --configfile $(call word_of,$(CONFIG)) $(if $(PROFILE),--profile $(call word_of,$(PROFILE)))
 
-report: $(VENV)/installed ## write results/report.html, self-contained
-	$(BIN)/python -m snakemake --configfile $(call word_of,$(CONFIG)) --report results/report.html
+report: $(VENV)/installed ## write results/studies/NAME/report.html, self-contained, for the study of CONFIG
+	$(BIN)/python -m scalinglaws html --configfile $(call word_of,$(CONFIG))
 
 test: $(VENV)/installed-dev ## run every test, with a run of the real workflow on real text
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal

@@ -27,7 +27,7 @@ rule all:
         runs=targets.runs(CONTEXT),
         evaluations=targets.evaluations(CONTEXT),
         manifest=targets.manifest(CONTEXT),
-        tables=targets.tables(),
+        tables=targets.tables(CONTEXT),
         exponents=targets.exponents(CONTEXT),
         figures=targets.figures(CONTEXT),
         report=targets.report(CONTEXT),

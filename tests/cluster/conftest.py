@@ -127,7 +127,7 @@ def prepare(made: Workflow) -> Path:
     The specs of its runs, which are written when it is read, are deleted, for the tests train other studies.
     """
     made.run("--cores", "2", "--until", "tokenize")
-    for name in ("runs", "trunks", "tables"):
+    for name in ("runs", "trunks", "studies"):
         shutil.rmtree(made.folder / "results" / name)
     return made.folder
 

@@ -22,7 +22,7 @@ from scalinglaws.decide.status import heartbeats
 from workflow.conftest import SMOKE, Workflow
 
 BYTES = ("runs/*/metrics.json", "runs/*/curve.jsonl", "runs/*/model.safetensors", "trunks/*/step*.safetensors")
-CHEAP = ("tables/[!t]*", "fits/*", "figures/*", "report.md")
+CHEAP = tuple(f"studies/*/{name}" for name in ("tables/[!t]*", "fits/*", "figures/*", "report.md"))
 
 
 def local_copy(cluster: Cluster, folder: Path) -> Workflow:
@@ -242,7 +242,9 @@ def test_a_job_that_waits_trains_the_run_in_its_id(cluster: Cluster) -> None:
     assert {spec["learning_rate"] for spec in specs} == {0.01}
     assert {row["rule"].split("_wildcards")[0] for row in cluster.slurm_jobs()} >= {"rule_train", "rule_aggregate"}
     names = {
-        line.split('"')[3] for path in cluster.folder.glob("results/tables/manifest-*") for line in path.read_text().splitlines()
+        line.split('"')[3]
+        for path in cluster.folder.glob("results/studies/*/tables/manifest-*")
+        for line in path.read_text().splitlines()
     }
     assert names == wanted
 

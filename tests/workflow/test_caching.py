@@ -6,7 +6,7 @@ import shutil
 
 from scalinglaws.study import config
 from scalinglaws.study.study import build
-from workflow.conftest import SMOKE
+from workflow.conftest import SMOKE, Workflow
 
 ALL_LAWS, ALL_FIGURES = 6, 9
 REDRAWN = {"aggregate": 1, "fit": ALL_LAWS, "exponents": 1, "figure": ALL_FIGURES, "report_md": 1}
@@ -88,25 +88,41 @@ def test_point_removed(study):
 
 
 def test_back_and_forth_between_two_lists_of_runs(study):
-    """Tables are those of the study that was asked for last, although neither list of runs changes any more."""
-    (manifest,) = (study.folder / "results/tables").glob("manifest-*")
-    whole = study.bytes_of("tables/runs.parquet")
-    other = "other.yaml"
-    shutil.copy(study.folder / SMOKE, study.folder / other)
-    study.edit(set_tokens("64k"), study=other)
-    study.edit(lambda data: data.update(study="other", figures=["fig02_learning_curves"]), study=other)
-    assert study.jobs(study=other) == {**REDRAWN, "figure": 1}
-    assert study.jobs() == {}, "a dry run of another study changes nothing for this one"
-    told = study.run("--cores", "1", "--until", "aggregate", study=other).stderr
-    assert "are those of study smoke; they are replaced by those of other" in told
-    assert {path.stem for path in (study.folder / "results/figures").iterdir()} == {"fig02_learning_curves"}
-    assert study.bytes_of("tables/runs.parquet") != whole
+    """Tables are those of the list that was asked for last, although neither list changes any more."""
+    own = study.folder / "results/studies/smoke"
+    (manifest,) = (own / "tables").glob("manifest-*")
+    whole, before = study.bytes_of("studies/smoke/tables/runs.parquet"), (study.folder / SMOKE).read_text()
+    study.edit(set_tokens("64k"))
+    study.edit(lambda data: data.update(figures=["fig02_learning_curves"]))
+    assert study.jobs() == {**REDRAWN, "figure": 1}
+    study.run("--cores", "1", "--until", "aggregate")
+    assert {path.stem for path in (own / "figures").iterdir()} == {"fig02_learning_curves"}
+    assert study.bytes_of("studies/smoke/tables/runs.parquet") != whole
     assert not manifest.exists()
+    (study.folder / SMOKE).write_text(before)
     assert study.jobs() == REDRAWN
     study.run("--cores", "1", "--until", "aggregate")
-    assert study.bytes_of("tables/runs.parquet") == whole
-    assert [path.name for path in (study.folder / "results/tables").glob("manifest-*")] == [manifest.name]
-    assert study.jobs(study=other) == {**REDRAWN, "figure": 1}
+    assert study.bytes_of("studies/smoke/tables/runs.parquet") == whole
+    assert [path.name for path in (own / "tables").glob("manifest-*")] == [manifest.name]
+
+
+def test_two_studies_side_by_side_are_each_as_if_alone(study, tmp_path):
+    """Studies share runs. Neither changes the other's tables, fits and figures, nor has them made again."""
+    alone, other = Workflow(tmp_path / "alone"), "other.yaml"
+    shutil.copy(study.folder / SMOKE, study.folder / other)
+    study.edit(set_tokens("64k"), study=other)
+    few = {"study": "other", "figures": ["fig02_learning_curves"], "fits": {"bootstrap": 20, "laws": ["power-n"]}}
+    study.edit(lambda data: data.update(few), study=other)
+    shutil.copytree(study.folder, alone.folder, copy_function=shutil.copy2)
+    shutil.rmtree(alone.folder / "results/studies")
+    before = study.bytes_of("studies/smoke/**/*")
+    for place in (study, alone):
+        assert place.jobs(study=other) == {**REDRAWN, "fit": 1, "figure": 1}
+        place.run("--cores", "2", study=other)
+    made = [f"studies/other/{name}" for name in ("tables/[!t]*", "fits/*", "figures/*", "report.*")]
+    assert study.bytes_of(*made) == alone.bytes_of(*made) != {}
+    assert study.bytes_of("studies/smoke/**/*") == before
+    assert study.jobs(study=other) == study.jobs() == {}
 
 
 def test_deleted_specs_are_written_again_and_train_nothing(study):

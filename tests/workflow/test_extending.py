@@ -56,7 +56,7 @@ def specs(extended: Workflow) -> dict[str, dict]:
 
 
 def test_runs_are_the_users_models_and_learn(extended: Workflow) -> None:
-    runs = read_own(extended.folder / "results/tables/runs.parquet")
+    runs = read_own(extended.folder / "results/studies/mine/tables/runs.parquet")
     assert len(runs) == 9 and set(runs["architecture"]) == {"gated-conv"} and set(runs["status"]) == {"ok"}
     assert all(run.startswith("gated-conv-n") for run in runs["run"])
     # N by hand: n_layer (2 · kernel + 1) d_model².
@@ -65,7 +65,7 @@ def test_runs_are_the_users_models_and_learn(extended: Workflow) -> None:
     assert set(runs["optimizer_options"]) == {'{"memory": 0.95}'}
     # Sums in words have few letters: guessing by their frequencies costs about 2.9 nats, and what follows a word is mostly known.
     assert runs["loss"].max() < 1.0  # type: ignore[operator]
-    evals = read_own(extended.folder / "results/tables/evals.parquet").filter(pl.col("position").is_null())
+    evals = read_own(extended.folder / "results/studies/mine/tables/evals.parquet").filter(pl.col("position").is_null())
     assert set(evals["corpus_name"]) == {"sums", "others"}
 
 
@@ -78,13 +78,13 @@ def test_plugins_are_kept_and_part_of_identity(extended: Workflow) -> None:
 
 
 def test_the_new_law_is_fitted_and_the_new_figure_drawn(extended: Workflow) -> None:
-    fit = json.loads((extended.folder / "results/fits/power-t.json").read_text())
+    fit = json.loads((extended.folder / "results/studies/mine/fits/power-t.json").read_text())
     assert fit["n_points"] == 3 and fit["parameters"]["alpha_T"]["estimate"] > 0
     assert {point["run"] for point in fit["points"]} <= set(specs(extended))
-    drawn = {path.name for path in (extended.folder / "results/figures").glob("*.svg")}
+    drawn = {path.name for path in (extended.folder / "results/studies/mine/figures").glob("*.svg")}
     assert drawn == {"fig01_compute_data_parameters.svg", "fig02_learning_curves.svg", "loss_vs_tokens.svg"}
-    assert "Loss against tokens processed" in (extended.folder / "results/report.md").read_text()
-    words = (extended.folder / "results/figures/fig02_learning_curves.svg").read_text()
+    assert "Loss against tokens processed" in (extended.folder / "results/studies/mine/report.md").read_text()
+    words = (extended.folder / "results/studies/mine/figures/fig02_learning_curves.svg").read_text()
     assert "not resolved" not in words
 
 

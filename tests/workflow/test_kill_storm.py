@@ -19,6 +19,7 @@ from workflow.conftest import SMOKE, Workflow, environment
 
 KILLS = int(os.environ.get("SCALINGLAWS_KILLS", "5"))
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGINT, signal.SIGTERM)
+OWN = "studies/smoke"
 LAW, FIGURES = "power-n", ["fig02_learning_curves", "fig23_power_law_alternatives"]
 SAME: tuple[str, ...] = (
     "runs/*/*[!g].json*",
@@ -28,7 +29,12 @@ SAME: tuple[str, ...] = (
     "corpora/*/*",
     "evals/*/*",
 )
-SAME += ("tables/[rcw]*", "tables/evals*", f"fits/{LAW}.json", *(f"figures/{name}.*" for name in FIGURES))
+SAME += (
+    f"{OWN}/tables/[rcw]*",
+    f"{OWN}/tables/evals*",
+    f"{OWN}/fits/{LAW}.json",
+    *(f"{OWN}/figures/{name}.*" for name in FIGURES),
+)
 
 
 def forget(study: Workflow, shuffle: random.Random) -> None:
@@ -37,7 +43,7 @@ def forget(study: Workflow, shuffle: random.Random) -> None:
     corpus = shuffle.choice(sorted((results / "corpora").iterdir()))
     shutil.rmtree(corpus)
     shutil.rmtree(results / "tokens" / corpus.name)
-    for name in ("tokenizers", "trunks", "tables", "fits", "figures"):
+    for name in ("tokenizers", "trunks", *(f"{OWN}/{name}" for name in ("tables", "fits", "figures"))):
         shutil.rmtree(results / name)
     for folder in shuffle.sample(sorted((results / "runs").glob("*")), 2):
         shutil.rmtree(folder)

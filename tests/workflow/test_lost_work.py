@@ -93,16 +93,16 @@ def test_a_training_that_is_killed_in_its_last_moment_is_not_repeated(study):
 
 def test_inputs_from_the_future_cost_nothing(study):
     folder = a_run(study)
-    before = study.bytes_of(f"runs/{folder.name}/*[!g].json*", "fits/*")
+    before = study.bytes_of(f"runs/{folder.name}/*[!g].json*", "studies/smoke/fits/*")
     forget(folder)
-    (study.folder / "results/fits/power-n.json").unlink()
+    (study.folder / "results/studies/smoke/fits/power-n.json").unlink()
     later = time.time() + 5000
     for path in [*study.folder.glob("results/[!l]*/**/*"), *study.folder.glob("workflow/scalinglaws/laws/*.py")]:
         os.utime(path, (later, later))
-    targets = [f"results/runs/{folder.name}/metrics.json", "results/fits/power-n.json"]
+    targets = [f"results/runs/{folder.name}/metrics.json", "results/studies/smoke/fits/power-n.json"]
     done = study.run("--cores", "2", *targets)
     assert "had a time after that of what was made of it: a clock is wrong somewhere" in done.stderr
-    assert study.bytes_of(f"runs/{folder.name}/*[!g].json*", "fits/*") == before
+    assert study.bytes_of(f"runs/{folder.name}/*[!g].json*", "studies/smoke/fits/*") == before
     assert study.jobs("--cores", "1", *targets) == {}
 
 

@@ -20,38 +20,40 @@ DETERMINISTIC = (
     "runs/*/metrics.json",
     "runs/*/curve.jsonl",
     "runs/*/model.safetensors",
-    "tables/[!t]*",
-    "fits/*",
-    "figures/*",
-    "report.md",
+    *(f"studies/smoke/{name}" for name in ("tables/[!t]*", "fits/*", "figures/*", "report.md")),
 )
 
 
 def test_every_output_is_there_and_fits_its_schema(finished):
     results = finished.folder / "results"
     for name, schema in tables.SCHEMAS.items():
-        assert pq.read_schema(results / "tables" / f"{name}.parquet").equals(schema), name
-    runs = pl.read_parquet(results / "tables/runs.parquet")
+        assert pq.read_schema(results / "studies/smoke/tables" / f"{name}.parquet").equals(schema), name
+    runs = pl.read_parquet(results / "studies/smoke/tables/runs.parquet")
     assert len(runs) == 10
     assert runs["status"].to_list() == ["ok"] * 10
     assert runs["loss"].is_between(1.5, 5.5).all()
-    curves = pl.read_parquet(results / "tables/curves.parquet")
+    curves = pl.read_parquet(results / "studies/smoke/tables/curves.parquet")
     assert set(curves["phase"]) == {"warmup", "stable", "decay"}
     pieces = learning_curves.segments(curves, runs)
     assert [piece.branch for piece in pieces] == [False, True, True] * 2  # each size: trunk, two decays
     assert all(piece.rows["tokens"][0] < 8 * 512 * 2 for piece in pieces if not piece.branch)
-    evals = pl.read_parquet(results / "tables/evals.parquet")
+    evals = pl.read_parquet(results / "studies/smoke/tables/evals.parquet")
     means = evals.filter(pl.col("position").is_null()).join(runs.select("run", own="corpus"), on="run")
     assert means.filter(pl.col("corpus") == pl.col("own"))["run"].to_list() == runs["run"].to_list()
     assert means.filter(pl.col("corpus") != pl.col("own"))["run"].n_unique() == 4
-    assert len(list((results / "figures").glob("*.svg"))) == len(list((results / "figures").glob("*.png"))) == 9
-    for fit in (results / "fits").glob("*.json"):
+    assert (
+        len(list((results / "studies/smoke/figures").glob("*.svg")))
+        == len(list((results / "studies/smoke/figures").glob("*.png")))
+        == 9
+    )
+    for fit in (results / "studies/smoke/fits").glob("*.json"):
         assert json.loads(fit.read_text())["flags"], f"{fit}: two sizes can't be enough for a law without a word"
 
 
 def test_report_is_one_html_file_with_captions(study):
-    study.run("--report", "results/report.html")
-    html = (study.folder / "results/report.html").read_text()
+    study.call(sys.executable, "-m", "scalinglaws", "html", "--configfile", SMOKE)
+    html = (study.folder / "results/studies/smoke/report.html").read_text()
+    assert "Scaling laws of language models: study smoke" in html
     assert "fig01_compute_data_parameters" in html
     assert "Figures" in html
     assert "Exponents" in html
@@ -61,16 +63,16 @@ def test_removed_point_leaves_tables_and_keeps_its_files(study):
     study.edit(lambda data: data["experiments"]["size"]["grid"].update(tokens=["64k"]))
     folders = sorted((study.folder / "results/runs").iterdir())
     study.run("--cores", "2")
-    runs = pl.read_parquet(study.folder / "results/tables/runs.parquet")
+    runs = pl.read_parquet(study.folder / "results/studies/smoke/tables/runs.parquet")
     assert len(runs) == 8
     assert sorted((study.folder / "results/runs").iterdir()) == folders
-    assert len(list((study.folder / "results/tables").glob("manifest-*"))) == 1
+    assert len(list((study.folder / "results/studies/smoke/tables").glob("manifest-*"))) == 1
 
 
 def test_a_list_of_runs_may_be_longer_than_a_command_line(study):
     study.edit(lambda data: data["experiments"]["size"]["grid"].update(seed=list(range(400))))
     study.run("-n", "--quiet", "all")
-    lists = {path.stat().st_size: path for path in (study.folder / "results/tables").glob("manifest-*")}
+    lists = {path.stat().st_size: path for path in (study.folder / "results/studies/smoke/tables").glob("manifest-*")}
     longest = lists[max(lists)].read_text()
     assert len(longest) > 131072  # the most bytes that Linux takes in one argument
     assert len(longest.splitlines()) == 1600 + 6
@@ -79,7 +81,7 @@ def test_a_list_of_runs_may_be_longer_than_a_command_line(study):
 def test_edited_spec_is_refused(study):
     path = sorted((study.folder / "results/runs").glob("*/spec.json"))[0]
     path.write_text(path.read_text().replace('"n_ctx":32', '"n_ctx":16'))
-    (study.folder / "results/tables/runs.parquet").unlink()
+    (study.folder / "results/studies/smoke/tables/runs.parquet").unlink()
     done = study.run("--cores", "1", check=False)
     assert done.returncode != 0
     assert f"{path.parent.name}/spec.json hashes to" in done.stdout + done.stderr

@@ -10,12 +10,12 @@ rule aggregate:
         external=[table.path for table in CONTEXT.study.external],
         code=inputs.modules("tables/*.py", "train/metrics.py"),
     output:
-        tables=targets.tables(),
-        warnings="results/tables/warnings.json",
+        tables=targets.tables(CONTEXT),
+        warnings=f"{STUDY}/tables/warnings.json",
     log:
-        "results/logs/aggregate.log",
+        f"{STUDY}/logs/aggregate.log",
     benchmark:
-        "results/logs/aggregate.benchmark.tsv"
+        f"{STUDY}/logs/aggregate.benchmark.tsv"
     params:
         external=inputs.external_tables(CONTEXT),
         corpora=inputs.names_of_corpora(CONTEXT),
@@ -23,6 +23,7 @@ rule aggregate:
         "python -m scalinglaws aggregate"
         " --manifest {input.manifest:q}"
         " --results results"
+        " --out {STUDY:q}/tables"
         " --external {params.external:q}"
         " --corpora {params.corpora:q}"
         " > {log:q} 2>&1"

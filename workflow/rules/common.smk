@@ -17,7 +17,7 @@ try:
     kept.write(CONTEXT)
 except StudyError as error:
     raise WorkflowError(str(error)) from None
-tidy.refuse_reports_of_others(workflow, CONTEXT)
+STUDY = str(CONTEXT.folder)  # results/studies/NAME: what belongs to the study alone
 workflow.localrules(*config.get("local", []))  # a cluster's profile names the rules that may run where Snakemake does
 
 
@@ -45,6 +45,8 @@ wildcard_constraints:
     trunk=r"[^/]+",
     step=r"\d+",
     bundle=r"[^/]+",
+    law=r"[^/]+",
+    figure=r"[^/]+",
 
 
 # Inputs

@@ -1,24 +1,24 @@
 rule figure:
     """Draw one figure from the tables and fits, as SVG and as PNG: the same tables give the same bytes."""
     input:
-        tables=lambda wildcards: inputs.tables_of_figure(wildcards.figure),
+        tables=lambda wildcards: inputs.tables_of_figure(CONTEXT, wildcards.figure),
         fits=lambda wildcards: inputs.fits_of_figure(CONTEXT, wildcards.figure),
         code=lambda wildcards: inputs.modules_of_figure(wildcards.figure),
     output:
-        svg=report("results/figures/{figure}.svg", caption="../report/figure.rst", category="Figures"),
-        png="results/figures/{figure}.png",
+        svg=report(f"{STUDY}/figures/{{figure}}.svg", caption="../report/figure.rst", category="Figures"),
+        png=f"{STUDY}/figures/{{figure}}.png",
     log:
-        "results/logs/figures/{figure}.log",
+        f"{STUDY}/logs/figures/{{figure}}.log",
     benchmark:
-        "results/logs/figures/{figure}.benchmark.tsv"
+        f"{STUDY}/logs/figures/{{figure}}.benchmark.tsv"
     params:
         caption=lambda wildcards: inputs.caption_of_figure(wildcards.figure),
         laws=lambda wildcards: ",".join(inputs.laws_of_figure(CONTEXT, wildcards.figure)),
     shell:
         "python -m scalinglaws figure"
         " --name {wildcards.figure:q}"
-        " --tables results/tables"
-        " --fits results/fits"
+        " --tables {STUDY:q}/tables"
+        " --fits {STUDY:q}/fits"
         " --laws={params.laws:q}"
         " --out-svg {output.svg:q}"
         " --out-png {output.png:q}"
@@ -29,26 +29,28 @@ rule figure:
 rule report_md:
     """Write the study on one page: what was run, the paper's tables with its numbers, reasons to doubt, figures."""
     input:
-        runs="results/tables/runs.parquet",
-        warnings="results/tables/warnings.json",
+        runs=f"{STUDY}/tables/runs.parquet",
+        warnings=f"{STUDY}/tables/warnings.json",
         fits=targets.fits(CONTEXT),
         code=inputs.modules_of_report(),
     output:
-        page=report("results/report.md", caption="../report/report.rst", category="Report"),
+        page=report(f"{STUDY}/report.md", caption="../report/report.rst", category="Report"),
     log:
-        "results/logs/report.log",
+        f"{STUDY}/logs/report.log",
     benchmark:
-        "results/logs/report.benchmark.tsv"
+        f"{STUDY}/logs/report.benchmark.tsv"
     params:
+        study=CONTEXT.study.name,
         laws=",".join(CONTEXT.laws),
         kinds=",".join(sorted(CONTEXT.study.kinds)),
         drawn=",".join(CONTEXT.figures),
         titles=inputs.titles_of_figures(),  # they stand in the figures' modules, which are no input: an edit redraws one figure
     shell:
         "python -m scalinglaws report"
-        " --tables results/tables"
-        " --fits results/fits"
-        " --figures results/figures"
+        " --study {params.study:q}"
+        " --tables {STUDY:q}/tables"
+        " --fits {STUDY:q}/fits"
+        " --figures {STUDY:q}/figures"
         " --laws={params.laws:q}"
         " --kinds={params.kinds:q}"
         " --drawn={params.drawn:q}"

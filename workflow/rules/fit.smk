@@ -1,16 +1,16 @@
 rule fit:
     """Fit one law to the losses that belong to it, with intervals from a bootstrap over trunks."""
     input:
-        runs="results/tables/runs.parquet",
-        curves="results/tables/curves.parquet",
-        critical=lambda wildcards: inputs.critical_batch_of(wildcards.law),
+        runs=f"{STUDY}/tables/runs.parquet",
+        curves=f"{STUDY}/tables/curves.parquet",
+        critical=lambda wildcards: inputs.critical_batch_of(CONTEXT, wildcards.law),
         code=inputs.modules("laws/*.py", *inputs.READERS),
     output:
-        fit="results/fits/{law}.json",
+        fit=f"{STUDY}/fits/{{law}}.json",
     log:
-        "results/logs/fit/{law}.log",
+        f"{STUDY}/logs/fit/{{law}}.log",
     benchmark:
-        "results/logs/fit/{law}.benchmark.tsv"
+        f"{STUDY}/logs/fit/{{law}}.benchmark.tsv"
     params:
         objective=CONTEXT.study.fits.objective,
         delta=CONTEXT.study.fits.delta,
@@ -39,18 +39,18 @@ rule exponents:
         fits=targets.fits(CONTEXT),
         code=inputs.modules("report/exponents.py", "figures/shared/fit_json.py", "tables/*.py", "train/metrics.py"),
     output:
-        fits="results/tables/fits.parquet",
-        parquet="results/tables/exponents.parquet",
-        markdown=report("results/tables/exponents.md", caption="../report/exponents.rst", category="Exponents"),
+        fits=f"{STUDY}/tables/fits.parquet",
+        parquet=f"{STUDY}/tables/exponents.parquet",
+        markdown=report(f"{STUDY}/tables/exponents.md", caption="../report/exponents.rst", category="Exponents"),
     log:
-        "results/logs/exponents.log",
+        f"{STUDY}/logs/exponents.log",
     benchmark:
-        "results/logs/exponents.benchmark.tsv"
+        f"{STUDY}/logs/exponents.benchmark.tsv"
     params:
         laws=",".join(CONTEXT.laws),
     shell:
         "python -m scalinglaws exponents"
-        " --fits results/fits"
+        " --fits {STUDY:q}/fits"
         " --laws={params.laws:q}"
         " --out-fits {output.fits:q}"
         " --out-parquet {output.parquet:q}"

@@ -1,4 +1,4 @@
-"""What Snakemake's start and end clear away, whose tables lie there, who trains, and inputs with a time in the future."""
+"""What Snakemake's start and end clear away, who trains, and inputs with a time in the future."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from snakemake.exceptions import WorkflowError
 
 from fixtures.small_study import STUDY, changed
 from scalinglaws.common import processes
 from scalinglaws.common.errors import StudyError
-from scalinglaws.dag import clock, context, kept, locks, targets, tidy
+from scalinglaws.dag import clock, context, locks, targets, tidy
 from scalinglaws.decide.status import heartbeats
 
 
@@ -52,49 +51,24 @@ def test_leftovers_of_what_is_there_are_removed() -> None:
     assert sorted(str(path) for path in Path().rglob("*") if path.is_file()) == sorted(stays)
 
 
-def test_the_study_of_the_tables_is_told(capsys: Any) -> None:
+def test_results_that_are_no_longer_asked_for_are_removed_within_the_study() -> None:
     one = context.read(STUDY, "config.yaml", in_job=False)
-    kept.write(one)
-    own = [*targets.tables(), *targets.fits(one), *targets.figures(one)]
-    strange = ["results/fits/envelope-of-another.json", "results/figures/other.svg", "results/figures/other.png"]
-    touch(*own, *strange)
+    others = ["results/studies/other/fits/power-n.json", "results/studies/other/figures/a.svg", "results/tables/runs.parquet"]
+    own = [
+        *targets.tables(one),
+        *targets.fits(one),
+        *targets.figures(one),
+        *targets.exponents(one),
+        *targets.report(one),
+        *others,
+    ]
+    spent = [f"{one.folder}/{name}" for name in ("fits/old.json", "fits/old.sha256", "figures/old.svg", "figures/old.png")]
+    touch(*own, *others, *spent)
     tidy.end(one)
-    assert all(map(os.path.exists, own)) and not any(map(os.path.exists, strange))
-    tidy.begin(one)
-    assert capsys.readouterr().err == ""
-    other = context.read(changed(study="other"), "config.yaml", in_job=False)
-    tidy.begin(other)
-    assert f"are those of study {one.study.name}; they are replaced by those of other" in capsys.readouterr().err
-    touch("results/tables/manifest-0123456789.jsonl", *strange)
-    tidy.end(one)
-    assert all(map(os.path.exists, strange)), "where there are two lists of runs, the tables may be those of either"
-    tidy.STUDY.write_text("")
-    assert tidy.of_another("other") is None
-
-
-def test_a_report_of_snakemake_is_not_made_of_the_tables_of_another_study() -> None:
-    made: list[str] = []
-    workflow = SimpleNamespace(create_report=made.append)
-    one = context.read(STUDY, "config.yaml", in_job=False)
-    kept.write(one)
-    tidy.refuse_reports_of_others(workflow, one)
-    with pytest.raises(WorkflowError, match="are not those of the runs of study"):
-        workflow.create_report("none are there")
-    touch(*targets.tables())
-    workflow.create_report("own")
-    later = time.time() + 1
-    os.utime(kept.manifest_path(one.study), (later, later))  # it was deleted with the tables, and is written again
-    with pytest.raises(WorkflowError, match="are not those of the runs of study"):
-        workflow.create_report("of another")
-    assert made == ["own"]
-
-
-def test_a_study_without_laws_keeps_no_report_of_another() -> None:
-    none = context.read(changed(fits={"laws": []}), "config.yaml", in_job=False)
-    kept.write(none)
-    touch(*targets.tables(), "results/tables/exponents.md", "results/report.md")
-    tidy.end(none)
-    assert not Path("results/report.md").exists() and not Path("results/tables/exponents.md").exists()
+    assert all(map(os.path.exists, [*own, *others])) and not any(map(os.path.exists, spent))
+    tidy.end(context.read(changed(fits={"laws": []}), "config.yaml", in_job=False))
+    assert not any(map(os.path.exists, [*targets.fits(one), *targets.exponents(one), *targets.report(one)]))
+    assert all(map(os.path.exists, [*others, *targets.tables(one)]))
 
 
 @pytest.mark.parametrize("text", ["", "[]", "3", '{"step": "a"}', '{"time": null}', '{"pid": -1.5}', "[" * 100_000, "\xff"])
@@ -159,9 +133,9 @@ def test_results_from_the_future_are_older_than_what_is_made_now() -> None:
     now = time.time_ns()
     times = {"tables/runs.parquet": 10**12, "tables/old.parquet": -(10**12), "fits/a.json": 2 * 10**12, "report.md": 2 * 10**12}
     for name, after in times.items():
-        touch(f"results/{name}")
-        os.utime(f"results/{name}", ns=(now, now + after))
-    clock.settle_results(Path("results"))
-    found = {name: os.stat(f"results/{name}").st_mtime_ns for name in times}
+        touch(f"results/studies/one/{name}")
+        os.utime(f"results/studies/one/{name}", ns=(now, now + after))
+    clock.settle_results(Path("results/studies/one"))
+    found = {name: os.stat(f"results/studies/one/{name}").st_mtime_ns for name in times}
     assert found["tables/old.parquet"] == now - 10**12
     assert found["tables/runs.parquet"] < found["fits/a.json"] == found["report.md"] < time.time_ns()

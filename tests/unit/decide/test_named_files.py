@@ -50,6 +50,16 @@ def test_files_that_are_there_are_fine(folder: Path) -> None:
     assert sorted(folder.rglob("*")) == before
 
 
+def test_names_of_studies_that_some_file_systems_take_for_one_are_refused() -> None:
+    touch("studies/Test/report.md")
+    with pytest.raises(StudyError, match=r"study: test differs from study Test, .* only in small and capital letters"):
+        named_files.check(study())
+    touch("studies/test/report.md")
+    Path("results/studies/Test/report.md").unlink()
+    Path("results/studies/Test").rmdir()
+    named_files.check(study())
+
+
 @pytest.mark.parametrize(
     ("source", "words"),
     [

@@ -31,8 +31,8 @@ def results(tmp_path: Path) -> Path:
     sums.record(run / "timing.sha256", [run / "timing.json"])
     tokens = write_tokens(results / "tokens" / spec.tokens_id)
     sums.record(tokens / sums.LIST, sorted(tokens.iterdir()))
-    (results / "fits").mkdir()
-    (results / "fits" / "power-n.json").write_text("{}")
+    (results / "studies/one/fits").mkdir(parents=True)
+    (results / "studies/one/fits" / "power-n.json").write_text("{}")
     for folder, suffix, digits, text in (
         ("plugins", ".py", 64, "x = 1\n"),
         ("bundles", ".json", 10, Bundle((), 1, 1, 1).canonical),
@@ -50,7 +50,7 @@ def faults(results: Path) -> dict[str, set[str]]:
 
 def test_whole_results_and_those_without_sums_are_accepted(results: Path) -> None:
     assert faults(results) == {}
-    assert verify(results).without_sums == [results / "fits" / "power-n.json"]
+    assert verify(results).without_sums == [results / "studies/one/fits" / "power-n.json"]
 
 
 def test_a_run_is_made_again_as_a_whole_and_weights_may_go(results: Path) -> None:
@@ -75,11 +75,11 @@ def test_a_folder_in_place_of_a_file_is_left_and_all_else_is_repaired(results: P
     (run,) = (results / "runs").iterdir()
     (run / "curve.jsonl").unlink()
     (run / "curve.jsonl").mkdir()
-    (results / "fits" / "power-n.json").write_text("{")
+    (results / "studies/one/fits" / "power-n.json").write_text("{")
     with pytest.raises(StudyError, match=r"curve\.jsonl is a folder in place of a file: move it away"):
         repair(verify(results))
     assert (run / "curve.jsonl").is_dir()
-    assert not (run / "metrics.json").exists() and not (results / "fits" / "power-n.json").exists()
+    assert not (run / "metrics.json").exists() and not (results / "studies/one/fits" / "power-n.json").exists()
 
 
 def test_a_list_that_is_damaged_alone_costs_nothing(results: Path) -> None:
@@ -131,12 +131,12 @@ def test_the_command(results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
     monkeypatch.chdir(results.parent)
     assert main(["verify"]) == 0
     assert "0 files damaged, 0 missing, 1 without sums" in capsys.readouterr().out
-    (results / "fits" / "power-n.json").write_text("{")
+    (results / "studies/one/fits" / "power-n.json").write_text("{")
     assert main(["verify", "--json"]) == 1
     told = json.loads(capsys.readouterr().out)
-    assert told["damaged"] == [{"path": "results/fits/power-n.json", "what": "is damaged"}] and told["removed"] == []
+    assert told["damaged"] == [{"path": "results/studies/one/fits/power-n.json", "what": "is damaged"}] and told["removed"] == []
     assert main(["verify", "--repair"]) == 0
-    assert "1 files removed" in capsys.readouterr().out and not (results / "fits" / "power-n.json").exists()
+    assert "1 files removed" in capsys.readouterr().out and not (results / "studies/one/fits" / "power-n.json").exists()
     assert main(["verify", "--results", "nowhere"]) == 1
     assert "nowhere is no folder" in capsys.readouterr().err
 

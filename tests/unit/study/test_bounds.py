@@ -149,6 +149,7 @@ def test_what_reaches_a_url_or_a_path_is_a_plain_name(key: str, wrong: list[Any]
 def test_names_of_studies_and_corpora_can_be_names_of_files(name: str) -> None:
     assert "study: " in refused(changed(study=name))
     assert "corpora" in refused(changed(corpora={name: STUDY["corpora"]["books"]}))
+    assert "without a dot in front" in refused(changed(study=".hidden"))
 
 
 @pytest.mark.parametrize(

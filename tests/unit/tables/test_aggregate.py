@@ -154,7 +154,7 @@ def test_values_of_results_without_sums_that_cannot_be_are_told(two_budgets, nam
         manifest.write_text(text)
     (results / "tables").mkdir(exist_ok=True)
     with pytest.raises(StudyError):
-        write_tables(manifest, results, [], {})
+        write_tables(manifest, results, results / "tables", [], {})
 
 
 def test_a_run_without_its_speed_is_a_run(two_budgets):
@@ -205,7 +205,7 @@ def test_what_was_changed_since_it_was_written_is_refused(two_budgets, name, cha
 def test_tables_that_were_changed_are_not_read(two_budgets):
     results, manifest, _ = two_budgets
     (results / "tables").mkdir()
-    write_tables(manifest, results, [], {})
+    write_tables(manifest, results, results / "tables", [], {})
     for name in ("runs.parquet", "timings.parquet"):
         path = results / "tables" / name
         data = path.read_bytes()
@@ -260,13 +260,13 @@ def test_tables_warnings_and_one_manifest_are_left(two_budgets):
     (folder / "manifest-old.jsonl").write_text("")
     names = {"manifest-x.jsonl", "warnings.json", *(f"{name}.parquet" for name in ("runs", "curves", "evals", "timings"))}
     names |= {"aggregate.sha256", "timings.sha256"}
-    lines = write_tables(folder / "manifest-x.jsonl", results, [], {})
+    lines = write_tables(folder / "manifest-x.jsonl", results, folder, [], {})
     assert {path.name for path in folder.iterdir()} == names and lines[0] == "runs: 2 rows" and len(lines) == 4
     assert json.loads((folder / "warnings.json").read_text()) == []
     before = (folder / "runs.parquet").read_bytes()
     path = results / "runs" / specs[0].id / "curve.jsonl"
     path.write_text(path.read_text().replace('"loss_test": 3.0', '"loss_test": 3.5'))
-    *_, line = write_tables(folder / "manifest-x.jsonl", results, [], {})
+    *_, line = write_tables(folder / "manifest-x.jsonl", results, folder, [], {})
     (warning,) = json.loads((folder / "warnings.json").read_text())
     assert line == f"warning: {warning}" and specs[0].trunk.id in warning
     assert (folder / "runs.parquet").read_bytes() == before

@@ -33,6 +33,7 @@ PANELS = {
         "figure": "figures",
         "report": "report",
         "exponents": "report",
+        "html": "draw",
         "schema": "study",
     },
     "Stages, which the rules of the workflow call": {

@@ -29,8 +29,8 @@ def figure(
 
     \b
     Example:
-      scalinglaws figure --name fig02_learning_curves --tables results/tables --fits results/fits \\
-        --out-svg fig02.svg --out-png fig02.png
+      scalinglaws figure --name fig02_learning_curves --tables results/studies/STUDY/tables \\
+        --fits results/studies/STUDY/fits --out-svg fig02.svg --out-png fig02.png
     """
     from scalinglaws.figures.command import draw_figure
 

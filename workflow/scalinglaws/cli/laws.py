@@ -96,7 +96,7 @@ def fit(
     Examples:
       scalinglaws fit --list
       scalinglaws fit --law chinchilla --table runs.csv --columns n_params=N,tokens=D,loss=L --out fit.json
-      scalinglaws fit --law power-n --table results/tables/runs.parquet --at n_params=1e6
+      scalinglaws fit --law power-n --table results/studies/STUDY/tables/runs.parquet --at n_params=1e6
     """
     from scalinglaws.cli.output import print_json
     from scalinglaws.common import sums

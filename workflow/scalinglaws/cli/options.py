@@ -11,6 +11,7 @@ from scalinglaws.common.errors import StudyError, shown
 from scalinglaws.common.files import check_replaceable
 
 RESULTS = Path("results")
+CONFIG = Path("config.yaml")
 MOST_PROCESSES = 4096  # processes of one machine, or cores: a larger number is a slip
 
 

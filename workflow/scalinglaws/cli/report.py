@@ -23,6 +23,7 @@ def report(
         str | None,
         typer.Option(metavar="NAME,…", help="Figures of the study, with commas; without it those found in --figures."),
     ] = None,
+    study: Annotated[str, typer.Option(metavar="NAME", help="Name of the study, for the title of the page.")] = "",
     kinds: Annotated[
         str,
         typer.Option(metavar="KIND,…", help="Questions that the runs answer, with commas; they say why figures are not drawn."),
@@ -33,11 +34,12 @@ def report(
 
     \b
     Example:
-      scalinglaws report --tables results/tables --fits results/fits --figures results/figures --out results/report.md
+      scalinglaws report --study STUDY --tables results/studies/STUDY/tables --fits results/studies/STUDY/fits \\
+        --figures results/studies/STUDY/figures --out results/studies/STUDY/report.md
     """
     from scalinglaws.report.command import write_report
 
-    write_report(tables, fits, figures, out, names(laws), names(drawn), names(kinds) or [], with_sums)
+    write_report(tables, fits, figures, out, study, names(laws), names(drawn), names(kinds) or [], with_sums)
     print(out)
 
 
@@ -55,7 +57,7 @@ def exponents(
 
     \b
     Example:
-      scalinglaws exponents --fits results/fits --laws power-n,power-c \\
+      scalinglaws exponents --fits results/studies/STUDY/fits --laws power-n,power-c \\
         --out-fits fits.parquet --out-parquet exponents.parquet --out-md exponents.md
     """
     from scalinglaws.report.command import write_exponents

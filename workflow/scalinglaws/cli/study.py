@@ -8,9 +8,7 @@ from typing import Annotated
 
 import typer
 
-from scalinglaws.cli.options import MOST_PROCESSES, RESULTS, ConfigFile, Json, file_to_write
-
-CONFIG = Path("config.yaml")
+from scalinglaws.cli.options import CONFIG, MOST_PROCESSES, RESULTS, ConfigFile, Json, file_to_write
 
 
 def run(

@@ -7,11 +7,12 @@ from typing import Annotated
 
 import typer
 
-from scalinglaws.cli.options import RESULTS, Results, json_value
+from scalinglaws.cli.options import RESULTS, Results, folder_to_write, json_value
 
 
 def aggregate(
     manifest: Annotated[Path, typer.Option(help="The list of runs, with a line of JSON for each.")],
+    out: Annotated[Path, typer.Option(callback=folder_to_write, help="Folder to write the tables to.")],
     results: Results = RESULTS,
     external: Annotated[
         str,
@@ -19,16 +20,16 @@ def aggregate(
     ] = "[]",
     corpora: Annotated[str, typer.Option(metavar="JSON", help="Names of corpora: {id: name}.")] = "{}",
 ) -> None:
-    """Write the Parquet tables of all runs of a study, results/tables/*.parquet.
+    """Write the Parquet tables of all runs of a study, runs.parquet, curves.parquet and so on.
 
     \b
     Example:
-      scalinglaws aggregate --manifest results/tables/manifest-ID.jsonl --results results
+      scalinglaws aggregate --manifest results/studies/STUDY/tables/manifest-ID.jsonl --out results/studies/STUDY/tables
     """
     from scalinglaws.study.config import ExternalRuns
     from scalinglaws.tables.aggregate import write_tables
 
     elsewhere = [table.model_dump(mode="json") for table in json_value("--external", external, list[ExternalRuns])]
     names = json_value("--corpora", corpora, dict[str, str])
-    for line in write_tables(manifest, results, elsewhere, names):
+    for line in write_tables(manifest, results, out, elsewhere, names):
         print(line)

@@ -53,14 +53,14 @@ def settle(inputs: Iterable[str], outputs: Iterable[str]) -> None:
         os.utime(path, ns=(latest, latest))
 
 
-def settle_results(results: Path) -> None:
-    """Give tables, fits and figures that have a time in the future times just before this moment, in the same order.
+def settle_results(folder: Path) -> None:
+    """Give results in the folder of a study that have a time in the future times just before this moment, in the same order.
 
-    Otherwise a fit from before the clock was set back would count as newer than tables that are made now, and would stay as it is
-    where the workflow is killed between the two.
+    These are its tables, fits, figures and report. Otherwise a fit from before the clock was set back would count as newer than
+    tables that are made now, and would stay as it is where the workflow is killed between the two.
     """
     now = time.time_ns()
-    paths = [results / "report.md", *(path for name in ("tables", "fits", "figures") for path in (results / name).glob("*"))]
+    paths = [folder / "report.md", *(path for name in ("tables", "fits", "figures") for path in (folder / name).glob("*"))]
     future = {path: found for path in paths if (found := _stat(path)) and found.st_mtime_ns > now}
     times = sorted({found.st_mtime_ns for found in future.values()})
     for path, found in future.items():

@@ -50,6 +50,11 @@ class Context:
     in_job: bool = False  # whether this process was started by a scheduler, to run one job
 
     @cached_property
+    def folder(self) -> Path:
+        """Return the folder of the study's own results: tables, fits, figures and report."""
+        return paths.study_folder(RESULTS, self.study.name)
+
+    @cached_property
     def laws(self) -> tuple[str, ...]:
         """Return the laws that are fitted."""
         return laws_model.laws_of(self.study)

@@ -139,14 +139,14 @@ def tokens_of_bundle(context: Context, name: str) -> list[str]:
     return [path for folder in sorted(folders) for path in tokens(folder)]
 
 
-def critical_batch_of(law: str) -> list[str]:
+def critical_batch_of(context: Context, law: str) -> list[str]:
     """Return the fit that S_min and C_min follow from, for the laws that need them."""
-    return [f"{RESULTS}/fits/critical-batch.json"] if law in law_names.AT_SMALL_BATCHES else []
+    return [f"{context.folder}/fits/critical-batch.json"] if law in law_names.AT_SMALL_BATCHES else []
 
 
-def tables_of_figure(figure: str) -> list[str]:
+def tables_of_figure(context: Context, figure: str) -> list[str]:
     """Return the tables that a figure is drawn from."""
-    return [f"{RESULTS}/tables/{table}.parquet" for table in registry.FIGURES[figure].tables]
+    return [f"{context.folder}/tables/{table}.parquet" for table in registry.FIGURES[figure].tables]
 
 
 def laws_of_figure(context: Context, figure: str) -> list[str]:
@@ -156,7 +156,7 @@ def laws_of_figure(context: Context, figure: str) -> list[str]:
 
 def fits_of_figure(context: Context, figure: str) -> list[str]:
     """Return the fits of ``laws_of_figure``."""
-    return [f"{RESULTS}/fits/{law}.json" for law in laws_of_figure(context, figure)]
+    return [f"{context.folder}/fits/{law}.json" for law in laws_of_figure(context, figure)]
 
 
 def caption_of_figure(figure: str) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from scalinglaws.cluster import gpus
 from scalinglaws.common import files
 from scalinglaws.common.errors import faults_told
-from scalinglaws.dag import snapshot
+from scalinglaws.dag import snapshot, targets
 from scalinglaws.dag.context import RESULTS, Context
 from scalinglaws.study import paths, plugins
 from scalinglaws.study.study import Study
@@ -33,6 +33,7 @@ def write(context: Context) -> None:
         return
     for name, text in of_study(context.study):
         write_absent(name, text)
+    write_absent(targets.manifest(context), "".join(f"{line}\n" for line in context.study.manifest))
     for bundle_name, bundle in context.bundles.items():
         files.keep(paths.bundle_path(RESULTS, bundle_name), bundle.canonical)
     submitted = plugins.kept_config(dict(context.config), RESULTS)
@@ -40,7 +41,7 @@ def write(context: Context) -> None:
 
 
 def of_study(study: Study) -> Iterator[tuple[str, str]]:
-    """Yield (path, content) of each file that a study determines."""
+    """Yield (path, content) of each file by which a study says what its corpora, tokenizers, trunks, runs and evaluations are."""
     for corpus, corpus_spec in study.corpora.items():
         yield f"{RESULTS}/corpora/{corpus}/spec.json", f"{corpus_spec.canonical}\n"
     for tokenizer, tokenizer_spec in study.tokenizers.items():
@@ -51,16 +52,6 @@ def of_study(study: Study) -> Iterator[tuple[str, str]]:
         yield f"{RESULTS}/runs/{run}/spec.json", f"{spec.canonical}\n"
     for name, folders in study.evaluation_sets.items():
         yield f"{RESULTS}/evals/sets/{name}.txt", "".join(f"{folder}\n" for folder in folders)
-    yield manifest_path(study), "".join(f"{line}\n" for line in study.manifest)
-
-
-def manifest_path(study: Study) -> str:
-    """Return the file that lists the runs of the tables. Its name is a hash of the list, so a point that is removed changes it.
-
-    Aggregation deletes the manifests of other lists before and after it writes the tables. A manifest that is there is therefore
-    either that of the tables or newer than they are, so that switching between two studies makes the tables again.
-    """
-    return f"{RESULTS}/tables/manifest-{study.manifest_id}.jsonl"
 
 
 def write_absent(name: str, text: str) -> None:

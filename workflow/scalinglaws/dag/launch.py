@@ -15,9 +15,9 @@ import psutil
 from scalinglaws.common.errors import StudyError
 from scalinglaws.dag import profile
 from scalinglaws.dag.locks import clear_stale
-from scalinglaws.dag.tidy import of_another
 from scalinglaws.decide.load import load
 from scalinglaws.decide.status import Status, heartbeats, status
+from scalinglaws.study.paths import study_folder
 from scalinglaws.study.study import Study
 
 HEARD = "Terminating processes on user request"  # what Snakemake 9.27 writes to its log after an interrupt
@@ -70,8 +70,6 @@ def run(configfile: Path, cores: int, more: list[str], results: Path) -> int:
     profile.check_snakefile(more)
     profile.check_executor(more)
     clear_stale()
-    if told := of_another(study.name):
-        print(f"[{study.name}] {told}", flush=True)
     log = results / "logs" / "snakemake.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     first = status(study, results)
@@ -94,8 +92,26 @@ def run(configfile: Path, cores: int, more: list[str], results: Path) -> int:
         raise StudyError(
             f"the workflow stopped with status {code}; the whole log: {log}. What is done is kept: run again to go on"
         )
-    print(f"[{study.name}] done: {results}/figures, {results}/tables, {results}/fits")
+    print(f"[{study.name}] done: figures, tables, fits and report.md are in {study_folder(results, study.name)}")
     return code
+
+
+def html(configfile: Path, results: Path) -> Path:
+    """Have Snakemake write the figures and the report of a study, with their captions, as one page in HTML, and return its path.
+
+    Raises StudyError where the config is wrong, there is no Snakefile, or results of the study are missing.
+    """
+    study = load(configfile, results)
+    profile.check_snakefile([])
+    out = study_folder(results, study.name) / "report.html"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "snakemake", "--configfile", str(configfile), "--report", str(out)]
+    if code := subprocess.run(command).returncode:
+        raise StudyError(
+            f"snakemake ended with status {code} and wrote no report of study {study.name}, for the reason above: where results "
+            "are missing, make them first (scalinglaws run)"
+        )
+    return out
 
 
 def wait(process: subprocess.Popen, log: Path) -> int:

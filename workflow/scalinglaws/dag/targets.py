@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from scalinglaws.dag.context import RESULTS, Context
-from scalinglaws.dag.kept import manifest_path
+from scalinglaws.study import paths
 
 TABLES = ("runs", "curves", "evals", "timings")
-EXPONENTS = ("fits.parquet", "exponents.parquet", "exponents.md")  # in results/tables
+EXPONENTS = ("fits.parquet", "exponents.parquet", "exponents.md")  # in the folder of tables
 
 
 def runs(context: Context) -> list[str]:
@@ -26,29 +26,29 @@ def evaluations(context: Context) -> list[str]:
 
 def manifest(context: Context) -> str:
     """Return the file that lists the runs of the tables."""
-    return manifest_path(context.study)
+    return str(paths.manifest_path(context.folder, context.study.manifest_id))
 
 
-def tables() -> list[str]:
+def tables(context: Context) -> list[str]:
     """Return the tables of all runs."""
-    return [f"{RESULTS}/tables/{table}.parquet" for table in TABLES]
+    return [f"{context.folder}/tables/{table}.parquet" for table in TABLES]
 
 
 def fits(context: Context) -> list[str]:
     """Return the fit of each law."""
-    return [f"{RESULTS}/fits/{law}.json" for law in context.laws]
+    return [f"{context.folder}/fits/{law}.json" for law in context.laws]
 
 
 def exponents(context: Context) -> list[str]:
     """Return the tables of fitted exponents, where any law is fitted."""
-    return [f"{RESULTS}/tables/{name}" for name in EXPONENTS] if context.laws else []
+    return [f"{context.folder}/tables/{name}" for name in EXPONENTS] if context.laws else []
 
 
 def figures(context: Context) -> list[str]:
     """Return the files of every figure, SVG and PNG."""
-    return [f"{RESULTS}/figures/{figure}.{suffix}" for figure in context.figures for suffix in ("svg", "png")]
+    return [f"{context.folder}/figures/{figure}.{suffix}" for figure in context.figures for suffix in ("svg", "png")]
 
 
 def report(context: Context) -> list[str]:
     """Return the report of the study, where any law is fitted."""
-    return [f"{RESULTS}/report.md"] if context.laws else []
+    return [f"{context.folder}/report.md"] if context.laws else []

@@ -6,6 +6,7 @@ have moved away since.
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 from fnmatch import fnmatchcase
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from scalinglaws.common.errors import StudyError
 from scalinglaws.data import local_files, pinned
-from scalinglaws.study.paths import evaluation_path, has_run
+from scalinglaws.study.paths import evaluation_path, has_run, study_folder
 from scalinglaws.study.spec import Source, TokenizerSpec
 from scalinglaws.study.study import Study
 
@@ -21,7 +22,7 @@ HASHED_BYTES = 1 << 26  # of files of one source, up to which their hash is chec
 
 
 def check(study: Study, results: Path = Path("results")) -> None:
-    """Check the tables of ``external_runs``, and the files that the unfinished runs of a study are still to be made from.
+    """Check the folder of a study, the tables of its ``external_runs``, and the files that its unfinished runs are made from.
 
     Parameters
     ----------
@@ -34,8 +35,10 @@ def check(study: Study, results: Path = Path("results")) -> None:
     ------
     StudyError
         A pattern matches no file, a file cannot be read, the content is not the one that the config pins by its sha256, a
-        tokenizer.json is none, or a table lacks a column that is needed or named.
+        tokenizer.json is none, a table lacks a column that is needed or named, or the folder of another study has nearly the
+        study's name.
     """
+    _check_folder(study.name, study_folder(results, study.name).parent)
     if study.external:
         from scalinglaws.tables import external  # few studies have such tables, and pyarrow takes time to import
 
@@ -55,6 +58,17 @@ def check(study: Study, results: Path = Path("results")) -> None:
         for number, source in enumerate(study.corpora[name].sources):
             if source.kind == "files":
                 _check_source(source, f"corpora.{study.corpus_names.get(name, name)}.sources[{number}]")
+
+
+def _check_folder(name: str, studies: Path) -> None:
+    """Refuse a name that differs from that of another study by case only: some file systems would give both the same folder."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        for other in sorted(os.listdir(studies)):
+            if other != name and other.casefold() == name.casefold():
+                raise StudyError(
+                    f"study: {name} differs from study {other}, whose results are in {studies}, only in small and capital "
+                    "letters, and some file systems take both for one folder: choose another name"
+                )
 
 
 def _token_folders(study: Study, results: Path) -> set[str]:

@@ -110,14 +110,26 @@ def parts(results: Path) -> list[Part]:
         found.append(_job(folder, lists, together=OF_RUN, spare="model.safetensors", besides=besides))
         found.append(_job(folder, timing))  # no run is trained again for its speed
         found += [_checkpoint(path) for path in _files(folder, "checkpoint-*.safetensors")]
-    for folder in [*_folders(results, "evals/*"), *_folders(results, "fits")]:
-        found += [_job(folder, {f"{path.stem}{sums.SUFFIX}": [path.name]}) for path in _files(folder, "*.json")]
-    for folder in _folders(results, "tables"):
-        found.append(_job(folder, OF_TABLES))
-    for folder in _folders(results, "figures"):
-        drawn = sorted({path.stem for pattern in ("*.svg", "*.png") for path in _files(folder, pattern)})
-        found += [_job(folder, {f"{name}{sums.SUFFIX}": [f"{name}.svg", f"{name}.png"]}) for name in drawn]
-    return [*found, _job(results, {"report.sha256": ["report.md"]})]
+    for folder in _folders(results, "evals/*"):
+        found += _each(folder)
+    for folder in _folders(results, "studies/*"):
+        found += _of_study(folder)
+    return found
+
+
+def _of_study(folder: Path) -> Iterator[Part]:
+    """Yield the parts of the folder of a study."""
+    yield from _each(folder / "fits")
+    yield _job(folder / "tables", OF_TABLES)
+    drawn = sorted({path.stem for pattern in ("*.svg", "*.png") for path in _files(folder / "figures", pattern)})
+    for name in drawn:
+        yield _job(folder / "figures", {f"{name}{sums.SUFFIX}": [f"{name}.svg", f"{name}.png"]})
+    yield _job(folder, {"report.sha256": ["report.md"]})
+
+
+def _each(folder: Path) -> list[Part]:
+    """Return a part for each JSON file of a folder: every one was made by a job of its own."""
+    return [_job(folder, {f"{path.stem}{sums.SUFFIX}": [path.name]}) for path in _files(folder, "*.json")]
 
 
 def verify(results: Path, tell: Callable[[int], object] = lambda size: None) -> Found:
@@ -283,7 +295,7 @@ def _specs(results: Path) -> Iterator[Part]:
 
 def _named(results: Path) -> Iterator[Part]:
     """Yield the files that are named by their content."""
-    for pattern in ("evals/sets/*.txt", "tables/manifest-*.jsonl", "plugins/*.py", "logs/study/*.json"):
+    for pattern in ("evals/sets/*.txt", "studies/*/tables/manifest-*.jsonl", "plugins/*.py", "logs/study/*.json"):
         for path in _files(results, pattern):
             yield Part((path,), partial(_one, path, partial(_is_named, path), "it is not what its name says"))
     for path in _files(results, "bundles/*.json"):

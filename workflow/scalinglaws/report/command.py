@@ -37,6 +37,7 @@ def write_report(
     fits: Path,
     figures: Path,
     out: Path,
+    study: str = "",
     laws: Sequence[str] | None = None,
     drawn: Sequence[str] | None = None,
     kinds: Sequence[str] = (),
@@ -44,10 +45,11 @@ def write_report(
 ) -> None:
     """Write the page as Markdown to ``out``, with links to the figures.
 
-    ``tables``, ``fits`` and ``figures`` are the folders of runs.parquet, of the fits, LAW.json, and of the figures. ``laws`` and
-    ``drawn`` are the laws that the study fits and the figures that it draws, or None for those that the folders hold. ``kinds``
-    are the questions that its runs can answer, which say why other figures are not drawn. ``with_sums`` leaves a list of sums
-    beside the page. Raises StudyError where a table or a fit is missing or damaged.
+    ``tables``, ``fits`` and ``figures`` are the folders of runs.parquet, of the fits, LAW.json, and of the figures. ``study`` is
+    the name of the study, which stands in the title. ``laws`` and ``drawn`` are the laws that the study fits and the figures that
+    it draws, or None for those that the folders hold. ``kinds`` are the questions that its runs can answer, which say why other
+    figures are not drawn. ``with_sums`` leaves a list of sums beside the page. Raises StudyError where a table or a fit is
+    missing or damaged.
     """
     from scalinglaws.common.files import write_bytes
     from scalinglaws.laws.registry import LAW_KINDS
@@ -58,6 +60,6 @@ def write_report(
     drawn = [name for name in FIGURES if (figures / f"{name}.svg").exists()] if drawn is None else drawn
     runs, found = read_table(tables / "runs.parquet"), {law: read_fit(fits / f"{law}.json") for law in laws}
     folder = Path(os.path.relpath(figures, out.parent)).as_posix()
-    page = report(runs, found, kinds, drawn, folder, read_warnings(tables)).encode()
+    page = report(runs, found, kinds, drawn, folder, read_warnings(tables), study).encode()
     with sums.listing(sums.beside(out), [out], with_sums):
         write_bytes(out, page)

@@ -33,12 +33,13 @@ def report(
     drawn: Iterable[str],
     folder: str,
     warnings: Sequence[str] = (),
+    study: str = "",
 ) -> str:
     """Write the page as Markdown; the same input gives the same text.
 
     ``runs`` is the table of runs, ``fits`` holds the fit.json of each law that the study fits, and ``kinds`` are the questions
     that its runs can answer (study/questions.py). ``drawn`` names its figures, which lie in ``folder`` as seen from the page.
-    ``warnings`` are sentences of aggregation about the runs.
+    ``warnings`` are sentences of aggregation about the runs, and ``study`` is the name of the study, if it is known.
     """
     fits = {law: fits[law] for law in LAW_KINDS if law in fits}
     sections = {
@@ -54,7 +55,7 @@ def report(
         "Flags raised by the fits": [*flags(fits), *warned(warnings)],
         "Figures": figures(set(kinds), set(fits), [name for name in FIGURES if name in set(drawn)], folder),
     }
-    lines = ["# Report of the study", "", NOTE]
+    lines = [f"# Report of the study {study}".rstrip(), "", NOTE]
     for title, body in sections.items():
         lines += ["", f"## {title}", "", *body]
     return "\n".join([*lines, ""])

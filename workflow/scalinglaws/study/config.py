@@ -30,7 +30,7 @@ from scalinglaws.optim.rates import LearningRate
 from scalinglaws.optim.registry import OPTIMIZERS
 from scalinglaws.study import plain, plugins, read_yaml
 from scalinglaws.study.explain import Line, explain, no_line
-from scalinglaws.study.names import Encoding, Name, Package, PackageVersion, Repository, Revision, Sha256, Text, Title
+from scalinglaws.study.names import Encoding, Name, Package, PackageVersion, Repository, Revision, Sha256, StudyName, Text, Title
 from scalinglaws.study.source_rules import check_pinned
 from scalinglaws.study.text_sources import TEXT_SOURCES
 
@@ -250,7 +250,7 @@ class ExternalRuns(Strict):
 class Config(Strict):
     """A study: the whole of config.yaml."""
 
-    study: Name
+    study: StudyName
     corpora: Annotated[dict[Name, CorpusConfig], Field(min_length=1)]
     tokenizer: TokenizerConfig = TokenizerConfig()
     defaults: Overrides

@@ -19,6 +19,13 @@ def name(value: str) -> str:
     return _short(value)
 
 
+def study(value: str) -> str:
+    """Refuse what is no plain name, and what begins with a dot: the name is that of a folder, which would be hidden."""
+    if value.startswith("."):
+        raise ValueError("a name without a dot in front is expected: it becomes a folder in results/studies")
+    return name(value)
+
+
 def package(value: str) -> str:
     """Refuse what is no name of a Python package (PEP 508): pip would take an URL or an option."""
     if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", value):
@@ -93,6 +100,7 @@ def _short(value: str) -> str:
 
 
 Name = Annotated[str, AfterValidator(name), Field(json_schema_extra={"pattern": r"^(?!-)(?!\.+$)[A-Za-z0-9_.-]+$"})]
+StudyName = Annotated[str, AfterValidator(study), Field(json_schema_extra={"pattern": r"^(?![-.])[A-Za-z0-9_.-]+$"})]
 Package = Annotated[str, AfterValidator(package)]
 PackageVersion = Annotated[str, AfterValidator(version)]
 Repository = Annotated[str, AfterValidator(repository)]

@@ -1,8 +1,22 @@
-"""Where the results of runs lie below ``results/``, and whether they are there. It imports the standard library only."""
+"""Where the results of runs and of studies lie below ``results/``, and whether they are there.
+
+What belongs to a run is shared by all studies. What belongs to a study lies in the study's own folder: ``tables/``, ``fits/``,
+``figures/``, ``report.md``. This module imports the standard library only.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
+
+
+def study_folder(results: Path, study: str) -> Path:
+    """Return the folder of a study: its tables, fits, figures and report."""
+    return results / "studies" / study
+
+
+def manifest_path(folder: Path, manifest_id: str) -> Path:
+    """Return the file that lists the runs of the tables in a study's folder; a hash of the list is part of its name."""
+    return folder / "tables" / f"manifest-{manifest_id}.jsonl"
 
 
 def run_folder(results: Path, run: str) -> Path:

@@ -1,6 +1,6 @@
 """The tables of a study, from the files of its runs: the manifest says which.
 
-python -m scalinglaws aggregate --manifest results/tables/manifest-X.jsonl --results results
+python -m scalinglaws aggregate --manifest results/studies/STUDY/tables/manifest-X.jsonl --out results/studies/STUDY/tables
 """
 
 from __future__ import annotations
@@ -225,26 +225,28 @@ def without_error(runs: list[Row]) -> list[str]:
     ]
 
 
-def write_tables(manifest: Path, results: Path, external: list[Row], names: dict[str, str]) -> list[str]:
-    """Write the tables and the warnings to results/tables, delete manifests of other lists of runs, and return lines for the log.
+def write_tables(manifest: Path, results: Path, out: Path, external: list[Row], names: dict[str, str]) -> list[str]:
+    """Write the tables and the warnings to the folder ``out``, and return lines for the log.
 
-    The parameters and errors are those of ``aggregate``.
+    The manifests of other lists of runs beside this one are deleted. Other parameters and errors are those of ``aggregate``.
     """
     made = aggregate(manifest, results, external, names)
     delete_other_manifests(manifest)
-    folder = results / "tables"
     for name, rows in made.tables.items():
-        write(rows, schema.SCHEMAS[name], folder / f"{name}.parquet")
-    others = [folder / f"{name}.parquet" for name in made.tables if name != "timings"]
-    sums.record(folder / SUMS_OF_TIMINGS, [folder / "timings.parquet"])
-    sums.finish(folder / SUMS, others, folder / WARNINGS, json_bytes(made.warnings))
+        write(rows, schema.SCHEMAS[name], out / f"{name}.parquet")
+    others = [out / f"{name}.parquet" for name in made.tables if name != "timings"]
+    sums.record(out / SUMS_OF_TIMINGS, [out / "timings.parquet"])
+    sums.finish(out / SUMS, others, out / WARNINGS, json_bytes(made.warnings))
     delete_other_manifests(manifest)
     lines = [f"{name}: {len(rows)} rows" for name, rows in made.tables.items()]
     return lines + [f"warning: {sentence}" for sentence in made.warnings]
 
 
 def delete_other_manifests(manifest: Path) -> None:
-    """Delete the manifests of other lists of runs, so that a study whose tables are replaced is aggregated anew.
+    """Delete the manifests of other lists of runs of the study.
+
+    A manifest that is there is then either that of the tables or newer than they are: a list of runs that comes back after
+    another one is aggregated again.
 
     This is done before the tables are written, for they may be interrupted, and after, for another list may have come meanwhile.
     """
