@@ -28,7 +28,7 @@ PARTS = (("N_opt", "model size N", "#35608d"), ("B", "batch size B", "#7fb8a4"),
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
     """Draw stacked areas of the three factors whose product is C_min over the least compute of the fitted curves."""
-    figure, (axis,) = style.panels(style.COLUMN, 3.9)
+    figure, (axis,) = style.panels()
     critical = batch_laws.critical_batch(fits.get("critical-batch"))
     points = fit_json.points(fits.get("kaplan-ns")).drop_nulls("steps_min")
     shares = trends(fits).values
@@ -40,7 +40,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
         seen = batch_laws.compute_of(points, critical)
         _areas(axis, shares, float(seen.min()), float(seen.max()))
         notes.append(f"the curves end at the upright line, {batch_laws.quantity(seen.max())} FLOP")
-    batch_laws.say(axis, notes, empty, "the fits of L(N, S_min) and B_crit(L) have no parameters", width=52)
+    batch_laws.say(axis, notes, empty, "the fits of L(N, S_min) and B_crit(L) have no parameters")
     return figure
 
 

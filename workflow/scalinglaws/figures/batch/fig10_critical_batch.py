@@ -9,7 +9,7 @@ import polars
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scalinglaws.figures.shared import batch_laws, fit_json, style
+from scalinglaws.figures.shared import batch_laws, fit_json, scales, style
 from scalinglaws.figures.shared.groups import budget_runs
 
 TITLE = "Critical batch size against loss"
@@ -29,12 +29,12 @@ FARTHEST = 5.0  # the axis shows an interval whole if its ends are within this f
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
     """Draw B_crit at each loss, or its limit where it lies beyond the batch sizes, measured noise scales, and the fitted law."""
-    figure, (axis,) = style.panels(style.PAGE * 0.62, 4.4)
+    figure, (axis,) = style.panels()
     fit = fits.get("critical-batch")
     levels, noise = batch_laws.levels(fit), noise_scale(tables["runs"], tables["curves"])
     resolved = levels.filter(polars.col("b_crit").is_not_null())
     limits = levels.filter(polars.col("b_crit").is_null() & polars.col("why").str.starts_with("B_crit lies"))
-    scale = style.Scale([int(n) for n in [*levels["n_params"], *noise["n_params"]]], "N (non-embedding parameters)")
+    scale = scales.Scale([int(n) for n in [*levels["n_params"], *noise["n_params"]]], "N (non-embedding parameters)")
     _resolved(axis, resolved, scale)
     shown = [*resolved["b_crit"], *_limits(axis, limits, scale), *noise["tokens"], *_reach(resolved)]
     for (n_params,), rows in noise.group_by("n_params", maintain_order=True):
@@ -47,7 +47,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
     notes = batch_laws.doubts(fits, ["critical-batch"])
     if not levels.is_empty() and noise.is_empty():
         notes.append("no run measured the gradient noise scale (noise_every)")
-    batch_laws.say(axis, notes, not shown, "no loss has a B_crit within the batch sizes", width=70, offset=-0.19)
+    batch_laws.say(axis, notes, not shown, "no loss has a B_crit within the batch sizes")
     scale.bar(figure, [axis])
     return figure
 
@@ -84,7 +84,7 @@ def _reach(rows: polars.DataFrame) -> list[float]:
     return [end for best, end in bars if end is not None and 1 / FARTHEST < end / best < FARTHEST]
 
 
-def _resolved(axis: Axes, rows: polars.DataFrame, scale: style.Scale) -> None:
+def _resolved(axis: Axes, rows: polars.DataFrame, scale: scales.Scale) -> None:
     options: dict[str, Any] = {"fmt": "o", "markersize": 3.2, "elinewidth": 0.6, "capsize": 0, "zorder": 5}
     for row in rows.iter_rows(named=True):
         crit, low, high = (row[name] for name in ("b_crit", "b_crit_low", "b_crit_high"))
@@ -94,7 +94,7 @@ def _resolved(axis: Axes, rows: polars.DataFrame, scale: style.Scale) -> None:
         axis.plot([], [], "o", color="0.3", markersize=3.2, label=f"hyperbolas (5.1) at {len(rows)} losses, 95 % intervals")
 
 
-def _limits(axis: Axes, rows: polars.DataFrame, scale: style.Scale) -> list[float]:
+def _limits(axis: Axes, rows: polars.DataFrame, scale: scales.Scale) -> list[float]:
     """Draw triangles at the last batch size before an unresolved B_crit, pointing to it, and return their heights."""
     out = []
     hollow: dict[str, Any] = {"markersize": 3.2, "markeredgewidth": 0.6, "markerfacecolor": "white"}

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from scalinglaws.figures.shared import batch_laws, fit_json, style
+from scalinglaws.figures.shared import batch_laws, fit_json, scales, style
 from scalinglaws.laws.allocation import LossNS, excess_compute, excess_steps
 from scalinglaws.laws.forms import Array
 
@@ -34,11 +34,11 @@ Excess = Callable[[ArrayLike, ArrayLike, ArrayLike], Array]
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
     """Draw B.16 and B.17 with the fitted and the published exponents, and the sizes that reach each of several losses."""
-    figure, (compute, steps) = style.panels(style.PAGE, 3.5, 2)
+    figure, (compute, steps) = style.panels(2)
     law = batch_laws.loss_ns(fits.get("kaplan-ns"))
     points = fit_json.points(fits.get("kaplan-ns")).drop_nulls("steps_min")
     found = measured(points, law) if law else measured(points.clear(), None)
-    scale = style.LossScale(found["loss"].to_list())
+    scale = scales.LossScale(found["loss"].to_list())
     ratio = np.geomspace(min([RANGE[0], *found["ratio"]]), max([RANGE[1], *found["ratio"]]) * 1.2, 400)
     notes = batch_laws.doubts(fits, ("kaplan-ns",))
     panels: tuple[tuple[Axes, Excess, str, str], ...] = (
@@ -55,7 +55,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
             style.positive_axis(axis, shown)
             style.log_axis(axis, ratio, r"$N/N_{eff}$", counts=False)
             style.plain_ticks(axis)
-        batch_laws.say(axis, notes if axis is compute else [], law is None, _missing(fits), width=66)
+        batch_laws.say(axis, notes if axis is compute else [], law is None, _missing(fits))
     scale.bar(figure, [compute, steps])
     return figure
 
@@ -98,7 +98,7 @@ def _lines(axis: Axes, fits: dict[str, fit_json.Fit], law: LossNS, excess: Exces
     axis.axvline(1, color="0.7", linewidth=0.6, zorder=1)
 
 
-def _points(axis: Axes, found: polars.DataFrame, column: str, scale: style.LossScale) -> None:
+def _points(axis: Axes, found: polars.DataFrame, column: str, scale: scales.LossScale) -> None:
     options: dict[str, Any] = {"fmt": "o", "markersize": 3.4, "elinewidth": 0.6, "capsize": 0, "zorder": 5}
     for row in found.iter_rows(named=True):
         value, low, high = row[column], row[f"{column}_low"], row[f"{column}_high"]

@@ -30,7 +30,7 @@ SERIES: dict[str, tuple[str, str, dict[str, Any], str]] = {
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
     """Draw the points and the lines of the fits of L(C) and L(C_min), in a colour for each."""
-    figure, (axis,) = style.panels(style.COLUMN * 1.2, 4.3)
+    figure, (axis,) = style.panels()
     shown, losses = [], []
     for law, (column, colour, marker, name) in SERIES.items():
         data = fit_json.points(fits.get(law), tables["runs"]).drop_nulls(column)
@@ -46,5 +46,5 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
     if value is not None:
         interval = "no interval" if low is None or high is None else f"{low:.3f} to {high:.3f}"
         notes.insert(0, f"(6.4) predicts {value:.3f} ({interval}) for the exponent of C_min from the fits of α_N, α_S and α_B")
-    batch_laws.say(axis, notes, not shown, "no run has a compute to draw", width=64)
+    batch_laws.say(axis, notes, not shown, "no run has a compute to draw")
     return figure

@@ -43,7 +43,7 @@ SCHEMA = dict.fromkeys(("flops_min", "smaller", "larger", "n_params", "loss", "s
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
     """Draw N and S_min where neighbouring sizes are equally good, a line through these points, and the closed form."""
-    figure, axes = style.panels(style.PAGE, 3.8, 2)
+    figure, axes = style.panels(2)
     critical = batch_laws.critical_batch(fits.get("critical-batch"))
     points = fit_json.points(fits.get("kaplan-ns")).drop_nulls("steps_min")
     empty = critical is None or points.is_empty()
@@ -59,7 +59,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
             x, best = _closed_form(axis, fits, name, derived.values[name])
             style.log_axis(axis, [*found["flops_min"], *x], r"$C_{min}$ (FLOP)", counts=False)
             style.upright_log_axis(axis, [*shown, *best], label)
-            batch_laws.say(axis, [*said, *notes] if name == "N_opt" else [], False, "", width=66)
+            batch_laws.say(axis, [*said, *notes] if name == "N_opt" else [], False, "")
         else:
             axis.set_xlabel(r"$C_{min}$ (FLOP)")
             axis.set_ylabel(label)

@@ -30,7 +30,7 @@ COMPUTE, DATA = style.FIT, "#2166ac"
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
     """Draw both lines with their bands, the runs behind them, and the crossing with its interval where there is one."""
-    figure, (axis,) = style.panels(style.PAGE * 0.62, 4.3)
+    figure, (axis,) = style.panels()
     runs = fit_json.points(fits.get("power-cmin"), tables["runs"]).drop_nulls("flops_min")
     early = fit_json.points(fits.get("power-d"), tables["runs"]).drop_nulls("dataset_tokens")
     compute = batch_laws.values(fits.get("power-cmin"), ("alpha_C", "C_c"))
@@ -40,7 +40,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
     axis.set_xlabel(r"$C_{min}$ (FLOP)")
     axis.set_ylabel("Test loss (nats per token)")
     if compute is None or runs.is_empty():
-        batch_laws.say(axis, notes, True, "the fit of L(C_min) has no parameters", width=72)
+        batch_laws.say(axis, notes, True, "the fit of L(C_min) has no parameters")
         return figure
     at = _at_datasets(law, critical, early)
     first, last = _span([*runs["flops_min"], *at])
@@ -63,7 +63,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
         if end > PUBLISHED_FLOPS
         else [f"the published crossing, {batch_laws.quantity(PUBLISHED_FLOPS)} FLOP, lies beyond the axis"]
     )
-    batch_laws.say(axis, [said, *beyond, *notes], False, "", width=72)
+    batch_laws.say(axis, [said, *beyond, *notes], False, "")
     return figure
 
 

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scalinglaws.common.numbers import short
-from scalinglaws.figures.shared import batch_laws, fit_json, style
+from scalinglaws.figures.shared import batch_laws, fit_json, scales, style
 from scalinglaws.study.questions import FEWEST_BATCHES
 
 TITLE = "Steps against tokens to reach a loss"
@@ -22,10 +22,10 @@ the batch sizes that reach them. The paper finds B_crit = E_min/S_min from such 
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
     """Draw a panel for the smallest and one for the largest size of the fit of B_crit(L), in a colour for each loss."""
-    figure, axes = style.panels(style.PAGE, 3.6, 2)
+    figure, axes = style.panels(2)
     levels = batch_laws.levels(fits.get("critical-batch")).filter(polars.col("steps").list.len() >= FEWEST_BATCHES)
     sizes = levels["n_params"].unique().sort().to_list()
-    scale = style.LossScale(levels.filter(polars.col("n_params").is_in(sizes[:1] + sizes[1:][-1:]))["loss"].to_list())
+    scale = scales.LossScale(levels.filter(polars.col("n_params").is_in(sizes[:1] + sizes[1:][-1:]))["loss"].to_list())
     notes = batch_laws.doubts(fits, ["critical-batch"])
     for axis, n_params in zip(axes, [*sizes[:1], *sizes[1:][-1:], None, None], strict=False):
         rows = levels.filter(polars.col("n_params") == n_params) if n_params else levels.clear()
@@ -33,12 +33,12 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
         more = [*notes, f"not drawn: {len(sizes) - 2} sizes between these"] if len(sizes) > 2 else notes
         own = more if axis is axes[0] else []
         second = "one size only was trained at three batch sizes" if sizes else "no size was trained at three batch sizes"
-        batch_laws.say(axis, own if axis is axes[0] or n_params else notes * (not sizes), rows.is_empty(), second, width=66)
+        batch_laws.say(axis, own if axis is axes[0] or n_params else notes * (not sizes), rows.is_empty(), second)
     scale.bar(figure, axes)
     return figure
 
 
-def _panel(axis: Axes, rows: polars.DataFrame, scale: style.LossScale) -> None:
+def _panel(axis: Axes, rows: polars.DataFrame, scale: scales.LossScale) -> None:
     axis.set_xlabel("Tokens processed E = BS")
     axis.set_ylabel("Steps S")
     if rows.is_empty():

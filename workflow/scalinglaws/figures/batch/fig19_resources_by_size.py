@@ -9,7 +9,7 @@ import polars
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scalinglaws.figures.shared import batch_laws, fit_json, style
+from scalinglaws.figures.shared import batch_laws, fit_json, scales, style
 from scalinglaws.laws.allocation import LossNS
 from scalinglaws.laws.forms import Array
 
@@ -26,11 +26,11 @@ LOSSES = 6  # number of losses
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
     """Draw S_min and E_min = S_min B_crit as measured on the curves of each size, and as the fit of L(N, S_min) has them."""
-    figure, (steps, tokens) = style.panels(style.PAGE, 3.5, 2)
+    figure, (steps, tokens) = style.panels(2)
     law, critical = batch_laws.loss_ns(fits.get("kaplan-ns")), batch_laws.critical_batch(fits.get("critical-batch"))
     points = fit_json.points(fits.get("kaplan-ns")).drop_nulls("steps_min")
     found = batch_laws.reached(points, batch_laws.shared_losses(points, LOSSES))
-    scale = style.LossScale(found["loss"].to_list())
+    scale = scales.LossScale(found["loss"].to_list())
     notes = batch_laws.doubts(fits, LAWS)
     for axis, label in ((steps, r"$S_{min}$ (steps)"), (tokens, r"$E_{min}$ (tokens)")):
         axis.set_xlabel("N (non-embedding parameters)")
@@ -42,12 +42,12 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
             style.log_axis(axis, found["n_params"].to_list(), "N (non-embedding parameters)")
             factor = np.asarray(times(found["loss"].to_numpy()), np.float64)
             style.upright_log_axis(axis, [*(found["low"].to_numpy() * factor), *(found["high"].to_numpy() * factor)], label)
-        batch_laws.say(axis, notes if axis is steps or empty else [], empty, "no loss is reached by two sizes", width=66)
+        batch_laws.say(axis, notes if axis is steps or empty else [], empty, "no loss is reached by two sizes")
     scale.bar(figure, [steps, tokens])
     return figure
 
 
-def _panel(axis: Axes, found: polars.DataFrame, law: LossNS | None, times: Any, scale: style.LossScale) -> None:
+def _panel(axis: Axes, found: polars.DataFrame, law: LossNS | None, times: Any, scale: scales.LossScale) -> None:
     sizes: Array = found["n_params"].to_numpy()
     x = np.geomspace(sizes.min() / 1.3, sizes.max() * 1.3, 100)
     options: dict[str, Any] = {"fmt": "o", "markersize": 3.6, "elinewidth": 0.7, "capsize": 0, "zorder": 5}

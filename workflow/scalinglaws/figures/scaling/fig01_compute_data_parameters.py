@@ -7,7 +7,7 @@ import polars
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scalinglaws.figures.shared import fit_json, law_lines, style
+from scalinglaws.figures.shared import fit_json, law_lines, scales, style
 from scalinglaws.figures.shared.groups import main_family
 from scalinglaws.figures.shared.learning_curves import Segment, segments
 
@@ -29,14 +29,14 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
 
     Only the points that entered a fit are drawn as points.
     """
-    figure, (compute, data, size) = style.panels(style.PAGE, 3.3, 3)
+    figure, (compute, data, size) = style.panels(3)
     runs = tables["runs"]
     pieces = segments(tables["curves"], main_family(runs))
     chosen = {law: fit_json.points(fits.get(law), runs) for law in LAWS}
     sizes = [piece.n_params for piece in pieces]
     for frame in chosen.values():
         sizes += [int(value) for value in frame["n_params"].drop_nulls()]
-    scale = style.Scale(sizes, "N (non-embedding parameters)")
+    scale = scales.Scale(sizes, "N (non-embedding parameters)")
     _compute(compute, fits, chosen, pieces, scale)
     _against(data, fits, "power-d", chosen["power-d"], scale, "D (tokens in the training set)")
     _against(size, fits, "power-n", chosen["power-n"], scale, "N (non-embedding parameters)")
@@ -47,7 +47,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
 
 
 def _compute(
-    axis: Axes, fits: dict[str, fit_json.Fit], chosen: dict[str, polars.DataFrame], pieces: list[Segment], scale: style.Scale
+    axis: Axes, fits: dict[str, fit_json.Fit], chosen: dict[str, polars.DataFrame], pieces: list[Segment], scale: scales.Scale
 ) -> None:
     for piece in pieces:
         colour = scale(piece.n_params)
@@ -79,7 +79,9 @@ def _settled(pieces: list[Segment], finals: polars.DataFrame) -> np.ndarray:
     return np.array([row for row in [*rows, *finals.select("flops", "loss").iter_rows()] if row[1] <= top]).reshape(-1, 2)
 
 
-def _against(axis: Axes, fits: dict[str, fit_json.Fit], law: str, data: polars.DataFrame, scale: style.Scale, label: str) -> None:
+def _against(
+    axis: Axes, fits: dict[str, fit_json.Fit], law: str, data: polars.DataFrame, scale: scales.Scale, label: str
+) -> None:
     form = fit_json.POWER_LAWS[law]
     data = data.drop_nulls(form.x)
     for n_params, group in data.group_by("n_params", maintain_order=True):
@@ -97,4 +99,4 @@ def _words(axis: Axes, fits: dict[str, fit_json.Fit], laws: tuple[str, ...], emp
     if empty:
         style.sentence(axis, notes[0] if notes else "not resolved: there are no runs to draw")
         notes = []
-    style.legend_below(axis, notes, width=38)
+    style.legend_below(axis, notes)

@@ -6,7 +6,7 @@ import polars
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from scalinglaws.figures.shared import fit_json, style
+from scalinglaws.figures.shared import fit_json, scales, style
 from scalinglaws.figures.shared.groups import main_family
 from scalinglaws.figures.shared.learning_curves import segments
 
@@ -25,10 +25,10 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
     Under the schedule wsd a line is the phase that all budgets of a size share. The decay of each budget leaves it and ends in a
     point, the run's final test loss, which was measured on more text than the curve.
     """
-    figure, axes = style.panels(style.PAGE, 3.1, 2)
+    figure, axes = style.panels(2)
     runs = main_family(tables["runs"])
     pieces = segments(tables["curves"], runs)
-    scale = style.Scale([*runs["n_params"]], "N (non-embedding parameters)")
+    scale = scales.Scale([*runs["n_params"]], "N (non-embedding parameters)")
     columns = (("tokens", "Tokens processed", True), ("flops_6nd", "C = 6NBS (FLOP)", False))
     for axis, (column, label, counts) in zip(axes, columns, strict=False):
         for piece in pieces:

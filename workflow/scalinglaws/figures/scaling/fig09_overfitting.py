@@ -9,7 +9,7 @@ import polars
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scalinglaws.figures.shared import fit_json, groups, law_lines, style
+from scalinglaws.figures.shared import fit_json, groups, law_lines, scales, style
 
 TITLE = "Overfitting: L(N, D) by size and dataset"
 CAPTION = """
@@ -26,10 +26,10 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
 
     L(N, ∞) is the measured loss of the same size stopped early on the whole training split.
     """
-    figure, (left, right) = style.panels(style.PAGE, 3.5, 2)
+    figure, (left, right) = style.panels(2)
     fit = fits.get("kaplan-nd")
     data = fit_json.points(fit, tables["runs"]).drop_nulls(["n_params", "dataset_tokens"])
-    scale = style.Scale([int(d) for d in data["dataset_tokens"]], "D (tokens in the training set)", "plasma")
+    scale = scales.Scale([int(d) for d in data["dataset_tokens"]], "D (tokens in the training set)", "warm")
     sizes = data["n_params"].to_numpy()
     for (tokens,), group in data.group_by("dataset_tokens", maintain_order=True):
         colour = scale(float(tokens))
@@ -45,13 +45,13 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
         style.sentence(left, doubt or "not resolved: there are no early-stopped runs to draw")
     else:
         law_lines.label_kaplan_nd(left, fit)
-        style.legend_below(left, [doubt] if doubt else [], width=60)
+        style.legend_below(left, [doubt] if doubt else [])
     _collapse(right, fit, groups.overfitting(data, tables["runs"]), scale)
     scale.bar(figure, [left, right])
     return figure
 
 
-def _collapse(axis: Axes, fit: fit_json.Fit | None, data: polars.DataFrame, scale: style.Scale) -> None:
+def _collapse(axis: Axes, fit: fit_json.Fit | None, data: polars.DataFrame, scale: scales.Scale) -> None:
     axis.set_ylabel(r"$\delta L = L(N,D)/L(N,\infty) - 1$")
     label = r"$N^{\alpha_N/\alpha_D}/D$"
     exponents = [fit_json.parameter(fit, name)["estimate"] for name in fit_json.EXPONENTS["kaplan-nd"]]
@@ -73,7 +73,7 @@ def _collapse(axis: Axes, fit: fit_json.Fit | None, data: polars.DataFrame, scal
     _predictions(axis, fit, data, x)
     axis.axhline(0, color="0.5", linewidth=0.6)
     style.log_axis(axis, x, label, counts=False)
-    style.legend_below(axis, width=60)
+    style.legend_below(axis)
     return None
 
 

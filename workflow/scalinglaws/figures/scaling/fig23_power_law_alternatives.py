@@ -76,7 +76,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
 
     The residuals of the power law carry the error bars of the test loss.
     """
-    figure, (left, right) = style.panels(style.PAGE, 3.3, 2)
+    figure, (left, right) = style.panels(2)
     fit = fits.get("power-n")
     data = fit_json.points(fit, tables["runs"]).drop_nulls("n_params")
     n, loss = data["n_params"].to_numpy(), data["loss"].to_numpy()
@@ -93,8 +93,8 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
     for law in ALTERNATIVES:
         _law(left, right, law, data)
     right.axhline(0, color="0.5", linewidth=0.6)
-    style.legend_below(left, [doubt] if doubt else [], width=60)
-    style.legend_below(right, [_verdict(n, loss)], width=60)
+    style.legend_below(left, [doubt] if doubt else [])
+    style.legend_below(right, [_verdict(n, loss)])
     return figure
 
 

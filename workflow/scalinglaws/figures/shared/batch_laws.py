@@ -148,11 +148,11 @@ def reached(points: polars.DataFrame, losses: Array) -> polars.DataFrame:
     )
 
 
-def say(axis: Axes, notes: Sequence[str], empty: bool, reason: str, width: int = 60, offset: float = -0.2) -> None:
+def say(axis: Axes, notes: Sequence[str], empty: bool, reason: str) -> None:
     """Put the legend and ``notes`` below a panel with data; write the first note, or ``reason``, into an empty one."""
     if empty:
         style.sentence(axis, notes[0] if notes else f"not resolved: {reason}")
-    style.legend_below(axis, [] if empty else notes, offset, width)
+    style.legend_below(axis, [] if empty else notes)
 
 
 def quantity(value: float) -> str:
