@@ -40,8 +40,8 @@ def note(what: str, measured: ArrayLike, drawn: ArrayLike, noise: ArrayLike | No
     rms, scatter = _rms(residuals[kept]), _rms(known[kept & np.isfinite(known)])
     if rms <= LEAST or (np.isfinite(scatter) and rms <= FACTOR * scatter):
         return []
-    beside = f", {rms / scatter:.2g} times the noise of a point" if scatter > 0 else ""
-    return [f"{what} misses its points by {100 * np.expm1(rms):.2g} % rms{beside}"]
+    beside = f", {_digits(rms / scatter)} times the noise of a point" if scatter > 0 else ""
+    return [f"{what} misses its points by {_digits(100 * np.expm1(rms))} % rms{beside}"]
 
 
 def of_losses(points: polars.DataFrame, runs: polars.DataFrame | None = None) -> Array:
@@ -66,3 +66,7 @@ def of_losses(points: polars.DataFrame, runs: polars.DataFrame | None = None) ->
 
 def _rms(values: Array) -> float:
     return float(np.sqrt(np.mean(values**2))) if len(values) else float("nan")
+
+
+def _digits(value: float) -> str:
+    return f"{value:.2g}" if value < 99.5 else f"{value:.0f}"
