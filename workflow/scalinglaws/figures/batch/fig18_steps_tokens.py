@@ -13,10 +13,9 @@ from scalinglaws.study.questions import FEWEST_BATCHES
 
 TITLE = "Steps against tokens to reach a loss"
 CAPTION = """
-Figure 18 of the paper. Points are the steps S and the tokens processed E = BS that each batch size takes to reach each of many
-losses (colours), for the smallest and the largest model that were trained at enough batch sizes. Lines are (S/S_min −
-1)(E/E_min − 1) = 1 (equation 5.1), fitted to each loss by least squares in log S. Losses without a line have no B_crit within
-the batch sizes that reach them. The paper finds B_crit = E_min/S_min from such fits.
+Figure 18 of the paper. The steps and the tokens processed that each batch size takes to each of many losses (colours), for the
+smallest and the largest model trained at enough batch sizes, with the hyperbola of equation 5.1 fitted to each loss. Losses
+without a line have no critical batch size. The paper finds the critical batch size from such fits.
 """
 
 
@@ -59,6 +58,6 @@ def _panel(axis: Axes, rows: polars.DataFrame, scale: scales.LossScale) -> None:
     size, batch_sizes = short(round(rows["n_params"][0])), {batch for row in rows["batch_tokens"] for batch in row}
     label = f"N = {size}: {len(rows)} losses, {len(batch_sizes)} batch sizes"
     axis.plot([], [], "o", color="0.3", markersize=2.8, label=label)
-    axis.plot([], [], color="0.3", linewidth=0.8, label=f"$(S/S_{{min}}-1)(E/E_{{min}}-1)=1$, {drawn} losses")
+    axis.plot([], [], color="0.3", linewidth=0.8, label=f"$(S/S_{{min}}-1)(E/E_{{min}}-1)=1$, at {drawn} losses")
     if drawn < len(rows):
         axis.plot([], [], linestyle="none", label=f"not resolved at {len(rows) - drawn} losses: no line")

@@ -16,10 +16,9 @@ from scalinglaws.laws.forms import Array
 LAWS = ("critical-batch", "kaplan-ns")
 TITLE = "Steps and tokens needed against model size"
 CAPTION = """
-Figure 19 of the paper. The least steps S_min (**a**, at large batches) and the least tokens E_min = S_min B_crit (**b**, at
-small batches) that reach each of several losses, against model size. Points come from the learning curves before the decay of
-the rate: each is the geometric mean over the batch sizes of a size, and its bar is their range. Dashed lines are the fit of
-L(N, S_min), solved for S_min. Larger models need fewer steps and fewer tokens.
+Figure 19 of the paper. The least steps (**a**, at large batches) and the least tokens (**b**, at small batches) to each of
+several losses against model size, from learning curves before the decay of the rate. Dashed lines are the fit of equation 1.6.
+The paper found that larger models need fewer steps and fewer tokens.
 """
 LOSSES = 6  # number of losses
 
@@ -31,7 +30,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
     points = fit_json.points(fits.get("kaplan-ns")).drop_nulls("steps_min")
     found = batch_laws.reached(points, batch_laws.shared_losses(points, LOSSES))
     scale = scales.LossScale(found["loss"].to_list())
-    notes = batch_laws.doubts(fits, LAWS)
+    notes = [*batch_laws.missed(found, law, tables["runs"]), *batch_laws.doubts(fits, LAWS)]
     for axis, label in ((steps, r"$S_{min}$ (steps)"), (tokens, r"$E_{min}$ (tokens)")):
         axis.set_xlabel("N (non-embedding parameters)")
         axis.set_ylabel(label)
@@ -59,7 +58,7 @@ def _panel(axis: Axes, found: polars.DataFrame, law: LossNS | None, times: Any, 
             line = law.steps_to(x, np.full(len(x), float(loss))) * factor
             axis.plot(x, np.where(np.isfinite(line), line, np.nan), "--", color=scale(float(loss)), linewidth=0.9, zorder=3)
     most = int(found["curves"].max())  # type: ignore[arg-type]
-    label = "one curve a size" if most == 1 else f"geometric mean and range over up to {most} curves a size"
+    label = "one curve a size" if most == 1 else f"mean and range over up to {most} curves a size"
     axis.plot([], [], "o", color="0.3", markersize=3.6, label=label)
     if law is not None:
         axis.plot([], [], "--", color="0.3", linewidth=0.9, label=r"fit: $L = (N_c/N)^{\alpha_N} + (S_c/S_{min})^{\alpha_S}$")

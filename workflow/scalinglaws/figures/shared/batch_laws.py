@@ -13,7 +13,7 @@ import numpy as np
 import polars
 from matplotlib.axes import Axes
 
-from scalinglaws.figures.shared import fit_json, style
+from scalinglaws.figures.shared import fit_json, misfit, style
 from scalinglaws.laws.allocation import CriticalBatch, LossNS
 from scalinglaws.laws.catalogue import LAWS
 from scalinglaws.laws.critical import steps_to_reach
@@ -146,6 +146,15 @@ def reached(points: polars.DataFrame, losses: Array) -> polars.DataFrame:
         .agg(steps_min=log.mean().exp(), low=polars.col("step").min(), high=polars.col("step").max(), curves=polars.len())
         .sort("loss", "n_params")
     )
+
+
+def missed(points: polars.DataFrame, law: LossNS | None, runs: polars.DataFrame) -> list[str]:
+    """Return the note of ``misfit.note`` on L(N, S_min) and points with n_params, steps_min and loss; none without a law."""
+    if law is None or points.is_empty():
+        return []
+    drawn = law.loss(points["n_params"].to_numpy(), points["steps_min"].to_numpy())
+    noise = misfit.of_losses(points, runs)
+    return misfit.note("the fit of L(N, S_min)", points["loss"].to_numpy(), drawn, noise)
 
 
 def say(axis: Axes, notes: Sequence[str], empty: bool, reason: str) -> None:
