@@ -192,7 +192,7 @@ def test_the_line_of_a_power_law_needs_no_scale(study: tuple) -> None:
     fit = json.loads(json.dumps(study[1]["power-n"]))
     fit["parameters"]["N_c"]["estimate"] = None
     with style.style():
-        _, (axis,) = style.panels(3, 3)
+        _, (axis,) = style.panels()
         law_lines.draw_power_law(axis, fit, "power-n", "red", "L(N)")
     x, y = (np.asarray(values) for values in axis.lines[0].get_data())
     seen = fit_json.points(fit)

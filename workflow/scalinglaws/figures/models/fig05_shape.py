@@ -6,7 +6,7 @@ import numpy as np
 import polars
 from matplotlib.figure import Figure
 
-from scalinglaws.figures.shared import fit_json, model_comparison, seed_noise, style
+from scalinglaws.figures.shared import fit_json, model_comparison, scales, seed_noise, style
 from scalinglaws.figures.shared.groups import all_data, one_rate, same_size
 
 TITLE = "Shape at fixed size"
@@ -36,9 +36,9 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
 
     The sizes with the longest series are drawn. The band is what two runs of one model differ by.
     """
-    figure, axes = style.panels(style.PAGE, 3.4, 3)
+    figure, axes = style.panels(3)
     every = [series(tables["runs"], ratio, fixed) for ratio, _, fixed in RATIOS]
-    scale = style.Scale([int(one["n_params"][0]) for panel in every for one in panel], "N (non-embedding parameters)")
+    scale = scales.Scale([int(one["n_params"][0]) for panel in every for one in panel], "N (non-embedding parameters)")
     for axis, panel, (ratio, label, _) in zip(axes, every, RATIOS, strict=True):
         model_comparison.log2_axis(
             axis, np.concatenate([one[ratio].to_numpy() for one in panel]) if panel else np.array([]), label
@@ -53,7 +53,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
             told = verdict(one[ratio].to_numpy(), one["change"].to_numpy(), own)
             axis.plot(one[ratio], one["change"], "o-", color=scale(int(one["n_params"][0])), linewidth=0.8)
             axis.plot([], [], "o-", color=scale(int(one["n_params"][0])), label=style.plain(f"{_name(one)}: {told}", WIDTH))
-        style.legend_below(axis, [source], width=WIDTH)
+        style.legend_below(axis, [source])
     axes[0].set_ylabel("Loss above the best of the series (%)")
     limits = [axis.get_ylim() for axis, panel in zip(axes, every, strict=True) if panel]
     for axis in axes if limits else []:

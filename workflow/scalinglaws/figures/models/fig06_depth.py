@@ -6,7 +6,7 @@ import numpy as np
 import polars
 from matplotlib.figure import Figure
 
-from scalinglaws.figures.shared import fit_json, law_lines, model_comparison, seed_noise, style
+from scalinglaws.figures.shared import fit_json, law_lines, model_comparison, scales, seed_noise, style
 from scalinglaws.figures.shared.groups import all_data, one_rate, run_groups
 from scalinglaws.study.questions import SHAPE
 
@@ -22,9 +22,9 @@ PANELS = (("n_params_total", "Parameters with embeddings"), ("n_params", "N (par
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
     """Draw Transformers of the usual proportions in several depths and sizes, and say how far they scatter about one curve."""
-    figure, axes = style.panels(style.PAGE, 3.3, 2)
+    figure, axes = style.panels(2)
     data = depths(tables["runs"])
-    scale = style.Scale([*data["n_layer"]], "n_layer", "plasma")
+    scale = scales.Scale([*data["n_layer"]], "n_layer", "warm")
     for axis, (column, label) in zip(axes, PANELS, strict=True):
         for (n_layer,), line in data.group_by("n_layer", maintain_order=True):
             depth = f"{n_layer} layer{'s' * (n_layer > 1)}" if column == "n_params_total" else None
@@ -39,7 +39,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
                 seed_noise.smallest(tables["runs"], data),
                 *model_comparison.diverged(tables["runs"]),
             ]
-            style.legend_below(axis, [scatter_note(data, column), *(more if column == "n_params" else [])], width=62)
+            style.legend_below(axis, [scatter_note(data, column), *(more if column == "n_params" else [])])
     axes[1].set_ylabel("")
     return figure
 

@@ -7,7 +7,7 @@ import polars
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scalinglaws.figures.shared import fit_json, law_lines, loss_by_position, model_comparison, seed_noise, style
+from scalinglaws.figures.shared import fit_json, law_lines, loss_by_position, model_comparison, scales, seed_noise, style
 from scalinglaws.figures.shared.groups import all_data, one_rate, run_groups
 
 TITLE = "LSTM and Transformer"
@@ -24,7 +24,7 @@ PAIRS = 2  # most pairs that are drawn
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
     """Draw final losses with a line for each depth of LSTM, and losses by position of the smallest and the largest pair."""
-    figure, (left, right) = style.panels(style.PAGE, 3.5, 2)
+    figure, (left, right) = style.panels(2)
     data = compared(tables["runs"])
     standard, lstm = (data.filter(polars.col("architecture") == name) for name in ("transformer", "lstm"))
     model_comparison.loss_points(left, standard, "n_params", "0.15", "o", "Transformer") if len(standard) else None
@@ -39,7 +39,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
         style.sentence(left, "not resolved: no LSTM ended at a budget")
     else:
         notes = [at_equal_size(standard, lstm), seed_noise.smallest(tables["runs"], lstm), model_comparison.averaged(data)]
-        style.legend_below(left, [*notes, *model_comparison.diverged(tables["runs"])], width=62)
+        style.legend_below(left, [*notes, *model_comparison.diverged(tables["runs"])])
     _positions(right, pairs(standard, lstm), tables)
     return figure
 
@@ -100,7 +100,7 @@ def gap(first: polars.DataFrame, second: polars.DataFrame) -> str | None:
 
 
 def _positions(axis: Axes, found: list[tuple[dict, dict]], tables: dict[str, polars.DataFrame]) -> None:
-    scale = style.Scale([row["n_params"] for pair in found for row in pair], "N")
+    scale = scales.Scale([row["n_params"] for pair in found for row in pair], "N")
     seen, notes = [], []
     for pair in found:
         lines = [by_place(tables["evals"], row) for row in pair]
@@ -120,4 +120,4 @@ def _positions(axis: Axes, found: list[tuple[dict, dict]], tables: dict[str, pol
     style.log_axis(axis, every["position"].to_numpy() if every is not None else [], "Position in the context (from 1)")
     if every is None:
         return style.sentence(axis, "not resolved: no LSTM and Transformer of like size have losses by position")
-    return style.legend_below(axis, [*notes, "bands: ±1.96 standard errors of the test loss at a position"], width=62)
+    return style.legend_below(axis, [*notes, "bands: ±1.96 standard errors of the test loss at a position"])

@@ -33,7 +33,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
     """
     points = transferred(tables["runs"], tables["evals"])
     units = UNITS if longer_tokens(points) else UNITS[:1]
-    figure, axes = style.panels(style.PAGE, 3.7 * len(units), 2, len(units))
+    figure, axes = style.panels(2, len(units))
     styles = model_comparison.corpus_styles([*points["tested"]], points["own"][0] if len(points) else None)
     for (unit, words), left, right in zip(units, axes[::2], axes[1::2], strict=True):
         _by_size(left, in_unit(points, unit), styles, f"Test loss ({words})")
@@ -42,8 +42,8 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
             continue
         notes = [model_comparison.averaged(by_size(points))]
         notes += ["a token is a byte, to 5 %: nats per byte look the same"] if len(units) == 1 else []
-        style.legend_below(left, [*notes, *model_comparison.diverged(tables["runs"])] if unit == "loss" else [], width=62)
-        style.legend_below(right, ["dotted: the same loss on both texts"] if unit == "loss" else [], width=62)
+        style.legend_below(left, [*notes, *model_comparison.diverged(tables["runs"])] if unit == "loss" else [])
+        style.legend_below(right, ["dotted: the same loss on both texts"] if unit == "loss" else [])
     return figure
 
 

@@ -23,7 +23,7 @@ FORM = ["sharing", "n_repeats"]
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
     """Draw final losses at one budget with a marker for each form of sharing, and say how far each lies above the standard."""
-    figure, axes = style.panels(style.PAGE, 3.5, 2)
+    figure, axes = style.panels(2)
     standard, shared = compared(tables["runs"])
     data = polars.concat([standard, shared])
     forms = shared.partition_by(FORM, maintain_order=True)
@@ -40,7 +40,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
         else:
             notes = [model_comparison.averaged(data), *model_comparison.diverged(tables["runs"])]
             smallest = seed_noise.smallest(tables["runs"], data)
-            style.legend_below(axis, notes if column == "n_params" else [smallest], width=62)
+            style.legend_below(axis, notes if column == "n_params" else [smallest])
     axes[1].set_ylabel("")
     return figure
 

@@ -21,7 +21,7 @@ Bars show 1.96 standard errors of the test loss.
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
     """Draw a line for each text, and say what each doubling of the depth changes."""
-    figure, (axis,) = style.panels(style.COLUMN * 1.3, 3.7)
+    figure, (axis,) = style.panels()
     data = depths(tables["runs"], tables["evals"])
     own = data["own"][0] if len(data) else None
     for corpus, (colour, marker) in model_comparison.corpus_styles([*data["tested"]], own).items():
@@ -34,7 +34,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
         style.sentence(axis, "not resolved: no size (N within 2 %) has two depths measured on other text")
     else:
         notes = ["change of the loss with each doubling of n_layer [95 % interval]", model_comparison.averaged(data)]
-        style.legend_below(axis, [*notes, *model_comparison.diverged(tables["runs"])], width=66)
+        style.legend_below(axis, [*notes, *model_comparison.diverged(tables["runs"])])
     return figure
 
 

@@ -24,7 +24,7 @@ teaches more. Bars show 1.96 standard errors of the test loss.
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
     """Draw final losses on the test split of the corpus trained on, and on the corpus that most models were tested on."""
-    figure, (left, right) = style.panels(style.PAGE, 3.7, 2)
+    figure, (left, right) = style.panels(2)
     data = compared(tables["runs"])
     order = corpora(data)
     averaged = model_comparison.over_seeds(data)
@@ -33,14 +33,14 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
         for axis in (left, right):
             style.sentence(axis, "not resolved: no model was trained on two corpora alike")
         return figure
-    style.legend_below(left, [model_comparison.averaged(averaged), *model_comparison.diverged(tables["runs"])], width=62)
+    style.legend_below(left, [model_comparison.averaged(averaged), *model_comparison.diverged(tables["runs"])])
     text, common = on_common(data, tables["evals"])
     _panel(right, common, order, f"Loss on {text} (nats per token)" if text else "Loss on one text (nats per token)")
     if text is None:
         style.sentence(right, "not resolved: no text was measured by models of two corpora")
     else:
         notes = [*above_best(common), seed_noise.smallest(tables["runs"], common)]
-        style.legend_below(right, notes, width=62)
+        style.legend_below(right, notes)
     right.set_title("b", loc="left", fontweight="bold")
     return figure
 

@@ -7,7 +7,7 @@ import polars
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scalinglaws.figures.shared import fit_json, model_comparison, seed_noise, style
+from scalinglaws.figures.shared import fit_json, model_comparison, scales, seed_noise, style
 from scalinglaws.figures.shared.groups import comparison
 
 TITLE = "Noise between seeds"
@@ -25,9 +25,9 @@ NOTHING = "not resolved: no model was trained with two seeds"
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
     """Draw each run's distance from the mean of its group, and standard deviations by size beside the error of the test text."""
-    figure, (left, right) = style.panels(style.PAGE, 3.3, 2)
+    figure, (left, right) = style.panels(2)
     groups, spread = comparison(tables["runs"], "seed"), seed_noise.seed_spread(tables["runs"])
-    scale = style.Scale([*spread["tokens"]], "tokens processed", "plasma")
+    scale = scales.Scale([*spread["tokens"]], "tokens processed", "warm")
     for group in groups:
         away = (group["loss"] - group["loss"].mean()).to_numpy()
         left.plot(group["n_params"], away, "o", color=scale(group["tokens"][0]), alpha=0.7, markeredgewidth=0)
@@ -40,13 +40,13 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
             style.sentence(axis, NOTHING)
     if len(spread):
         runs = f"{int(spread['runs'].sum())} runs in {int(spread['groups'].sum())} groups that differ in the seed alone"
-        style.legend_below(left, [runs, *model_comparison.diverged(tables["runs"])], width=62)
-        style.legend_below(right, [summary(spread)], width=62)
+        style.legend_below(left, [runs, *model_comparison.diverged(tables["runs"])])
+        style.legend_below(right, [summary(spread)])
     scale.bar(figure, [left, right])
     return figure
 
 
-def _spread(axis: Axes, spread: polars.DataFrame, scale: style.Scale) -> None:
+def _spread(axis: Axes, spread: polars.DataFrame, scale: scales.Scale) -> None:
     if spread.is_empty():
         axis.set_ylabel(NATS)
         return

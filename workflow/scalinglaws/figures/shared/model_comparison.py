@@ -11,15 +11,11 @@ import polars
 from matplotlib.axes import Axes
 
 from scalinglaws.common.numbers import short
-from scalinglaws.figures.shared import law_lines, least_squares
+from scalinglaws.figures.shared import law_lines, least_squares, style
 from scalinglaws.figures.shared.groups import columns_but, sized
 from scalinglaws.study.questions import SAME_SIZE, SHAPE
 
-# The colours of Okabe and Ito that show on white, and a marker for each. Black is kept for what the others are compared with.
-CATEGORIES = (
-    *(("#0072b2", "o"), ("#d55e00", "s"), ("#009e73", "^"), ("#cc79a7", "D")),
-    *(("#e69f00", "v"), ("#56b4e9", "P"), ("#7f4f24", "X")),
-)
+CATEGORIES = tuple(zip(style.COLOURS, "os^DvPX", strict=True))  # a colour and a marker for each of the things compared
 SIZES = (*SHAPE, "learning_rate", "seed")  # fields that may differ between the sizes of one comparison
 
 

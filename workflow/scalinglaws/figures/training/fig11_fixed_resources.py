@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scalinglaws.common.numbers import short
-from scalinglaws.figures.shared import batch_laws, fit_json, loss_by_steps, style
+from scalinglaws.figures.shared import batch_laws, fit_json, loss_by_steps, scales, style
 from scalinglaws.figures.shared.least_squares import Minimum, interpolate, minimum
 
 TITLE = "Loss against size at fixed compute and at fixed steps"
@@ -26,7 +26,7 @@ LEVELS, FEWEST = 6, 3  # levels in a panel; fewest sizes at a level
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
     """Draw the learning curves of all sizes, read off at six values of compute and of steps, with the fitted L(N, S) (dashed)."""
-    figure, axes = style.panels(style.PAGE, 3.5, 2)
+    figure, axes = style.panels(2)
     curves = loss_by_steps.sized_curves(tables["curves"], tables["runs"])
     runs = tables["runs"].filter(polars.col("trunk").is_in(curves["trunk"].unique().to_list()))
     batch = float(runs["batch_tokens"][0]) if len(runs) else np.nan
@@ -34,10 +34,10 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
     law, b_crit = batch_laws.loss_ns(fits.get("kaplan-ns")), batch_laws.critical_batch(fits.get("critical-batch"))
     if law and not b_crit:
         doubt = "not resolved: L(N, S) is not drawn, since this study has no B_crit(L) to turn S into S_min"
-    panels = (("flops_6nd", "C = 6NBS (FLOP)", "plasma"), ("step", "S (steps)", "cividis"))
+    panels = (("flops_6nd", "C = 6NBS (FLOP)", "warm"), ("step", "S (steps)", "cool"))
     for axis, (column, label, palette) in zip(axes, panels, strict=True):
         points = at_levels(curves, column)
-        scale = style.Scale([round(value) for value in points["level"]], label, palette)
+        scale = scales.Scale([round(value) for value in points["level"]], label, palette)
         for (level,), group in points.group_by("level", maintain_order=True):
             n, colour = group["n_params"].to_numpy(), scale(float(level))
             axis.plot(n, group["loss"], "o-", color=colour, markersize=3, linewidth=0.8, zorder=4)
@@ -62,7 +62,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
         if law and b_crit:
             axis.plot([], [], "--", color="0.3", linewidth=0.8, label=r"fit: $(N_c/N)^{\alpha_N} + (S_c/S_{min})^{\alpha_S}$")
         notes = _minima(axis, points) if column == "flops_6nd" else []
-        style.legend_below(axis, [*notes, *(fit_json.brief(doubt) if column == "flops_6nd" else [])], width=58)
+        style.legend_below(axis, [*notes, *(fit_json.brief(doubt) if column == "flops_6nd" else [])])
         scale.bar(figure, [axis], counts=column == "step")
     return figure
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from scalinglaws.common.numbers import short
-from scalinglaws.figures.shared import batch_laws, fit_json, groups, style
+from scalinglaws.figures.shared import batch_laws, fit_json, groups, scales, style
 from scalinglaws.figures.shared.groups import finished
 from scalinglaws.laws.allocation import LossNS, earliest_stop
 
@@ -31,9 +31,9 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
 
     L(N, ∞) is the loss of the same size stopped early on the whole split.
     """
-    figure, (left, right) = style.panels(style.PAGE, 3.6, 2)
+    figure, (left, right) = style.panels(2)
     runs = finished(tables["runs"]).filter(polars.col("stop") == "early")
-    scale = style.Scale([int(d) for d in runs["dataset_tokens"].drop_nulls()], "D (tokens in the training set)", "plasma")
+    scale = scales.Scale([int(d) for d in runs["dataset_tokens"].drop_nulls()], "D (tokens in the training set)", "warm")
     _bound(left, bounds(tables["runs"], fits.get("kaplan-ns")), fits.get("kaplan-ns"), scale)
     _curves(right, tables["curves"], runs, scale)
     scale.bar(figure, [left, right])
@@ -64,7 +64,7 @@ def bounds(runs: polars.DataFrame, fit: fit_json.Fit | None) -> polars.DataFrame
     )
 
 
-def _bound(axis: Axes, data: polars.DataFrame, fit: fit_json.Fit | None, scale: style.Scale) -> None:
+def _bound(axis: Axes, data: polars.DataFrame, fit: fit_json.Fit | None, scale: scales.Scale) -> None:
     law = batch_laws.loss_ns(fit)
     label = r"$S_c\,[L(N,D) - L(N,\infty)]^{-1/\alpha_S}$ (steps)" if law else r"$[L(N,D) - L(N,\infty)]^{-1/\alpha_S}$"
     shown = data.drop_nulls("bound")
@@ -85,7 +85,7 @@ def _bound(axis: Axes, data: polars.DataFrame, fit: fit_json.Fit | None, scale: 
     style.log_axis(axis, x, label, counts=law is not None)
     style.positive_axis(axis, np.concatenate([y, x * factor]) if law else y, counts=True)
     notes = [f"{int((y < x)[stopped].sum())} of {int(stopped.sum())} runs that stopped lie below the bound"] if law else []
-    return style.legend_below(axis, [*notes, *fit_json.brief(doubt)], width=56)
+    return style.legend_below(axis, [*notes, *fit_json.brief(doubt)])
 
 
 def _label(fit: fit_json.Fit | None, law: LossNS | None) -> str:
@@ -95,7 +95,7 @@ def _label(fit: fit_json.Fit | None, law: LossNS | None) -> str:
     return slope + "\nlevel set to touch the lowest run: $S_c$ has other units"
 
 
-def _markers(axis: Axes, data: polars.DataFrame, shown: polars.DataFrame, scale: style.Scale) -> None:
+def _markers(axis: Axes, data: polars.DataFrame, shown: polars.DataFrame, scale: scales.Scale) -> None:
     """Draw the runs, hollow where their excess is not told from 0, with legend entries for what occurs and what is left out."""
     told = (shown["excess"] > style.Z95 * shown["excess_stderr"].fill_null(0.0)).to_list()
     for row, sure in zip(shown.iter_rows(named=True), told, strict=True):
@@ -112,7 +112,7 @@ def _markers(axis: Axes, data: polars.DataFrame, shown: polars.DataFrame, scale:
         axis.plot([], [], " ", label=f"{len(data) - len(shown)} runs without excess over the whole split left out")
 
 
-def _curves(axis: Axes, curves: polars.DataFrame, runs: polars.DataFrame, scale: style.Scale) -> None:
+def _curves(axis: Axes, curves: polars.DataFrame, runs: polars.DataFrame, scale: scales.Scale) -> None:
     """Draw train (dashed) and test (solid) losses of the largest size with most datasets, and a point where each run stopped."""
     sizes = (
         runs.group_by("n_params").agg(count=polars.col("dataset_tokens").n_unique()).sort("count", "n_params", descending=True)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from scalinglaws.common.numbers import short
-from scalinglaws.figures.shared import groups, loss_by_position, style
+from scalinglaws.figures.shared import groups, loss_by_position, scales, style
 from scalinglaws.figures.shared.groups import budget_runs
 from scalinglaws.figures.shared.least_squares import BENT, Line, power_law
 from scalinglaws.study.questions import SHAPE
@@ -32,7 +32,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, object]) -> Figure
 
     Dashed lines are power laws in the position, by least squares in logarithms over the whole context.
     """
-    figure, (left, right) = style.panels(style.PAGE, 3.9, 2)
+    figure, (left, right) = style.panels(2)
     runs = chosen_runs(tables["runs"])
     _by_size(figure, left, loss_by_position.final(tables["evals"], runs), runs)
     _by_step(figure, right, tables["curves"], runs)
@@ -51,7 +51,7 @@ def chosen_runs(runs: polars.DataFrame) -> polars.DataFrame:
 
 
 def _by_size(figure: Figure, axis: Axes, data: polars.DataFrame, runs: polars.DataFrame) -> None:
-    scale = style.Scale([int(n) for n in data["n_params"]], "N (non-embedding parameters)")
+    scale = scales.Scale([int(n) for n in data["n_params"]], "N (non-embedding parameters)")
     shown: list[float] = []
     bent = 0
     for n_params in loss_by_position.spread(data["n_params"].to_list()):
@@ -69,13 +69,13 @@ def _by_size(figure: Figure, axis: Axes, data: polars.DataFrame, runs: polars.Da
         style.sentence(axis, "not resolved: no run has losses by position on text of its own corpus (table evals)")
         return
     notes = [f"not a power law: {bent} of {len(loss_by_position.spread(data['n_params'].to_list()))} lines bend"] if bent else []
-    style.legend_below(axis, [*notes, f"Transformers, {groups.described(runs)}"], width=56)
+    style.legend_below(axis, [*notes, f"Transformers, {groups.described(runs)}"])
     scale.bar(figure, [axis])
 
 
 def _by_step(figure: Figure, axis: Axes, curves: polars.DataFrame, runs: polars.DataFrame) -> None:
     rows, run = training(curves, runs)
-    scale = style.Scale([int(step) for step in rows["step"]], "S (steps)", "plasma")
+    scale = scales.Scale([int(step) for step in rows["step"]], "S (steps)", "warm")
     shown: list[float] = []
     bent = 0
     for row in rows.iter_rows(named=True):
@@ -89,7 +89,7 @@ def _by_step(figure: Figure, axis: Axes, curves: polars.DataFrame, runs: polars.
         style.sentence(axis, "not resolved: no learning curve of these runs has losses by position")
         return
     notes = [f"not a power law: {bent} of {len(rows)} lines bend"] if bent else []
-    style.legend_below(axis, [*notes, f"N = {short(run['n_params'])}, {short(run['tokens'])} tokens in the end"], width=56)
+    style.legend_below(axis, [*notes, f"N = {short(run['n_params'])}, {short(run['tokens'])} tokens in the end"])
     scale.bar(figure, [axis])
 
 

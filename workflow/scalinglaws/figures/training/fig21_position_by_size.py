@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars
 from matplotlib.figure import Figure
 
-from scalinglaws.figures.shared import groups, loss_by_position, style
+from scalinglaws.figures.shared import groups, loss_by_position, scales, style
 from scalinglaws.figures.shared.least_squares import power_law
 
 TITLE = "Loss at chosen positions against size"
@@ -21,14 +21,14 @@ STYLES = ("-", (0, (4, 1.5)), ":")
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, object]) -> Figure:
     """Draw final losses at positions 1, 2, 4, … against N: solid for the longest context, dashed for the shortest."""
-    figure, (axis,) = style.panels(style.COLUMN * 1.3, 4.2)
+    figure, (axis,) = style.panels()
     runs = groups.family(tables["runs"], "n_ctx", FOLLOW)
     data = loss_by_position.final(tables["evals"], runs)
     lengths = sorted(data["n_ctx"].unique().to_list(), reverse=True)
     lengths = [*lengths[:1], *lengths[-1:]] if len(lengths) > 1 else lengths
     positions = chosen_positions(lengths)
     data = data.filter(polars.col("n_ctx").is_in(lengths) & polars.col("position").is_in(positions))
-    scale = style.Scale(positions, "Position in the context (from 1)", "plasma")
+    scale = scales.Scale(positions, "Position in the context (from 1)", "warm")
     for n_ctx, linestyle in zip(lengths, STYLES, strict=False):
         for position in positions:
             rows = means(data.filter((polars.col("n_ctx") == n_ctx) & (polars.col("position") == position)))
@@ -57,7 +57,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, object]) -> Figure
     for n_ctx, linestyle in zip(lengths, STYLES, strict=False):
         axis.plot([], [], color="0.3", linestyle=linestyle, label=f"n_ctx = {n_ctx}")
     notes = [groups.described(runs), *groups.lost(tables["runs"], runs, ("n_ctx", *FOLLOW))]
-    style.legend_below(axis, notes, offset=-0.2, width=60)
+    style.legend_below(axis, notes)
     scale.bar(figure, [axis])
     return figure
 

@@ -33,7 +33,7 @@ SAMPLES = 2000
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, object]) -> Figure:
     """Draw, for one model, the rates by step, the final losses by schedule, and the losses against the sums of the rates."""
-    figure, (rates, losses, sums) = style.panels(style.PAGE, 3.6, 3)
+    figure, (rates, losses, sums) = style.panels(3)
     family = groups.family(tables["runs"], KEY, FOLLOW, FEWEST)
     if family.is_empty():
         for axis in (rates, losses, sums):
@@ -50,7 +50,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, object]) -> Figure
     if noise is None:
         notes.append("not resolved: how far seeds move these losses; no schedule has two")
     notes += groups.lost(tables["runs"], chosen, (KEY, *FOLLOW))
-    style.legend_below(rates, notes, width=34)
+    style.legend_below(rates, notes)
     style.legend_below(losses)
     return figure
 
@@ -170,7 +170,7 @@ def _sums(axis: Axes, summary: polars.DataFrame, looks: list[dict[str, Any]]) ->
     axis.set_xlabel("Sum of the rates of all updates")
     axis.set_ylabel("Test loss (nats per token)")
     notes = [] if line is not None and line.resolved else ["not resolved: whether the loss depends on the summed rate"]
-    style.legend_below(axis, notes, width=34)
+    style.legend_below(axis, notes)
 
 
 def _spreads(family: polars.DataFrame, summary: polars.DataFrame) -> list[str]:

@@ -7,7 +7,7 @@ import polars
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scalinglaws.figures.shared import groups, style
+from scalinglaws.figures.shared import groups, scales, style
 from scalinglaws.figures.shared.least_squares import Line, Minimum, minimum, power_law
 from scalinglaws.optim.rates import kaplan_rate
 from scalinglaws.study.questions import COMPARISONS, SHAPE
@@ -32,9 +32,9 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, object]) -> Figure
 
     The rates of least loss are drawn with their power law, the rule that other runs of the study follow, and LR(N) of the paper.
     """
-    figure, (left, right) = style.panels(style.PAGE, 3.6, 2)
+    figure, (left, right) = style.panels(2)
     runs = groups.family(tables["runs"], KEY, (), FEWEST)
-    scale = style.Scale([int(n) for n in runs["n_params"]], "N (non-embedding parameters)")
+    scale = scales.Scale([int(n) for n in runs["n_params"]], "N (non-embedding parameters)")
     best = optima(runs)
     _sweep(left, runs, best, scale)
     _optimum(right, best, rule(tables["runs"], runs), scale)
@@ -42,7 +42,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, object]) -> Figure
         style.sentence(left, f"not resolved: no model was trained at {FEWEST} rates that differ in nothing else")
     else:
         notes = [groups.described(runs), *groups.lost(tables["runs"], runs, (KEY,))]
-        style.legend_below(left, notes, width=56)
+        style.legend_below(left, notes)
         scale.bar(figure, [left, right])
     return figure
 
@@ -81,7 +81,7 @@ def rule(runs: polars.DataFrame, sweep: polars.DataFrame) -> Line | None:
     return max(candidates, key=lambda item: item[0])[1] if candidates else None
 
 
-def _sweep(axis: Axes, runs: polars.DataFrame, best: list[tuple[int, Minimum]], scale: style.Scale) -> None:
+def _sweep(axis: Axes, runs: polars.DataFrame, best: list[tuple[int, Minimum]], scale: scales.Scale) -> None:
     for group in runs.partition_by(SHAPE, maintain_order=True):
         colour = scale(int(group["n_params"][0]))
         means = group.group_by(KEY).agg(polars.col("loss").mean()).sort(KEY)
@@ -105,7 +105,7 @@ def _sweep(axis: Axes, runs: polars.DataFrame, best: list[tuple[int, Minimum]], 
         axis.plot([], [], "o", color="0.3", markersize=8, markerfacecolor="none", label="least loss at the edge of the rates")
 
 
-def _optimum(axis: Axes, best: list[tuple[int, Minimum]], own: Line | None, scale: style.Scale) -> None:
+def _optimum(axis: Axes, best: list[tuple[int, Minimum]], own: Line | None, scale: scales.Scale) -> None:
     inside = [(n, least) for n, least in best if not least.edge]
     axis.set_yscale("log")
     axis.set_ylabel("Learning rate of least loss")
@@ -155,4 +155,4 @@ def _optimum(axis: Axes, best: list[tuple[int, Minimum]], own: Line | None, scal
         notes.append(f"not resolved: how the best rate depends on N; sizes with a minimum inside the sweep: {len(inside)}")
     elif not line.resolved:
         notes.append("not resolved: the 95 % interval of the exponent includes 0")
-    return style.legend_below(axis, notes, width=56)
+    return style.legend_below(axis, notes)

@@ -30,7 +30,7 @@ REFERENCE = "adamw"
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, object]) -> Figure:
     """Draw losses at the best rate of each optimizer and size, and the tokens to a loss that all reach, over those of AdamW."""
-    figure, (left, right) = style.panels(style.PAGE, 3.5, 2)
+    figure, (left, right) = style.panels(2)
     family = groups.family(tables["runs"], KEY, FOLLOW, FEWEST)
     if family.is_empty():
         for axis in (left, right):
@@ -67,7 +67,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, object]) -> Figure
             markersize=4.5,
             label="best rate at the edge of those tried, or only one tried",
         )
-    style.legend_below(left, notes, width=56)
+    style.legend_below(left, notes)
     _ratios(right, tokens_needed(best, tables["curves"]), best)
     return figure
 
@@ -145,7 +145,7 @@ def _ratios(axis: Axes, needed: polars.DataFrame, best: polars.DataFrame) -> Non
     axis.set_ylabel(f"Tokens to a loss, relative to {reference}")
     targets = table["target"].to_numpy()
     level = f"loss: the worst end of its size, {targets.min():.3g} to {targets.max():.3g} nats"
-    return style.legend_below(axis, [f"{level}; steps and 6NBS FLOP have the same ratio"], width=56)
+    return style.legend_below(axis, [f"{level}; steps and 6NBS FLOP have the same ratio"])
 
 
 def _by_name(table: polars.DataFrame) -> list[tuple[str, polars.DataFrame]]:

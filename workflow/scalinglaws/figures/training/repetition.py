@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
 from scalinglaws.common.numbers import short
-from scalinglaws.figures.shared import fit_json, groups, law_lines, style
+from scalinglaws.figures.shared import fit_json, groups, law_lines, scales, style
 from scalinglaws.figures.shared.groups import finished
 from scalinglaws.laws.repetition import REPETITION, loss
 from scalinglaws.study.questions import SHAPE
@@ -28,10 +28,10 @@ FREE = ("tokens", "dataset_tokens", "decay", "learning_rate")
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
     """Draw the size with most runs on limited data, with a line for each dataset and the law, and all sizes over fresh data."""
-    figure, (left, right) = style.panels(style.PAGE, 3.6, 2)
+    figure, (left, right) = style.panels(2)
     runs = family(tables["runs"])
     repeated = runs.filter(polars.col("dataset_limited"))
-    scale = style.Scale([int(d) for d in repeated["dataset_tokens"]], "D (tokens in the training set)", "plasma")
+    scale = scales.Scale([int(d) for d in repeated["dataset_tokens"]], "D (tokens in the training set)", "warm")
     sizes = repeated["n_params"].unique().sort().to_list()
     _epochs(left, repeated, tables["runs"], fits.get("repetition"), scale)
     _against_fresh(right, over_fresh(runs), scale, sizes)
@@ -81,7 +81,9 @@ def over_fresh(runs: polars.DataFrame) -> polars.DataFrame:
     return part.with_columns(excess=ratio - 1, excess_stderr=ratio * relative).sort("n_params", "dataset_tokens", "tokens", "run")
 
 
-def _epochs(axis: Axes, repeated: polars.DataFrame, runs: polars.DataFrame, fit: fit_json.Fit | None, scale: style.Scale) -> None:
+def _epochs(
+    axis: Axes, repeated: polars.DataFrame, runs: polars.DataFrame, fit: fit_json.Fit | None, scale: scales.Scale
+) -> None:
     doubt = fit_json.unresolved(fit, "repetition")
     counts = repeated.group_by("n_params").len().sort("len", "n_params", descending=True)
     data = repeated.filter(polars.col("n_params") == (counts["n_params"][0] if len(counts) else 0)).sort(
@@ -115,10 +117,10 @@ def _epochs(axis: Axes, repeated: polars.DataFrame, runs: polars.DataFrame, fit:
         text = rf"law of repeated data: $R_D^*$ = {fit_json.with_interval(fit, 'R_D*')} epochs"
         axis.plot([], [], "--", color="0.3", linewidth=0.9, label=text)
     notes = [groups.described(data), *groups.lost(runs, data, FREE)]
-    return style.legend_below(axis, [*notes, *fit_json.brief(doubt)], width=56)
+    return style.legend_below(axis, [*notes, *fit_json.brief(doubt)])
 
 
-def _against_fresh(axis: Axes, data: polars.DataFrame, scale: style.Scale, sizes: list[int]) -> None:
+def _against_fresh(axis: Axes, data: polars.DataFrame, scale: scales.Scale, sizes: list[int]) -> None:
     axis.set_ylabel("Loss above that of fresh data (%)")
     style.log_axis(axis, data["epochs"].to_numpy(), "Epochs (tokens processed / D)", counts=False)
     style.plain_ticks(axis)
@@ -148,4 +150,4 @@ def _against_fresh(axis: Axes, data: polars.DataFrame, scale: style.Scale, sizes
         if len(told)
         else "not resolved: no excess exceeds 1.96 standard errors"
     )
-    return style.legend_below(axis, [note], width=56)
+    return style.legend_below(axis, [note])
