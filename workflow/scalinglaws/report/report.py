@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import polars
 
-from scalinglaws.common.numbers import short
+from scalinglaws.common.numbers import counted, short
 from scalinglaws.figures.registry import FIGURES, Figure
 from scalinglaws.figures.shared.fit_json import Fit
 from scalinglaws.figures.shared.loss_by_text import own_name
@@ -77,7 +77,17 @@ def what_was_run(runs: polars.DataFrame) -> list[str]:
     lost = runs.filter(polars.col("status") != "ok")["run"].sort().to_list()
     ended = f"{len(lost)} diverged and are in no fit: {', '.join(lost)}." if lost else "None diverged."
     total = f"{len(runs)} runs of {runs['trunk'].n_unique()} trunks; a run that several experiments ask for is trained once."
-    return [f"{total} {ended}", "", *table(head, rows)]
+    return [" ".join([total, ended, *early_stopping(runs)]), "", *table(head, rows)]
+
+
+def early_stopping(runs: polars.DataFrame) -> list[str]:
+    """Return a sentence on what ended the early-stopped runs on limited data; none where the study has no such run."""
+    limited = runs.filter(polars.col("dataset_limited").fill_null(False) & polars.col("stopped").is_not_null())
+    if limited.is_empty():
+        return []
+    reached = int((limited["stopped"] == "max_tokens").sum())
+    of = f"Of {counted(len(limited), 'early-stopped run')} on limited data,"
+    return [f"{of} {count(reached) if reached else 'none'} reached max_tokens before patience ran out."]
 
 
 def _sizes(values: polars.Series, none: str = "not said") -> str:
