@@ -82,12 +82,14 @@ def test_an_interval_decides(
     numbers = {name: Estimate(sum(ends) / 2, *ends) for name, ends in (("first", first), ("second", second))}
     found = rules.decide(CLAIM, Measured(numbers, {"sizes": sizes}))
     assert (found.word, found.criterion.name) == (word, decided)
-    assert ("the number of sizes must be at least 4 (here 3.00)" in found.why) == (sizes < 4)
+    assert ("the number of sizes must be at least 4 (here 3)" in found.why) == (sizes < 4)
 
 
 def test_what_is_missing_is_said() -> None:
-    found = rules.decide(CLAIM, Measured(lack=rules.lacking(CLAIM)))
+    found = rules.decide(CLAIM, Measured(lack=rules.lacking(CLAIM, {"data"}, {"power-d"})))
     assert (found.word, found.estimate) == (rules.NOT_RESOLVED, None)
     assert found.why == f"it takes {WORDS['size']}, {WORDS['seed']} and a fit of power-n"
+    assert rules.lacking(CLAIM, {"size"}, {"power-n"}) == f"it takes {WORDS['seed']}"
+    assert rules.lacking(CLAIM, {"size", "seed"}, {"power-n"}) == ""
     assert "it is not known" in rules.decide(CLAIM, Measured()).why
     assert [each.region for each in CLAIM.criteria] == ["at least 0.6", "−1 to 1 %"]

@@ -10,10 +10,10 @@ which are set before the runs that they judge and do not move afterwards.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from scalinglaws.report.markdown import listed, number
+from scalinglaws.report.markdown import listed
 from scalinglaws.study.questions import WORDS
 
 REPRODUCED, CONTRADICTED, NOT_RESOLVED = "reproduced", "contradicted", "not resolved"
@@ -59,7 +59,7 @@ class Demand:
         """Say that a measured value does not meet the demand; None where it does."""
         if self.least <= value <= self.most:
             return None
-        found = "it is not known" if math.isnan(value) else f"here {number(value)}"
+        found = "it is not known" if math.isnan(value) else f"here {value:.3g}"
         return f"{self.words} must be {self.limit} ({found})"
 
 
@@ -150,7 +150,11 @@ def _where(criterion: Criterion, estimate: Estimate | None, word: str) -> str:
     return f"its interval {words} the claimed region, {criterion.region}"
 
 
-def lacking(claim: Claim) -> str:
-    """Say which runs or fits a claim takes, for a study that does not have them."""
-    fits = [f"a fit of {listed(claim.laws)}"] if claim.laws else []
-    return f"it takes {listed([*(WORDS[kind] for kind in claim.needs), *fits])}"
+def lacking(claim: Claim, kinds: Collection[str], laws: Collection[str]) -> str:
+    """Say which runs and fits a claim takes that a study does not have; the empty string where it has all.
+
+    ``kinds`` are the questions that the study's runs can answer, and ``laws`` those that it has fits of.
+    """
+    runs = [WORDS[kind] for kind in claim.needs if kind not in kinds]
+    fits = [law for law in claim.laws if law not in laws]
+    return f"it takes {listed([*runs, *([f'a fit of {listed(fits)}'] if fits else [])])}" if runs or fits else ""
