@@ -55,6 +55,9 @@ def _bar(row: dict[str, Any]) -> np.ndarray:
 
 def _ladder(axis: Axes, runs: polars.DataFrame, stated: polars.DataFrame, looks: dict[str, tuple[str, str]]) -> None:
     points = budget_runs(runs).filter(polars.col("fitted").fill_null(True) & ~polars.col("run").is_in(stated["run"].to_list()))
+    if points.is_empty() and stated.is_empty():
+        style.sentence(axis, "not resolved: there are no runs to draw")
+        return
     label = f"{len(points)} runs that laws are fitted to"
     axis.plot(points["flops_6nd"], points["loss"], "o", color="0.55", markersize=3, label=label)
     for of_run in stated.partition_by("run", maintain_order=True):
@@ -76,7 +79,7 @@ def _ladder(axis: Axes, runs: polars.DataFrame, stated: polars.DataFrame, looks:
 def _relative(axis: Axes, stated: polars.DataFrame, looks: dict[str, tuple[str, str]]) -> None:
     scored = stated.drop_nulls("loss")
     if scored.is_empty():
-        style.sentence(axis, "not scored: no run that was forecast has a loss yet")
+        style.sentence(axis, "not resolved: no run that was forecast has a loss yet")
         return
     shown = scored.head(MOST_ROWS)
     for place, row in enumerate(shown.iter_rows(named=True)):
