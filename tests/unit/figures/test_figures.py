@@ -88,7 +88,7 @@ def test_a_registry_line_names_laws_and_questions_that_there_are() -> None:
     for figure in FIGURES.values():
         assert figure.needs and set(figure.needs) <= set(WORDS)
         assert set(figure.laws) <= set(LAW_KINDS)
-        assert set(figure.tables) <= {"runs", "curves", "evals"}
+        assert set(figure.tables) <= {"runs", "curves", "evals", "forecasts"}
 
 
 def test_a_study_has_the_figures_of_its_runs_and_laws() -> None:
@@ -126,7 +126,7 @@ OF_STUDIES: tuple[str, ...] = (
     "read_yaml",
     "resolve",
 )
-OF_STUDIES += ("source_rules", "text_sources")
+OF_STUDIES += ("source_rules", "text_sources", "forecasts")
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -161,7 +161,7 @@ def test_the_registry_needs_nothing_heavy() -> None:
 @pytest.mark.parametrize("name", FIGURES)
 def test_little_data_draws_a_figure_that_says_so(name: str, sizes: list[int]) -> None:
     tables, fits = planted.study(sizes=sizes, datasets=[])
-    figure = draw(name, tables, fits)
+    figure = draw(name, tables | {"forecasts": planted_forecasts.table().clear()}, fits)
     if sizes and name == "fig02_learning_curves":  # it needs no second size
         assert "not resolved" not in words(figure)
     else:

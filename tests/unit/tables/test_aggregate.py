@@ -34,7 +34,7 @@ def write_run(results, spec, curve):
     (folder / "metrics.json").write_text(json.dumps({**metrics, "n_params": spec.n_params}))
     (folder / "curve.jsonl").write_text("".join(json.dumps(item) + "\n" for item in curve))
     (folder / "timing.json").write_text(json.dumps(TIMING | {"id": spec.id}))
-    return {"run": spec.id, "experiments": ["size"], "fit": True, "evaluations": None}
+    return {"run": spec.id, "experiments": ["size"], "fit": True, "forecast": False, "evaluations": None}
 
 
 @pytest.fixture

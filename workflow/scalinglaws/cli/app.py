@@ -46,6 +46,8 @@ PANELS = {
         "member": "bundles",
         "evaluate": "train",
         "aggregate": "tables",
+        "register": "forecasts",
+        "score": "forecasts",
     },
 }
 FILES = {name: file for commands in PANELS.values() for name, file in commands.items()}

@@ -73,7 +73,7 @@ def plan(
             short(row["tokens"]),
             short(row["from_tokens"]) if row["from_tokens"] else "-",
             f"{row['gflop']:,.0f}",
-            row["state"],
+            f"{row['state']}, forecast" if row["forecast"] else row["state"],
         )
         for row in rows
     ]

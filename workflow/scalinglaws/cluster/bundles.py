@@ -109,9 +109,12 @@ def share_of_gpu(spec: RunSpec, device: Device) -> float:
 def missing_members(
     study: Study, results: Path, device: Device, speeds: Speeds | None = None
 ) -> Iterator[tuple[Member, RunSpec]]:
-    """Yield each member that has a run or an evaluation to be made, with the spec of one of its runs."""
+    """Yield each member that has a run or an evaluation to be made, with the spec of one of its runs.
+
+    Runs that are forecast are in none: they wait for the fits of others, which would wait for a bundle that has both.
+    """
     members: dict[str, list[str]] = {}
-    for run in study.runs:
+    for run in (run for run in study.runs if run not in study.forecasts):
         members.setdefault(study.trunk_ids.get(run, run), []).append(run)
     for name, runs in members.items():
         spec = study.runs[runs[0]]

@@ -43,5 +43,6 @@ def of_config(config: Config, results: Path = Path("results")) -> Study:
     laws.asked(config.fits.laws)
     registry.asked(config.figures)
     found = study_model.build(config, results / "tokens")
+    laws.forecasting(found)
     plugins.keep(results)
     return found

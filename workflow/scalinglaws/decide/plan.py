@@ -33,6 +33,8 @@ class PlannedRun(TypedDict):
         GFLOP of its training from there to its end.
     state
         "done" or "to train".
+    forecast
+        Whether it is in no fit, and the fits of the other runs state its loss before it is trained.
     """
 
     run: str
@@ -41,6 +43,7 @@ class PlannedRun(TypedDict):
     from_tokens: int
     gflop: float
     state: str
+    forecast: bool
 
 
 class Totals(TypedDict):
@@ -101,6 +104,7 @@ def plan_rows(study: Study, results: Path) -> list[PlannedRun]:
             from_tokens=study.starts[run] * spec.batch_tokens,
             gflop=(spec.steps - study.starts[run]) * flops_per_step(spec) / 1e9,
             state="done" if has_run(results, run) else "to train",
+            forecast=run in study.forecasts,
         )
         for run, spec in study.runs.items()
     ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from scalinglaws.common.errors import StudyError
 from scalinglaws.common.registry import Registry
 from scalinglaws.study.study import Study
 
@@ -22,8 +23,10 @@ class Entry:
     module: str  # the module whose LAWS contains it
     curves: bool = False  # whether it is fitted to learning curves rather than to final losses
     small_batches: bool = False  # whether it is a law of S_min or C_min, which follow from the study's own B_crit(L)
+    states: tuple[str, ...] = ()  # the quantities from which it states the final loss of a run before that is trained; else empty
 
 
+_SIZE_AND_TOKENS, _COMPUTE = ("n_params", "tokens"), ("flops",)
 _ONE_VARIABLE, _ENVELOPE = "scalinglaws.laws.power_laws", "scalinglaws.laws.envelope"
 # Questions: decayed budgets on all the data (size), early-stopped runs on parts of it (data), several batch sizes of one model
 # size (batch), budgets of more than one epoch (repetition).
@@ -34,16 +37,16 @@ LAWS = Registry(
         Entry("power-n-offset", "size", _ONE_VARIABLE),
         Entry("power-d", "data", _ONE_VARIABLE),
         Entry("power-d-offset", "data", _ONE_VARIABLE),
-        Entry("power-c", "size", _ONE_VARIABLE),
-        Entry("power-c-offset", "size", _ONE_VARIABLE),
+        Entry("power-c", "size", _ONE_VARIABLE, states=_COMPUTE),
+        Entry("power-c-offset", "size", _ONE_VARIABLE, states=_COMPUTE),
         Entry("power-cmin", "batch", _ONE_VARIABLE, small_batches=True),
         Entry("power-cmin-offset", "batch", _ONE_VARIABLE, small_batches=True),
         Entry("envelope", "size", _ENVELOPE, curves=True),
         Entry("envelope-offset", "size", _ENVELOPE, curves=True),
         Entry("kaplan-nd", "data", "scalinglaws.laws.kaplan_nd"),
         Entry("kaplan-ns", "batch", "scalinglaws.laws.kaplan_ns", curves=True, small_batches=True),
-        Entry("chinchilla", "size", "scalinglaws.laws.chinchilla"),
-        Entry("overtraining", "size", "scalinglaws.laws.overtraining"),
+        Entry("chinchilla", "size", "scalinglaws.laws.chinchilla", states=_SIZE_AND_TOKENS),
+        Entry("overtraining", "size", "scalinglaws.laws.overtraining", states=_SIZE_AND_TOKENS),
         Entry("repetition", "repetition", "scalinglaws.laws.repetition"),
         Entry("isoflop", "size", "scalinglaws.laws.isoflop"),
         Entry("critical-batch", "batch", "scalinglaws.laws.critical_batch", curves=True),
@@ -74,3 +77,26 @@ def asked(names: list[str] | tuple[str, ...] | str) -> tuple[str, ...]:
 def laws_of(study: Study) -> tuple[str, ...]:
     """Return the names of the laws that a study's config asks for and that the runs of its fitted experiments can feed."""
     return tuple(law for law in asked(study.fits.laws) if LAWS.find(law).question in study.fitted_kinds)
+
+
+def forecasting(study: Study) -> tuple[str, ...]:
+    """Return the laws by which a study forecasts runs, those of size and tokens before those of compute alone.
+
+    Laws of the converged loss, of runs that are stopped early and of curves before the decay are none of them: the final loss of a
+    run is none of these. A law of compute alone states the loss of the best run for that compute.
+
+    Raises
+    ------
+    StudyError
+        The study has forecast runs, and fits no law that states their loss.
+    """
+    if not study.forecasts:
+        return ()
+    found = [law for law in laws_of(study) if LAWS.find(law).states]
+    if not found:
+        named = ", ".join(entry.name for entry in LAWS.values() if entry.states)
+        raise StudyError(
+            f"forecast: true asks for the loss of {min(study.forecasts)}, and no law that states it is fitted to other runs: "
+            f"name one of {named} under fits.laws, and have an experiment of budgets on all the data without forecast"
+        )
+    return tuple(sorted(found, key=lambda law: -len(LAWS.find(law).states)))

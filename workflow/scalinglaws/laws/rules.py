@@ -79,7 +79,11 @@ def note_max_tokens(table: pl.DataFrame, excluded: Excluded, notes: list[str]) -
 
 def fitted(table: pl.DataFrame, excluded: Excluded, notes: list[str]) -> pl.DataFrame:
     """Keep runs of experiments that laws are to be fitted to."""
-    return drop(table, pl.col("fitted"), "its experiments have fit: false", excluded) if "fitted" in table.columns else table
+    return (
+        drop(table, pl.col("fitted"), "its experiments have fit: false or forecast: true", excluded)
+        if "fitted" in table.columns
+        else table
+    )
 
 
 def largest_budget(table: pl.DataFrame, excluded: Excluded, notes: list[str]) -> pl.DataFrame:

@@ -214,12 +214,14 @@ Grid: Any = _partial("Grid", "Lists of values; their product is run.", lambda ki
 Experiment: Any = _partial(
     "Experiment",
     "A grid (a product of lists), points (a list) or both, and settings that differ from the defaults. fit says whether "
-    "laws are fitted to its runs.",
+    "laws are fitted to its runs. With forecast, they are fitted to none of them: the fits of the other runs state the loss of "
+    "each before it is trained.",
     lambda kind: kind | None,
     grid=(Grid | None, None),
     points=(list[Overrides], []),
     evaluate=(list[str], []),
     fit=(bool, True),
+    forecast=(bool, False),
 )
 
 

@@ -33,6 +33,7 @@ def points(config: Config) -> Iterator[tuple[str, str, Settings]]:
         grid, listed = own.pop("grid", None), own.pop("points", [])
         own.pop("evaluate", None)
         own.pop("fit", None)
+        own.pop("forecast", None)
         base = {**_given(config.defaults), **own}
         where = f"experiments.{name}"
         if grid is None and not listed:

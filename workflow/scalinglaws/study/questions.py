@@ -40,6 +40,7 @@ WORDS = {
     "context": "two context lengths",
     "shape": "three shapes of one size",
     "depth": "two depths of two sizes each",
+    "forecast": "an experiment with forecast: true",
 }
 FEWEST_BATCHES = 3  # batch sizes of one model that a critical batch can be fitted to
 SAME_SIZE = 1.02  # largest factor between the N of two shapes that count as the same size

@@ -16,6 +16,7 @@ from scalinglaws.common import files
 from scalinglaws.common.errors import StudyError
 from scalinglaws.common.numbers import round_float
 from scalinglaws.study.config import Config, CorpusConfig, ExternalRuns, FitsConfig, Ladder
+from scalinglaws.study.forecasts import forecast_runs
 from scalinglaws.study.grid import points
 from scalinglaws.study.ladder import below, flops_per_step, has_ladder, needed_rungs, start_of
 from scalinglaws.study.questions import kinds
@@ -29,7 +30,8 @@ class Study:
     """The runs of a config by their ids, in a stable order.
 
     ``experiments`` holds the names of the experiments that ask for a run, ``evaluate`` the token folders that a
-    run is evaluated on besides its own, and ``fitted`` the runs of experiments that laws are fitted to.
+    run is evaluated on besides its own, and ``fitted`` the runs of experiments that laws are fitted to. ``forecasts`` are the
+    runs whose loss the fits of the others state before they are trained.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Study:
     external: tuple[ExternalRuns, ...] = ()
     corpus_names: dict[str, str] = field(default_factory=dict)  # id -> name; the first of two names of one text
     epochs: dict[str, float] = field(default_factory=dict)  # runs whose budget exceeds one epoch of all the data -> epochs
+    forecasts: frozenset[str] = frozenset()
 
     @cached_property
     def trunk_ids(self) -> dict[str, str]:
@@ -71,6 +74,18 @@ class Study:
         return self._trunk_ends.get(trunk, (0, 0))[0]
 
     @cached_property
+    def forecasts_of_rungs(self) -> dict[tuple[str, int], tuple[str, ...]]:
+        """Return (trunk, step) -> the forecast runs that train through this rung, for rungs that no other run needs."""
+        ours = {run: spec for run, spec in self.runs.items() if run in self.forecasts}
+        others = needed_rungs({run: spec for run, spec in self.runs.items() if run not in ours}, self.ladder)
+        return {
+            (trunk, step): tuple(run for run in ours if self.trunk_ids.get(run) == trunk and self.starts[run] >= step)
+            for trunk, steps in needed_rungs(ours, self.ladder).items()
+            for step in steps
+            if step not in others.get(trunk, ())
+        }
+
+    @cached_property
     def evaluations(self) -> dict[str, str]:
         """Return run -> the name of the set of token folders that it is evaluated on."""
         return {run: name for run, folders in self.evaluate.items() if (name := evalset_id(folders))}
@@ -84,7 +99,7 @@ class Study:
     def manifest(self) -> list[str]:
         """Return one line of JSON for each run: which runs, of which experiments, the tables are made of."""
         rows = (
-            {"run": run, "experiments": self.experiments[run], "fit": run in self.fitted}
+            {"run": run, "experiments": self.experiments[run], "fit": run in self.fitted, "forecast": run in self.forecasts}
             | {"evaluations": self.evaluations.get(run)}
             for run in self.runs
         )
@@ -107,7 +122,7 @@ class Study:
         """Return the questions (questions.py) that all runs can answer."""
         # Most studies fit laws to all their runs, and groups of a thousand runs are not made twice.
         found = self.fitted_kinds if len(self.fitted) == len(self.runs) else kinds(self.runs.values(), transfer=False)
-        found = found | ({"repetition"} if self.epochs else set())
+        found = found | ({"repetition"} if self.epochs else set()) | ({"forecast"} if self.forecasts else set())
         return found | ({"size"} if self.external else set()) | ({"transfer"} if self.evaluation_sets else set())
 
     @cached_property
@@ -191,13 +206,14 @@ def build(config: Config, tokens_root: Path = Path("results/tokens")) -> Study:
         limit = limits[s.corpus, tokenizer.id].get("train")
         if limit and spec.stop == "budget" and spec.dataset_tokens is None and spec.tokens > limit:
             epochs[run] = spec.tokens / limit
-        if config.experiments[experiment].fit:
+        if config.experiments[experiment].fit and not config.experiments[experiment].forecast:
             fitted.add(run)
         asked = experiments.setdefault(run, [])
         if experiment not in asked:
             asked.append(experiment)
         evaluate.setdefault(run, set()).update(f"{corpora[c].id}/{tokenizer.id}" for c in named[1:])
     order = sorted(runs)
+    forecasts = forecast_runs(config, {run: (runs[run], experiments[run]) for run in order}, epochs)
     return Study(
         name=config.study,
         runs={run: runs[run] for run in order},
@@ -212,6 +228,7 @@ def build(config: Config, tokens_root: Path = Path("results/tokens")) -> Study:
         external=tuple(config.external_runs),
         corpus_names={spec.id: name for name, spec in reversed(corpora.items())},
         epochs={run: epochs[run] for run in order if run in epochs},
+        forecasts=forecasts,
     )
 
 

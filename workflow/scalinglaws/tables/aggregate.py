@@ -30,7 +30,13 @@ from scalinglaws.train.metrics import AGAIN, CurveRow, Flop, RunMetrics, RunTimi
 
 Row = dict[str, Any]
 TIMING = "timing.json"
-OF_MANIFEST: dict[str, type | tuple[type, ...]] = {"run": str, "experiments": list, "fit": bool, "evaluations": (str, type(None))}
+OF_MANIFEST: dict[str, type | tuple[type, ...]] = {
+    "run": str,
+    "experiments": list,
+    "fit": bool,
+    "forecast": bool,
+    "evaluations": (str, type(None)),
+}
 FLOPS = tuple(name for name, kind in types_of(RunMetrics).items() if kind is Flop)
 
 

@@ -26,7 +26,8 @@ from scalinglaws.tables.mapping import MISSING, sources
 WARNINGS = "warnings.json"
 # These files beside the tables have their sums. Timings differ each time that runs are trained, and so does their list alone.
 SUMS, SUMS_OF_TIMINGS, SUMS_OF_EXPONENTS = "aggregate.sha256", "timings.sha256", "exponents.sha256"
-LISTS = (SUMS, SUMS_OF_TIMINGS, SUMS_OF_EXPONENTS)
+SUMS_OF_FORECASTS = "forecasts.sha256"
+LISTS = (SUMS, SUMS_OF_TIMINGS, SUMS_OF_EXPONENTS, SUMS_OF_FORECASTS)
 
 
 def check(path: Path) -> None:

@@ -116,7 +116,30 @@ FITS = pa.schema(
         ("published", FLOAT),
     ]
 )
-SCHEMAS = {"runs": RUNS, "curves": CURVES, "evals": EVALS, "timings": TIMINGS, "fits": FITS}
+FORECASTS = pa.schema(
+    [
+        ("run", TEXT),
+        ("law", TEXT),
+        ("file", TEXT),
+        ("late", BOOL),
+        ("loss_forecast", FLOAT),
+        ("low", FLOAT),
+        ("high", FLOAT),
+        ("loss", FLOAT),
+        ("error", FLOAT),
+        ("inside", BOOL),
+        ("compute_factor", FLOAT),
+        ("n_factor", FLOAT),
+        ("tokens_factor", FLOAT),
+        ("n_params", FLOAT),
+        ("tokens", FLOAT),
+        ("flops", FLOAT),
+        ("flags", TEXT),
+        ("fit_sha256", TEXT),
+        ("table_sha256", TEXT),
+    ]
+)
+SCHEMAS = {"runs": RUNS, "curves": CURVES, "evals": EVALS, "timings": TIMINGS, "fits": FITS, "forecasts": FORECASTS}
 
 
 def check_columns(path: Path, columns: Sequence[str]) -> None:
