@@ -22,9 +22,9 @@ def test_a_law_with_the_noise_that_is_stated_is_right() -> None:
 def test_a_law_that_misses_its_points_says_by_how_much() -> None:
     bent = LAW * np.exp(0.05 * np.tile([1.0, -1.0], 6))
     assert misfit.note("the fit of L(N)", bent, LAW, 0.01) == [
-        "the fit of L(N) misses its points by 5.1 % rms, 5 times the noise of a point"
+        "the fit of L(N) misses its points: 5.1 % rms, 5 times their noise"
     ]
-    assert misfit.note("the fit", bent, LAW) == ["the fit misses its points by 5.1 % rms"]
+    assert misfit.note("the fit", bent, LAW) == ["the fit misses its points: 5.1 % rms"]
     assert misfit.note("the fit", bent, LAW, 0.03) == []  # 1.7 times the noise
     assert misfit.note("the fit", bent, LAW, np.r_[0.01, np.full(11, np.nan)]) == misfit.note("the fit", bent, LAW, 0.01)
 
@@ -33,7 +33,7 @@ def test_small_differences_few_points_and_gaps_say_nothing() -> None:
     assert misfit.note("the fit", LAW * np.exp(0.009), LAW, 1e-4) == []  # within the width of a marker
     assert misfit.note("the fit", 2 * LAW[:2], LAW[:2], 0.01) == []
     assert misfit.note("the fit", 2 * LAW, np.where(X < 1e5, np.nan, LAW), 0.01) == [
-        "the fit misses its points by 100 % rms, 69 times the noise of a point"
+        "the fit misses its points: 100 % rms, 69 times their noise"
     ]
     assert misfit.note("the fit", [], []) == []
 

@@ -89,8 +89,8 @@ def test_notes_are_wrapped_cut_after_four_lines_and_have_symbols_set_as_mathemat
     legend = left.get_legend()
     assert legend is not None
     told = [text.get_text() for text in legend.get_texts()]
-    assert told[0] == r"loss by $C_{\mathrm{min}}$"
-    assert told[1] == r"the interval of $\alpha_{N}$ and of $B_{\mathrm{crit}}$"
+    assert told[0] == r"loss by $C_{min}$"
+    assert told[1] == r"the interval of $\alpha_{N}$ and of $B_{crit}$"
     assert len(told) == 3 and told[2].count("\n") == style.MOST_LINES - 2 and told[2].endswith(" …")
     assert style.plain("costs $5 a_b", 40) == r"costs \$5 a_b"
 

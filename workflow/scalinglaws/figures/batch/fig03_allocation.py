@@ -14,8 +14,8 @@ LAWS = ("critical-batch", "kaplan-ns")
 TITLE = "How a growing compute budget divides"
 CAPTION = """
 Figure 3 of the paper. How compute that grows from the least of the learning curves on is best divided into a larger model, a
-larger batch and more steps, by the fits of this study: the heights of the areas on logarithmic axes are the factors. Black lines
-have the paper's exponents, by which nearly all of a larger budget goes to larger models.
+larger batch and more steps, by this study's fits; the heights of the areas are the factors. Black lines have the paper's
+exponents: nearly all of a larger budget goes to larger models.
 """
 AHEAD = 10.0  # the factor in compute by which the axis goes beyond the curves
 # The factors, from the lowest area up: name, label, colour.

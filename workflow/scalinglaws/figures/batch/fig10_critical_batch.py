@@ -14,9 +14,9 @@ from scalinglaws.figures.shared.groups import budget_runs
 
 TITLE = "Critical batch size against loss"
 CAPTION = """
-Figure 10 of the paper. Points are critical batch sizes from hyperbolas (5.1) through the steps that several batch sizes take to
-one loss; hollow triangles are limits where it lies beyond these. Solid lines are the gradient noise scale, the dashed line is
-the fitted power law. The paper found an exponent of 0.21, and no dependence on the model size.
+Figure 10 of the paper. Points are critical batch sizes from hyperbolas (5.1) through the steps of several batch sizes to one
+loss; triangles are limits where it lies beyond these. Solid lines are the gradient noise scale, the dashed line is the fitted
+power law. The paper found an exponent of 0.21, and no dependence on model size.
 """
 BINS = 16  # bins of the loss, for the noise scale
 FEWEST = 3  # fewest measurements in a bin

@@ -18,8 +18,8 @@ from scalinglaws.laws.forms import Array
 TITLE = "The cost of a model of the wrong size"
 CAPTION = """
 Figure 12 of the paper. How much more compute (**a**) and how many more steps (**b**) a model that is not of the best size takes
-to the same loss: equations B.16 and B.17 with this study's exponents (dashed, 95 % band), with the published ones (grey), and
-sizes measured at several losses. The paper found little cost between 0.6 and 2.2 times the best size.
+to a loss: equations B.16 and B.17 with this study's exponents (dashed), with the published ones (grey), and as measured. The
+paper found little cost between 0.6 and 2.2 times the best size.
 """
 LOSSES = 5  # number of losses at which sizes are compared
 ABOVE = 1.1  # points are taken up to this factor above the loss at which the smallest model is the best one

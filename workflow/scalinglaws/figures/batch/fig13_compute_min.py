@@ -13,9 +13,9 @@ from scalinglaws.figures.shared.compute_efficient import trends
 LAWS = ("power-c", "power-cmin", "critical-batch", "kaplan-ns")
 TITLE = "Loss against compute at small batches"
 CAPTION = """
-Figure 13 of the paper. The test loss against the compute that a run would have needed at small batches, beside that against
-its compute at one batch size, with a power law each. Grey lines have the published slopes. The paper found exponents of 0.050
-and 0.057, and predicted 0.054 for the former by equation 6.4 from its other fits.
+Figure 13 of the paper. The test loss against the compute that a run would have needed at small batches, and against its compute
+at one batch size, with a power law each. Grey lines have the published slopes. The paper found exponents of 0.050 and 0.057,
+and predicted 0.054 for the former by equation 6.4.
 """
 SQUARES: dict[str, Any] = {"fmt": "s", "markersize": 3.6, "markerfacecolor": "white", "markeredgewidth": 0.9, "zorder": 6}
 # For each law: the column of its compute, its colour, its markers, its name in the legend, the style of the published slope.

@@ -47,14 +47,14 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
     for axis, name, label in zip(axes, SIDES, ("N (non-embedding parameters)", "Steps"), strict=True):
         if critical is not None and not empty:
             found = crossovers(points, critical)
+            seen = batch_laws.compute_of(points, critical)
+            reach = [*(found["flops_min"] / 10), *(found["flops_min"] * 10)] or [seen.min(), seen.max()]
             said = _points(axis, name, found, points) + _line(axis, name, found) + _missed(fits, name, found)
             shown = found[SIDES[name][0]].to_list() + found["smaller"].to_list() * (name == "N_opt")
             shown += found["larger"].to_list() * (name == "N_opt")
             if name == "S_min":
                 shown += _as_trained(axis, found, critical, tables["runs"])
-            x, best = _closed_form(
-                axis, fits, name, derived.values[name], [*found["flops_min"], *batch_laws.compute_of(points, critical)]
-            )
+            x, best = _closed_form(axis, fits, name, derived.values[name], reach)
             style.log_axis(axis, [*found["flops_min"], *x], r"$C_{min}$ (FLOP)", counts=False)
             style.upright_log_axis(axis, [*shown, *best], label)
             batch_laws.say(axis, [*said, *notes] if name == "N_opt" else said, False, "")
@@ -146,7 +146,7 @@ def _line(axis: Axes, name: str, found: polars.DataFrame) -> list[str]:
 def _closed_form(
     axis: Axes, fits: dict[str, fit_json.Fit], name: str, found: dict[str, float | None], seen: list[float]
 ) -> tuple[Array, Array]:
-    """Draw N_opt or S_min on the frontier with its interval, over the compute of the curves and crossings; return x and y."""
+    """Draw N_opt or S_min on the frontier with its interval over the range of the computes ``seen``; return x and y."""
     law, critical = batch_laws.loss_ns(fits.get("kaplan-ns")), batch_laws.critical_batch(fits.get("critical-batch"))
     if law is None or critical is None:
         return np.empty(0), np.empty(0)

@@ -13,9 +13,9 @@ from scalinglaws.study.questions import FEWEST_BATCHES
 
 TITLE = "Steps against tokens to reach a loss"
 CAPTION = """
-Figure 18 of the paper. The steps and the tokens processed that each batch size takes to each of many losses (colours), for the
-smallest and the largest model trained at enough batch sizes, with the hyperbola of equation 5.1 fitted to each loss. Losses
-without a line have no critical batch size. The paper finds the critical batch size from such fits.
+Figure 18 of the paper. The steps and tokens that each batch size takes to each of many losses (colours), for the smallest and
+the largest model trained at enough batch sizes, with the hyperbola of equation 5.1 fitted to each loss. From such fits the
+paper finds the critical batch size; losses without a line have none.
 """
 
 

@@ -11,7 +11,7 @@ from scalinglaws.figures.shared import fit_json, law_lines, scales, style
 from scalinglaws.figures.shared.groups import main_family
 from scalinglaws.figures.shared.learning_curves import Segment, segments
 
-LAWS = {"power-c": "the fit to decayed runs", "envelope": "the fit to the envelope", "power-d": "L(D)", "power-n": "L(N)"}
+LAWS = {"power-c": "L(C) of decayed runs", "envelope": "L(C) of the envelope", "power-d": "L(D)", "power-n": "L(N)"}
 TITLE = "Loss against compute, data and parameters"
 CAPTION = """
 Figure 1 of the paper. The test loss against compute (**a**), dataset (**b**) and model size (**c**). Lines are power laws

@@ -40,8 +40,8 @@ def note(what: str, measured: ArrayLike, drawn: ArrayLike, noise: ArrayLike | No
     rms, scatter = _rms(residuals[kept]), _rms(known[kept & np.isfinite(known)])
     if rms <= LEAST or (np.isfinite(scatter) and rms <= FACTOR * scatter):
         return []
-    beside = f", {_digits(rms / scatter)} times the noise of a point" if scatter > 0 else ""
-    return [f"{what} misses its points by {_digits(100 * np.expm1(rms))} % rms{beside}"]
+    beside = f", {_digits(rms / scatter)} times their noise" if scatter > 0 else ""
+    return [f"{what} misses its points: {_digits(100 * np.expm1(rms))} % rms{beside}"]
 
 
 def of_losses(points: polars.DataFrame, runs: polars.DataFrame | None = None) -> Array:

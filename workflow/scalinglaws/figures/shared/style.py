@@ -257,7 +257,7 @@ def symbols(text: str) -> str:
 
 def _subscript(found: re.Match[str]) -> str:
     letter, below = LETTERS.get(found[1], found[1]), found[2]
-    return f"${letter}_{{{below}}}$" if len(below) == 1 else rf"${letter}_{{\mathrm{{{below}}}}}$"
+    return f"${letter}_{{{below}}}$"
 
 
 def plain(text: str, width: int) -> str:
