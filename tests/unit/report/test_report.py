@@ -234,7 +234,8 @@ def test_numbers_are_short() -> None:
 
 def test_the_stage_writes_the_same_bytes_again(tmp_path: Path) -> None:
     runs, fits = study()
-    runs.write_parquet(tmp_path / "runs.parquet")
+    for name, rows in {"runs": runs, "curves": planted.study()[0]["curves"], "evals": planted.study()[0]["evals"]}.items():
+        rows.write_parquet(tmp_path / f"{name}.parquet")
     for law, found in fits.items():
         (tmp_path / f"{law}.json").write_text(json.dumps(found))
     (tmp_path / "figures").mkdir()
@@ -244,6 +245,7 @@ def test_the_stage_writes_the_same_bytes_again(tmp_path: Path) -> None:
     assert (tmp_path / "a.md").read_bytes() == (tmp_path / "b.md").read_bytes()
     text = (tmp_path / "a.md").read_text()
     assert "(figures/fig02_learning_curves.svg)" in text and str(tmp_path) not in text
+    assert "## Claims of the paper\n" in text and "- Claim 16: not resolved: it takes a fit of" in text
     assert "Warnings" not in text
     (tmp_path / "warnings.json").write_text("[]")
     command.write_report(tmp_path, tmp_path, tmp_path / "figures", tmp_path / "b.md")

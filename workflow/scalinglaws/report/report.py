@@ -34,12 +34,14 @@ def report(
     folder: str,
     warnings: Sequence[str] = (),
     study: str = "",
+    claims: Sequence[str] = (),
 ) -> str:
     """Write the page as Markdown; the same input gives the same text.
 
     ``runs`` is the table of runs, ``fits`` holds the fit.json of each law that the study fits, and ``kinds`` are the questions
     that its runs can answer (study/questions.py). ``drawn`` names its figures, which lie in ``folder`` as seen from the page.
-    ``warnings`` are sentences of aggregation about the runs, and ``study`` is the name of the study, if it is known.
+    ``warnings`` are sentences of aggregation about the runs, and ``study`` is the name of the study, if it is known. ``claims``
+    are the lines of the section on the paper's claims (report/claims/page.py), which is left out where there are none.
     """
     fits = {law: fits[law] for law in LAW_KINDS if law in fits}
     sections = {
@@ -50,6 +52,7 @@ def report(
         "Table 4: the laws": tables_of_paper.equations(fits),
         "Table 5: exponents and scales": tables_of_paper.basic(fits),
         "Table 6: compute-efficient training": tables_of_paper.compute_efficient_trends(fits),
+        "Claims of the paper": claims,
         "Where the laws contradict each other (section 6.3)": tables_of_paper.contradiction(fits),
         "After 2020": tables_of_paper.later(fits),
         "Flags raised by the fits": [*flags(fits), *warned(warnings)],
@@ -57,6 +60,8 @@ def report(
     }
     lines = [f"# Report of the study {study}".rstrip(), "", NOTE]
     for title, body in sections.items():
+        if not body:
+            continue
         lines += ["", f"## {title}", "", *body]
     return "\n".join([*lines, ""])
 

@@ -14,6 +14,7 @@ from scalinglaws.figures.shared.fit_json import Fit
 from scalinglaws.report.claims import of_laws, of_models, of_training, rules
 from scalinglaws.report.claims.catalogue import CLAIMS
 from scalinglaws.report.claims.rules import Claim, Measured, Verdict
+from scalinglaws.study.questions import WORDS
 
 Tables = dict[str, polars.DataFrame]
 Measure = Callable[[Tables, dict[str, Fit]], Measured]
@@ -83,9 +84,10 @@ def judge(tables: Tables, fits: dict[str, Fit], kinds: Iterable[str]) -> list[Ro
     fits
         The fit.json of each law that the study fits.
     kinds
-        The questions that its runs can answer (study/questions.py). A claim that needs another one is not resolved.
+        The questions that its runs can answer (study/questions.py). A claim that needs another one is not resolved. Without any,
+        every claim is measured.
     """
-    known = set(kinds)
+    known = set(kinds) or set(WORDS)
     rows = []
     for claim in CLAIMS:
         measured = _measured(claim, tables, fits, known)
