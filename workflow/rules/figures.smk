@@ -31,6 +31,7 @@ rule report_md:
     input:
         runs=f"{STUDY}/tables/runs.parquet",
         warnings=f"{STUDY}/tables/warnings.json",
+        scores=targets.scores(CONTEXT),
         fits=targets.fits(CONTEXT),
         code=inputs.modules_of_report(),
     output:

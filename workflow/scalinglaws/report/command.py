@@ -60,6 +60,7 @@ def write_report(
     drawn = [name for name in FIGURES if (figures / f"{name}.svg").exists()] if drawn is None else drawn
     runs, found = read_table(tables / "runs.parquet"), {law: read_fit(fits / f"{law}.json") for law in laws}
     folder = Path(os.path.relpath(figures, out.parent)).as_posix()
-    page = report(runs, found, kinds, drawn, folder, read_warnings(tables), study).encode()
+    forecasts = read_table(tables / "forecasts.parquet") if "forecast" in kinds else None
+    page = report(runs, found, kinds, drawn, folder, read_warnings(tables), study, forecasts).encode()
     with sums.listing(sums.beside(out), [out], with_sums):
         write_bytes(out, page)

@@ -9,10 +9,10 @@ import polars
 from scalinglaws.report.markdown import count, number, table
 
 NOTE = (
-    "Each forecast was computed from fits of other runs and written to a file before its run was trained; a late one was written "
-    "when the run was there already. Brackets hold the 95 % interval of a new run's loss, and the error is forecast / loss − 1. The "
-    "factors compare the run with the largest values among the runs of the fit. A law of compute alone states the loss of the best "
-    "run for that compute."
+    "Each forecast was computed from fits of other runs and written to a file before its run was trained; a late one was "
+    "written when the run was there already. Brackets hold the 95 % interval of a new run's loss, and the error is forecast / "
+    "loss − 1. The factors compare the run with the largest values among the runs of the fit. A law of compute alone states the "
+    "loss of the best run for that compute."
 )
 
 

@@ -12,6 +12,7 @@ from scalinglaws.figures.registry import FIGURES, Figure
 from scalinglaws.figures.shared.fit_json import Fit
 from scalinglaws.figures.shared.loss_by_text import own_name
 from scalinglaws.laws.registry import LAW_KINDS
+from scalinglaws.report import forecasts as forecasts_section
 from scalinglaws.report import tables_of_paper
 from scalinglaws.report.markdown import count, listed, table
 from scalinglaws.study.questions import WORDS
@@ -34,12 +35,14 @@ def report(
     folder: str,
     warnings: Sequence[str] = (),
     study: str = "",
+    forecasts: polars.DataFrame | None = None,
 ) -> str:
     """Write the page as Markdown; the same input gives the same text.
 
     ``runs`` is the table of runs, ``fits`` holds the fit.json of each law that the study fits, and ``kinds`` are the questions
     that its runs can answer (study/questions.py). ``drawn`` names its figures, which lie in ``folder`` as seen from the page.
-    ``warnings`` are sentences of aggregation about the runs, and ``study`` is the name of the study, if it is known.
+    ``warnings`` are sentences of aggregation about the runs, ``study`` is the name of the study, if it is known, and
+    ``forecasts`` the table of its forecasts, if it has some.
     """
     fits = {law: fits[law] for law in LAW_KINDS if law in fits}
     sections = {
@@ -52,6 +55,7 @@ def report(
         "Table 6: compute-efficient training": tables_of_paper.compute_efficient_trends(fits),
         "Where the laws contradict each other (section 6.3)": tables_of_paper.contradiction(fits),
         "After 2020": tables_of_paper.later(fits),
+        "Forecasts registered before their runs": forecasts_section.section(forecasts),
         "Flags raised by the fits": [*flags(fits), *warned(warnings)],
         "Figures": figures(set(kinds), set(fits), [name for name in FIGURES if name in set(drawn)], folder),
     }

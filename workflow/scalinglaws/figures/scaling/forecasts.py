@@ -16,9 +16,9 @@ from scalinglaws.figures.shared.groups import budget_runs
 
 TITLE = "Registered forecasts"
 CAPTION = """
-**a** Grey points are the decayed runs that laws are fitted to. Coloured marks are the losses that these laws stated of larger runs
-before they were trained, with the 95 % interval of a new run; stars are the losses that came out. **b** Each forecast relative to
-its outcome. Hollow marks are late: they were written when the run was there.
+**a** Grey points are the decayed runs that laws are fitted to. Coloured marks are the losses that these laws stated of larger
+runs before their training, with the 95 % interval of a new run; stars are the losses that came out. **b** Each forecast
+relative to its outcome. Hollow marks are late: written after the run.
 """
 # Laws, as they come, take these colours and marks.
 COLOURS, MARKS = (style.FIT, "#2166ac", style.SECOND, "#762a83"), "osD^"
