@@ -21,7 +21,11 @@ def ahead(study: Workflow) -> None:
 
     def change(data):
         data["experiments"]["ahead"] = {"forecast": True, "points": [{"model": "2x24", "tokens": "64k"}]}
-        data |= {"external_runs": [{"path": "more.csv"}], "figures": ["forecasts"], "fits": {"bootstrap": 20, "laws": ["chinchilla"]}}
+        data |= {
+            "external_runs": [{"path": "more.csv"}],
+            "figures": ["forecasts"],
+            "fits": {"bootstrap": 20, "laws": ["chinchilla"]},
+        }
 
     study.edit(change)
 

@@ -11,6 +11,7 @@ rule fit:
         f"{STUDY}/logs/fit/{{law}}.log",
     benchmark:
         f"{STUDY}/logs/fit/{{law}}.benchmark.tsv"
+    priority: lambda wildcards: requests.priority_of_fit(CONTEXT, wildcards.law)
     params:
         objective=CONTEXT.study.fits.objective,
         delta=CONTEXT.study.fits.delta,

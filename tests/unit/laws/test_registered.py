@@ -56,7 +56,9 @@ class Results:
 
     def score(self, loss: float | None) -> list[dict[str, Any]]:
         manifest = self.root / "manifest-x.jsonl"
-        entries: list[dict[str, Any]] = [{"run": run, "experiments": [], "fit": False, "evaluations": None} for run in ("a", SPEC.id)]
+        entries: list[dict[str, Any]] = [
+            {"run": run, "experiments": [], "fit": False, "evaluations": None} for run in ("a", SPEC.id)
+        ]
         manifest.write_text("".join(json.dumps(entry | {"forecast": entry["run"] == SPEC.id}) + "\n" for entry in entries))
         runs, out = self.root / "runs.parquet", self.root / "forecasts.parquet"
         polars.DataFrame({"run": ["a", SPEC.id], "loss": [3.0, loss]}).write_parquet(runs)
