@@ -1,9 +1,11 @@
-"""Compare the tokens per second of a training step with a plain eager PyTorch loop of the same model on the same core.
+"""Compare the tokens per second of a training step, without and with dropout, with plain eager PyTorch on the same core.
 
-    PYTHONPATH=workflow:tests python tests/benchmarks/train_step.py [--seconds 6] [--threads 1] [--smoke]
+    PYTHONPATH=workflow:tests python tests/benchmarks/train_step.py [--seconds 12] [--threads 1] [--smoke]
 
-The two are processes that take turns, step by step, and processor time is counted, not wall time, so that whatever else runs
-disturbs the ratio little: it is the median over pairs. Where one of them dies, the benchmark ends with status 1.
+Four steps are compared: a plain loop of the same model, ours, ours with dropout, and PyTorch's autograd of our model with
+dropout. Each is a process of its own. They take turns, step by step, and processor time is counted, not wall time, so that
+whatever else runs disturbs the ratios little: they are medians over turns. Where a process dies, the benchmark ends with
+status 1.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ from scalinglaws.optim.optimizers import build_optimizer
 from scalinglaws.study.spec import RunSpec
 
 SHAPES = ((1, 8, 1), (1, 16, 1), (2, 16, 1), (2, 32, 2), (3, 48, 3), (4, 64, 4), (5, 128, 4))
-N_CTX, BATCH_TOKENS, N_VOCAB, RATE = 128, 2048, 256, 1e-3
+N_CTX, BATCH_TOKENS, N_VOCAB, RATE, DROPOUT = 128, 2048, 256, 1e-3, 0.1
+KINDS = ("plain", "ours", "dropout", "autograd")
 
 
 class PlainBlock(nn.Module):
@@ -81,16 +84,15 @@ def plain_step(n_layer: int, d_model: int, n_heads: int) -> Callable[[Tensor, Te
     return step
 
 
-def spec_of(n_layer: int, d_model: int, n_heads: int) -> RunSpec:
+def spec_of(n_layer: int, d_model: int, n_heads: int, dropout: float = 0.0) -> RunSpec:
     """Return the spec of a model of this size."""
     shape = {"n_layer": n_layer, "d_model": d_model, "n_heads": n_heads, "d_ff": 4 * d_model, "d_attn": d_model}
-    return small_spec(**shape, n_ctx=N_CTX, batch_tokens=BATCH_TOKENS, grad_clip=1.0)
+    return small_spec(**shape, n_ctx=N_CTX, batch_tokens=BATCH_TOKENS, grad_clip=1.0, dropout=dropout)
 
 
-def own_step(n_layer: int, d_model: int, n_heads: int) -> Callable[[Tensor, Tensor], float]:
-    """Take a step as scalinglaws.train.trainer does."""
-    spec = spec_of(n_layer, d_model, n_heads)
-    model = flat_model(spec, N_VOCAB)
+def own_step(spec: RunSpec, by_hand: bool) -> Callable[[Tensor, Tensor], float]:
+    """Take a step as scalinglaws.train.trainer does, with the hand-written step or with autograd."""
+    model = flat_model(spec, N_VOCAB, by_hand=by_hand)
     optimizer = build_optimizer(model, spec)
     count = 0
 
@@ -105,15 +107,16 @@ def own_step(n_layer: int, d_model: int, n_heads: int) -> Callable[[Tensor, Tens
     return step
 
 
-def worker(plain: bool, shape: tuple[int, int, int], threads: int, turns: Connection) -> None:
-    """Take a step whenever told to and answer with its processor seconds, until told None."""
-    if plain:
+def worker(kind: str, shape: tuple[int, int, int], threads: int, turns: Connection) -> None:
+    """Take a step of a kind whenever told to and answer with its processor seconds, until told None."""
+    if kind == "plain":
         torch.set_num_threads(threads)
         torch.set_flush_denormal(True)
     else:
         prepare(threads, "cpu")
     torch.manual_seed(0)
-    step = plain_step(*shape) if plain else own_step(*shape)
+    spec = spec_of(*shape, dropout=DROPOUT if kind in ("dropout", "autograd") else 0.0)
+    step = plain_step(*shape) if kind == "plain" else own_step(spec, by_hand=kind != "autograd")
     batch = torch.randint(N_VOCAB, (BATCH_TOKENS // N_CTX, N_CTX + 1))
     while turns.recv() is not None:
         began = time.process_time()
@@ -121,56 +124,61 @@ def worker(plain: bool, shape: tuple[int, int, int], threads: int, turns: Connec
         turns.send(time.process_time() - began)
 
 
-def compare(shape: tuple[int, int, int], seconds: float, threads: int) -> tuple[float, float, float, int]:
-    """Return the median seconds of a plain step and of ours, the median of the pairs' ratios, and the number of pairs."""
+def compare(shape: tuple[int, int, int], seconds: float, threads: int) -> list[dict[str, float]]:
+    """Return the processor seconds of a step of each kind, by turns."""
     spawn = multiprocessing.get_context("spawn")
     ends, processes = [], []
-    for plain in (True, False):
+    for kind in KINDS:
         ours, theirs = spawn.Pipe()
-        processes.append(spawn.Process(target=worker, args=(plain, shape, threads, theirs), daemon=True))
+        processes.append(spawn.Process(target=worker, args=(kind, shape, threads, theirs), daemon=True))
         processes[-1].start()
         theirs.close()  # so that the death of the process ends the pipe, instead of leaving it silent
         ends.append(ours)
-    pairs: list[list[float]] = []
+    turns: list[dict[str, float]] = []
     for _ in range(3):  # the first steps allocate memory and choose kernels
-        _pair(ends)
+        _turn(ends)
     end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(pairs) < 5:
-        pairs.append(_pair(ends))
+    while time.perf_counter() < end or len(turns) < 5:
+        turns.append(_turn(ends))
     for one in ends:
         one.send(None)
     for process in processes:
         process.join()
-    plain_times, own_times = zip(*pairs, strict=True)
-    ratio = statistics.median(p / o for p, o in pairs)
-    return statistics.median(plain_times), statistics.median(own_times), ratio, len(pairs)
+    return turns
 
 
-def _pair(ends: list[Connection]) -> list[float]:
-    times = []
-    for one in ends:
+def _turn(ends: list[Connection]) -> dict[str, float]:
+    times = {}
+    for kind, one in zip(KINDS, ends, strict=True):
         try:
             one.send("step")
-            times.append(float(one.recv()))
+            times[kind] = float(one.recv())
         except (EOFError, OSError):
             raise SystemExit("a process of the benchmark died: its error is above") from None
     return times
 
 
+def ratio(turns: list[dict[str, float]], kind: str, other: str) -> float:
+    """Return the median over turns of the time of one kind of step over that of another."""
+    return statistics.median(times[kind] / times[other] for times in turns)
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--seconds", type=float, default=6.0, help="time for each size")
+    parser.add_argument("--seconds", type=float, default=12.0, help="time for each size")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--smoke", action="store_true", help="the smallest and the largest size for a moment each")
     args = parser.parse_args()
     shapes, seconds = ((SHAPES[0], SHAPES[-1]), 0.0) if args.smoke else (SHAPES, args.seconds)
-    print("N         layers x d_model   plain tokens/s   ours tokens/s   ratio   pairs")
+    print("N         layers x d_model   plain tokens/s   ours tokens/s   ratio   dropout's cost   dropout by autograd   turns")
     for n_layer, d_model, n_heads in shapes:
-        plain, own, ratio, pairs = compare((n_layer, d_model, n_heads), seconds, args.threads)
+        turns = compare((n_layer, d_model, n_heads), seconds, args.threads)
         n = spec_of(n_layer, d_model, n_heads).n_params
-        speeds = f"{BATCH_TOKENS / plain:14,.0f}  {BATCH_TOKENS / own:14,.0f}"
-        print(f"{n:<9} {n_layer}x{d_model:<16} {speeds}   {ratio:5.2f}   {pairs}", flush=True)
+        plain, own = (BATCH_TOKENS / statistics.median(times[kind] for times in turns) for kind in ("plain", "ours"))
+        cost, slower = ratio(turns, "dropout", "ours") - 1, ratio(turns, "autograd", "dropout")
+        speeds = f"{plain:14,.0f}  {own:14,.0f}   {ratio(turns, 'plain', 'ours'):5.2f}"
+        print(f"{n:<9} {n_layer}x{d_model:<16} {speeds}   {cost:14.1%}   {slower:19.2f}   {len(turns)}", flush=True)
 
 
 if __name__ == "__main__":

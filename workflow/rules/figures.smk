@@ -27,9 +27,11 @@ rule figure:
 
 
 rule report_md:
-    """Write the study on one page: what was run, the paper's tables with its numbers, reasons to doubt, figures."""
+    """Write the study on one page: what was run, the paper's tables with its numbers, its claims, reasons to doubt, figures."""
     input:
         runs=f"{STUDY}/tables/runs.parquet",
+        curves=f"{STUDY}/tables/curves.parquet",
+        evals=f"{STUDY}/tables/evals.parquet",
         warnings=f"{STUDY}/tables/warnings.json",
         scores=targets.scores(CONTEXT),
         fits=targets.fits(CONTEXT),

@@ -72,6 +72,15 @@ def test_every_module_of_a_figure_is_registered_and_has_its_texts() -> None:
         assert figure.caption.endswith(".") and len(figure.caption) > 200
 
 
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_caption_has_at_most_sixty_words_in_whole_sentences_and_no_raw_symbols(name: str) -> None:
+    caption = FIGURES[name].caption
+    assert len(caption.split()) <= 60
+    assert not re.search(r"[A-Za-zα-ω]_[A-Za-z*]|\^", caption)
+    sentences = re.split(r"(?<=[.?]) (?=[A-Z*])", caption)
+    assert all(len(sentence.split()) > 4 and sentence.endswith(".") for sentence in sentences if sentence != "**a**"), sentences
+
+
 def test_the_gallery_shows_every_figure_with_its_title_and_caption() -> None:
     page = (ROOT / "docs" / "gallery.md").read_text()
     for name, figure in FIGURES.items():
@@ -192,7 +201,7 @@ def test_the_line_of_a_power_law_needs_no_scale(study: tuple) -> None:
     fit = json.loads(json.dumps(study[1]["power-n"]))
     fit["parameters"]["N_c"]["estimate"] = None
     with style.style():
-        _, (axis,) = style.panels(3, 3)
+        _, (axis,) = style.panels()
         law_lines.draw_power_law(axis, fit, "power-n", "red", "L(N)")
     x, y = (np.asarray(values) for values in axis.lines[0].get_data())
     seen = fit_json.points(fit)

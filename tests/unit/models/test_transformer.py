@@ -138,6 +138,11 @@ def test_a_seed_fixes_the_weights() -> None:
     assert torch.equal(one, same) and not torch.equal(one, other)
 
 
+def drop_alike(x: torch.Tensor, dropout: float, training: bool) -> torch.Tensor:
+    """Apply the dropout of the fast step, in training alone."""
+    return kernels.masked(x, kernels.dropout_mask(x.shape, dropout)) if training else x
+
+
 @pytest.mark.parametrize(
     ("config", "n_seq", "work"),
     [
@@ -146,24 +151,32 @@ def test_a_seed_fixes_the_weights() -> None:
         (ModelConfig(1, 8, 32, 8, 128, 256, n_heads=1), 4, kernels.ONEDNN_WORK),
         (ModelConfig(2, 32, 128, 32, 100, 256, n_heads=2), 3, 0),  # n_ctx is not a multiple of the query block
         (ModelConfig(1, 64, 96, 32, 70, 40, n_heads=2), 3, 0),
+        (dataclasses.replace(SMALL, dropout=0.1), 3, 1 << 60),
+        (dataclasses.replace(SMALL, dropout=0.4, n_repeats=2), 3, 1 << 60),  # each use of a layer has masks of its own
     ],
 )
 def test_fast_step_equals_autograd(monkeypatch: pytest.MonkeyPatch, config: ModelConfig, n_seq: int, work: int) -> None:
     monkeypatch.setattr(kernels, "ONEDNN_WORK", work)
     model = make(config, noise=0.1)
     tokens, targets = (some_tokens(n_seq, config.n_ctx, config.n_vocab, seed=seed) for seed in (0, 1))
+    # The plain model takes the same masks: in the same order, they come from the same state of the generator.
+    monkeypatch.setattr(torch.nn.functional, "dropout", drop_alike)
     # The reference in float64 has only autograd's own rounding left.
     exact = FlatModel(make(config, noise=0.1, by_hand=False).module.double())
+    torch.manual_seed(7)
     loss = exact.backward(tokens, targets, weight=0.5)
     assert isinstance(model.module, TransformerCPU) and not isinstance(exact.module, TransformerCPU)
+    torch.manual_seed(7)
     fast = model.backward(tokens, targets, weight=0.5)
     assert math.isclose(float(fast), float(loss), rel_tol=1e-5)
     for name, grad in exact.grads.items():
         worst = (model.grads[name].double() - grad).abs().max() / grad.abs().max().clamp(min=1e-12)
         assert worst < 2e-3 if name.endswith("qkv.bias") else worst < 1e-4, (name, float(worst))
     before = model.grad.clone()
+    torch.manual_seed(7)
     model.backward(tokens, targets, weight=0.5)
     assert torch.allclose(model.grad, 2 * before, rtol=1e-4, atol=1e-7)
+    model.module.eval()
     with torch.no_grad():
         value = model.module(tokens)
     assert torch.allclose(value, model.module(tokens), atol=1e-4)
@@ -175,11 +188,26 @@ def test_certain_mistakes_cost_finite_losses() -> None:
     assert math.isfinite(float(model.backward(some_tokens(2, 12, 50), some_tokens(2, 12, 50, seed=1))))
 
 
-def test_other_precisions_dropout_and_long_contexts_take_the_plain_path() -> None:
+def test_masks_of_dropout_are_bernoulli() -> None:
+    """The share of zeros and the correlation of neighbours lie within five standard errors of what independent draws have."""
+    for dropout in (0.1, 0.5, 0.999999):
+        torch.manual_seed(1)
+        mask = kernels.dropout_mask(torch.Size((999, 1001)), dropout)
+        assert mask is not None and mask.shape == (999, 1001)
+        kept = mask != 0
+        assert torch.equal(mask[kept], torch.full((int(kept.sum()),), 1 / (1 - dropout)))
+        count, flat = mask.numel(), kept.double().flatten() - (1 - dropout)
+        assert abs(float(flat.mean())) < 5 * math.sqrt(dropout * (1 - dropout) / count)
+        for lag in (1, 2, 1001):
+            assert abs(float((flat[lag:] * flat[:-lag]).mean())) < 5 * dropout * (1 - dropout) / math.sqrt(count)
+    assert kernels.dropout_mask(torch.Size((4, 4)), 0.0) is None
+
+
+def test_other_precisions_and_long_contexts_take_the_plain_path() -> None:
     tokens, dropping = some_tokens(2, 12, 50), dataclasses.replace(SMALL, dropout=0.1)
     half, full, dropped = make(precision="bfloat16"), make(), make(dropping)
     assert type(make(dataclasses.replace(SMALL, n_ctx=513)).module) is Transformer
-    assert type(half.module) is type(dropped.module) is Transformer and type(full.module) is TransformerCPU
+    assert type(half.module) is Transformer and type(full.module) is type(dropped.module) is TransformerCPU
     assert abs(float(half.backward(tokens, tokens)) - float(full.backward(tokens, tokens))) < 0.05
     cosine = torch.nn.functional.cosine_similarity(half.grad, full.grad, dim=0)
     assert float(cosine) > 0.99
@@ -190,8 +218,9 @@ def test_other_precisions_dropout_and_long_contexts_take_the_plain_path() -> Non
     assert first == float(dropped.backward(tokens, tokens))
 
 
-def test_evaluation_drops_nothing_and_training_goes_on_dropping(tmp_path: Path) -> None:
+@pytest.mark.parametrize("by_hand", [True, False])
+def test_evaluation_drops_nothing_and_training_goes_on_dropping(tmp_path: Path, by_hand: bool) -> None:
     split = Split(write_tokens(tmp_path), "test", 12, 240)
-    dropped, plain = (build(dataclasses.replace(SMALL, dropout=rate), by_hand=False) for rate in (0.1, 0.0))
+    dropped, plain = (build(dataclasses.replace(SMALL, dropout=rate), by_hand=by_hand) for rate in (0.1, 0.0))
     assert np.array_equal(token_losses(dropped, split), token_losses(plain, split))
     assert dropped.training and not torch.equal(dropped(some_tokens(2, 12, 50)), plain(some_tokens(2, 12, 50)))

@@ -17,7 +17,6 @@ def test_the_section_tells_each_forecast_and_how_many_held() -> None:
     assert rows[0][:6] == held[0] and rows[1][:3] == held[1] and rows[1][5] == "no"
     assert [row[-1] for row in rows] == ["before the run", "before the run", "late", "before the run"]
     assert rows[3][2] == "1.6" and rows[3][5] == "none"
-    assert section(None) == section(planted_forecasts.table().clear()) == ["This study forecasts no run."]
 
 
 def test_a_line_for_each_run_tells_its_first_forecast() -> None:

@@ -18,7 +18,7 @@ from scalinglaws.laws import allocation
 from scalinglaws.laws.catalogue import LAWS, METHODS, PF_DAY
 from scalinglaws.laws.registry import LAW_KINDS
 from scalinglaws.report import command, markdown, tables_of_paper
-from scalinglaws.report.report import report
+from scalinglaws.report.report import report, what_was_run
 from scalinglaws.study.questions import WORDS
 
 NS = {"alpha_N": 0.08, "alpha_S": 0.7, "N_c": 4e9, "S_c": 300.0}
@@ -77,7 +77,13 @@ def test_what_was_run_counts_runs_sizes_and_those_that_diverged() -> None:
     expected = ["size", str(len(sizes) * len(planted.BUDGETS) + 1), "1.5k, 6.1k, 24.6k, 98.3k", "500.0k to 8.0M (5)", "all", "3"]
     assert line(section, "size") == [*expected, "1", "books-1"]
     assert line(section, "data")[4:6] == ["30.0k to 3.0M (5)", "3"]
-    assert "1 diverged and are in no fit: diverged." in section
+    assert "1 diverged and are in no fit: diverged." in section and "max_tokens" not in section
+    runs = study()[0].sort("run")
+    early = runs["stop"] == "early"
+    for ended, words in (("patience", "none"), ("max_tokens", str(int((early & runs["dataset_limited"]).sum())))):
+        told = runs.with_columns(stopped=polars.when(early).then(polars.lit(ended)))
+        (first, *_) = what_was_run(told)
+        assert first.endswith(f"on limited data, {words} reached max_tokens before patience ran out.")
 
 
 def test_table_1_of_the_largest_transformer_by_hand() -> None:
@@ -228,7 +234,8 @@ def test_numbers_are_short() -> None:
 
 def test_the_stage_writes_the_same_bytes_again(tmp_path: Path) -> None:
     runs, fits = study()
-    runs.write_parquet(tmp_path / "runs.parquet")
+    for name, rows in {"runs": runs, "curves": planted.study()[0]["curves"], "evals": planted.study()[0]["evals"]}.items():
+        rows.write_parquet(tmp_path / f"{name}.parquet")
     for law, found in fits.items():
         (tmp_path / f"{law}.json").write_text(json.dumps(found))
     (tmp_path / "figures").mkdir()
@@ -238,6 +245,7 @@ def test_the_stage_writes_the_same_bytes_again(tmp_path: Path) -> None:
     assert (tmp_path / "a.md").read_bytes() == (tmp_path / "b.md").read_bytes()
     text = (tmp_path / "a.md").read_text()
     assert "(figures/fig02_learning_curves.svg)" in text and str(tmp_path) not in text
+    assert "## Claims of the paper\n" in text and "- Claim 16: not resolved: it takes a fit of" in text
     assert "Warnings" not in text
     (tmp_path / "warnings.json").write_text("[]")
     command.write_report(tmp_path, tmp_path, tmp_path / "figures", tmp_path / "b.md")

@@ -145,6 +145,11 @@ def test_frozen_ids():
     assert run.id == "gpt-n6.1k-t8.0M-s0-0c402876a5"
 
 
+def test_dropout_has_a_recipe_of_its_own():
+    for dropout, recipe in ((0.0, spec.RECIPE), (0.1, spec.DROPOUT_RECIPE)):
+        assert {run.recipe for run in build(changed(defaults__dropout=dropout)).runs.values()} == {recipe}
+
+
 def test_a_run_of_two_experiments_is_one_run():
     data = changed(experiments__again={"grid": {"model": ["2x16"], "tokens": ["8M"]}})
     both = build(data)

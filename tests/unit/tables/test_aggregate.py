@@ -11,9 +11,10 @@ from fixtures.small_runs import small_spec
 from scalinglaws.common import sums
 from scalinglaws.common.errors import StudyError
 from scalinglaws.tables import schema as tables
-from scalinglaws.tables.aggregate import aggregate, write_tables
+from scalinglaws.tables.aggregate import aggregate, run_row, write_tables
 from scalinglaws.tables.read import read_any, read_own, read_warnings
 from scalinglaws.tables.write import write
+from scalinglaws.train.metrics import RunMetrics
 
 METRICS = {"status": "ok", "loss": 2.5, "loss_stderr": 0.01, "loss_train": 2.4, "bits_per_byte": 3.6, "n_vocab": 256}
 METRICS |= {"n_params_total": 5000, "dataset_tokens": 100_000, "flops_6nd": 1, "flops_last_layer": 2, "flops_attention": 3}
@@ -57,6 +58,20 @@ def test_rows_fit_the_schemas_and_a_trunk_is_told_once(two_budgets, tmp_path):
     assert [(item["run"], item["step"]) for item in stable] == [(None, 4)]
     assert {item["run"] for item in rows["curves"] if item["phase"] == "decay"} == {spec.id for spec in specs}
     assert stable[0]["flops_6nd"] == 6 * specs[0].n_params * stable[0]["tokens"]
+
+
+def test_the_table_tells_patience_from_max_tokens():
+    early = small_spec(stop="early", patience=3, schedule="constant", decay=0.0)
+    known = METRICS | {"id": early.id, "tokens": 0, "n_params": early.n_params}
+    cases = (
+        (early, early.steps - 1, "ok", "patience"),
+        (early, early.steps, "ok", "max_tokens"),
+        (early, early.steps - 1, "diverged", None),
+        (small_spec(), early.steps, "ok", None),
+    )
+    for spec, steps, status, stopped in cases:
+        metrics = RunMetrics.from_plain(known | {"steps": steps, "best_step": steps - 1, "status": status}, "metrics.json")
+        assert run_row(spec, metrics, ["data"], True)["stopped"] == stopped
 
 
 def test_a_budget_trained_before_a_column_was_measured_agrees(two_budgets):

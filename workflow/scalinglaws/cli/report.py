@@ -11,7 +11,7 @@ from scalinglaws.cli.options import Fits, Sums, file_to_write, names
 
 
 def report(
-    tables: Annotated[Path, typer.Option(help="Folder of runs.parquet.")],
+    tables: Annotated[Path, typer.Option(help="Folder of the tables: runs, curves and evals.")],
     fits: Fits,
     figures: Annotated[Path, typer.Option(help="Folder of the figures, to which the page links.")],
     out: Annotated[Path, typer.Option(callback=file_to_write, help="Page to write, in Markdown.")],
@@ -26,11 +26,11 @@ def report(
     study: Annotated[str, typer.Option(metavar="NAME", help="Name of the study, for the title of the page.")] = "",
     kinds: Annotated[
         str,
-        typer.Option(metavar="KIND,…", help="Questions that the runs answer, with commas; they say why figures are not drawn."),
+        typer.Option(metavar="KIND,…", help="Questions that the runs answer, with commas, to say what figures and claims lack."),
     ] = "",
     with_sums: Sums = False,
 ) -> None:
-    """Write the study on one page: what was run, the paper's tables with its numbers, reasons to doubt, figures.
+    """Write the study on one page: what was run, the paper's tables with its numbers, its claims, reasons to doubt, figures.
 
     \b
     Example:

@@ -13,7 +13,7 @@ Kaplan et al. 2020 (arXiv:2001.08361), Figure 23; Caballero et al. 2023 (arXiv:2
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from typing import Any
@@ -142,8 +142,14 @@ class Alternative:
     centre: float = np.nan
 
 
-def compare(x: ArrayLike, loss: ArrayLike, objective: Objective, weights: ArrayLike | None = None) -> list[Alternative]:
-    """Fit every form, and return them with the least AICc first.
+def compare(
+    x: ArrayLike,
+    loss: ArrayLike,
+    objective: Objective,
+    weights: ArrayLike | None = None,
+    names: Collection[str] | None = None,
+) -> list[Alternative]:
+    """Fit every form, or those of ``names``, and return them with the least AICc first.
 
     Parameters
     ----------
@@ -166,7 +172,8 @@ def compare(x: ArrayLike, loss: ArrayLike, objective: Objective, weights: ArrayL
     if not len(x) == len(loss) == len(weights):
         raise StudyError(f"x, loss and weights have {len(x)}, {len(loss)} and {len(weights)} values: give as many of each")
     order = np.lexsort((weights, loss, x))
-    found = [_alternative(form, np.log(x[order]), np.log(loss[order]), weights[order], objective) for form in FORMS]
+    wanted = [form for form in FORMS if names is None or form.name in names]
+    found = [_alternative(form, np.log(x[order]), np.log(loss[order]), weights[order], objective) for form in wanted]
     least = min((each.aicc for each in found if np.isfinite(each.aicc)), default=np.nan)
     found = [replace(each, delta_aicc=each.aicc - least) for each in found]
     return sorted(found, key=lambda each: (np.isnan(each.aicc), np.nan_to_num(each.aicc), np.isnan(each.value)))

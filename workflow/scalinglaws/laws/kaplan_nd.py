@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from scalinglaws.laws.forms import Array, Law, Parameter, Term
-from scalinglaws.laws.rules import early
+from scalinglaws.laws.rules import early, note_max_tokens
 
 
 def _natural(theta: Array, centre: Array) -> Array:
@@ -27,7 +27,7 @@ LAWS = (
         formula="L = [(N_c/N)^(alpha_N/alpha_D) + D_c/D]^alpha_D",
         source="Kaplan et al. 2020 (1.5)",
         rule="early-stopped runs; D is the size of the dataset",
-        selection=(early,),
+        selection=(early, note_max_tokens),
         variables=("n_params", "dataset_tokens"),
         parameters=(
             Parameter("alpha_N", "", False),

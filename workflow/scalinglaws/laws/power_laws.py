@@ -14,7 +14,17 @@ import numpy as np
 
 from scalinglaws.common.numbers import PF_DAY
 from scalinglaws.laws.forms import Array, Law, Parameter, Rule, Term
-from scalinglaws.laws.rules import FINALS, decayed, deep, early, frontier, largest_budget, largest_model, single_epoch
+from scalinglaws.laws.rules import (
+    FINALS,
+    decayed,
+    deep,
+    early,
+    frontier,
+    largest_budget,
+    largest_model,
+    note_max_tokens,
+    single_epoch,
+)
 
 
 def _power(theta: Array, centre: Array) -> Array:
@@ -83,7 +93,7 @@ LAWS = (
         name="power-d", symbol="D", column="dataset_tokens", unit="tokens", title="Loss against dataset size",
         source="Kaplan et al. 2020 (1.2)", published=(0.095, 5.4e13),
         rule="early-stopped runs of the largest model; D is the size of the dataset",
-        selection=(early, largest_model),
+        selection=(early, largest_model, note_max_tokens),
     ),
     *one_variable(
         name="power-c", symbol="C", column="flops", unit="FLOP", title="Loss against compute",

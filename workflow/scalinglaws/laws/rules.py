@@ -11,10 +11,12 @@ import numpy as np
 import polars as pl
 
 from scalinglaws.common.errors import StudyError
+from scalinglaws.common.numbers import counted
 from scalinglaws.laws.forms import Rule
 
 Excluded = list[dict[str, str]]
 BEYOND = "more than one epoch"
+MOST_AT_MAX_TOKENS = 0.25  # share of runs that reached max_tokens above which a fit of early-stopped runs is doubtful
 FINALS = "final losses of runs whose rate decayed, a single epoch of all the data"
 
 
@@ -56,6 +58,23 @@ def deep(table: pl.DataFrame, excluded: Excluded, notes: list[str]) -> pl.DataFr
 def early(table: pl.DataFrame, excluded: Excluded, notes: list[str]) -> pl.DataFrame:
     """Keep early-stopped runs."""
     return drop(table, pl.col("stop") == "early", "not stopped early", excluded) if "stop" in table.columns else table
+
+
+def note_max_tokens(table: pl.DataFrame, excluded: Excluded, notes: list[str]) -> pl.DataFrame:
+    """Keep every run, and note where more than MOST_AT_MAX_TOKENS of the runs on limited data reached max_tokens.
+
+    Runs on all the data are not counted: they are expected to end there.
+    """
+    if not {"stopped", "dataset_limited"} <= set(table.columns):
+        return table
+    limited = table.filter(pl.col("dataset_limited").fill_null(False) & pl.col("stopped").is_not_null())
+    reached = int((limited["stopped"] == "max_tokens").sum())
+    if reached > MOST_AT_MAX_TOKENS * len(limited):
+        notes.append(
+            f"{reached} of {counted(len(limited), 'run')} on limited data reached max_tokens before early stopping ended them: "
+            "more training might lower their losses, so raise max_tokens or take smaller datasets."
+        )
+    return table
 
 
 def fitted(table: pl.DataFrame, excluded: Excluded, notes: list[str]) -> pl.DataFrame:

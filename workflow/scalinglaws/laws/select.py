@@ -24,7 +24,7 @@ COLUMNS = (
 )
 OF_RULES = ("n_layer", "decay")  # columns of numbers that rules (laws/rules.py) ask
 TRUTHS = ("fitted", "dataset_limited")  # columns of truth values that they ask
-TEXTS = ("stop", "schedule", "phase")  # columns of words that they ask
+TEXTS = ("stop", "stopped", "schedule", "phase")  # columns of words that they ask
 # A table with these columns was made by aggregation, which has checked the rows that come from elsewhere.
 OWN = frozenset({"experiments", "fitted", "corpus_name"})
 MAP_IT, RENAME_IT = "choose another with --columns {name}=NAME", "mend it, or give the column another name"

@@ -3,8 +3,9 @@
 A small model on one core spends its time outside large matrix products, and PyTorch's pip wheels have no compiler there.
 What is measured to pay: oneDNN instead of BLAS for products that are large enough (two to three times faster on AMD, about
 equal on Intel); GELU by the sigmoid kernel, a quarter of the price of the tanh one; attention by blocks that skip what the
-mask hides; gradients added straight to the ``grad`` of parameters, which must be there. Gradients of parameters are needed
-nowhere else, so that all of this runs without autograd.
+mask hides; dropout from random bits that are compared with a threshold, a third of the price of ``bernoulli_``; gradients
+added straight to the ``grad`` of parameters, which must be there. Gradients of parameters are needed nowhere else, so that all
+of this runs without autograd.
 """
 
 from __future__ import annotations
@@ -72,6 +73,27 @@ def gelu_backward(dy: Tensor, x: Tensor, square: Tensor, sigmoid: Tensor) -> Ten
     inner = dy * x
     torch.ops.aten.sigmoid_backward.grad_input(inner, sigmoid, grad_input=inner)
     return dy.mul_(sigmoid).add_(inner, alpha=SLOPE).addcmul_(inner, square, value=3 * SLOPE * CUBIC)
+
+
+def dropout_mask(shape: torch.Size, dropout: float) -> Tensor | None:
+    """Return what dropout multiplies an activation of a shape with, or None where nothing is dropped.
+
+    A factor is 0 with the probability ``dropout``, which holds to 2⁻³², and 1 / (1 - dropout) otherwise (Srivastava et al.
+    2014). 64 random bits make two factors. They come from PyTorch's default generator, of which a state gives the same mask on
+    any CPU.
+    """
+    if not dropout:
+        return None
+    count = shape.numel()
+    words = torch.empty((count + 1) // 2, dtype=torch.int64).random_(-(1 << 63), None).view(torch.int32)
+    mask = torch.empty(shape)
+    torch.ge(words[:count].view(shape), round(dropout * 2**32) - 2**31, out=mask)  # words are uniform from -2³¹ to 2³¹ - 1
+    return mask.mul_(1 / (1 - dropout))
+
+
+def masked(x: Tensor, mask: Tensor | None) -> Tensor:
+    """Return x times a mask of dropout; where there is none, x itself. It is the gradient of dropout too."""
+    return x if mask is None else x * mask
 
 
 class Norm(NamedTuple):

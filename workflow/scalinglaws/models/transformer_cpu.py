@@ -18,12 +18,14 @@ from scalinglaws.models.kernels import (
     add_linear_weight,
     attention,
     attention_backward,
+    dropout_mask,
     gelu,
     gelu_backward,
     gradient,
     linear,
     linear_backward,
     linear_input,
+    masked,
     norm,
     norm_backward,
 )
@@ -42,25 +44,29 @@ class Kept(NamedTuple):
     split: Tensor
     probabilities: list[Tensor]
     mixed: Tensor
+    mask1: Tensor | None
     norm2: Norm
     normed2: Tensor
     up: Tensor
     square: Tensor
     sigmoid: Tensor
     active: Tensor
+    mask2: Tensor | None
 
 
-def forward(layer: Any, x: Tensor, n_seq: int) -> tuple[Tensor, Kept]:
-    """Return the residual stream (R, C) after a layer, and what its gradient needs."""
+def forward(layer: Any, x: Tensor, n_seq: int, dropout: float = 0.0) -> tuple[Tensor, Kept]:
+    """Return the residual stream (R, C) after a layer, and what its gradient needs; ``dropout`` is that of training."""
     normed1, norm1 = norm(layer.norm1, x)
     qkv = linear(normed1, layer.qkv.weight, layer.qkv.bias)  # (R, 3 A)
     mixed, split, probabilities = attention(qkv, n_seq, layer.n_heads)  # (R, A)
-    x = linear(mixed, layer.project.weight, layer.project.bias).add_(x)
+    mask1 = dropout_mask(x.shape, dropout)
+    x = masked(linear(mixed, layer.project.weight, layer.project.bias), mask1).add_(x)
     normed2, norm2 = norm(layer.norm2, x)
     up = linear(normed2, layer.up.weight, layer.up.bias)  # (R, d_ff)
     active, square, sigmoid = gelu(up)
-    x = linear(active, layer.down.weight, layer.down.bias).add_(x)
-    return x, Kept(norm1, normed1, split, probabilities, mixed, norm2, normed2, up, square, sigmoid, active)
+    mask2 = dropout_mask(x.shape, dropout)
+    x = masked(linear(active, layer.down.weight, layer.down.bias), mask2).add_(x)
+    return x, Kept(norm1, normed1, split, probabilities, mixed, mask1, norm2, normed2, up, square, sigmoid, active, mask2)
 
 
 def backward(layer: Any, dx: Tensor, kept: Kept, n_seq: int) -> Tensor:
@@ -68,10 +74,11 @@ def backward(layer: Any, dx: Tensor, kept: Kept, n_seq: int) -> Tensor:
 
     ``dx`` is the gradient in its output, and ``kept`` is what ``forward`` kept; both gradients are (R, C).
     """
-    dup = gelu_backward(linear_backward(layer.down, dx, kept.active), kept.up, kept.square, kept.sigmoid)
+    dactive = linear_backward(layer.down, masked(dx, kept.mask2), kept.active)
+    dup = gelu_backward(dactive, kept.up, kept.square, kept.sigmoid)
     dnormed = linear_backward(layer.up, dup, kept.normed2)
     dx = norm_backward(layer.norm2, dnormed, kept.norm2).add_(dx)
-    dmixed = linear_backward(layer.project, dx, kept.mixed)
+    dmixed = linear_backward(layer.project, masked(dx, kept.mask1), kept.mixed)
     dqkv = attention_backward(dmixed, n_seq, layer.n_heads, kept.split, kept.probabilities)
     dnormed = linear_backward(layer.qkv, dqkv, kept.normed1)
     return norm_backward(layer.norm1, dnormed, kept.norm1).add_(dx)
@@ -94,11 +101,11 @@ def plain(module: nn.Module) -> Any:
 
 
 class TransformerCPU(Transformer):
-    """The Transformer without dropout: ``own_step`` is its training step, and ``forward`` is fast without gradients."""
+    """The Transformer whose training step is ``own_step``, and whose ``forward`` is fast where it measures losses."""
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Return the hidden state (B, T, C) at each of the tokens (B, T)."""
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or (self.training and self.config.dropout):
             return super().forward(tokens)
         x = embed(self, tokens)
         for layer in self.layers:
@@ -121,12 +128,14 @@ class Step:
     """The training step of a ``TransformerCPU``."""
 
     def __init__(self, module: TransformerCPU):
-        self.model = plain(module)
+        self.model, self.dropout = plain(module), module.config.dropout
         self.layers = [getattr(self.model, f"layer{i}") for i in layer_order(module.config)]
 
     @torch.no_grad()
     def __call__(self, tokens: Tensor, targets: Tensor, weight: float) -> Tensor:
         """Add ``weight`` times the gradient of the mean loss to each parameter's ``grad``; return ``weight`` times the loss.
+
+        Dropout draws its masks from PyTorch's default generator.
 
         Parameters
         ----------
@@ -142,9 +151,11 @@ class Step:
         """
         (n_seq, n_pos), index, embedding = tokens.shape, tokens.reshape(-1), self.model.token_embedding.weight
         x = embed(self.model, tokens)
+        mask = dropout_mask(x.shape, self.dropout)
+        x = masked(x, mask)
         layers = []
         for layer in self.layers:
-            x, kept = forward(layer, x, n_seq)
+            x, kept = forward(layer, x, n_seq, self.dropout)
             layers.append(kept)
         out, final = norm(self.model.norm, x)
 
@@ -160,11 +171,12 @@ class Step:
 
         for layer in reversed(self.layers):
             dx = backward(layer, dx, layers.pop(), n_seq)
+        dx = masked(dx, mask)
         gradient(embedding).index_add_(0, index, dx)
         gradient(self.model.position_embedding.weight)[:n_pos].add_(dx.view(n_seq, n_pos, -1).sum(0))
         return loss
 
 
 def fastest(config: ModelConfig) -> nn.Module:
-    """Return the model with the hand-written step, or the plain one where there is dropout or a long context."""
-    return Transformer(config) if config.dropout or config.n_ctx > LONGEST_CONTEXT else TransformerCPU(config)
+    """Return the model with the hand-written step, or the plain one where the context is long."""
+    return Transformer(config) if config.n_ctx > LONGEST_CONTEXT else TransformerCPU(config)

@@ -45,22 +45,30 @@ def write_report(
 ) -> None:
     """Write the page as Markdown to ``out``, with links to the figures.
 
-    ``tables``, ``fits`` and ``figures`` are the folders of runs.parquet, of the fits, LAW.json, and of the figures. ``study`` is
+    ``tables``, ``fits`` and ``figures`` are the folders of the tables, of the fits, LAW.json, and of the figures. ``study`` is
     the name of the study, which stands in the title. ``laws`` and ``drawn`` are the laws that the study fits and the figures that
     it draws, or None for those that the folders hold. ``kinds`` are the questions that its runs can answer, which say why other
-    figures are not drawn. ``with_sums`` leaves a list of sums beside the page. Raises StudyError where a table or a fit is
+    figures are not drawn and what a claim takes; without them every claim is measured. ``with_sums`` leaves a list of sums beside
+    the page. Raises StudyError where a table or a fit is
     missing or damaged.
     """
     from scalinglaws.common.files import write_bytes
     from scalinglaws.laws.registry import LAW_KINDS
+
+    # matplotlib, which the modules of figures import, keeps its list of fonts below the home directory unless told otherwise.
+    os.environ.setdefault("MPLCONFIGDIR", str(figures / ".matplotlib"))
+    from scalinglaws.report.claims.page import section
+    from scalinglaws.report.forecasts import section as forecasts_section
     from scalinglaws.report.report import report
     from scalinglaws.tables.read import read_warnings
 
     laws = [law for law in LAW_KINDS if (fits / f"{law}.json").exists()] if laws is None else laws
     drawn = [name for name in FIGURES if (figures / f"{name}.svg").exists()] if drawn is None else drawn
-    runs, found = read_table(tables / "runs.parquet"), {law: read_fit(fits / f"{law}.json") for law in laws}
+    read = {name: read_table(tables / f"{name}.parquet") for name in ("runs", "curves", "evals")}
+    found = {law: read_fit(fits / f"{law}.json") for law in laws}
     folder = Path(os.path.relpath(figures, out.parent)).as_posix()
-    forecasts = read_table(tables / "forecasts.parquet") if "forecast" in kinds else None
-    page = report(runs, found, kinds, drawn, folder, read_warnings(tables), study, forecasts).encode()
+    claims = section(read, found, kinds)
+    forecasts = forecasts_section(read_table(tables / "forecasts.parquet")) if "forecast" in kinds else []
+    page = report(read["runs"], found, kinds, drawn, folder, read_warnings(tables), study, claims, forecasts).encode()
     with sums.listing(sums.beside(out), [out], with_sums):
         write_bytes(out, page)

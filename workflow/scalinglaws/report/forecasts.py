@@ -16,13 +16,11 @@ NOTE = (
 )
 
 
-def section(forecasts: polars.DataFrame | None) -> list[str]:
+def section(forecasts: polars.DataFrame) -> list[str]:
     """Return the section: how many forecasts held the loss that came out, and a row for each law of each forecast.
 
-    ``forecasts`` is the table of that name, or None for a study that forecasts no run.
+    ``forecasts`` is the table of that name.
     """
-    if forecasts is None or forecasts.is_empty():
-        return ["This study forecasts no run."]
     head = (
         "run",
         "law",

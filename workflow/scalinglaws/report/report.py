@@ -7,12 +7,11 @@ from collections.abc import Iterable, Sequence
 
 import polars
 
-from scalinglaws.common.numbers import short
+from scalinglaws.common.numbers import counted, short
 from scalinglaws.figures.registry import FIGURES, Figure
 from scalinglaws.figures.shared.fit_json import Fit
 from scalinglaws.figures.shared.loss_by_text import own_name
 from scalinglaws.laws.registry import LAW_KINDS
-from scalinglaws.report import forecasts as forecasts_section
 from scalinglaws.report import tables_of_paper
 from scalinglaws.report.markdown import count, listed, table
 from scalinglaws.study.questions import WORDS
@@ -35,14 +34,16 @@ def report(
     folder: str,
     warnings: Sequence[str] = (),
     study: str = "",
-    forecasts: polars.DataFrame | None = None,
+    claims: Sequence[str] = (),
+    forecasts: Sequence[str] = (),
 ) -> str:
     """Write the page as Markdown; the same input gives the same text.
 
     ``runs`` is the table of runs, ``fits`` holds the fit.json of each law that the study fits, and ``kinds`` are the questions
     that its runs can answer (study/questions.py). ``drawn`` names its figures, which lie in ``folder`` as seen from the page.
-    ``warnings`` are sentences of aggregation about the runs, ``study`` is the name of the study, if it is known, and
-    ``forecasts`` the table of its forecasts, if it has some.
+    ``warnings`` are sentences of aggregation about the runs, and ``study`` is the name of the study, if it is known. ``claims``
+    and ``forecasts`` are the lines of the sections on the paper's claims (report/claims/page.py) and on registered forecasts
+    (report/forecasts.py), which are left out where there are none.
     """
     fits = {law: fits[law] for law in LAW_KINDS if law in fits}
     sections = {
@@ -53,14 +54,17 @@ def report(
         "Table 4: the laws": tables_of_paper.equations(fits),
         "Table 5: exponents and scales": tables_of_paper.basic(fits),
         "Table 6: compute-efficient training": tables_of_paper.compute_efficient_trends(fits),
+        "Claims of the paper": claims,
         "Where the laws contradict each other (section 6.3)": tables_of_paper.contradiction(fits),
         "After 2020": tables_of_paper.later(fits),
-        "Forecasts registered before their runs": forecasts_section.section(forecasts),
+        "Forecasts registered before their runs": forecasts,
         "Flags raised by the fits": [*flags(fits), *warned(warnings)],
         "Figures": figures(set(kinds), set(fits), [name for name in FIGURES if name in set(drawn)], folder),
     }
     lines = [f"# Report of the study {study}".rstrip(), "", NOTE]
     for title, body in sections.items():
+        if not body:
+            continue
         lines += ["", f"## {title}", "", *body]
     return "\n".join([*lines, ""])
 
@@ -81,7 +85,17 @@ def what_was_run(runs: polars.DataFrame) -> list[str]:
     lost = runs.filter(polars.col("status") != "ok")["run"].sort().to_list()
     ended = f"{len(lost)} diverged and are in no fit: {', '.join(lost)}." if lost else "None diverged."
     total = f"{len(runs)} runs of {runs['trunk'].n_unique()} trunks; a run that several experiments ask for is trained once."
-    return [f"{total} {ended}", "", *table(head, rows)]
+    return [" ".join([total, ended, *early_stopping(runs)]), "", *table(head, rows)]
+
+
+def early_stopping(runs: polars.DataFrame) -> list[str]:
+    """Return a sentence on what ended the early-stopped runs on limited data; none where the study has no such run."""
+    limited = runs.filter(polars.col("dataset_limited").fill_null(False) & polars.col("stopped").is_not_null())
+    if limited.is_empty():
+        return []
+    reached = int((limited["stopped"] == "max_tokens").sum())
+    of = f"Of {counted(len(limited), 'early-stopped run')} on limited data,"
+    return [f"{of} {count(reached) if reached else 'none'} reached max_tokens before patience ran out."]
 
 
 def _sizes(values: polars.Series, none: str = "not said") -> str:

@@ -21,7 +21,7 @@ from scalinglaws.optim.rates import LARGEST_RATE, SMALLEST_RATE, rule_of
 from scalinglaws.optim.registry import OPTIMIZERS
 from scalinglaws.study.config import Settings
 from scalinglaws.study.explain import explain
-from scalinglaws.study.spec import CorpusSpec, Options, RunSpec, TokenizerSpec
+from scalinglaws.study.spec import DROPOUT_RECIPE, RECIPE, CorpusSpec, Options, RunSpec, TokenizerSpec
 
 COPIED = (
     *("n_ctx", "batch_tokens", "micro_batch_tokens", "warmup_tokens", "eval_tokens", "curve_tokens"),
@@ -240,6 +240,7 @@ def resolve(s: Settings, corpus: CorpusSpec, tokenizer: TokenizerSpec, most: dic
         patience=s.patience if early else 0,
         optimizer_options=optimizer_options,
         plugins=plugins_of(s),
+        recipe=DROPOUT_RECIPE if s.dropout else RECIPE,
         **shape,
         **given,
     )

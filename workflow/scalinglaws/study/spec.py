@@ -25,6 +25,8 @@ from scalinglaws.models.registry import ARCHITECTURES
 
 # This is raised by hand when a change of the code changes the numbers that come out of training.
 RECIPE = 1
+# The recipe of runs with dropout, raised when their dropout changes: runs without dropout keep their ids.
+DROPOUT_RECIPE = 2
 DATA_RECIPE = 1
 
 # Settings that only a plug-in knows, as (name, value) pairs sorted by name; an object in JSON. Values are plain JSON values.

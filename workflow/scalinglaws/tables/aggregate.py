@@ -101,12 +101,23 @@ def run_row(spec: RunSpec, metrics: RunMetrics, experiments: list[str], fitted: 
         "tokenizer": spec.tokenizer.id,
         "corruption": spec.corpus.corruption,
         "dataset_limited": spec.dataset_tokens is not None,
+        "stopped": what_stopped(spec, metrics),
     }
     row |= {"tokens": metrics.tokens, "dataset_tokens": metrics.dataset_tokens}
     row |= {name: getattr(metrics, name) for name, _ in schema.MEASURED}
     # A float holds no whole number above 2^53 exactly, and pyarrow refuses to round.
     row |= {name: float(row[name]) for name in FLOPS}
     return row | {"run": spec.id, "trunk": spec.trunk.id, "experiments": experiments, "fitted": fitted}
+
+
+def what_stopped(spec: RunSpec, metrics: RunMetrics) -> str | None:
+    """Return what ended a run with ``stop: early``: "patience" or, where the budget ended first, "max_tokens".
+
+    It is None for runs that end at a budget, and for those that diverged.
+    """
+    if spec.stop != "early" or metrics.status != "ok":
+        return None
+    return "patience" if metrics.steps < spec.steps else "max_tokens"
 
 
 def timing_row(run: str, timing: RunTiming) -> Row:

@@ -67,6 +67,7 @@ RUNS = pa.schema(
         ("corpus_name", TEXT),
         ("corruption", FLOAT),
         ("dataset_limited", BOOL),
+        ("stopped", TEXT),
         *MEASURED,
     ]
 )

@@ -11,36 +11,33 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from scalinglaws.figures.shared import batch_laws, fit_json, style
+from scalinglaws.figures.shared import batch_laws, fit_json, scales, style
 from scalinglaws.laws.allocation import LossNS, excess_compute, excess_steps
 from scalinglaws.laws.forms import Array
 
 TITLE = "The cost of a model of the wrong size"
 CAPTION = """
-Figure 12 of the paper. The figure shows how much more a model of N parameters instead of the best N_eff takes to reach the same
-loss, in compute (**a**, equation B.16) and in steps (**b**, equation B.17), with the exponents of this study's L(N, S_min)
-(dashed, with a 95 % band) and with the published ones (grey). Points are the curves of the sizes that reach a loss, in a colour
-for each loss, over what the fit expects of N_eff at that loss; S_min is the geometric mean over the batch sizes of a size, and
-bars are their range. In the paper, models of 0.6 to 2.2 times the best size take at most 20 % more compute, and larger ones
-take fewer steps.
+Figure 12 of the paper. How much more compute (**a**) and how many more steps (**b**) a model that is not of the best size takes
+to a loss: equations B.16 and B.17 with this study's exponents (dashed), with the published ones (grey), and as measured. The
+paper found little cost between 0.6 and 2.2 times the best size.
 """
 LOSSES = 5  # number of losses at which sizes are compared
 ABOVE = 1.1  # points are taken up to this factor above the loss at which the smallest model is the best one
-RANGE = (0.1, 10.0)  # the least range of N/N_eff that the axis shows
-HIGHEST = 10.0  # the least excess that the axis shows; models that are too small never reach the loss
+RANGE = (0.3, 3.0)  # the least range of N/N_eff that the axis shows
+HIGHEST = 3.0  # the least excess that the axis shows; models that are too small never reach the loss
 
 Excess = Callable[[ArrayLike, ArrayLike, ArrayLike], Array]
 
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
     """Draw B.16 and B.17 with the fitted and the published exponents, and the sizes that reach each of several losses."""
-    figure, (compute, steps) = style.panels(style.PAGE, 3.5, 2)
+    figure, (compute, steps) = style.panels(2)
     law = batch_laws.loss_ns(fits.get("kaplan-ns"))
     points = fit_json.points(fits.get("kaplan-ns")).drop_nulls("steps_min")
     found = measured(points, law) if law else measured(points.clear(), None)
-    scale = style.LossScale(found["loss"].to_list())
+    scale = scales.LossScale(found["loss"].to_list())
     ratio = np.geomspace(min([RANGE[0], *found["ratio"]]), max([RANGE[1], *found["ratio"]]) * 1.2, 400)
-    notes = batch_laws.doubts(fits, ("kaplan-ns",))
+    notes = [*batch_laws.missed(found, law, tables["runs"]), *batch_laws.doubts(fits, ("kaplan-ns",))]
     panels: tuple[tuple[Axes, Excess, str, str], ...] = (
         (compute, excess_compute, "compute", r"Excess compute $C(N)/C(N_{eff})$"),
         (steps, excess_steps, "steps", r"Excess steps $S(N)/S(N_{eff})$"),
@@ -55,7 +52,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
             style.positive_axis(axis, shown)
             style.log_axis(axis, ratio, r"$N/N_{eff}$", counts=False)
             style.plain_ticks(axis)
-        batch_laws.say(axis, notes if axis is compute else [], law is None, _missing(fits), width=66)
+        batch_laws.say(axis, notes if axis is compute else [], law is None, _missing(fits))
     scale.bar(figure, [compute, steps])
     return figure
 
@@ -66,7 +63,18 @@ def _missing(fits: dict[str, fit_json.Fit]) -> str:
 
 def measured(points: polars.DataFrame, law: LossNS | None) -> polars.DataFrame:
     """Return N/N_eff for each size and loss, and compute and steps over what ``law`` expects of N_eff, with _low and _high."""
-    names = ("loss", "ratio", "steps", "steps_low", "steps_high", "compute", "compute_low", "compute_high")
+    names = (
+        "n_params",
+        "loss",
+        "steps_min",
+        "ratio",
+        "steps",
+        "steps_low",
+        "steps_high",
+        "compute",
+        "compute_low",
+        "compute_high",
+    )
     if law is None or points.is_empty():
         return polars.DataFrame(schema=dict.fromkeys(names, polars.Float64))
     smallest = law.loss(points["n_params"].min(), np.inf)  # type: ignore[arg-type]
@@ -95,10 +103,10 @@ def _lines(axis: Axes, fits: dict[str, fit_json.Fit], law: LossNS, excess: Exces
     kept = np.isfinite(published)
     label = rf"with the published $\alpha_N$ = {alphas[0]:g}, $\alpha_S$ = {alphas[1]:g}"
     axis.plot(ratio[kept], published[kept], color=style.GUIDE, linewidth=0.7, label=label, zorder=1.8)
-    axis.axvline(1, color="0.7", linewidth=0.6, zorder=1)
+    axis.axvline(1, color=style.GUIDE, linewidth=0.5, linestyle=":", zorder=1)
 
 
-def _points(axis: Axes, found: polars.DataFrame, column: str, scale: style.LossScale) -> None:
+def _points(axis: Axes, found: polars.DataFrame, column: str, scale: scales.LossScale) -> None:
     options: dict[str, Any] = {"fmt": "o", "markersize": 3.4, "elinewidth": 0.6, "capsize": 0, "zorder": 5}
     for row in found.iter_rows(named=True):
         value, low, high = row[column], row[f"{column}_low"], row[f"{column}_high"]
@@ -109,4 +117,4 @@ def _points(axis: Axes, found: polars.DataFrame, column: str, scale: style.LossS
         axis.plot([], [], linestyle="none", label="no loss is reached by two sizes: no points")
     else:
         count = found["loss"].n_unique()
-        axis.plot([], [], "o", color="0.3", markersize=3.4, label=f"measured at {count} losses; bars: range over batch sizes")
+        axis.plot([], [], "o", color="0.3", markersize=3.4, label=f"measured at {count} losses, range over batch sizes")

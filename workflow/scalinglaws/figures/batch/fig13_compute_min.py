@@ -13,38 +13,36 @@ from scalinglaws.figures.shared.compute_efficient import trends
 LAWS = ("power-c", "power-cmin", "critical-batch", "kaplan-ns")
 TITLE = "Loss against compute at small batches"
 CAPTION = """
-Figure 13 of the paper. The test loss against C_min = C/(1 + B/B_crit), the compute that a run would have needed at small
-batches, beside the loss against C = 6NBS at one batch size. Points are decayed runs that no run with less compute betters, and
-lines are the power laws fitted to them. Bars show 1.96 standard errors of the test loss. A band is the line turned about the
-centre of its points through the 95 % interval of the exponent. Grey lines have the published exponents as their slopes and go
-through the same centres. A note gives the exponent that equation 6.4 predicts from the fits of L(N, S_min) and B_crit(L). The
-paper found 0.050 for C_min and 0.057 for C, and predicted 0.054.
+Figure 13 of the paper. The test loss against the compute that a run would have needed at small batches, and against its compute
+at one batch size, with a power law each. Grey lines have the published slopes. The paper found exponents of 0.050 and 0.057,
+and predicted 0.054 for the former by equation 6.4.
 """
 SQUARES: dict[str, Any] = {"fmt": "s", "markersize": 3.6, "markerfacecolor": "white", "markeredgewidth": 0.9, "zorder": 6}
-# For each law: the column of its compute, its colour, its markers, its name in the legend.
-SERIES: dict[str, tuple[str, str, dict[str, Any], str]] = {
-    "power-c": ("flops", style.SECOND, SQUARES, r"$C$, one batch size"),
-    "power-cmin": ("flops_min", style.FIT, {"markersize": 3.2}, r"$C_{min}$"),
+# For each law: the column of its compute, its colour, its markers, its name in the legend, the style of the published slope.
+SERIES: dict[str, tuple[str, str, dict[str, Any], str, str]] = {
+    "power-c": ("flops", style.SECOND, SQUARES, r"$C$, one batch size", "-."),
+    "power-cmin": ("flops_min", style.FIT, {"markersize": 3.2}, r"$C_{min}$", "-"),
 }
 
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
     """Draw the points and the lines of the fits of L(C) and L(C_min), in a colour for each."""
-    figure, (axis,) = style.panels(style.COLUMN * 1.2, 4.3)
-    shown, losses = [], []
-    for law, (column, colour, marker, name) in SERIES.items():
+    figure, (axis,) = style.panels()
+    shown, losses, missed = [], [], []
+    for law, (column, colour, marker, name, guide) in SERIES.items():
         data = fit_json.points(fits.get(law), tables["runs"]).drop_nulls(column)
         law_lines.error_bars(axis, data, column, colour, **marker)
-        law_lines.draw_power_law(axis, fits.get(law), law, colour, f"{len(data)} runs by {name}")
+        law_lines.draw_power_law(axis, fits.get(law), law, colour, f"{len(data)} runs by {name}", guide=guide)
+        missed += law_lines.missed(fits.get(law), tables["runs"], "the line by C" if law == "power-c" else "the line by C_min")
         shown += data[column].to_list()
         losses += law_lines.reach(data).tolist()
     style.loss_axis(axis, losses)
     style.log_axis(axis, shown, r"$C$ or $C_{min}$ (FLOP)", counts=False)
-    notes = batch_laws.doubts(fits, LAWS)
+    notes = [*missed, *batch_laws.doubts(fits, LAWS)]
     predicted = trends(fits)
     value, low, high = (predicted.values["alpha_C_min"][key] for key in ("estimate", "ci_low", "ci_high"))
     if value is not None:
         interval = "no interval" if low is None or high is None else f"{low:.3f} to {high:.3f}"
-        notes.insert(0, f"(6.4) predicts {value:.3f} ({interval}) for the exponent of C_min from the fits of α_N, α_S and α_B")
-    batch_laws.say(axis, notes, not shown, "no run has a compute to draw", width=64)
+        notes.insert(0, f"(6.4) predicts {value:.3f} ({interval}) for the exponent of C_min")
+    batch_laws.say(axis, notes, not shown, "no run has a compute to draw")
     return figure

@@ -13,23 +13,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scalinglaws.common.numbers import short
-from scalinglaws.figures.shared import batch_laws, fit_json, style
+from scalinglaws.figures.shared import batch_laws, fit_json, misfit, style
 from scalinglaws.figures.shared.compute_efficient import PUBLISHED_TRENDS, trends
 from scalinglaws.figures.shared.groups import budget_runs
-from scalinglaws.figures.shared.least_squares import power_law
+from scalinglaws.figures.shared.least_squares import BENT, power_law
 from scalinglaws.laws.allocation import CriticalBatch, Frontier, frontier
 from scalinglaws.laws.forms import Array
 
 LAWS = ("critical-batch", "kaplan-ns")
 TITLE = "Best model size and steps for a compute budget"
 CAPTION = """
-Figure 14 of the paper. **a** A point lies where two neighbouring sizes reach one loss with the same C_min (means over the batch
-sizes of each, before the decay of the rate). The best size lies between the two, near their geometric mean, which is drawn;
-bars go from the one to the other. **b** S_min at these points (filled; the geometric mean of the two sizes) and the steps S of
-runs at the batch size that most runs have (hollow). Dotted lines are least squares through the points, with Student's t
-interval of the slope. Dashed lines are what the fits of L(N, S_min) and B_crit(L) predict (equations B.8 to B.10). Intervals
-are 95 %, from resamples of the fits, which are taken as independent of each other. Grey lines have the published exponents as
-their slopes. The paper found N ∝ C_min^0.73 and S_min ∝ C_min^0.03.
+Figure 14 of the paper. **a** Points lie where two neighbouring sizes reach one loss with the same least compute, at the mean of
+the two. **b** The least steps there, and the steps of runs at one batch size (hollow). Dashed lines follow from the other fits
+(B.8 to B.10). The paper found exponents of 0.73 and 0.03.
 """
 GRID = np.log(10) / 20  # spacing of log C_min
 FEWEST = 3  # fewest points of a line with an interval
@@ -43,7 +39,7 @@ SCHEMA = dict.fromkeys(("flops_min", "smaller", "larger", "n_params", "loss", "s
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
     """Draw N and S_min where neighbouring sizes are equally good, a line through these points, and the closed form."""
-    figure, axes = style.panels(style.PAGE, 3.8, 2)
+    figure, axes = style.panels(2)
     critical = batch_laws.critical_batch(fits.get("critical-batch"))
     points = fit_json.points(fits.get("kaplan-ns")).drop_nulls("steps_min")
     empty = critical is None or points.is_empty()
@@ -51,15 +47,17 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
     for axis, name, label in zip(axes, SIDES, ("N (non-embedding parameters)", "Steps"), strict=True):
         if critical is not None and not empty:
             found = crossovers(points, critical)
-            said = _points(axis, name, found, points) + _line(axis, name, found)
+            seen = batch_laws.compute_of(points, critical)
+            reach = [*(found["flops_min"] / 10), *(found["flops_min"] * 10)] or [seen.min(), seen.max()]
+            said = _points(axis, name, found, points) + _line(axis, name, found) + _missed(fits, name, found)
             shown = found[SIDES[name][0]].to_list() + found["smaller"].to_list() * (name == "N_opt")
             shown += found["larger"].to_list() * (name == "N_opt")
             if name == "S_min":
                 shown += _as_trained(axis, found, critical, tables["runs"])
-            x, best = _closed_form(axis, fits, name, derived.values[name])
+            x, best = _closed_form(axis, fits, name, derived.values[name], reach)
             style.log_axis(axis, [*found["flops_min"], *x], r"$C_{min}$ (FLOP)", counts=False)
             style.upright_log_axis(axis, [*shown, *best], label)
-            batch_laws.say(axis, [*said, *notes] if name == "N_opt" else [], False, "", width=66)
+            batch_laws.say(axis, [*said, *notes] if name == "N_opt" else said, False, "")
         else:
             axis.set_xlabel(r"$C_{min}$ (FLOP)")
             axis.set_ylabel(label)
@@ -135,25 +133,24 @@ def _line(axis: Axes, name: str, found: polars.DataFrame) -> list[str]:
     if line is None:
         return [f"not resolved: a line takes {FEWEST} crossings, there are {len(found)}"] if name == "N_opt" else []
     seen = found["flops_min"].to_numpy()
-    x = np.geomspace(seen.min() / 3, seen.max() * 3, 60)
+    x = np.geomspace(seen.min() / 1.3, seen.max() * 1.3, 60)
     at = [dataclasses.replace(line, slope=slope)(x) for slope in (line.low, line.high, published)]
     axis.fill_between(x, np.minimum(*at[:2]), np.maximum(*at[:2]), color="0.2", alpha=0.1, linewidth=0, zorder=1.4)
-    words = line.words() + ("" if line.resolved else ", not resolved")
-    axis.plot(x, line(x), ":", color="0.2", label=f"line through the points: exponent {words}", zorder=4)
+    words = f"exponent {line.words()}" + ("" if line.resolved else ", not resolved")
+    words = "they bend, so it has no exponent" if abs(line.bend) > BENT else words
+    axis.plot(x, line(x), ":", color="0.2", label=f"line through the points: {words}", zorder=4)
     axis.plot(x, at[2], color=style.GUIDE, linewidth=0.7, label=f"published slope {published:g}", zorder=1.8)
     return []
 
 
-def _closed_form(axis: Axes, fits: dict[str, fit_json.Fit], name: str, found: dict[str, float | None]) -> tuple[Array, Array]:
-    """Draw N_opt or S_min on the frontier with its interval, from half the smallest to twice the largest size; return x and y."""
+def _closed_form(
+    axis: Axes, fits: dict[str, fit_json.Fit], name: str, found: dict[str, float | None], seen: list[float]
+) -> tuple[Array, Array]:
+    """Draw N_opt or S_min on the frontier with its interval over the range of the computes ``seen``; return x and y."""
     law, critical = batch_laws.loss_ns(fits.get("kaplan-ns")), batch_laws.critical_batch(fits.get("critical-batch"))
     if law is None or critical is None:
         return np.empty(0), np.empty(0)
-    sizes = fit_json.points(fits["kaplan-ns"])["n_params"].to_numpy()
-    first, last = (1 + law.alpha_n / law.alpha_s) * law.loss([sizes.min() / 2, sizes.max() * 2], np.inf)  # (B.5)
-    losses = np.geomspace(first, last, 40)
-    n_eff, steps = law.efficient(losses)
-    x = 6 * n_eff * steps * critical.tokens(losses)
+    x = np.geomspace(min(seen), max(seen), 40)
     of, laws = SIDES[name][1], LAWS
     best = of(frontier(law, critical, x))
 
@@ -166,3 +163,14 @@ def _closed_form(axis: Axes, fits: dict[str, fit_json.Fit], name: str, found: di
     words += "" if low is None or high is None else f" [{low:.3f}, {high:.3f}]"
     axis.plot(x, best, "--", color=style.FIT, label=f"(B.8–B.10): exponent {words}", zorder=3.5)
     return x, best
+
+
+def _missed(fits: dict[str, fit_json.Fit], name: str, found: polars.DataFrame) -> list[str]:
+    """Return a note where the closed form misses the crossovers by more than the distance of the sizes that cross there."""
+    law, critical = batch_laws.loss_ns(fits.get("kaplan-ns")), batch_laws.critical_batch(fits.get("critical-batch"))
+    if law is None or critical is None or found.is_empty():
+        return []
+    column, of = SIDES[name]
+    half = np.log((found["larger"] / found["smaller"]).to_numpy()) / 2
+    drawn = of(frontier(law, critical, found["flops_min"].to_numpy()))
+    return misfit.note("the closed form", found[column].to_numpy(), drawn, half / style.Z95)

@@ -15,22 +15,19 @@ from scalinglaws.laws.forms import Array
 
 TITLE = "Where the laws of compute and data contradict each other"
 CAPTION = """
-Figure 15 of the paper. The figure shows L(C_min), and L(D) for the data D(C_min) = 2 C_min/(6 N(C_min)) that a
-compute-efficient run at the critical batch size processes (equation 6.6), both extrapolated far beyond the runs. Filled points
-are runs by their C_min; hollow points are early-stopped runs at the compute that would process their dataset. Where L(D) begins
-to lie above L(C_min), compute would give a loss that the data cannot, so the laws must break down before. Intervals are 95 %,
-from resamples of the fits, which are taken as independent of each other. The paper found the crossing near C* = 1e4 PF-days
-(8.64e23 FLOP), N* and D* = 1e12 and L* = 1.7 nats, all of them rough. N, D and L have the units of a vocabulary and a text.
+Figure 15 of the paper. The fitted loss for the least compute, and that for the data which a compute-efficient run processes
+(equation 6.6), beyond the runs (filled) and early-stopped runs (hollow). Where the second lies above the first, the laws break
+down before. The paper found the crossing near 1e4 PF-days, 1e12 parameters and 1.7 nats.
 """
 LAWS = ("power-cmin", "power-d", "critical-batch", "kaplan-ns")
 PUBLISHED_FLOPS, PUBLISHED_LOSS = PUBLISHED_CROSSING["C*"] * PF_DAY, PUBLISHED_CROSSING["L*"]
-AHEAD, FARTHEST = 1e4, 1e16  # factors by which the axis goes beyond the data: at least, and at most to show a crossing
-COMPUTE, DATA = style.FIT, "#2166ac"
+AHEAD, FARTHEST = 10.0, 1e4  # factors by which the axis goes beyond the data: at least, and at most to show a crossing
+COMPUTE, DATA = style.FIT, style.COLOURS[0]
 
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
     """Draw both lines with their bands, the runs behind them, and the crossing with its interval where there is one."""
-    figure, (axis,) = style.panels(style.PAGE * 0.62, 4.3)
+    figure, (axis,) = style.panels()
     runs = fit_json.points(fits.get("power-cmin"), tables["runs"]).drop_nulls("flops_min")
     early = fit_json.points(fits.get("power-d"), tables["runs"]).drop_nulls("dataset_tokens")
     compute = batch_laws.values(fits.get("power-cmin"), ("alpha_C", "C_c"))
@@ -40,13 +37,13 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
     axis.set_xlabel(r"$C_{min}$ (FLOP)")
     axis.set_ylabel("Test loss (nats per token)")
     if compute is None or runs.is_empty():
-        batch_laws.say(axis, notes, True, "the fit of L(C_min) has no parameters", width=72)
+        batch_laws.say(axis, notes, True, "the fit of L(C_min) has no parameters")
         return figure
     at = _at_datasets(law, critical, early)
     first, last = _span([*runs["flops_min"], *at])
     found = crossing(fits)
     inside, said = verdict(found, last)
-    end = min(last * FARTHEST, max([last * AHEAD, *(100 * c for c in inside)]))
+    end = min(last * FARTHEST, max([last * AHEAD, *(3 * c for c in inside)]))
     x = np.geomspace(first / 2, end, 80)
     losses = [*_compute_line(axis, fits, x, compute), *runs["loss"]]
     law_lines.error_bars(axis, runs, "flops_min", COMPUTE, markersize=3.2)
@@ -58,12 +55,9 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
     style.loss_axis(axis, losses)
     style.log_axis(axis, x, r"$C_{min}$ (FLOP)", counts=False)
     axis.set_xlim(x[0], x[-1])
-    beyond = (
-        []
-        if end > PUBLISHED_FLOPS
-        else [f"the published crossing, {batch_laws.quantity(PUBLISHED_FLOPS)} FLOP, lies beyond the axis"]
-    )
-    batch_laws.say(axis, [said, *beyond, *notes], False, "", width=72)
+    laws = (("power-cmin", "L(C_min)"), ("power-d", "L(D)"))
+    missed = [note for name, words in laws for note in law_lines.missed(fits.get(name), tables["runs"], words)]
+    batch_laws.say(axis, [said, *missed, *notes], False, "")
     return figure
 
 

@@ -8,24 +8,23 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scalinglaws.common.numbers import short
-from scalinglaws.figures.shared import batch_laws, fit_json, style
+from scalinglaws.figures.shared import batch_laws, fit_json, scales, style
 from scalinglaws.study.questions import FEWEST_BATCHES
 
 TITLE = "Steps against tokens to reach a loss"
 CAPTION = """
-Figure 18 of the paper. Points are the steps S and the tokens processed E = BS that each batch size takes to reach each of many
-losses (colours), for the smallest and the largest model that were trained at enough batch sizes. Lines are (S/S_min −
-1)(E/E_min − 1) = 1 (equation 5.1), fitted to each loss by least squares in log S. Losses without a line have no B_crit within
-the batch sizes that reach them. The paper finds B_crit = E_min/S_min from such fits.
+Figure 18 of the paper. The steps and tokens that each batch size takes to each of many losses (colours), for the smallest and
+the largest model trained at enough batch sizes, with the hyperbola of equation 5.1 fitted to each loss. From such fits the
+paper finds the critical batch size; losses without a line have none.
 """
 
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
     """Draw a panel for the smallest and one for the largest size of the fit of B_crit(L), in a colour for each loss."""
-    figure, axes = style.panels(style.PAGE, 3.6, 2)
+    figure, axes = style.panels(2)
     levels = batch_laws.levels(fits.get("critical-batch")).filter(polars.col("steps").list.len() >= FEWEST_BATCHES)
     sizes = levels["n_params"].unique().sort().to_list()
-    scale = style.LossScale(levels.filter(polars.col("n_params").is_in(sizes[:1] + sizes[1:][-1:]))["loss"].to_list())
+    scale = scales.LossScale(levels.filter(polars.col("n_params").is_in(sizes[:1] + sizes[1:][-1:]))["loss"].to_list())
     notes = batch_laws.doubts(fits, ["critical-batch"])
     for axis, n_params in zip(axes, [*sizes[:1], *sizes[1:][-1:], None, None], strict=False):
         rows = levels.filter(polars.col("n_params") == n_params) if n_params else levels.clear()
@@ -33,12 +32,12 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
         more = [*notes, f"not drawn: {len(sizes) - 2} sizes between these"] if len(sizes) > 2 else notes
         own = more if axis is axes[0] else []
         second = "one size only was trained at three batch sizes" if sizes else "no size was trained at three batch sizes"
-        batch_laws.say(axis, own if axis is axes[0] or n_params else notes * (not sizes), rows.is_empty(), second, width=66)
+        batch_laws.say(axis, own if axis is axes[0] or n_params else notes * (not sizes), rows.is_empty(), second)
     scale.bar(figure, axes)
     return figure
 
 
-def _panel(axis: Axes, rows: polars.DataFrame, scale: style.LossScale) -> None:
+def _panel(axis: Axes, rows: polars.DataFrame, scale: scales.LossScale) -> None:
     axis.set_xlabel("Tokens processed E = BS")
     axis.set_ylabel("Steps S")
     if rows.is_empty():
@@ -59,6 +58,6 @@ def _panel(axis: Axes, rows: polars.DataFrame, scale: style.LossScale) -> None:
     size, batch_sizes = short(round(rows["n_params"][0])), {batch for row in rows["batch_tokens"] for batch in row}
     label = f"N = {size}: {len(rows)} losses, {len(batch_sizes)} batch sizes"
     axis.plot([], [], "o", color="0.3", markersize=2.8, label=label)
-    axis.plot([], [], color="0.3", linewidth=0.8, label=f"$(S/S_{{min}}-1)(E/E_{{min}}-1)=1$, {drawn} losses")
+    axis.plot([], [], color="0.3", linewidth=0.8, label=f"$(S/S_{{min}}-1)(E/E_{{min}}-1)=1$, at {drawn} losses")
     if drawn < len(rows):
         axis.plot([], [], linestyle="none", label=f"not resolved at {len(rows) - drawn} losses: no line")

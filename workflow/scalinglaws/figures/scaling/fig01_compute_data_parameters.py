@@ -7,20 +7,16 @@ import polars
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scalinglaws.figures.shared import fit_json, law_lines, style
+from scalinglaws.figures.shared import fit_json, law_lines, scales, style
 from scalinglaws.figures.shared.groups import main_family
 from scalinglaws.figures.shared.learning_curves import Segment, segments
 
-LAWS = ("power-c", "envelope", "power-d", "power-n")
+LAWS = {"power-c": "L(C) of decayed runs", "envelope": "L(C) of the envelope", "power-d": "L(D)", "power-n": "L(N)"}
 TITLE = "Loss against compute, data and parameters"
 CAPTION = """
-Figure 1 of the paper. **a** The test loss against compute C. Thin lines are the learning curves of the budgets of one family of
-models that were trained on all the data, the black line is the lower envelope of all stable phases, and points are decayed runs
-that no run with less compute betters. Dashed and dotted lines are the power laws that were fitted to these points and to the
-envelope. **b** Early-stopped runs of the largest model on growing datasets, with L(D). **c** The largest budget of each size,
-with L(N). Bars show 1.96 standard errors of the test loss. A band is the line turned about the centre of its points through the
-95 % interval of the exponent. Grey lines have the published exponent as their slope and go through the same centre; their level
-has no meaning here. The paper found exponents of 0.057 (C), 0.095 (D) and 0.076 (N), for N from 768 to 1.5e9 on WebText2.
+Figure 1 of the paper. The test loss against compute (**a**), dataset (**b**) and model size (**c**). Lines are power laws
+fitted to the points, with bands for the 95 % intervals of the exponents; thin lines are learning curves, black their envelope.
+Grey lines have the slopes that the paper found: 0.057 (C), 0.095 (D), 0.076 (N).
 """
 
 
@@ -29,17 +25,21 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
 
     Only the points that entered a fit are drawn as points.
     """
-    figure, (compute, data, size) = style.panels(style.PAGE, 3.3, 3)
+    figure, (compute, data, size) = style.panels(3)
     runs = tables["runs"]
     pieces = segments(tables["curves"], main_family(runs))
     chosen = {law: fit_json.points(fits.get(law), runs) for law in LAWS}
     sizes = [piece.n_params for piece in pieces]
     for frame in chosen.values():
         sizes += [int(value) for value in frame["n_params"].drop_nulls()]
-    scale = style.Scale(sizes, "N (non-embedding parameters)")
+    scale = scales.Scale(sizes, "N (non-embedding parameters)")
+    missed = {law: law_lines.missed(fits.get(law), runs, name) for law, name in LAWS.items()}
     _compute(compute, fits, chosen, pieces, scale)
     _against(data, fits, "power-d", chosen["power-d"], scale, "D (tokens in the training set)")
     _against(size, fits, "power-n", chosen["power-n"], scale, "N (non-embedding parameters)")
+    for axis, laws in ((compute, ("power-c", "envelope")), (data, ("power-d",)), (size, ("power-n",))):
+        empty = all(chosen[law].is_empty() for law in laws) and not (axis is compute and pieces)
+        _words(axis, fits, laws, empty, [note for law in laws for note in missed[law]])
     for axis in (data, size):
         axis.set_ylabel("")
     scale.bar(figure, [compute, data, size])
@@ -47,24 +47,21 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
 
 
 def _compute(
-    axis: Axes, fits: dict[str, fit_json.Fit], chosen: dict[str, polars.DataFrame], pieces: list[Segment], scale: style.Scale
+    axis: Axes, fits: dict[str, fit_json.Fit], chosen: dict[str, polars.DataFrame], pieces: list[Segment], scale: scales.Scale
 ) -> None:
     for piece in pieces:
         colour = scale(piece.n_params)
-        axis.plot(
-            piece.rows["flops_6nd"], piece.rows["loss_test"], color=colour, linewidth=0.6, alpha=0.5 if piece.branch else 0.9
-        )
+        axis.plot(piece.rows["flops_6nd"], piece.rows["loss_test"], color=colour, linewidth=0.4 if piece.branch else 0.7)
     finals, envelope = chosen["power-c"].drop_nulls("flops"), chosen["envelope"].drop_nulls("flops").sort("flops")
     if not envelope.is_empty():
         axis.plot(envelope["flops"], envelope["loss"], color="black", linewidth=0.9, label="envelope of the curves", zorder=3)
     for n_params, group in finals.group_by("n_params", maintain_order=True):
         law_lines.error_bars(axis, group, "flops", scale(float(n_params[0])), zorder=6)
     law_lines.draw_power_law(axis, fits.get("power-c"), "power-c", style.FIT, "decayed runs")
-    law_lines.draw_power_law(axis, fits.get("envelope"), "envelope", style.SECOND, "envelope", linestyle=":", guide=False)
+    law_lines.draw_power_law(axis, fits.get("envelope"), "envelope", style.SECOND, "envelope", linestyle=":", guide=None)
     shown = _settled(pieces, finals)
     style.loss_axis(axis, shown[:, 1])
     style.log_axis(axis, shown[:, 0], "C = 6NBS (FLOP)", counts=False)
-    _words(axis, fits, ("power-c", "envelope"), empty=not len(shown))
 
 
 def _settled(pieces: list[Segment], finals: polars.DataFrame) -> np.ndarray:
@@ -79,7 +76,9 @@ def _settled(pieces: list[Segment], finals: polars.DataFrame) -> np.ndarray:
     return np.array([row for row in [*rows, *finals.select("flops", "loss").iter_rows()] if row[1] <= top]).reshape(-1, 2)
 
 
-def _against(axis: Axes, fits: dict[str, fit_json.Fit], law: str, data: polars.DataFrame, scale: style.Scale, label: str) -> None:
+def _against(
+    axis: Axes, fits: dict[str, fit_json.Fit], law: str, data: polars.DataFrame, scale: scales.Scale, label: str
+) -> None:
     form = fit_json.POWER_LAWS[law]
     data = data.drop_nulls(form.x)
     for n_params, group in data.group_by("n_params", maintain_order=True):
@@ -87,14 +86,12 @@ def _against(axis: Axes, fits: dict[str, fit_json.Fit], law: str, data: polars.D
     law_lines.draw_power_law(axis, fits.get(law), law, style.FIT, f"L({form.symbol})")
     style.loss_axis(axis, law_lines.reach(data))
     style.log_axis(axis, data[form.x].to_numpy(), label)
-    _words(axis, fits, (law,), empty=data.is_empty())
 
 
-def _words(axis: Axes, fits: dict[str, fit_json.Fit], laws: tuple[str, ...], empty: bool) -> None:
-    """Say what is not resolved, in the middle of a panel without data and under one with data."""
+def _words(axis: Axes, fits: dict[str, fit_json.Fit], laws: tuple[str, ...], empty: bool, missed: list[str]) -> None:
+    """Say what is not resolved, in the middle of a panel without data; under one with data, also which laws miss it."""
     doubts = [fit_json.unresolved(fits.get(law), law) for law in laws]
     notes = [f"{law}: {doubt}" if len(laws) > 1 else doubt for law, doubt in zip(laws, doubts, strict=False) if doubt]
     if empty:
         style.sentence(axis, notes[0] if notes else "not resolved: there are no runs to draw")
-        notes = []
-    style.legend_below(axis, notes, width=38)
+    style.legend_below(axis, [] if empty else [*missed, *notes])

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import polars
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
-from scalinglaws.figures.shared import fit_json, style
+from scalinglaws.figures.shared import fit_json, scales, style
 from scalinglaws.figures.shared.groups import main_family
 from scalinglaws.figures.shared.learning_curves import segments
 
 TITLE = "Learning curves"
 CAPTION = """
-Figure 2 of the paper. The test loss during training against the tokens processed (**a**) and against compute (**b**), for the
-budgets of one family of models that were trained on all the data. With a warmup-stable-decay schedule the budgets of a size
-share one line; each decay leaves it and ends in a point, the final loss on the whole test sample. In the paper larger models
-need fewer tokens to reach the same loss.
+Figure 2 of the paper. The test loss during training against the tokens processed (**a**) and against compute (**b**) for one
+family of models. The budgets of a size share one line, from which each decays to its final loss (points). The paper found that
+larger models need fewer tokens to reach the same loss.
 """
 
 
@@ -25,10 +23,10 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
     Under the schedule wsd a line is the phase that all budgets of a size share. The decay of each budget leaves it and ends in a
     point, the run's final test loss, which was measured on more text than the curve.
     """
-    figure, axes = style.panels(style.PAGE, 3.1, 2)
+    figure, axes = style.panels(2)
     runs = main_family(tables["runs"])
     pieces = segments(tables["curves"], runs)
-    scale = style.Scale([*runs["n_params"]], "N (non-embedding parameters)")
+    scale = scales.Scale([*runs["n_params"]], "N (non-embedding parameters)")
     columns = (("tokens", "Tokens processed", True), ("flops_6nd", "C = 6NBS (FLOP)", False))
     for axis, (column, label, counts) in zip(axes, columns, strict=False):
         for piece in pieces:
@@ -42,12 +40,9 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
         if not pieces:
             style.sentence(axis, "not resolved: no run of this study has a learning curve")
     axes[1].set_ylabel("")
-    if pieces:
-        keys = [
-            Line2D([], [], color="0.3", linewidth=1.0, label="during training"),
-            Line2D([], [], color="0.3", linewidth=0, marker="o", markersize=3, label="end of a run (whole test sample)"),
-        ]
-        with style.style():
-            axes[0].legend(handles=keys, loc="upper right")
+    for axis in axes if pieces else []:
+        axis.plot([], [], color="0.3", linewidth=1.0, label="during training")
+        axis.plot([], [], "o", color="0.3", markersize=3, label="end of a run (whole test sample)")
+        style.legend_below(axis)
     scale.bar(figure, axes)
     return figure

@@ -7,15 +7,13 @@ import polars
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scalinglaws.figures.shared import batch_laws, fit_json, law_lines, style
+from scalinglaws.figures.shared import batch_laws, fit_json, law_lines, scales, style
 
 TITLE = "L(N, D) against D, and L(N, S)"
 CAPTION = """
-Figure 4 of the paper. The left panel, or the only one, shows the test loss of early-stopped runs against the size of their
-training set in a colour for each model size, with the joint fit of equation 1.5 (dashed). Bars show 1.96 standard errors of the
-test loss. Where the study fits L(N, S), the right panel shows the learning curves after warm-up and before the decay against
-S_min = S/(1 + B_crit/B), with the fit of equation 1.6. The paper found exponents of 0.076 (N) and 0.103 (D), and of 0.077 (N)
-and 0.76 (S).
+Figure 4 of the paper. The test loss of early-stopped runs against their training set, with the joint fit of equation 1.5, and,
+where it is fitted, learning curves against the least number of steps, with equation 1.6. Bars show 1.96 standard errors. The
+paper found exponents of 0.076 (N) and 0.103 (D), then 0.077 (N) and 0.76 (S).
 """
 
 
@@ -25,19 +23,21 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
     A right panel has the points of learning curves that entered the fit of L(N, S), where the study has it.
     """
     steps = fits.get("kaplan-ns")
-    figure, axes = style.panels(style.COLUMN * 1.15, 3.5) if steps is None else style.panels(style.PAGE, 3.6, 2)
+    figure, axes = style.panels() if steps is None else style.panels(2)
     fit = fits.get("kaplan-nd")
     data = fit_json.points(fit, tables["runs"]).drop_nulls(["n_params", "dataset_tokens"])
     curves = step_points(steps)
-    scale = style.Scale([int(n) for n in [*data["n_params"], *curves["n_params"]]], "N (non-embedding parameters)")
-    _against_data(axes[0], fit, data, scale)
+    scale = scales.Scale([int(n) for n in [*data["n_params"], *curves["n_params"]]], "N (non-embedding parameters)")
+    _against_data(axes[0], fit, data, scale, tables["runs"])
     if steps is not None:
-        _against_steps(axes[1], steps, curves, scale)
+        _against_steps(axes[1], steps, curves, scale, tables["runs"])
     scale.bar(figure, axes)
     return figure
 
 
-def _against_data(axis: Axes, fit: fit_json.Fit | None, data: polars.DataFrame, scale: style.Scale) -> None:
+def _against_data(
+    axis: Axes, fit: fit_json.Fit | None, data: polars.DataFrame, scale: scales.Scale, runs: polars.DataFrame
+) -> None:
     for (n_params,), group in data.group_by("n_params", maintain_order=True):
         law_lines.error_bars(axis, group, "dataset_tokens", scale(float(n_params)))
         _curve(axis, fit, float(n_params), data["dataset_tokens"].to_numpy(), scale)
@@ -48,10 +48,10 @@ def _against_data(axis: Axes, fit: fit_json.Fit | None, data: polars.DataFrame, 
         style.sentence(axis, doubt or "not resolved: there are no early-stopped runs to draw")
     else:
         law_lines.label_kaplan_nd(axis, fit)
-        style.legend_below(axis, [doubt] if doubt else [], width=60)
+        style.legend_below(axis, [*law_lines.missed(fit, runs, "the fit of L(N, D)"), *fit_json.brief(doubt)])
 
 
-def _curve(axis: Axes, fit: fit_json.Fit | None, n_params: float, dataset_tokens: np.ndarray, scale: style.Scale) -> None:
+def _curve(axis: Axes, fit: fit_json.Fit | None, n_params: float, dataset_tokens: np.ndarray, scale: scales.Scale) -> None:
     x = np.geomspace(dataset_tokens.min() / 1.2, dataset_tokens.max() * 1.2, 100)
     loss = law_lines.kaplan_nd(fit, n_params, x)
     if loss is not None:
@@ -65,10 +65,10 @@ def step_points(fit: fit_json.Fit | None) -> polars.DataFrame:
     return polars.DataFrame(rows, schema=schema, strict=False).drop_nulls().sort("n_params", "trunk", "steps_min")
 
 
-def _against_steps(axis: Axes, fit: fit_json.Fit, data: polars.DataFrame, scale: style.Scale) -> None:
+def _against_steps(axis: Axes, fit: fit_json.Fit, data: polars.DataFrame, scale: scales.Scale, runs: polars.DataFrame) -> None:
     law = batch_laws.loss_ns(fit)
     for trunk in data.partition_by("trunk", maintain_order=True):
-        axis.plot(trunk["steps_min"], trunk["loss"], color=scale(trunk["n_params"][0]), linewidth=0.7, alpha=0.8, zorder=3)
+        axis.plot(trunk["steps_min"], trunk["loss"], color=scale(trunk["n_params"][0]), linewidth=0.7, zorder=3)
     for size in data.partition_by("n_params", maintain_order=True):
         if law:
             seen = size["steps_min"].to_numpy()
@@ -88,4 +88,4 @@ def _against_steps(axis: Axes, fit: fit_json.Fit, data: polars.DataFrame, scale:
             beside = "" if (value := fit_json.published(fit, name)) is None else f"; published {value:g}"
             lines.append(f"{symbol} = {fit_json.with_interval(fit, name)}{beside}")
         axis.plot([], [], "--", color="0.3", linewidth=1.1, label="\n".join(lines))
-    return style.legend_below(axis, fit_json.brief(doubt), width=60)
+    return style.legend_below(axis, [*batch_laws.missed(data, law, runs), *fit_json.brief(doubt)])

@@ -9,15 +9,13 @@ import polars
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scalinglaws.figures.shared import fit_json, groups, law_lines, style
+from scalinglaws.figures.shared import fit_json, groups, law_lines, misfit, scales, style
 
 TITLE = "Overfitting: L(N, D) by size and dataset"
 CAPTION = """
-Figure 9 of the paper. **a** The test loss of early-stopped runs against model size in a colour for each training set, with the
-joint fit of equation 1.5. **b** Their excess over the same size trained on the whole split, against N^(α_N/α_D)/D, on which the
-paper's data collapse; the dashed line is equation 4.3. The whole split stands for infinite data: the short dashes show what the
-fit expects of the ratio that was measured. Bars show 1.96 standard errors. In b the two losses are taken as independent
-although they share the test text, so these bars are too long.
+Figure 9 of the paper. **a** The test loss of early-stopped runs against model size, with the joint fit of equation 1.5. **b**
+Their excess over the same size on the whole split, with equation 4.3; short dashes are the ratio that the fit expects. Bars
+show 1.96 standard errors. The paper's data collapse on this line.
 """
 
 
@@ -26,10 +24,10 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
 
     L(N, ∞) is the measured loss of the same size stopped early on the whole training split.
     """
-    figure, (left, right) = style.panels(style.PAGE, 3.5, 2)
+    figure, (left, right) = style.panels(2)
     fit = fits.get("kaplan-nd")
     data = fit_json.points(fit, tables["runs"]).drop_nulls(["n_params", "dataset_tokens"])
-    scale = style.Scale([int(d) for d in data["dataset_tokens"]], "D (tokens in the training set)", "plasma")
+    scale = scales.Scale([int(d) for d in data["dataset_tokens"]], "D (tokens in the training set)", "warm")
     sizes = data["n_params"].to_numpy()
     for (tokens,), group in data.group_by("dataset_tokens", maintain_order=True):
         colour = scale(float(tokens))
@@ -45,13 +43,13 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
         style.sentence(left, doubt or "not resolved: there are no early-stopped runs to draw")
     else:
         law_lines.label_kaplan_nd(left, fit)
-        style.legend_below(left, [doubt] if doubt else [], width=60)
+        style.legend_below(left, [*law_lines.missed(fit, tables["runs"], "the fit of L(N, D)"), *fit_json.brief(doubt)])
     _collapse(right, fit, groups.overfitting(data, tables["runs"]), scale)
     scale.bar(figure, [left, right])
     return figure
 
 
-def _collapse(axis: Axes, fit: fit_json.Fit | None, data: polars.DataFrame, scale: style.Scale) -> None:
+def _collapse(axis: Axes, fit: fit_json.Fit | None, data: polars.DataFrame, scale: scales.Scale) -> None:
     axis.set_ylabel(r"$\delta L = L(N,D)/L(N,\infty) - 1$")
     label = r"$N^{\alpha_N/\alpha_D}/D$"
     exponents = [fit_json.parameter(fit, name)["estimate"] for name in fit_json.EXPONENTS["kaplan-nd"]]
@@ -70,15 +68,18 @@ def _collapse(axis: Axes, fit: fit_json.Fit | None, data: polars.DataFrame, scal
         error = style.Z95 * (data["delta_stderr"][index] or 0.0)
         options: dict[str, Any] = {"fmt": "o", "markersize": 3.6, "elinewidth": 0.7, "color": scale(float(token)), "zorder": 5}
         axis.errorbar(x[index], data["delta"][index], yerr=error, **options)
-    _predictions(axis, fit, data, x)
+    missed = _predictions(axis, fit, data, x)
     axis.axhline(0, color="0.5", linewidth=0.6)
     style.log_axis(axis, x, label, counts=False)
-    style.legend_below(axis, width=60)
+    style.legend_below(axis, missed)
     return None
 
 
-def _predictions(axis: Axes, fit: fit_json.Fit | None, data: polars.DataFrame, x: np.ndarray) -> None:
-    """Draw equation 4.3 (D = ∞) as a line, and what the same fit says of the measured ratio (D = the whole split)."""
+def _predictions(axis: Axes, fit: fit_json.Fit | None, data: polars.DataFrame, x: np.ndarray) -> list[str]:
+    """Draw equation 4.3 (D = ∞) as a line, and what the same fit says of the measured ratio (D = the whole split).
+
+    Return a note where the latter misses the points.
+    """
     n_params, tokens = data["n_params"].to_numpy(), data["dataset_tokens"].to_numpy()
     estimates = [fit_json.parameter(fit, name)["estimate"] for name in ("alpha_N", "alpha_D", "N_c", "D_c")]
     alpha_n, alpha_d, n_c, d_c = (float(value or np.nan) for value in estimates)
@@ -86,6 +87,9 @@ def _predictions(axis: Axes, fit: fit_json.Fit | None, data: polars.DataFrame, x
     curve = (1 + grid * d_c / n_c ** (alpha_n / alpha_d)) ** alpha_d - 1
     axis.plot(grid, curve, "--", color="0.25", label=r"fit: $(1 + (N/N_c)^{\alpha_N/\alpha_D}\,D_c/D)^{\alpha_D} - 1$", zorder=3)
     part, whole = law_lines.kaplan_nd(fit, n_params, tokens), law_lines.kaplan_nd(fit, n_params, data["whole_tokens"].to_numpy())
-    if part is not None and whole is not None:
-        note = "fit against the whole split, as measured"
-        axis.plot(x, part / whole - 1, "_", color="0.25", markersize=7, markeredgewidth=0.8, label=note, zorder=6)
+    if part is None or whole is None:
+        return []
+    note = "fit against the whole split, as measured"
+    axis.plot(x, part / whole - 1, "_", color="0.25", markersize=7, markeredgewidth=0.8, label=note, zorder=6)
+    ratio, stderr = 1 + data["delta"].to_numpy(), data["delta_stderr"].cast(polars.Float64).fill_null(np.nan).to_numpy()
+    return misfit.note("the fit", ratio, part / whole, stderr / ratio)

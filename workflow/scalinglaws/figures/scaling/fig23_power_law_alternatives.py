@@ -12,13 +12,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.optimize import minimize_scalar
 
-from scalinglaws.figures.shared import fit_json, law_lines, style
+from scalinglaws.figures.shared import fit_json, law_lines, misfit, style
 
 TITLE = "Power law and alternatives for L(N)"
 CAPTION = """
-Figure 23 of the paper. **a** The points of the fit of L(N), with a power law, a logarithm and an exponential of two parameters
-each, which were fitted by least squares in log loss. **b** Their residuals. Bars show 1.96 standard errors of the test loss. In
-the paper the power law fits better than the logarithm; a narrow range of sizes cannot always tell them apart.
+Figure 23 of the paper. **a** The loss against model size, with a power law, a logarithm and an exponential of two parameters
+each, fitted by least squares in log loss. **b** Their residuals. Bars show 1.96 standard errors of the test loss. The paper
+found that the power law fits better than the logarithm.
 """
 LEAST = 3  # fewest sizes: any law of two parameters passes through two points
 
@@ -66,7 +66,7 @@ def fit_logarithm(n: np.ndarray, loss: np.ndarray) -> Callable[[np.ndarray], np.
 
 ALTERNATIVES = (
     Alternative(r"power law $L = kN^{-\alpha}$", style.FIT, "o", "--", fit_power),
-    Alternative(r"logarithm $L = a - b\,\ln N$", "#2166ac", "s", "-.", fit_logarithm),
+    Alternative(r"logarithm $L = a - b\,\ln N$", style.COLOURS[0], "s", "-.", fit_logarithm),
     Alternative(r"exponential $L = k\,e^{-N/n}$", style.SECOND, "^", ":", fit_exponential),
 )
 
@@ -76,7 +76,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
 
     The residuals of the power law carry the error bars of the test loss.
     """
-    figure, (left, right) = style.panels(style.PAGE, 3.3, 2)
+    figure, (left, right) = style.panels(2)
     fit = fits.get("power-n")
     data = fit_json.points(fit, tables["runs"]).drop_nulls("n_params")
     n, loss = data["n_params"].to_numpy(), data["loss"].to_numpy()
@@ -89,12 +89,13 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
         for axis in (left, right):
             style.sentence(axis, doubt or f"not resolved: {LEAST} sizes are needed to tell laws apart, there are {len(data)}")
         return figure
-    law_lines.error_bars(left, data, "n_params", "0.2", f"{len(data)} runs, ±1.96 standard errors of the test loss")
+    law_lines.error_bars(left, data, "n_params", "0.2", f"{len(data)} runs, ±1.96 standard errors")
     for law in ALTERNATIVES:
         _law(left, right, law, data)
     right.axhline(0, color="0.5", linewidth=0.6)
-    style.legend_below(left, [doubt] if doubt else [], width=60)
-    style.legend_below(right, [_verdict(n, loss)], width=60)
+    drawn, noise = fit_power(n, loss)(n), misfit.of_losses(data, tables["runs"])
+    style.legend_below(left, [*misfit.note("the power law", loss, drawn, noise), *fit_json.brief(doubt)])
+    style.legend_below(right, [_verdict(n, loss)])
     return figure
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import polars
 from matplotlib.axes import Axes
 
-from scalinglaws.figures.shared import fit_json, style
+from scalinglaws.figures.shared import fit_json, misfit, style
 from scalinglaws.laws.allocation import CriticalBatch, LossNS
 from scalinglaws.laws.catalogue import LAWS
 from scalinglaws.laws.critical import steps_to_reach
@@ -148,11 +148,20 @@ def reached(points: polars.DataFrame, losses: Array) -> polars.DataFrame:
     )
 
 
-def say(axis: Axes, notes: Sequence[str], empty: bool, reason: str, width: int = 60, offset: float = -0.2) -> None:
+def missed(points: polars.DataFrame, law: LossNS | None, runs: polars.DataFrame) -> list[str]:
+    """Return the note of ``misfit.note`` on L(N, S_min) and points with n_params, steps_min and loss; none without a law."""
+    if law is None or points.is_empty():
+        return []
+    drawn = law.loss(points["n_params"].to_numpy(), points["steps_min"].to_numpy())
+    noise = misfit.of_losses(points, runs)
+    return misfit.note("the fit of L(N, S_min)", points["loss"].to_numpy(), drawn, noise)
+
+
+def say(axis: Axes, notes: Sequence[str], empty: bool, reason: str) -> None:
     """Put the legend and ``notes`` below a panel with data; write the first note, or ``reason``, into an empty one."""
     if empty:
         style.sentence(axis, notes[0] if notes else f"not resolved: {reason}")
-    style.legend_below(axis, [] if empty else notes, offset, width)
+    style.legend_below(axis, [] if empty else notes)
 
 
 def quantity(value: float) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import polars
 from matplotlib.axes import Axes
 
-from scalinglaws.figures.shared import style
+from scalinglaws.figures.shared import misfit, style
 from scalinglaws.figures.shared.fit_json import POWER_LAWS, Fit, parameter, points, published, with_interval
 
 
@@ -38,13 +38,13 @@ def kaplan_nd(fit: Fit | None, n_params: np.ndarray | float, dataset_tokens: np.
 
 
 def draw_power_law(
-    axis: Axes, fit: Fit | None, law: str, colour: str, name: str, linestyle: str = "--", guide: bool = True
+    axis: Axes, fit: Fit | None, law: str, colour: str, name: str, linestyle: str = "--", guide: str | None = "-"
 ) -> None:
     """Draw the fitted line over the range of its points, the band of its exponent, and the published slope.
 
     The band is the line turned about the centre of the points (in logarithms) through the 95 % interval of the exponent: at the
     centre, slope and level of a straight-line fit are independent. The published law is drawn as a slope through that centre,
-    since its constant has other units.
+    since its constant has other units; ``guide`` is the style of that line, None for none.
     """
     line = _line(fit, law)
     if line is None:
@@ -66,9 +66,14 @@ def draw_power_law(
     axis.plot(x, through_centre(alpha), linestyle=linestyle, color=colour, label=label, zorder=4)
     slope = published(fit, form.exponent)
     if guide and slope is not None:
-        axis.plot(
-            x, through_centre(slope), color=style.GUIDE, linewidth=0.7, zorder=1.8, label=f"slope published in 2020: {slope:g}"
-        )
+        label = f"slope published in 2020: {slope:g}"
+        axis.plot(x, through_centre(slope), guide, color=style.GUIDE, linewidth=0.7, zorder=1.8, label=label)
+
+
+def missed(fit: Fit | None, runs: polars.DataFrame, name: str) -> list[str]:
+    """Return the note of ``misfit.note`` on the law ``name`` and the points that it was fitted to; none where there is no fit."""
+    data = points(fit, runs).drop_nulls("predicted")
+    return misfit.note(name, data["loss"].to_numpy(), data["predicted"].to_numpy(), misfit.of_losses(data, runs))
 
 
 def reach(data: polars.DataFrame) -> np.ndarray:
@@ -87,9 +92,7 @@ def error_bars(axis: Axes, data: polars.DataFrame, x: str, colour: Any, label: s
 def label_kaplan_nd(axis: Axes, fit: Fit | None) -> None:
     """Add the legend entries of the joint fit: number of runs, equation, and exponents with intervals and published values."""
     count = len((fit or {}).get("points") or [])
-    axis.plot(
-        [], [], "o", color="0.3", markersize=3.6, label=f"{count} early-stopped runs, ±1.96 standard errors of the test loss"
-    )
+    axis.plot([], [], "o", color="0.3", markersize=3.6, label=f"{count} early-stopped runs, ±1.96 standard errors")
     if kaplan_nd(fit, 1.0, 1.0) is None:
         return
     equation = r"$L(N,D) = [(N_c/N)^{\alpha_N/\alpha_D} + D_c/D]^{\alpha_D}$"

@@ -6,6 +6,7 @@ Every picture starts from matplotlib's own defaults, so neither a matplotlibrc n
 from __future__ import annotations
 
 import io
+import re
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,34 +21,42 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import XAxis, YAxis
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Colormap, LinearSegmentedColormap, LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 from matplotlib.transforms import ScaledTranslation
 
 from scalinglaws.common.files import write_bytes
 from scalinglaws.common.numbers import short
 
 MOST_COUNTED = 1e14  # the largest number that is written as a count (100T); larger ones are written as powers of ten
-NOMINAL = 2.1  # inches, the height of a panel of which the offset of a legend is a share
-COLUMN = 3.5  # inches, one column of a paper
-PAGE = 7.2  # inches, both columns
+COLUMN = 3.3  # inches, the width of one column of a paper, and of a figure with one panel
+PAGE = 6.9  # inches, the width of both columns, and of a figure with several panels side by side
+HEIGHTS = (2.6, 3.1, 3.6, 4.1)  # inches, the heights that a row of panels may have with what stands above and below it
+PANEL = 1.9  # inches, the height that a panel itself should have
+BAR = "<colorbar>"  # matplotlib's name of the axes of a colour bar
+LEGEND_BELOW = "<below>"  # the name of a legend that stands below its panel
+LEAST_FONT = 6.5  # points, the smallest letters at the printed width
+BELOW = 0.42  # inches from the lower edge of a panel to its legend: the room of tick labels and axis label
+MOST_LINES = 4  # lines of notes below a panel
+CHARACTERS = {1: 54, 2: 54, 3: 35}  # characters in a line of a legend, by the number of panels side by side
 Z95 = 1.96  # half-width of a 95 % normal interval, in standard errors
+# All colours of lines and points have a contrast of 3:1 or more on white (tests/unit/figures/test_colours.py).
 FIT = "#b2182b"
-SECOND = "#e08214"
-GUIDE = "0.6"
+SECOND = "#c46a00"
+GUIDE = "0.45"
+# Colours of categories, told apart with each kind of colour blindness. Black is kept for what the others are compared with.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#332288", "#5b3206", "#767676")
 
 RC: dict[str, Any] = {
     "font.family": ["DejaVu Sans"],
     "mathtext.fontset": "dejavusans",
-    "font.size": 7.5,
-    "axes.labelsize": 8,
+    "font.size": 7,
+    "axes.labelsize": 7,
     "axes.titlesize": 8,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "legend.fontsize": 6.5,
+    "xtick.labelsize": LEAST_FONT,
+    "ytick.labelsize": LEAST_FONT,
+    "legend.fontsize": LEAST_FONT,
     "legend.frameon": False,
     "legend.handlelength": 2.2,
     "axes.spines.top": False,
@@ -80,21 +89,48 @@ def style() -> Iterator[None]:
         yield
 
 
-def panels(width: float, height: float, columns: int = 1, rows: int = 1) -> tuple[Figure, list[Axes]]:
-    """Return a figure of ``width`` by ``height`` inches with rows of panels, lettered where there is more than one."""
+def panels(columns: int = 1, rows: int = 1) -> tuple[Figure, list[Axes]]:
+    """Return a figure with rows of panels, lettered where there is more than one; ``lay_out`` gives it its height."""
     with style():
-        figure, grid = plt.subplots(rows, columns, figsize=(width, height), squeeze=False)
+        size = (COLUMN if columns == 1 else PAGE, rows * HEIGHTS[-1])
+        figure, grid = plt.subplots(rows, columns, figsize=size, squeeze=False)
         axes = [axis for row in grid for axis in row]
         for letter, axis in zip("abcdefgh", axes if len(axes) > 1 else [], strict=False):
             axis.set_title(letter, loc="left", fontweight="bold")
     return figure, axes
 
 
+def lay_out(figure: Figure) -> None:
+    """Give a figure the least height of ``HEIGHTS`` with which its panels are ``PANEL`` inches high, and place its parts."""
+    grown = any(axis.get_label() == BAR for axis in figure.axes)
+    shown = [axis for axis in figure.axes if axis.get_label() != BAR]
+    rows = max((grid_of(axis)[0] for axis in shown), default=1)
+    needed = PANEL + BELOW + 0.2 + (0.45 / rows if grown else 0.0) + max(map(_legend_height, shown), default=0.0)
+    with style():
+        figure.set_figheight(rows * next((height for height in HEIGHTS if height >= needed), HEIGHTS[-1]))
+        figure.draw_without_rendering()
+
+
+def grid_of(axis: Axes) -> tuple[int, int]:
+    """Return the number of rows and of columns of panels in the figure of a panel."""
+    place = axis.get_subplotspec()
+    return (place.get_gridspec().nrows, place.get_gridspec().ncols) if place else (1, 1)
+
+
+def _legend_height(axis: Axes) -> float:
+    """Return the height in inches of the legend below a panel."""
+    legend = axis.get_legend()
+    if legend is None or legend.get_label() != LEGEND_BELOW:
+        return 0.0
+    lines = [1 + text.get_text().count("\n") for text in legend.get_texts()]
+    return LEAST_FONT / 72 * (1.2 * sum(lines) + 0.35 * len(lines))
+
+
 def save(figure: Figure, svg: str | Path, png: str | Path, pdf: str | Path | None = None) -> None:
     """Write a figure's files, without dates and versions in their metadata, and close it."""
     with style():
         # The figure is laid out once: the layout takes as long as the drawing, and the files then agree to the last coordinate.
-        figure.draw_without_rendering()
+        lay_out(figure)
         figure.set_layout_engine("none")
         metadata: dict[str, dict[str, None]] = {
             "svg": {"Date": None, "Creator": None},
@@ -118,13 +154,14 @@ def _power(value: float, _position: int | None = None) -> str:
     return "10" + f"{round(np.log10(value)):d}".translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
-def _scientific(value: float, _position: int | None = None) -> str:
+def scientific(value: float, _position: int | None = None) -> str:
     """Write a number with two digits and a power of ten, as 2.1·10¹²."""
     power = int(np.floor(np.log10(value) + 1e-9))
     return f"{value / 10.0**power:.1f}·{_power(10.0**power)}"
 
 
-def _count(value: float, _position: int | None = None) -> str:
+def count(value: float, _position: int | None = None) -> str:
+    """Write a count in a few characters, as 10k or 1.5M."""
     return short(round(value)).replace(".0", "")
 
 
@@ -169,7 +206,7 @@ def positive_axis(axis: Axes, values: Sequence[float] | np.ndarray, counts: bool
     axis.yaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5) if high / low < 300 else (1,), numticks=12))
     axis.yaxis.set_minor_formatter(NullFormatter())
     plain_number = _power if high > MOST_COUNTED else lambda v, _: f"{v:.3g}"
-    axis.yaxis.set_major_formatter(FuncFormatter(_count if counts and high <= MOST_COUNTED else plain_number))
+    axis.yaxis.set_major_formatter(FuncFormatter(count if counts and high <= MOST_COUNTED else plain_number))
 
 
 def log_axis(axis: Axes, values: Sequence[float] | np.ndarray, label: str, counts: bool = True) -> None:
@@ -194,7 +231,7 @@ def _log_ticks(ruler: XAxis | YAxis, limits: Sequence[float], counts: bool) -> N
     if counts or decades < 1:
         subs = (1.0,) if decades > 2.6 else (1.0, 3.0) if decades > 1.6 else (1.0, 2.0, 5.0)
         ruler.set_major_locator(LogLocator(10, subs=subs, numticks=12))
-        ruler.set_major_formatter(FuncFormatter(_count if counts else lambda v, _: f"{v:.2g}"))
+        ruler.set_major_formatter(FuncFormatter(count if counts else lambda v, _: f"{v:.2g}"))
     else:
         ruler.set_major_locator(LogLocator(10, numticks=9))
         ruler.set_major_formatter(FuncFormatter(_power))
@@ -208,66 +245,26 @@ def plain_ticks(axis: Axes) -> None:
     axis.xaxis.set_major_formatter(FuncFormatter(_number))
 
 
-class Scale:
-    """A perceptual colour scale over the logarithm of a size, and its colour bar."""
-
-    def __init__(self, values: Sequence[int], label: str, palette: str = "viridis") -> None:
-        """``values`` are the sizes to tell apart, in any order and with repeats; there may be none."""
-        self.values: list[float] = sorted({int(value) for value in values if value and value > 0})
-        self.label = label
-        low, high = (self.values[0], self.values[-1]) if self.values else (1, 10)
-        if low == high:
-            low, high = max(1, low // 2), high * 2
-        # The palest end of the palette is unreadable on white.
-        ramp = matplotlib.colormaps[palette](np.linspace(0.0, 0.88, 256))
-        self.colours: Colormap = LinearSegmentedColormap.from_list(f"{palette}-print", ramp)
-        self.norm = LogNorm(low, high)
-
-    def __call__(self, value: float) -> tuple[float, float, float, float]:
-        return self.colours(self.norm(value))
-
-    def bar(self, figure: Figure, axes: Sequence[Axes], counts: bool = True) -> None:
-        """Put a colour bar beside ``axes``, with ticks at the sizes themselves, thinned where they would collide.
-
-        They are written as 10k, 20k where they are ``counts``, and as 2.1·10¹² where they are not.
-        """
-        if len(self.values) < 2:
-            return
-        with style():
-            bar = figure.colorbar(ScalarMappable(self.norm, self.colours), ax=list(axes), aspect=30, pad=0.02)
-            bar.ax.yaxis.set_major_locator(FixedLocator(self._ticks()))
-            bar.ax.yaxis.set_minor_locator(NullLocator())
-            bar.ax.yaxis.set_major_formatter(FuncFormatter(_count if counts else _scientific))
-            bar.set_label(self.label)
-            bar.outline.set_linewidth(0.4)
-
-    def _ticks(self) -> list[float]:
-        span = np.log(self.values[-1] / self.values[0])
-        kept = [self.values[0]]
-        for value in self.values[1:-1]:
-            if min(np.log(value / kept[-1]), np.log(self.values[-1] / value)) > span / 14:
-                kept.append(value)
-        return [*kept, self.values[-1]]
+# Symbols as they are written in plain text: a Greek or Latin letter, an underscore and what is set below the line.
+SYMBOL = re.compile(r"(?<![\w\\])([A-Zα-ω])_(\w+|\*)")
+LETTERS = {"α": r"\alpha", "β": r"\beta"}
 
 
-class LossScale(Scale):
-    """A colour scale over losses, which are not whole numbers."""
-
-    def __init__(self, values: Sequence[float], palette: str = "plasma") -> None:
-        super().__init__([], "Test loss (nats per token)", palette)
-        self.values = sorted({float(value) for value in values if value and value > 0})
-        if self.values:
-            self.norm = LogNorm(self.values[0] / 1.001, self.values[-1] * 1.001)
-
-    def bar(self, figure: Figure, axes: Sequence[Axes], counts: bool = False) -> None:
-        super().bar(figure, axes, counts)
-        if len(self.values) > 1:
-            figure.axes[-1].yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
+def symbols(text: str) -> str:
+    """Return text with symbols such as α_N and C_min as mathematics; text that has mathematics already is returned as it is."""
+    return text if "$" in text else SYMBOL.sub(_subscript, text)
 
 
-def plain(text: str, width: int = 46) -> str:
-    """Wrap a sentence to lines of ``width`` characters; a dollar sign in it does not start mathematics."""
-    return textwrap.fill(" ".join(text.replace("$", r"\$").split()), width)
+def _subscript(found: re.Match[str]) -> str:
+    letter, below = LETTERS.get(found[1], found[1]), found[2]
+    return f"${letter}_{{{below}}}$"
+
+
+def plain(text: str, width: int) -> str:
+    """Wrap a sentence to lines of ``width`` characters, with symbols as mathematics; a dollar sign in it starts none."""
+    return "\n".join(
+        r"\$".join(symbols(part) for part in line.split("$")) for line in textwrap.wrap(" ".join(text.split()), width)
+    )
 
 
 def sentence(axis: Axes, text: str) -> None:
@@ -278,15 +275,25 @@ def sentence(axis: Axes, text: str) -> None:
         side.set_minor_locator(NullLocator())
 
 
-def legend_below(axis: Axes, notes: Sequence[str] = (), offset: float = -0.2, width: int = 46) -> None:
-    """Put the legend under the panel, where it hides no point; ``notes``, such as what is not resolved, are its last lines."""
+def legend_below(axis: Axes, notes: Sequence[str] = ()) -> None:
+    """Put the legend under the panel, where it hides no point; ``notes``, such as what is not resolved, are its last lines.
+
+    Notes have ``MOST_LINES`` lines together, the first ones first; what is cut off ends in an ellipsis.
+    """
     handles, labels = axis.get_legend_handles_labels()
-    handles += [Line2D([], [], linestyle="none") for _ in notes]
-    labels += [plain(note, width) for note in notes]
+    width = CHARACTERS[grid_of(axis)[1]]
+    labels = [label if "$" in label or "\n" in label else plain(label, width) for label in labels]
+    left = MOST_LINES
+    for note in notes:
+        lines = plain(note, width).split("\n")
+        if left:
+            handles.append(Line2D([], [], linestyle="none"))
+            labels.append("\n".join(lines[:left]) + (" …" if len(lines) > left else ""))
+        left = max(0, left - len(lines))
     if not handles:
         return
     with style():
-        # The offset is a length, not a share of the panel: a tall legend makes the panel low and would then cover the axis label.
-        below = axis.transAxes + ScaledTranslation(0, offset * NOMINAL, axis.figure.dpi_scale_trans)
+        # The distance is a length, not a share of the panel: beside a tall legend the panel is low.
+        below = axis.transAxes + ScaledTranslation(0, -BELOW, axis.figure.dpi_scale_trans)
         place: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, 0.0), "bbox_transform": below}
-        axis.legend(handles, labels, borderaxespad=0, labelspacing=0.35, **place)
+        axis.legend(handles, labels, borderaxespad=0, labelspacing=0.35, **place).set_label(LEGEND_BELOW)

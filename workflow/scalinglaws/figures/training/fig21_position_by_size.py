@@ -5,30 +5,33 @@ from __future__ import annotations
 import polars
 from matplotlib.figure import Figure
 
-from scalinglaws.figures.shared import groups, loss_by_position, style
+from scalinglaws.figures.shared import groups, loss_by_position, scales, style
 from scalinglaws.figures.shared.least_squares import power_law
 
 TITLE = "Loss at chosen positions against size"
 CAPTION = """
-Figure 21 of the paper. The final test loss at chosen positions in the context against model size. Solid lines belong to the
-longest context of the study, dashed lines with hollow points to the shortest (n_ctx = 8 in the paper). Bars show 1.96 standard
-errors. The models agree in everything else but the learning rate. Exponents are those of the loss in N, with 95 % intervals
-from the scatter about the line.
+Figure 21 of the paper. The final test loss at chosen positions in the context is shown against size, for the longest context of
+the study (solid) and the shortest (dashed, hollow). Bars are 1.96 standard errors. The paper found that the loss late in the
+context falls faster, and that a short context serves the early positions better.
 """
 FOLLOW = ("learning_rate", "micro_batch_tokens")
 STYLES = ("-", (0, (4, 1.5)), ":")
 
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, object]) -> Figure:
-    """Draw final losses at positions 1, 2, 4, … against N: solid for the longest context, dashed for the shortest."""
-    figure, (axis,) = style.panels(style.COLUMN * 1.3, 4.2)
+    """Draw final losses at positions 1, 2, 4, … against N: solid for the longest context, dashed for the shortest.
+
+    The models agree in everything else but the learning rate. Exponents are those of the loss in N, with 95 % intervals from the
+    scatter about the line.
+    """
+    figure, (axis,) = style.panels()
     runs = groups.family(tables["runs"], "n_ctx", FOLLOW)
     data = loss_by_position.final(tables["evals"], runs)
     lengths = sorted(data["n_ctx"].unique().to_list(), reverse=True)
     lengths = [*lengths[:1], *lengths[-1:]] if len(lengths) > 1 else lengths
     positions = chosen_positions(lengths)
     data = data.filter(polars.col("n_ctx").is_in(lengths) & polars.col("position").is_in(positions))
-    scale = style.Scale(positions, "Position in the context (from 1)", "plasma")
+    scale = scales.Scale(positions, "Position in the context (from 1)", "warm")
     for n_ctx, linestyle in zip(lengths, STYLES, strict=False):
         for position in positions:
             rows = means(data.filter((polars.col("n_ctx") == n_ctx) & (polars.col("position") == position)))
@@ -41,7 +44,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, object]) -> Figure
             )  # fmt: skip
             if n_ctx == lengths[0] and position in (positions[0], positions[-1]):
                 line = power_law(rows["n_params"], rows["loss"])
-                words = f"exponent {line.words(-1.0)}" if line else "one size"
+                words = line.exponent(-1.0) if line else "one size"
                 axis.plot([], [], color=scale(position), label=f"position {position}: {words}")
     style.loss_axis(
         axis,
@@ -55,9 +58,11 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, object]) -> Figure
         style.sentence(axis, "not resolved: no sizes were trained at two lengths of context and measured by position")
         return figure
     for n_ctx, linestyle in zip(lengths, STYLES, strict=False):
-        axis.plot([], [], color="0.3", linestyle=linestyle, label=f"n_ctx = {n_ctx}")
+        fill = "0.3" if n_ctx == lengths[0] else "white"
+        label = f"context of {n_ctx} tokens"
+        axis.plot([], [], color="0.3", linestyle=linestyle, marker="o", markersize=2.8, markerfacecolor=fill, label=label)
     notes = [groups.described(runs), *groups.lost(tables["runs"], runs, ("n_ctx", *FOLLOW))]
-    style.legend_below(axis, notes, offset=-0.2, width=60)
+    style.legend_below(axis, notes)
     scale.bar(figure, [axis])
     return figure
 

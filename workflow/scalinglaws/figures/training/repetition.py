@@ -9,17 +9,16 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
 from scalinglaws.common.numbers import short
-from scalinglaws.figures.shared import fit_json, groups, law_lines, style
+from scalinglaws.figures.shared import fit_json, groups, law_lines, misfit, scales, style
 from scalinglaws.figures.shared.groups import finished
 from scalinglaws.laws.repetition import REPETITION, loss
 from scalinglaws.study.questions import SHAPE
 
 TITLE = "Repeated data"
 CAPTION = """
-**a** The final test loss against the number of epochs in a colour for each dataset, for the size with most such runs, with the
-law of repeated data (Muennighoff et al. 2023; dashed) where the study fits it. **b** The excess over the same size and budget
-on fresh data, for all sizes. Bars show 1.96 standard errors. In b the two losses are taken as independent although they share
-the test text, so these bars are too long.
+The final test loss is shown against the epochs of each dataset, for the size with most such runs and with the law of repeated
+data (**a**), and its excess over fresh data of the same budget, for all sizes (**b**). Bars are 1.96 standard errors.
+Muennighoff et al. (2023) found that up to four epochs cost little.
 """
 TINY = 1e-300
 MARKERS = "osD^vP"
@@ -27,11 +26,15 @@ FREE = ("tokens", "dataset_tokens", "decay", "learning_rate")
 
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
-    """Draw the size with most runs on limited data, with a line for each dataset and the law, and all sizes over fresh data."""
-    figure, (left, right) = style.panels(style.PAGE, 3.6, 2)
+    """Draw the size with most runs on limited data, with a line for each dataset and the law, and all sizes over fresh data.
+
+    The law is that of Muennighoff et al. 2023, where the study fits it. On the right, the two losses are taken as independent
+    although they share the test text, so that these bars are too long.
+    """
+    figure, (left, right) = style.panels(2)
     runs = family(tables["runs"])
     repeated = runs.filter(polars.col("dataset_limited"))
-    scale = style.Scale([int(d) for d in repeated["dataset_tokens"]], "D (tokens in the training set)", "plasma")
+    scale = scales.Scale([int(d) for d in repeated["dataset_tokens"]], "D (tokens in the training set)", "warm")
     sizes = repeated["n_params"].unique().sort().to_list()
     _epochs(left, repeated, tables["runs"], fits.get("repetition"), scale)
     _against_fresh(right, over_fresh(runs), scale, sizes)
@@ -81,7 +84,9 @@ def over_fresh(runs: polars.DataFrame) -> polars.DataFrame:
     return part.with_columns(excess=ratio - 1, excess_stderr=ratio * relative).sort("n_params", "dataset_tokens", "tokens", "run")
 
 
-def _epochs(axis: Axes, repeated: polars.DataFrame, runs: polars.DataFrame, fit: fit_json.Fit | None, scale: style.Scale) -> None:
+def _epochs(
+    axis: Axes, repeated: polars.DataFrame, runs: polars.DataFrame, fit: fit_json.Fit | None, scale: scales.Scale
+) -> None:
     doubt = fit_json.unresolved(fit, "repetition")
     counts = repeated.group_by("n_params").len().sort("len", "n_params", descending=True)
     data = repeated.filter(polars.col("n_params") == (counts["n_params"][0] if len(counts) else 0)).sort(
@@ -103,22 +108,28 @@ def _epochs(axis: Axes, repeated: polars.DataFrame, runs: polars.DataFrame, fit:
     style.plain_ticks(axis)
     if data.is_empty():
         return style.sentence(axis, f"not resolved: no budget was trained on limited data. {' '.join(fit_json.brief(doubt, 1))}")
-    axis.plot(
-        [],
-        [],
-        "o",
-        color="0.3",
-        markersize=3.6,
-        label=f"N = {short(int(data['n_params'][0]))}, ±1.96 standard errors of the test loss",
-    )
+    axis.plot([], [], "o", color="0.3", markersize=3.6, label=f"runs, N = {short(int(data['n_params'][0]))}")
     if law(fit, 1.0, 1.0, 1.0) is not None:
-        text = rf"law of repeated data: $R_D^*$ = {fit_json.with_interval(fit, 'R_D*')} epochs"
-        axis.plot([], [], "--", color="0.3", linewidth=0.9, label=text)
-    notes = [groups.described(data), *groups.lost(runs, data, FREE)]
-    return style.legend_below(axis, [*notes, *fit_json.brief(doubt)], width=56)
+        axis.plot([], [], "--", color="0.3", linewidth=0.9, label=rf"law of repeated data: $R_D^*$ = {_epochs_of_use(fit)}")
+    notes = [*fit_json.brief(doubt, 1), *_misfit(data, runs, fit)]
+    return style.legend_below(axis, [*notes, groups.described(data), *groups.lost(runs, data, FREE)])
 
 
-def _against_fresh(axis: Axes, data: polars.DataFrame, scale: style.Scale, sizes: list[int]) -> None:
+def _misfit(data: polars.DataFrame, runs: polars.DataFrame, fit: fit_json.Fit | None) -> list[str]:
+    """Return a note where the law misses the runs that are drawn."""
+    drawn = law(fit, *(data[name].to_numpy() for name in ("n_params", "tokens", "dataset_tokens")))
+    return [] if drawn is None else misfit.note("the law", data["loss"], drawn, misfit.of_losses(data, runs))
+
+
+def _epochs_of_use(fit: fit_json.Fit | None) -> str:
+    """Return R_D*, the epochs after which repeated data are worth little, with its 95 % interval in words."""
+    best, low, high = (fit_json.parameter(fit, "R_D*")[key] for key in ("estimate", "ci_low", "ci_high"))
+    if low is None or high is None:
+        return f"{best:.3g} epochs"
+    return f"{best:.3g} [{low:.3g}, {high:.3g}] epochs"
+
+
+def _against_fresh(axis: Axes, data: polars.DataFrame, scale: scales.Scale, sizes: list[int]) -> None:
     axis.set_ylabel("Loss above that of fresh data (%)")
     style.log_axis(axis, data["epochs"].to_numpy(), "Epochs (tokens processed / D)", counts=False)
     style.plain_ticks(axis)
@@ -148,4 +159,4 @@ def _against_fresh(axis: Axes, data: polars.DataFrame, scale: style.Scale, sizes
         if len(told)
         else "not resolved: no excess exceeds 1.96 standard errors"
     )
-    return style.legend_below(axis, [note], width=56)
+    return style.legend_below(axis, [note])
