@@ -13,6 +13,7 @@ include: "workflow/rules/bundle.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/aggregate.smk"
 include: "workflow/rules/fit.smk"
+include: "workflow/rules/forecast.smk"
 include: "workflow/rules/figures.smk"
 
 
@@ -29,5 +30,7 @@ rule all:
         manifest=targets.manifest(CONTEXT),
         tables=targets.tables(CONTEXT),
         exponents=targets.exponents(CONTEXT),
+        forecasts=targets.forecasts(CONTEXT),
+        scores=targets.scores(CONTEXT),
         figures=targets.figures(CONTEXT),
         report=targets.report(CONTEXT),

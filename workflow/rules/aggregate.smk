@@ -17,13 +17,16 @@ rule aggregate:
     benchmark:
         f"{STUDY}/logs/aggregate.benchmark.tsv"
     params:
+        folder=f"{STUDY}/tables",
+        alone="",
         external=inputs.external_tables(CONTEXT),
         corpora=inputs.names_of_corpora(CONTEXT),
     shell:
         "python -m scalinglaws aggregate"
         " --manifest {input.manifest:q}"
         " --results results"
-        " --out {STUDY:q}/tables"
+        " --out {params.folder:q}"
+        " {params.alone:q}"
         " --external {params.external:q}"
         " --corpora {params.corpora:q}"
         " > {log:q} 2>&1"

@@ -82,6 +82,18 @@ def start_of_run(wildcards):
     return inputs.start_of_run(CONTEXT, wildcards.run)
 
 
+def forecast_of_run(wildcards):
+    return inputs.forecast_of_run(CONTEXT, wildcards.run)
+
+
+def forecasts_of_rung(wildcards):
+    return inputs.forecasts_of_rung(CONTEXT, wildcards.trunk, int(wildcards.step))
+
+
+def sources_of_forecast(wildcards):
+    return inputs.sources_of_forecast(CONTEXT, wildcards.run)
+
+
 def specs_of_bundle(wildcards):
     return inputs.specs_of_bundle(CONTEXT, wildcards.bundle)
 

@@ -33,6 +33,7 @@ rule report_md:
         curves=f"{STUDY}/tables/curves.parquet",
         evals=f"{STUDY}/tables/evals.parquet",
         warnings=f"{STUDY}/tables/warnings.json",
+        scores=targets.scores(CONTEXT),
         fits=targets.fits(CONTEXT),
         code=inputs.modules_of_report(),
     output:

@@ -1,8 +1,8 @@
 rule fit:
     """Fit one law to the losses that belong to it, with intervals from a bootstrap over trunks."""
     input:
-        runs=f"{STUDY}/tables/runs.parquet",
-        curves=f"{STUDY}/tables/curves.parquet",
+        runs=f"{CONTEXT.fitted}/runs.parquet",
+        curves=f"{CONTEXT.fitted}/curves.parquet",
         critical=lambda wildcards: inputs.critical_batch_of(CONTEXT, wildcards.law),
         code=inputs.modules("laws/*.py", *inputs.READERS),
     output:
@@ -11,18 +11,21 @@ rule fit:
         f"{STUDY}/logs/fit/{{law}}.log",
     benchmark:
         f"{STUDY}/logs/fit/{{law}}.benchmark.tsv"
+    priority: lambda wildcards: requests.priority_of_fit(CONTEXT, wildcards.law)
     params:
         objective=CONTEXT.study.fits.objective,
         delta=CONTEXT.study.fits.delta,
         bootstrap=CONTEXT.study.fits.bootstrap,
         seed=CONTEXT.study.fits.seed,
         critical=lambda wildcards, input: f"--critical-batch={input.critical}" if input.critical else "",
+        at=lambda wildcards: inputs.places_of_law(CONTEXT, wildcards.law),
     shell:
         "python -m scalinglaws fit"
         " --law {wildcards.law:q}"
         " --table {input.runs:q}"
         " --curves {input.curves:q}"
         " {params.critical:q}"
+        " {params.at:q}"
         " --objective {params.objective:q}"
         " --delta {params.delta:q}"
         " --bootstrap {params.bootstrap:q}"

@@ -4,6 +4,7 @@ rule rung:
         spec=ancient("results/trunks/{trunk}/spec.json"),
         tokens=ancient(tokens_of_trunk),
         below=ancient(rung_below),
+        forecasts=ancient(forecasts_of_rung),
     output:
         checkpoint="results/trunks/{trunk}/step{step}.safetensors",
     log:
@@ -34,6 +35,7 @@ rule train:
         spec=ancient("results/runs/{run}/spec.json"),
         tokens=ancient(tokens_of_run),
         start=ancient(start_of_run),
+        forecast=ancient(forecast_of_run),
     output:
         metrics="results/runs/{run}/metrics.json",
         curve="results/runs/{run}/curve.jsonl",

@@ -46,7 +46,9 @@ def test_a_study_with_every_kind_of_run_draws_every_figure(tmp_path: Path) -> No
     assert drawable(made.kinds, set(laws_of(made))) == list(FIGURES)
     inputs = ("--tables", "results/tables", "--fits", "results/fits")
     with contextlib.chdir(tmp_path):
-        tables = {name: polars.read_parquet(f"results/tables/{name}.parquet") for name in ("runs", "curves", "evals")}
+        tables = {
+            name: polars.read_parquet(f"results/tables/{name}.parquet") for name in ("runs", "curves", "evals", "forecasts")
+        }
         fits = {law: json.loads(Path(f"results/fits/{law}.json").read_text()) for law in laws_of(made)}
         for name in FIGURES:
             out = f"results/figures/{name}"

@@ -18,7 +18,7 @@ import pytest
 from matplotlib.container import ErrorbarContainer
 from scipy.optimize import curve_fit
 
-from fixtures import planted, planted_figures
+from fixtures import planted, planted_figures, planted_forecasts
 from fixtures.drawing import Asked, draw, words
 from scalinglaws.cli.app import main
 from scalinglaws.common.errors import StudyError

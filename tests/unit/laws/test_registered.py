@@ -40,7 +40,7 @@ class Results:
         self.says(2.0, 1.9, 2.2)
 
     def says(self, loss: float, low: float, high: float, **more: Any) -> None:
-        """Write the fit anew, with a prediction of the run, and the largest of two points at a quarter of its N and half its D."""
+        """Write the fit anew, with a prediction of the run; the largest of two points has a quarter of its N and half its D."""
         near = {"run": "a", "n_params": AT["n_params"] / 4, "tokens": AT["tokens"] / 2, "flops": AT["flops"] / 8}
         points = [near, near | {"run": "b", "flops": AT["flops"] / 16}]
         place = {name: AT[name] for name in ("n_params", "tokens")}
@@ -56,7 +56,9 @@ class Results:
 
     def score(self, loss: float | None) -> list[dict[str, Any]]:
         manifest = self.root / "manifest-x.jsonl"
-        entries = [{"run": run, "experiments": [], "fit": False, "evaluations": None} for run in ("a", SPEC.id)]
+        entries: list[dict[str, Any]] = [
+            {"run": run, "experiments": [], "fit": False, "evaluations": None} for run in ("a", SPEC.id)
+        ]
         manifest.write_text("".join(json.dumps(entry | {"forecast": entry["run"] == SPEC.id}) + "\n" for entry in entries))
         runs, out = self.root / "runs.parquet", self.root / "forecasts.parquet"
         polars.DataFrame({"run": ["a", SPEC.id], "loss": [3.0, loss]}).write_parquet(runs)
@@ -80,7 +82,7 @@ def test_a_forecast_says_what_the_fit_says_and_from_which_files(results: Results
     factors = {"compute_factor": 8.0, "n_factor": 4.0, "tokens_factor": 2.0}
     flags = ["Few trunks.", "Wide."]
     assert item == {"loss": 2.0, "low": 1.9, "high": 2.2, **factors, "flags": flags, "fit": hashes[1]}
-    assert AT == {"n_params": SPEC.n_params, "tokens": 2560, "flops": 6 * SPEC.n_params * 2560}
+    assert {"n_params": SPEC.n_params, "tokens": 2560, "flops": 6 * SPEC.n_params * 2560} == AT
 
 
 def test_a_forecast_is_never_rewritten_and_a_later_fit_adds_one(results: Results) -> None:
@@ -183,8 +185,8 @@ def test_the_stages_give_back_a_planted_law(results: Results) -> None:
     place = {name: AT[name] for name in ("n_params", "tokens")}
     fit = fit_table(polars.DataFrame(rows), "chinchilla", n_bootstrap=50, at=[{"n_params": 9.0, "tokens": 9.0}, place])
     (results.root / "fits/chinchilla.json").write_text(json.dumps(fit))
-    options = ("--table", str(results.table), "--fits", str(results.root / "fits"), "--laws", "chinchilla")
-    options += ("--results", str(results.root), "--forecasts", str(results.folder))
+    options = ["--table", str(results.table), "--fits", str(results.root / "fits"), "--laws", "chinchilla"]
+    options += ["--results", str(results.root), "--forecasts", str(results.folder)]
     assert main(["register", "--spec", str(results.run / "spec.json"), *options]) == 0
     item = json.loads((results.folder / f"{SPEC.id}.json").read_text())["laws"]["chinchilla"]
     truth = 1.5 + 3 / AT["n_params"] ** 0.2 + 20 / AT["tokens"] ** 0.3

@@ -58,9 +58,10 @@ def score(
 
     \b
     Example:
-      scalinglaws score --manifest results/studies/STUDY/tables/manifest-ID.jsonl --runs results/studies/STUDY/tables/runs.parquet \\
-        --table results/studies/STUDY/fitted/runs.parquet --fits results/studies/STUDY/fits --laws chinchilla \\
-        --forecasts results/studies/STUDY/forecasts --out results/studies/STUDY/tables/forecasts.parquet
+      scalinglaws score --manifest results/studies/STUDY/tables/manifest-ID.jsonl \\
+        --runs results/studies/STUDY/tables/runs.parquet --table results/studies/STUDY/fitted/runs.parquet \\
+        --fits results/studies/STUDY/fits --laws chinchilla --forecasts results/studies/STUDY/forecasts \\
+        --out results/studies/STUDY/tables/forecasts.parquet
     """
     from scalinglaws.laws.scored import write_scores
 

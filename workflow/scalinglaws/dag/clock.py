@@ -15,6 +15,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+OF_STUDY = (
+    "tables",
+    "fitted",
+    "fits",
+    "forecasts",
+    "figures",
+)  # folders of results of a study, which its later results follow from
+
 
 def forgive() -> None:
     """Have Snakemake mend the times of inputs in place of its check, in this process."""
@@ -60,7 +68,7 @@ def settle_results(folder: Path) -> None:
     tables that are made now, and would stay as it is where the workflow is killed between the two.
     """
     now = time.time_ns()
-    paths = [folder / "report.md", *(path for name in ("tables", "fits", "figures") for path in (folder / name).glob("*"))]
+    paths = [folder / "report.md", *(path for name in OF_STUDY for path in (folder / name).glob("*"))]
     future = {path: found for path in paths if (found := _stat(path)) and found.st_mtime_ns > now}
     times = sorted({found.st_mtime_ns for found in future.values()})
     for path, found in future.items():

@@ -60,6 +60,20 @@ class Context:
         return laws_model.laws_of(self.study)
 
     @cached_property
+    def forecasting(self) -> tuple[str, ...]:
+        """Return the laws that say what runs will come out with before these are trained; none in a study without forecasts."""
+        return laws_model.forecasting(self.study)
+
+    @cached_property
+    def fitted(self) -> Path:
+        """Return the folder of the tables that laws are fitted to.
+
+        In a study with forecasts they are tables of the fitted runs alone: a run that is forecast waits for the fits, and tables
+        of all runs wait for that run.
+        """
+        return self.folder / ("fitted" if self.study.forecasts else "tables")
+
+    @cached_property
     def figures(self) -> list[str]:
         """Return the figures that are drawn: those that the config asks for and that the study has the runs for."""
         asked = registry.asked(self.study.figures)

@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from scalinglaws.common import finished
+from scalinglaws.dag import targets
 from scalinglaws.dag.context import RESULTS, Context
 from scalinglaws.figures import registry
 from scalinglaws.laws import registry as law_names
@@ -116,6 +117,35 @@ def start_of_run(context: Context, run: str) -> list[str]:
         return []
     bundle = context.bundle_of_rung.get((trunk, step))
     return [f"{RESULTS}/bundles/{bundle}.done" if bundle else f"{RESULTS}/trunks/{trunk}/step{step}.safetensors"]
+
+
+def forecast_of_run(context: Context, run: str) -> list[str]:
+    """Return the forecast that is written before a run is trained; none for other runs, and none once the run is there."""
+    waits = run in context.study.forecasts and not context.in_job and not run_is_made(context, run)
+    return [f"{context.folder}/forecasts/{run}.json"] if waits else []
+
+
+def forecasts_of_rung(context: Context, trunk: str, step: int) -> list[str]:
+    """Return the forecasts of the runs that alone need a rung: its training is a part of theirs. None once the rung is there."""
+    if context.in_job or is_made(f"{RESULTS}/trunks/{trunk}/step{step}.safetensors"):
+        return []
+    runs = context.study.forecasts_of_rungs.get((trunk, step), ())
+    return [path for run in runs for path in forecast_of_run(context, run)]
+
+
+def sources_of_forecast(context: Context, run: str) -> list[str]:
+    """Return the table of fitted runs and the fits that a forecast follows from; none once the forecast is there.
+
+    An input that is missing and made again would have Snakemake 9.27 make the forecast again (see ``is_made``).
+    """
+    if os.path.exists(f"{context.folder}/forecasts/{run}.json"):
+        return []
+    return [f"{context.fitted}/runs.parquet", *targets.forecasting_fits(context)]
+
+
+def places_of_law(context: Context, law: str) -> list[str]:
+    """Return the options of a fit by which it says what the runs that are forecast will come out with."""
+    return law_names.places(context.study, law)
 
 
 def specs_of_bundle(context: Context, name: str) -> list[str]:

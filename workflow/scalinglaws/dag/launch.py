@@ -92,7 +92,13 @@ def run(configfile: Path, cores: int, more: list[str], results: Path) -> int:
         raise StudyError(
             f"the workflow stopped with status {code}; the whole log: {log}. What is done is kept: run again to go on"
         )
-    print(f"[{study.name}] done: figures, tables, fits and report.md are in {study_folder(results, study.name)}")
+    folder = study_folder(results, study.name)
+    print(f"[{study.name}] done: figures, tables, fits and report.md are in {folder}")
+    if study.forecasts and (table := folder / "tables" / "forecasts.parquet").exists():  # a target by name may not make it
+        from scalinglaws.report.forecasts import lines
+        from scalinglaws.tables.read import read_own
+
+        print("\n".join(lines(read_own(table))))
     return code
 
 

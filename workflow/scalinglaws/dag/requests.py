@@ -74,6 +74,11 @@ def priority_of_rung(context: Context, trunk: str, step: int) -> int:
     return context.study.priority_of_rung(trunk, step)
 
 
+def priority_of_fit(context: Context, law: str) -> int:
+    """Return the GFLOP of the longest run that waits for what a law says of it; 0 for a law that forecasts none."""
+    return context.study.priority_of_fits if law in context.forecasting else 0
+
+
 def priority_of_bundle(context: Context, name: str) -> int:
     """Return the GFLOP of the longest path in a bundle."""
     bundle = context.bundle(name)

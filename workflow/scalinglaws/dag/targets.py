@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from scalinglaws.dag.context import RESULTS, Context
 from scalinglaws.study import paths
 
@@ -9,18 +11,27 @@ TABLES = ("runs", "curves", "evals", "timings")
 EXPONENTS = ("fits.parquet", "exponents.parquet", "exponents.md")  # in the folder of tables
 
 
-def runs(context: Context) -> list[str]:
-    """Return the files that say that each run is there: its metrics, or the marker of the bundle that trains it."""
-    alone = [f"{RESULTS}/runs/{run}/metrics.json" for run in context.study.runs if run not in context.bundle_of_run]
-    return alone + [f"{RESULTS}/bundles/{name}.done" for name in context.bundles]
+def runs(context: Context, among: Collection[str] | None = None) -> list[str]:
+    """Return the files that say that each run is there: its metrics, or the marker of the bundle that trains or evaluates it.
+
+    ``among`` are the runs that are asked for, or None for all.
+    """
+    wanted = context.study.runs.keys() if among is None else among
+    alone = [
+        f"{RESULTS}/runs/{run}/metrics.json" for run in context.study.runs if run in wanted and run not in context.bundle_of_run
+    ]
+    of_runs = {run: name for (run, _), name in context.bundle_of_evaluation.items()}
+    bundles = {of[run] for of in (context.bundle_of_run, of_runs) for run in of if run in wanted}
+    named = context.bundles if among is None else [name for name in context.bundles if name in bundles]
+    return alone + [f"{RESULTS}/bundles/{name}.done" for name in named]
 
 
-def evaluations(context: Context) -> list[str]:
-    """Return the evaluation outputs that no bundle produces."""
+def evaluations(context: Context, among: Collection[str] | None = None) -> list[str]:
+    """Return the evaluation outputs that no bundle produces, of all runs or of those ``among``."""
     return [
         f"{RESULTS}/evals/{run}/{name}.json"
         for run, name in context.study.evaluations.items()
-        if (run, name) not in context.bundle_of_evaluation
+        if (among is None or run in among) and (run, name) not in context.bundle_of_evaluation
     ]
 
 
@@ -32,6 +43,21 @@ def manifest(context: Context) -> str:
 def tables(context: Context) -> list[str]:
     """Return the tables of all runs."""
     return [f"{context.folder}/tables/{table}.parquet" for table in TABLES]
+
+
+def forecasts(context: Context) -> list[str]:
+    """Return the first forecast of each run that is forecast."""
+    return [f"{context.folder}/forecasts/{run}.json" for run in sorted(context.study.forecasts)]
+
+
+def scores(context: Context) -> list[str]:
+    """Return the table of forecasts and how they came out, in a study that has some."""
+    return [f"{context.folder}/tables/forecasts.parquet"] if context.study.forecasts else []
+
+
+def forecasting_fits(context: Context) -> list[str]:
+    """Return the fit of each law that forecasts."""
+    return [f"{context.folder}/fits/{law}.json" for law in context.forecasting]
 
 
 def fits(context: Context) -> list[str]:

@@ -74,5 +74,8 @@ def spent(context: Context) -> Iterator[Path]:
         yield from (path for path in sorted(context.folder.glob(pattern)) if str(path) not in own)
     if not targets.exponents(context):
         yield from (context.folder / "tables" / name for name in targets.EXPONENTS)
+    if not context.study.forecasts:  # forecasts themselves are kept: what was registered stays
+        yield from (path for path in sorted((context.folder / "fitted").glob("*")) if path.is_file())
+        yield context.folder / "tables" / "forecasts.parquet"
     if not targets.report(context):
         yield context.folder / "report.md"

@@ -119,8 +119,9 @@ def parts(results: Path) -> list[Part]:
 
 def _of_study(folder: Path) -> Iterator[Part]:
     """Yield the parts of the folder of a study."""
-    yield from _each(folder / "fits")
-    yield _job(folder / "tables", OF_TABLES)
+    yield from (part for name in ("fits", "forecasts") for part in _each(folder / name))
+    yield _job(folder / "tables", OF_TABLES | {tables.SUMS_OF_FORECASTS: ("forecasts.parquet",)})
+    yield _job(folder / "fitted", OF_TABLES)
     drawn = sorted({path.stem for pattern in ("*.svg", "*.png") for path in _files(folder / "figures", pattern)})
     for name in drawn:
         yield _job(folder / "figures", {f"{name}{sums.SUFFIX}": [f"{name}.svg", f"{name}.png"]})

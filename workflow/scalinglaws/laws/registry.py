@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from scalinglaws.common.errors import StudyError
 from scalinglaws.common.registry import Registry
+from scalinglaws.study.forecasts import quantities
 from scalinglaws.study.study import Study
 
 
@@ -82,8 +83,8 @@ def laws_of(study: Study) -> tuple[str, ...]:
 def forecasting(study: Study) -> tuple[str, ...]:
     """Return the laws by which a study forecasts runs, those of size and tokens before those of compute alone.
 
-    Laws of the converged loss, of runs that are stopped early and of curves before the decay are none of them: the final loss of a
-    run is none of these. A law of compute alone states the loss of the best run for that compute.
+    Laws of the converged loss, of runs that are stopped early and of curves before the decay are none of them: these are not the
+    final loss of a run. A law of compute alone states the loss of the best run for that compute.
 
     Raises
     ------
@@ -100,3 +101,10 @@ def forecasting(study: Study) -> tuple[str, ...]:
             f"name one of {named} under fits.laws, and have an experiment of budgets on all the data without forecast"
         )
     return tuple(sorted(found, key=lambda law: -len(LAWS.find(law).states)))
+
+
+def places(study: Study, law: str) -> list[str]:
+    """Return the options --at of a fit of a law, by which it says what the runs that are forecast will come out with."""
+    names = LAWS.find(law).states
+    known = [quantities(study.runs[run]) for run in sorted(study.forecasts)] if names else []
+    return list(dict.fromkeys("--at=" + ",".join(f"{name}={of[name]!r}" for name in names) for of in known))

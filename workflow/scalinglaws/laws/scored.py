@@ -20,7 +20,7 @@ def write_scores(
     manifest: Path, results: Path, runs: Path, fitted: Path, fits: Path, laws: Sequence[str], folder: Path, out: Path,
     with_sums: bool = False,
 ) -> list[Path]:  # fmt: skip
-    """Register what the fits say by now, where no forecast says it yet, write the table of all forecasts, and return new forecasts.
+    """Register what the fits say by now, where no forecast says it yet, write the table of forecasts, and return the new ones.
 
     Parameters
     ----------
@@ -44,7 +44,8 @@ def write_scores(
     """
     table = read_own(runs)
     losses = dict(zip(table["run"], table["loss"], strict=True))
-    rows, new = [], []
+    rows: list[dict[str, Any]] = []
+    new: list[Path] = []
     for run in [entry["run"] for entry in read_manifest(manifest) if entry["forecast"]]:
         spec = read_run(run_folder(results, run) / "spec.json", results)
         if written := register(spec, results, fitted, fits, laws, folder):

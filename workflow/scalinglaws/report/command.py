@@ -58,6 +58,7 @@ def write_report(
     # matplotlib, which the modules of figures import, keeps its list of fonts below the home directory unless told otherwise.
     os.environ.setdefault("MPLCONFIGDIR", str(figures / ".matplotlib"))
     from scalinglaws.report.claims.page import section
+    from scalinglaws.report.forecasts import section as forecasts_section
     from scalinglaws.report.report import report
     from scalinglaws.tables.read import read_warnings
 
@@ -67,6 +68,7 @@ def write_report(
     found = {law: read_fit(fits / f"{law}.json") for law in laws}
     folder = Path(os.path.relpath(figures, out.parent)).as_posix()
     claims = section(read, found, kinds)
-    page = report(read["runs"], found, kinds, drawn, folder, read_warnings(tables), study, claims).encode()
+    forecasts = forecasts_section(read_table(tables / "forecasts.parquet")) if "forecast" in kinds else []
+    page = report(read["runs"], found, kinds, drawn, folder, read_warnings(tables), study, claims, forecasts).encode()
     with sums.listing(sums.beside(out), [out], with_sums):
         write_bytes(out, page)

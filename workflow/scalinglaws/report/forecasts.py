@@ -9,20 +9,18 @@ import polars
 from scalinglaws.report.markdown import count, number, table
 
 NOTE = (
-    "Each forecast was computed from fits of other runs and written to a file before its run was trained; a late one was written "
-    "when the run was there already. Brackets hold the 95 % interval of a new run's loss, and the error is forecast / loss − 1. The "
-    "factors compare the run with the largest values among the runs of the fit. A law of compute alone states the loss of the best "
-    "run for that compute."
+    "Each forecast was computed from fits of other runs and written to a file before its run was trained; a late one was "
+    "written when the run was there already. Brackets hold the 95 % interval of a new run's loss, and the error is forecast / "
+    "loss − 1. The factors compare the run with the largest values among the runs of the fit. A law of compute alone states the "
+    "loss of the best run for that compute."
 )
 
 
-def section(forecasts: polars.DataFrame | None) -> list[str]:
+def section(forecasts: polars.DataFrame) -> list[str]:
     """Return the section: how many forecasts held the loss that came out, and a row for each law of each forecast.
 
-    ``forecasts`` is the table of that name, or None for a study that forecasts no run.
+    ``forecasts`` is the table of that name.
     """
-    if forecasts is None or forecasts.is_empty():
-        return ["This study forecasts no run."]
     head = (
         "run",
         "law",

@@ -35,13 +35,15 @@ def report(
     warnings: Sequence[str] = (),
     study: str = "",
     claims: Sequence[str] = (),
+    forecasts: Sequence[str] = (),
 ) -> str:
     """Write the page as Markdown; the same input gives the same text.
 
     ``runs`` is the table of runs, ``fits`` holds the fit.json of each law that the study fits, and ``kinds`` are the questions
     that its runs can answer (study/questions.py). ``drawn`` names its figures, which lie in ``folder`` as seen from the page.
     ``warnings`` are sentences of aggregation about the runs, and ``study`` is the name of the study, if it is known. ``claims``
-    are the lines of the section on the paper's claims (report/claims/page.py), which is left out where there are none.
+    and ``forecasts`` are the lines of the sections on the paper's claims (report/claims/page.py) and on registered forecasts
+    (report/forecasts.py), which are left out where there are none.
     """
     fits = {law: fits[law] for law in LAW_KINDS if law in fits}
     sections = {
@@ -55,6 +57,7 @@ def report(
         "Claims of the paper": claims,
         "Where the laws contradict each other (section 6.3)": tables_of_paper.contradiction(fits),
         "After 2020": tables_of_paper.later(fits),
+        "Forecasts registered before their runs": forecasts,
         "Flags raised by the fits": [*flags(fits), *warned(warnings)],
         "Figures": figures(set(kinds), set(fits), [name for name in FIGURES if name in set(drawn)], folder),
     }

@@ -174,7 +174,9 @@ def name_corpora(rows: list[Row], names: dict[str, str]) -> None:
         row["corpus_name"] = names.get(row["corpus"], row["corpus"])
 
 
-def aggregate(manifest: Path, results: Path, external: list[Row], names: dict[str, str]) -> Aggregated:
+def aggregate(
+    manifest: Path, results: Path, external: list[Row], names: dict[str, str], fitted_alone: bool = False
+) -> Aggregated:
     """Return the tables of the runs that the manifest names, in its order, and of runs made elsewhere.
 
     Parameters
@@ -185,6 +187,8 @@ def aggregate(manifest: Path, results: Path, external: list[Row], names: dict[st
         Tables made elsewhere: objects with path and columns, see ``external_rows``.
     names
         Names of corpora by their ids.
+    fitted_alone
+        Whether only runs that laws are fitted to are taken from the manifest.
 
     Raises
     ------
@@ -193,7 +197,7 @@ def aggregate(manifest: Path, results: Path, external: list[Row], names: dict[st
     """
     rows: dict[str, list[Row]] = {"runs": [], "curves": [], "evals": [], "timings": []}
     curves = []
-    for entry in read_manifest(manifest):
+    for entry in [entry for entry in read_manifest(manifest) if entry["fit"] or not fitted_alone]:
         folder, evaluations = results / "runs" / entry["run"], results / "evals" / entry["run"]
         for place in (folder, evaluations):
             look(place)
@@ -242,12 +246,14 @@ def without_error(runs: list[Row]) -> list[str]:
     ]
 
 
-def write_tables(manifest: Path, results: Path, out: Path, external: list[Row], names: dict[str, str]) -> list[str]:
+def write_tables(
+    manifest: Path, results: Path, out: Path, external: list[Row], names: dict[str, str], fitted_alone: bool = False
+) -> list[str]:
     """Write the tables and the warnings to the folder ``out``, and return lines for the log.
 
     The manifests of other lists of runs beside this one are deleted. Other parameters and errors are those of ``aggregate``.
     """
-    made = aggregate(manifest, results, external, names)
+    made = aggregate(manifest, results, external, names, fitted_alone)
     delete_other_manifests(manifest)
     for name, rows in made.tables.items():
         write(rows, schema.SCHEMAS[name], out / f"{name}.parquet")

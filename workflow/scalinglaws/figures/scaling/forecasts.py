@@ -16,12 +16,12 @@ from scalinglaws.figures.shared.groups import budget_runs
 
 TITLE = "Registered forecasts"
 CAPTION = """
-**a** Grey points are the decayed runs that laws are fitted to. Coloured marks are the losses that these laws stated of larger runs
-before they were trained, with the 95 % interval of a new run; stars are the losses that came out. **b** Each forecast relative to
-its outcome. Hollow marks are late: they were written when the run was there.
+**a** Grey points are the decayed runs that laws are fitted to. Coloured marks are the losses that these laws stated of larger
+runs before their training, with the 95 % interval of a new run; stars are the losses that came out. **b** Each forecast
+relative to its outcome. Hollow marks are late: written after the run.
 """
-# Laws, as they come, take these colours and marks.
-COLOURS, MARKS = (style.FIT, "#2166ac", style.SECOND, "#762a83"), "osD^"
+# Laws, as they come, take the colours of categories and these marks.
+MARKS = "osD^v"
 APART = 1.12  # factor in compute by which the marks of one run are drawn beside each other
 MOST_ROWS = 12  # forecasts that the right panel has room for
 
@@ -31,10 +31,10 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
 
     ``fits`` is not used: a forecast holds what the fits said when it was written.
     """
-    figure, (ladder, relative) = style.panels(style.PAGE, 3.3, 2)
+    figure, (ladder, relative) = style.panels(2)
     stated = tables["forecasts"].drop_nulls("loss_forecast")
     laws = stated["law"].unique(maintain_order=True).to_list()
-    looks = {law: (COLOURS[k % len(COLOURS)], MARKS[k % len(MARKS)]) for k, law in enumerate(laws)}
+    looks = {law: (style.COLOURS[k % len(style.COLOURS)], MARKS[k % len(MARKS)]) for k, law in enumerate(laws)}
     _ladder(ladder, tables["runs"], stated, looks)
     _relative(relative, stated, looks)
     return figure
@@ -59,7 +59,7 @@ def _ladder(axis: Axes, runs: polars.DataFrame, stated: polars.DataFrame, looks:
         style.sentence(axis, "not resolved: there are no runs to draw")
         return
     label = f"{len(points)} runs that laws are fitted to"
-    axis.plot(points["flops_6nd"], points["loss"], "o", color="0.55", markersize=3, label=label)
+    axis.plot(points["flops_6nd"], points["loss"], "o", color=style.GUIDE, markersize=3, label=label)
     for of_run in stated.partition_by("run", maintain_order=True):
         for place, row in enumerate(of_run.iter_rows(named=True)):
             aside = APART ** (place - (len(of_run) - 1) / 2)
@@ -92,7 +92,7 @@ def _relative(axis: Axes, stated: polars.DataFrame, looks: dict[str, tuple[str, 
     notes = [_verdict(scored.filter(~polars.col("late")))]
     if len(scored) > len(shown):
         notes.append(f"{counted(len(scored) - len(shown), 'forecast')} more in the report")
-    style.legend_below(axis, notes, width=60)
+    style.legend_below(axis, notes)
 
 
 def _name(row: dict[str, Any]) -> str:

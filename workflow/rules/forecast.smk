@@ -1,0 +1,84 @@
+FORECASTING = ",".join(CONTEXT.forecasting)
+
+
+use rule aggregate as aggregate_fitted with:
+    # Collect the runs that laws are fitted to into tables of their own, in a study with forecasts.
+    #
+    # The fits follow from them, the forecasts from the fits, the runs that are forecast from these, and the tables of all runs from
+    # those runs.
+    input:
+        manifest=targets.manifest(CONTEXT),
+        runs=targets.runs(CONTEXT, CONTEXT.study.fitted),
+        evaluations=targets.evaluations(CONTEXT, CONTEXT.study.fitted),
+        external=[table.path for table in CONTEXT.study.external],
+        code=inputs.modules("tables/*.py", "train/metrics.py"),
+    output:
+        tables=[f"{STUDY}/fitted/{table}.parquet" for table in targets.TABLES],
+        warnings=f"{STUDY}/fitted/warnings.json",
+    log:
+        f"{STUDY}/logs/aggregate_fitted.log",
+    benchmark:
+        f"{STUDY}/logs/aggregate_fitted.benchmark.tsv"
+    priority: CONTEXT.study.priority_of_fits
+    params:
+        folder=f"{STUDY}/fitted",
+        alone="--fitted-alone",
+        external=inputs.external_tables(CONTEXT),
+        corpora=inputs.names_of_corpora(CONTEXT),
+
+
+rule forecast:
+    """Write what the fits of other runs say about the loss of a run, before it is trained.
+
+    It is made once: every input is ancient, and there are no params. What later fits say is registered by the rule score.
+    """
+    input:
+        spec=ancient("results/runs/{run}/spec.json"),
+        sources=ancient(sources_of_forecast),
+    output:
+        forecast=f"{STUDY}/forecasts/{{run}}.json",
+    log:
+        f"{STUDY}/logs/forecast/{{run}}.log",
+    benchmark:
+        f"{STUDY}/logs/forecast/{{run}}.benchmark.tsv"
+    priority: CONTEXT.study.priority_of_fits
+    shell:
+        "python -m scalinglaws register"
+        " --spec {input.spec:q}"
+        " --table {CONTEXT.fitted:q}/runs.parquet"
+        " --fits {STUDY:q}/fits"
+        " --laws={FORECASTING:q}"
+        " --forecasts {STUDY:q}/forecasts"
+        " --results results"
+        " > {log:q} 2>&1"
+
+
+rule score:
+    """Compare the forecasts with the losses that came out, after those that later fits make are registered beside the first."""
+    input:
+        manifest=targets.manifest(CONTEXT),
+        runs=f"{STUDY}/tables/runs.parquet",
+        fitted=f"{CONTEXT.fitted}/runs.parquet",
+        fits=targets.forecasting_fits(CONTEXT),
+        forecasts=targets.forecasts(CONTEXT),
+        code=inputs.modules("laws/registered.py", "laws/scored.py", "tables/schema.py", "tables/write.py", *inputs.READERS),
+    output:
+        table=f"{STUDY}/tables/forecasts.parquet",
+    log:
+        f"{STUDY}/logs/score.log",
+    benchmark:
+        f"{STUDY}/logs/score.benchmark.tsv"
+    params:
+        laws=FORECASTING,
+    shell:
+        "python -m scalinglaws score"
+        " --manifest {input.manifest:q}"
+        " --runs {input.runs:q}"
+        " --table {input.fitted:q}"
+        " --fits {STUDY:q}/fits"
+        " --laws={params.laws:q}"
+        " --forecasts {STUDY:q}/forecasts"
+        " --out {output.table:q}"
+        " --results results"
+        " --sums"
+        " > {log:q} 2>&1"
