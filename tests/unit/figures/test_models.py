@@ -90,9 +90,9 @@ def test_points_of_a_sweep_of_rates_stay_out(exact: Tables) -> None:
 def test_depths_fall_on_one_curve_without_embeddings(exact: Tables) -> None:
     data = fig06_depth.depths(exact["runs"])
     assert data["n_ctx"].unique().to_list() == [64] and len(data) == 16
-    with_embeddings, without = (fig06_depth.scatter(data, column) for column in ("n_params_total", "n_params"))
-    assert with_embeddings is not None and without is not None and with_embeddings > 5 * without
-    assert fig06_depth.scatter(data.head(4), "n_params") is None
+    with_embeddings, without = (fig06_depth.parabola(data, column) for column in ("n_params_total", "n_params"))
+    assert with_embeddings is not None and without is not None and with_embeddings[1] > 5 * without[1]
+    assert fig06_depth.parabola(data.head(4), "n_params") is None
 
 
 def test_lstms_lie_the_planted_excess_above_transformers(exact: Tables) -> None:
@@ -125,6 +125,18 @@ def test_shared_layers_lie_the_planted_excess_beside_the_standard(exact: Tables)
         )
     said = words(draw("fig17_recurrent", exact))
     assert "layers used 2 times, AABB" in said and "layers used 4 times, ABAB" in said
+
+
+def test_a_line_joins_models_that_differ_in_size_alone(exact: Tables) -> None:
+    standard, shared = fig17_recurrent.compared(exact["runs"])
+    mixed = polars.concat([standard.with_columns(n_layer=polars.lit(depth)) for depth in (1, 2)], how="vertical_relaxed")
+    for models, count in ((standard, 1), (shared, 3), (mixed, 2)):
+        groups = model_comparison.alike(models)
+        assert len(groups) == count and sum(map(len, groups)) == len(models)
+        assert all(group["n_layer"].n_unique() == 1 and (group["d_ff"] == 4 * group["d_model"]).all() for group in groups)
+    figure = draw("fig17_recurrent", exact)
+    joined = [line for line in figure.axes[0].lines if line.get_linestyle() != "None" and len(np.asarray(line.get_xdata())) > 1]
+    assert len(joined) == 4
 
 
 def test_losses_on_other_text_have_the_planted_slopes(exact: Tables) -> None:
@@ -183,7 +195,7 @@ def test_corrupted_text_costs_what_was_planted_on_the_clean_text(exact: Tables) 
         assert np.allclose(model_comparison.excess(clean, "n_params", mine), 100 * math.expm1(cost), atol=1e-9)
     said = words(draw("quality", exact))
     low = f"+{100 * math.expm1(planted.CORRUPTED[0.2]):.1f}"
-    assert f"books-20 lies {low} % from books" in said and "books-20 (20 % replaced)" in said
+    assert f"books-20 (20 % replaced): {low} % from books at equal N" in said
 
 
 def test_seeds_spread_is_the_standard_deviation_within_groups() -> None:
@@ -213,7 +225,7 @@ def test_a_minus_is_not_put_into_names() -> None:
 
 
 def test_diverged_runs_are_counted(noisy: Tables) -> None:
-    assert model_comparison.diverged(noisy["runs"]) == ["1 diverged run of this study left out"]
+    assert model_comparison.diverged(noisy["runs"]) == "; 1 diverged run of the study left out"
     assert "1 diverged run" in words(draw("seeds", noisy))
 
 

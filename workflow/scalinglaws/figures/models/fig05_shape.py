@@ -11,30 +11,29 @@ from scalinglaws.figures.shared.groups import all_data, one_rate, same_size
 
 TITLE = "Shape at fixed size"
 CAPTION = """
-Figure 5 of the paper. The final test loss of Transformers of one N (within 2 %), in percent above the best of their series,
-against three ratios: the feed-forward ratio d_ff/d_model (**a**; n_layer and d_attn/d_model are fixed, and d_model follows from
-N), the aspect ratio d_model/n_layer (**b**; d_attn/d_model is fixed, and d_ff/d_model is nearest to one power of two) and the
-head width d_attn/n_heads (**c**; all else is fixed). In a and b the head width is the one that most models have. At most three
-sizes are drawn, each with its longest series; every model is averaged over its seeds. The band is the range in which two models
-differ through the seed alone in 95 % of cases, taken from the runs that have several seeds. Where there are none, it is 1.96
-standard errors of the test loss, which all models share, so that it overstates the noise of a difference. At the paper's
-exponent of 0.076, 2 % of N are 0.15 % of the loss.
+Figure 5 of the paper. The final test loss of Transformers of one size (N within 2 %), in percent above the best of their
+series, is shown against the feed-forward ratio (**a**), the aspect ratio (**b**) and the head width (**c**). Differences inside
+the grey band may be chance. The paper found changes of a few percent.
 """
 
 SERIES = 3  # most sizes in a panel
-WIDTH = 40  # characters in a line below a panel
+WIDTH = style.CHARACTERS[3]
 # For each panel: the ratio, the label of its axis, and the columns in which its models must agree.
 RATIOS = (
-    ("feed_forward", "Feed-forward ratio d_ff / d_model", ("n_layer", "attention")),
-    ("aspect", "Aspect ratio d_model / n_layer", ("attention",)),
-    ("head_width", "Head width d_attn / n_heads", ("n_layer", "d_model", "d_ff", "d_attn")),
+    ("feed_forward", r"Feed-forward ratio $d_\mathrm{ff}/d_\mathrm{model}$", ("n_layer", "attention")),
+    ("aspect", r"Aspect ratio $d_\mathrm{model}/n_\mathrm{layer}$", ("attention",)),
+    ("head_width", r"Head width $d_\mathrm{attn}/n_\mathrm{heads}$", ("n_layer", "d_model", "d_ff", "d_attn")),
 )
 
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
     """Draw, for each ratio, the models in which it varies and most others do not, in percent above the best of their series.
 
-    The sizes with the longest series are drawn. The band is what two runs of one model differ by.
+    The sizes with the longest series are drawn, at most three, and every model is averaged over its seeds. Where d_ff/d_model
+    varies, depth and d_attn/d_model are fixed, and d_model follows from N. Where d_model/n_layer varies, d_attn/d_model is fixed
+    and d_ff/d_model is nearest to one power of two. In both, the head width is the one that most models have. Where the head width
+    varies, all else is fixed. The function ``band`` says what the grey band is. At the paper's exponent of 0.076, the 2 % by which
+    N may differ are 0.15 % of the loss.
     """
     figure, axes = style.panels(3)
     every = [series(tables["runs"], ratio, fixed) for ratio, _, fixed in RATIOS]
@@ -48,16 +47,17 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
             continue
         bands = [band(tables["runs"], one) for one in panel]
         half, source = max(bands)
-        axis.axhspan(-half, half, color="0.5", alpha=0.15, linewidth=0)
+        axis.axhspan(0, half, color="0.5", alpha=0.15, linewidth=0, label=style.plain(source, WIDTH))
         for one, (own, _) in zip(panel, bands, strict=True):
             told = verdict(one[ratio].to_numpy(), one["change"].to_numpy(), own)
             axis.plot(one[ratio], one["change"], "o-", color=scale(int(one["n_params"][0])), linewidth=0.8)
-            axis.plot([], [], "o-", color=scale(int(one["n_params"][0])), label=style.plain(f"{_name(one)}: {told}", WIDTH))
-        style.legend_below(axis, [source])
+            text = f"{_name(one)}\n{style.plain(told, WIDTH)}"
+            axis.plot([], [], "o-", color=scale(int(one["n_params"][0])), label=text)
+        style.legend_below(axis)
     axes[0].set_ylabel("Loss above the best of the series (%)")
-    limits = [axis.get_ylim() for axis, panel in zip(axes, every, strict=True) if panel]
-    for axis in axes if limits else []:
-        axis.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
+    highest = max((axis.get_ylim()[1] for axis, panel in zip(axes, every, strict=True) if panel), default=1.0)
+    for axis in axes:
+        axis.set_ylim(-0.05 * highest, highest)
     return figure
 
 
@@ -91,13 +91,18 @@ def _rank(one: polars.DataFrame) -> tuple[int, int, int]:
 
 
 def band(runs: polars.DataFrame, one: polars.DataFrame) -> tuple[float, str]:
-    """Return half the width, in percent, of the band in which two models differ by chance, and words on where that is from."""
+    """Return the height, in percent, of the band in which a model differs from the best by chance, and where that is from.
+
+    It holds 95 % of the differences between two models that differ through the seed alone, by the runs that have several seeds.
+    Where there are none, it is 1.96 standard errors of the test loss. All models share the test text, so that this overstates
+    the noise of a difference.
+    """
     known = seed_noise.noise(runs, float(one["n_params"].median()))  # type: ignore[arg-type]
     if known is None:
         stderr = float((one["loss_stderr"] / one["loss"]).mean() or 0.0)  # type: ignore[arg-type]
-        return 100 * style.Z95 * stderr, "band: ±1.96 standard errors of the test loss (no second seeds)"
+        return 100 * style.Z95 * stderr, "1.96 standard errors of the test loss (no second seeds)"
     half = 100 * style.Z95 * known[0] * float(np.sqrt(2 / float(one["seeds"].mean())))  # type: ignore[arg-type]
-    return half, "band: 95 % of differences between seeds"
+    return half, "95 % of differences between seeds"
 
 
 def verdict(ratio: np.ndarray, change: np.ndarray, half: float) -> str:

@@ -12,34 +12,37 @@ from scalinglaws.figures.shared.groups import all_data, one_rate, run_groups
 
 TITLE = "LSTM and Transformer"
 CAPTION = """
-Figure 7 of the paper. **a** The final test loss of LSTMs and of Transformers against N. They were trained alike on the same
-budget, though the learning rate may differ. The note gives the excess of the LSTMs over the line of the Transformers,
-interpolated in logarithms to the same N. **b** The loss by position in the context, for at most two pairs of similar size
-(within a factor of 1.5), in bins that grow by √2. Bars and bands show 1.96 standard errors of the test loss; that of a bin is
-the mean of the errors of its positions.
+Figure 7 of the paper. The final test loss of LSTMs and Transformers that were trained alike is shown against size (**a**) and,
+for pairs of like size, by position in the context (**b**). Bars and bands are 1.96 standard errors. The paper found that LSTMs
+equal Transformers early in the context and fall behind late in it.
 """
 MATCHED = 1.5  # largest factor between the sizes of a pair
 PAIRS = 2  # most pairs that are drawn
 
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
-    """Draw final losses with a line for each depth of LSTM, and losses by position of the smallest and the largest pair."""
+    """Draw final losses by size, and losses by position of the smallest and the largest pair of an LSTM and a Transformer.
+
+    All models were trained alike on one budget, though their learning rates may differ. The excess of the LSTMs is that over the
+    Transformers, interpolated in logarithms to the same N. Losses by position are means over bins that grow by √2, and the
+    standard error of a bin is the mean of those of its positions.
+    """
     figure, (left, right) = style.panels(2)
     data = compared(tables["runs"])
     standard, lstm = (data.filter(polars.col("architecture") == name) for name in ("transformer", "lstm"))
-    model_comparison.loss_points(left, standard, "n_params", "0.15", "o", "Transformer") if len(standard) else None
+    if len(standard):
+        model_comparison.loss_by_size(left, standard, "n_params", "0.15", "o", "Transformer")
     for index, ((n_layer,), line) in enumerate(lstm.group_by("n_layer", maintain_order=True)):
         colour, marker = model_comparison.CATEGORIES[(index + 1) % len(model_comparison.CATEGORIES)]
-        model_comparison.loss_points(
-            left, line, "n_params", colour, marker, f"LSTM of {n_layer} layer{'s' * (n_layer > 1)}", linestyle="--"
-        )
+        name = f"LSTM of {n_layer} layer{'s' * (n_layer > 1)}"
+        model_comparison.loss_by_size(left, line, "n_params", colour, marker, name, linestyle="--")
     style.loss_axis(left, law_lines.reach(data))
     style.log_axis(left, data["n_params"].to_numpy(), "N (non-embedding parameters)")
     if data.is_empty():
         style.sentence(left, "not resolved: no LSTM ended at a budget")
     else:
-        notes = [at_equal_size(standard, lstm), seed_noise.smallest(tables["runs"], lstm), model_comparison.averaged(data)]
-        style.legend_below(left, [*notes, *model_comparison.diverged(tables["runs"])])
+        common = model_comparison.averaged(data, tables["runs"])
+        style.legend_below(left, [at_equal_size(standard, lstm), seed_noise.smallest(tables["runs"], lstm), common])
     _positions(right, pairs(standard, lstm), tables)
     return figure
 
@@ -67,7 +70,7 @@ def at_equal_size(standard: polars.DataFrame, lstm: polars.DataFrame) -> str:
     above = above[np.isfinite(above)]
     if not len(above):
         return "not resolved: no LSTM lies in the Transformers' range of N"
-    return model_comparison.minus(f"LSTMs against Transformers of equal N: {above.min():+.1f} % to {above.max():+.1f} %")
+    return model_comparison.minus(f"LSTMs against Transformers of equal N: {above.min():+.1f} to {above.max():+.1f} %")
 
 
 def pairs(standard: polars.DataFrame, lstm: polars.DataFrame) -> list[tuple[dict, dict]]:
@@ -90,18 +93,18 @@ def by_place(evals: polars.DataFrame, run: dict) -> polars.DataFrame:
 
 
 def gap(first: polars.DataFrame, second: polars.DataFrame) -> str | None:
-    """Return a note on the LSTM's loss less the Transformer's in nats, at the first position and in the last octave."""
+    """Return words on the LSTM's loss less the Transformer's, at the first position and in the last octave; None without both."""
     both = first.join(second, on="position", suffix="_lstm", how="inner", maintain_order="left")
     if len(both) < 2:
         return None
     away = both["loss_lstm"] - both["loss"]
     last = float(away.filter(both["position"] > both["position"].max() / 2).mean())  # type: ignore[arg-type, operator]
-    return model_comparison.minus(f"LSTM less Transformer: {away[0]:+.2f} nats at position 1, {last:+.2f} in the last octave")
+    return model_comparison.minus(f"{away[0]:+.2f} nats at position 1, {last:+.2f} in the last octave")
 
 
 def _positions(axis: Axes, found: list[tuple[dict, dict]], tables: dict[str, polars.DataFrame]) -> None:
     scale = scales.Scale([row["n_params"] for pair in found for row in pair], "N")
-    seen, notes = [], []
+    seen = []
     for pair in found:
         lines = [by_place(tables["evals"], row) for row in pair]
         for row, line, dashes in zip(pair, lines, ("-", "--"), strict=True):
@@ -111,13 +114,13 @@ def _positions(axis: Axes, found: list[tuple[dict, dict]], tables: dict[str, pol
             colour, half = scale(row["n_params"]), style.Z95 * line["stderr"].fill_nan(0.0)
             axis.fill_between(line["position"], line["loss"] - half, line["loss"] + half, color=colour, alpha=0.12, linewidth=0)
             label = f"{name}, N {model_comparison.count(row['n_params'])}"
+            if name == "LSTM" and (words := gap(*lines)):
+                label += f": against the Transformer\n{words}"
             axis.plot(line["position"], line["loss"], dashes, color=colour, label=label)
             seen.append(line.with_columns(low=line["loss"] - half, high=line["loss"] + half))
-        if note := gap(*lines):
-            notes.append(f"N near {model_comparison.count(pair[1]['n_params'])}: {note}")
     every = polars.concat(seen) if seen else None
     style.loss_axis(axis, [*every["low"], *every["high"]] if every is not None else [])
     style.log_axis(axis, every["position"].to_numpy() if every is not None else [], "Position in the context (from 1)")
     if every is None:
         return style.sentence(axis, "not resolved: no LSTM and Transformer of like size have losses by position")
-    return style.legend_below(axis, [*notes, "bands: ±1.96 standard errors of the test loss at a position"])
+    return style.legend_below(axis)

@@ -14,12 +14,9 @@ from scalinglaws.figures.shared.loss_by_text import beside_own, in_unit, measure
 
 TITLE = "Loss on other text"
 CAPTION = """
-Figure 8 of the paper. **a** The loss of the final models on other text and on the text that they were trained on, against N, at
-the budget that most sizes have. Dashed lines are straight lines in logarithms; the legend gives their exponents with 95 %
-intervals (Student's t). **b** The same models at all budgets: their loss on other text against that on the text trained on.
-Thin lines show it during training, where it was measured. Brackets hold the 95 % interval of the slope, which is 1 where the
-distance is constant; it is too narrow, since the runs of one model are not independent. Where a token is not a byte, a second
-row shows nats per byte. Bars show 1.96 standard errors of the test loss.
+Figure 8 of the paper. The final loss on the text trained on and on other text is shown against size (**a**), and that on other
+text against that on the own text (**b**). Bars are 1.96 standard errors. The paper found that the loss on other text follows
+that on the own text at a nearly constant distance.
 """
 UNITS = (("loss", "nats per token"), ("nats_per_byte", "nats per byte"))
 BYTE = 0.05  # nats per byte that differ from nats per token by less than this share are not drawn
@@ -29,7 +26,10 @@ NOTHING = "not resolved: no run that ended at a budget was measured on other tex
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
     """Draw losses by size at the budget with most sizes, and losses on other text against those on the own text at all budgets.
 
-    A second row shows nats per byte where a token is not about a byte.
+    A second row shows nats per byte where a token is not about a byte. Dashed lines are straight lines in logarithms; the legend
+    gives their exponents with 95 % intervals (Student's t). Thin lines on the right show the losses during training, where they
+    were measured. The slope there is 1 where the distance is constant; its interval is too narrow, since the runs of one model
+    are not independent.
     """
     points = transferred(tables["runs"], tables["evals"])
     units = UNITS if longer_tokens(points) else UNITS[:1]
@@ -40,10 +40,9 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
         _beside(right, beside_own(points, unit), styles, words)
         if points.is_empty():
             continue
-        notes = [model_comparison.averaged(by_size(points))]
-        notes += ["a token is a byte, to 5 %: nats per byte look the same"] if len(units) == 1 else []
-        style.legend_below(left, [*notes, *model_comparison.diverged(tables["runs"])] if unit == "loss" else [])
-        style.legend_below(right, ["dotted: the same loss on both texts"] if unit == "loss" else [])
+        common = model_comparison.averaged(by_size(points), tables["runs"])
+        style.legend_below(left, [common] if unit == "loss" else [])
+        style.legend_below(right)
     return figure
 
 
@@ -78,7 +77,7 @@ def _by_size(axis: Axes, points: polars.DataFrame, styles: dict[str, tuple[str, 
         found = model_comparison.draw_power(axis, mine, "n_params", colour)
         own = " (trained on)" if corpus in data["own"] else ""
         text = f"{corpus}{own}: {model_comparison.exponent(found)}"
-        law_lines.error_bars(axis, mine, "n_params", colour, style.plain(text, 60), fmt=marker)
+        law_lines.error_bars(axis, mine, "n_params", colour, style.plain(text, style.CHARACTERS[2]), fmt=marker)
     style.loss_axis(axis, law_lines.reach(data), label)
     style.log_axis(axis, data["n_params"].to_numpy(), "N (non-embedding parameters)")
     if data.is_empty():
@@ -94,12 +93,12 @@ def _beside(axis: Axes, paired: polars.DataFrame, styles: dict[str, tuple[str, s
         mine = paired.filter(polars.col("tested") == corpus)
         for path in mine.filter(~polars.col("final")).partition_by("run", maintain_order=True):
             whole = mine.filter(polars.col("run") == path["run"][0]).sort("step")
-            axis.plot(whole["inside"], whole["loss"], color=colour, linewidth=0.5, alpha=0.6, zorder=2)
+            axis.plot(whole["inside"], whole["loss"], color=colour, linewidth=0.4, zorder=2)
         ends = mine.filter(polars.col("final"))
         if len(ends):
             axis.plot(ends["inside"], ends["loss"], marker, color=colour, label=f"{corpus}: {tie(ends)}", zorder=5)
     low, high = float(paired["inside"].min()), float(paired["inside"].max())  # type: ignore[arg-type]
-    axis.plot([low, high], [low, high], ":", color=style.GUIDE, linewidth=0.9, zorder=1.8)
+    axis.plot([low, high], [low, high], ":", color=style.GUIDE, linewidth=0.9, zorder=1.8, label="the same loss on both texts")
     return None
 
 

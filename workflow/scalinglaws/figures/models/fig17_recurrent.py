@@ -11,10 +11,9 @@ from scalinglaws.figures.shared.groups import all_data, one_rate, run_groups
 
 TITLE = "Parameter sharing"
 CAPTION = """
-Figure 17 of the paper. The final test loss of Transformers whose layers are each used several times (layers A and B as ABAB or
-AABB) and of standard ones, trained alike on the same budget, against parameters (**a**) and against compute, in which a
-parameter counts at each use (**b**). The legend gives the mean excess over the line of the standard models, interpolated in
-logarithms to the same N (a) or C (b). Bars show 1.96 standard errors of the test loss.
+Figure 17 of the paper. The final test loss of Transformers that use each layer several times, and of standard ones, is shown
+against parameters, each counted once (**a**), and against compute (**b**). Bars are 1.96 standard errors. The paper found that
+sharing layers is slightly better at equal parameters and slightly worse at equal compute.
 """
 PANELS = (("n_params", "N (parameters, each counted once)", True), ("flops_6nd", "C = 6NBS (FLOP), N counted at each use", False))
 ORDERS = {"cycle": "ABAB", "sequence": "AABB"}
@@ -22,25 +21,29 @@ FORM = ["sharing", "n_repeats"]
 
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
-    """Draw final losses at one budget with a marker for each form of sharing, and say how far each lies above the standard."""
+    """Draw final losses at one budget with a marker for each form of sharing, and say how far each lies above the standard.
+
+    Layers A and B that are used twice stand as ABAB or AABB. The excess is the mean over the models of a form, each against the
+    standard models, interpolated in logarithms to the same N or C.
+    """
     figure, axes = style.panels(2)
     standard, shared = compared(tables["runs"])
     data = polars.concat([standard, shared])
     forms = shared.partition_by(FORM, maintain_order=True)
     for axis, (column, label, counts) in zip(axes, PANELS, strict=True):
-        model_comparison.loss_points(axis, standard, column, "0.15", "o", "standard Transformer") if len(standard) else None
+        if len(standard):
+            model_comparison.loss_by_size(axis, standard, column, "0.15", "o", "standard Transformer")
         for index, form in enumerate(forms):
             colour, marker = model_comparison.CATEGORIES[(index + 1) % len(model_comparison.CATEGORIES)]
             text = f"{name(form)}: {beside(standard, column, form)}"
-            model_comparison.loss_points(axis, form, column, colour, marker, text, linestyle="--")
+            model_comparison.loss_by_size(axis, form, column, colour, marker, text, linestyle="--")
         style.loss_axis(axis, law_lines.reach(data))
         style.log_axis(axis, data[column].to_numpy(), label, counts)
         if data.is_empty():
             style.sentence(axis, "not resolved: no recurrent Transformer ended at a budget")
         else:
-            notes = [model_comparison.averaged(data), *model_comparison.diverged(tables["runs"])]
-            smallest = seed_noise.smallest(tables["runs"], data)
-            style.legend_below(axis, notes if column == "n_params" else [smallest])
+            common, least = model_comparison.averaged(data, tables["runs"]), seed_noise.smallest(tables["runs"], data)
+            style.legend_below(axis, [common if column == "n_params" else least])
     axes[1].set_ylabel("")
     return figure
 

@@ -12,29 +12,33 @@ from scalinglaws.figures.shared.loss_by_text import measured, texts_over_seeds
 
 TITLE = "Loss on other text by depth at fixed size"
 CAPTION = """
-Figure 24 of the paper. The final loss on other text and on the text trained on against n_layer, for models of one N (within 2
-%) and one d_attn/d_model whose d_ff/d_model is nearest to one power of two. Of several sizes the one with most depths is drawn.
-Brackets hold the 95 % interval of the change with each doubling of the depth, from a straight line in logarithms (Student's t).
-Bars show 1.96 standard errors of the test loss.
+Figure 24 of the paper. The final loss on the text trained on and on other text is shown against depth, for models of one size
+(N within 2 %). Bars are 1.96 standard errors. The paper found that the loss on other text depends on depth no more than that on
+the own text does.
 """
 
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
-    """Draw a line for each text, and say what each doubling of the depth changes."""
+    """Draw a line for each text, and say what each doubling of the depth changes.
+
+    The models have one d_attn/d_model, and d_ff/d_model nearest to one power of two. The change with each doubling of the depth
+    is from a straight line in logarithms, with a 95 % interval (Student's t).
+    """
     figure, (axis,) = style.panels()
     data = depths(tables["runs"], tables["evals"])
     own = data["own"][0] if len(data) else None
     for corpus, (colour, marker) in model_comparison.corpus_styles([*data["tested"]], own).items():
         line = data.filter(polars.col("tested") == corpus)
         name = f"{corpus} (trained on)" if corpus == own else corpus
-        model_comparison.loss_points(axis, line, "n_layer", colour, marker, f"{name}: {per_doubling(line)}")
+        text = style.plain(f"{name}: {per_doubling(line)}", style.CHARACTERS[1])
+        model_comparison.loss_points(axis, line, "n_layer", colour, marker, text)
     style.loss_axis(axis, law_lines.reach(data))
-    model_comparison.log2_axis(axis, data["n_layer"].to_numpy(), "n_layer")
+    model_comparison.log2_axis(axis, data["n_layer"].to_numpy(), "Layers")
     if data.is_empty():
         style.sentence(axis, "not resolved: no size (N within 2 %) has two depths measured on other text")
     else:
-        notes = ["change of the loss with each doubling of n_layer [95 % interval]", model_comparison.averaged(data)]
-        style.legend_below(axis, [*notes, *model_comparison.diverged(tables["runs"])])
+        what = "in percent: the change of the loss with each doubling of the depth [95 % interval]"
+        style.legend_below(axis, [what, model_comparison.averaged(data, tables["runs"])])
     return figure
 
 

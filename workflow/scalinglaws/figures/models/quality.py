@@ -2,45 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import polars
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scalinglaws.figures.shared import fit_json, law_lines, model_comparison, seed_noise, style
+from scalinglaws.figures.shared import fit_json, law_lines, least_squares, model_comparison, seed_noise, style
 from scalinglaws.figures.shared.groups import all_data, one_rate, run_groups
 from scalinglaws.figures.shared.loss_by_text import measured, own_name, texts_over_seeds
 from scalinglaws.study.questions import SHAPE
 
 TITLE = "Quality of the text"
 CAPTION = """
-The same models were trained on different corpora. **a** The final loss on the test split of the corpus trained on. **b** The
-loss of all models on one text: the one on which models of most corpora were measured, and the least corrupted of these.
-Brackets hold the share of characters that were replaced. Dashed lines are straight lines in logarithms; the legend gives their
-exponents with 95 % intervals (Student's t). Losses on different texts say nothing of each other, so b alone tells which text
-teaches more. Bars show 1.96 standard errors of the test loss.
+The same models were trained on different corpora, in some of which characters were replaced at random. The final loss is shown
+on the test split of the corpus trained on (**a**) and on one text for all (**b**), which alone tells which text teaches more.
+Bars are 1.96 standard errors of the test loss.
 """
+
+Words = Callable[[str, least_squares.Line | None], str]  # words on a corpus, by its name and the line through its losses
 
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
-    """Draw final losses on the test split of the corpus trained on, and on the corpus that most models were tested on."""
+    """Draw final losses on the test split of the corpus trained on, and on the corpus that most models were tested on.
+
+    The latter is the text on which models of most corpora were measured, and the least corrupted of these. Losses on different
+    texts say nothing of each other, so it alone tells which text teaches more. Dashed lines are straight lines in logarithms; the
+    legend gives their exponents with 95 % intervals (Student's t).
+    """
     figure, (left, right) = style.panels(2)
     data = compared(tables["runs"])
     order = corpora(data)
     averaged = model_comparison.over_seeds(data)
-    _panel(left, averaged, order, "Own test loss (nats per token)")
+    _panel(left, averaged, order, "Own test loss (nats per token)", _exponent)
     if data.is_empty():
         for axis in (left, right):
             style.sentence(axis, "not resolved: no model was trained on two corpora alike")
         return figure
-    style.legend_below(left, [model_comparison.averaged(averaged), *model_comparison.diverged(tables["runs"])])
+    style.legend_below(left, [model_comparison.averaged(averaged, tables["runs"])])
     text, common = on_common(data, tables["evals"])
-    _panel(right, common, order, f"Loss on {text} (nats per token)" if text else "Loss on one text (nats per token)")
+    label = f"Loss on {text} (nats per token)" if text else "Loss on one text (nats per token)"
+    _panel(right, common, order, label, above_best(common))
     if text is None:
         style.sentence(right, "not resolved: no text was measured by models of two corpora")
     else:
-        notes = [*above_best(common), seed_noise.smallest(tables["runs"], common)]
-        style.legend_below(right, notes)
+        style.legend_below(right, [seed_noise.smallest(tables["runs"], common)])
     right.set_title("b", loc="left", fontweight="bold")
     return figure
 
@@ -87,30 +94,38 @@ def on_common(data: polars.DataFrame, evals: polars.DataFrame) -> tuple[str | No
     return best["tested"], texts_over_seeds(table.filter(polars.col("tested") == best["tested"]))
 
 
-def _panel(axis: Axes, data: polars.DataFrame, order: dict[str, tuple[str, str, str]], name: str) -> None:
+def _exponent(_corpus: str, line: least_squares.Line | None) -> str:
+    return model_comparison.exponent(line)
+
+
+def _panel(axis: Axes, data: polars.DataFrame, order: dict[str, tuple[str, str, str]], name: str, words: Words) -> None:
+    """Draw the losses by size in a colour for each corpus, whose legend entry ends in ``words`` on it."""
     for corpus, (text, colour, marker) in order.items():
         mine = data.filter(polars.col("own") == corpus)
         if mine.is_empty():
             continue
         found = model_comparison.draw_power(axis, mine, "n_params", colour)
-        law_lines.error_bars(
-            axis, mine, "n_params", colour, style.plain(f"{text}: {model_comparison.exponent(found)}", 60), fmt=marker
-        )
+        told = words(corpus, found)
+        shown = style.plain(f"{text}: {told}" if told else text, style.CHARACTERS[2])
+        law_lines.error_bars(axis, mine, "n_params", colour, shown, fmt=marker)
     style.loss_axis(axis, law_lines.reach(data), name)
     style.log_axis(axis, data["n_params"].to_numpy(), "N (non-embedding parameters)")
 
 
-def above_best(common: polars.DataFrame) -> list[str]:
-    """Return notes on how far the losses of each corpus' models lie above those of the best corpus, at the same N."""
+def above_best(common: polars.DataFrame) -> Words:
+    """Return words on how far the losses of the models of a corpus lie from those of the best corpus, at the same N."""
     means = common.group_by("own").agg(polars.col("loss").log().mean()).sort("loss", "own")
-    best = means["own"][0]
-    out = []
-    for corpus in means["own"][1:]:
-        above = model_comparison.excess(
-            common.filter(polars.col("own") == best), "n_params", common.filter(polars.col("own") == corpus)
-        )
+    best = means["own"][0] if len(means) else None
+
+    def words(corpus: str, _line: least_squares.Line | None) -> str:
+        if corpus == best:
+            return ""
+        reference, mine = (common.filter(polars.col("own") == name) for name in (best, corpus))
+        above = model_comparison.excess(reference, "n_params", mine)
         above = above[np.isfinite(above)]
-        if len(above):
-            ends = dict.fromkeys(f"{value:+.1f}" for value in (above.min(), above.max()))
-            out.append(model_comparison.minus(f"{corpus} lies {' to '.join(ends)} % from {best} at equal N"))
-    return out
+        if not len(above):
+            return "outside the range of the best corpus"
+        ends = dict.fromkeys(f"{value:+.1f}" for value in (above.min(), above.max()))
+        return model_comparison.minus(f"{' to '.join(ends)} % from {best} at equal N")
+
+    return words

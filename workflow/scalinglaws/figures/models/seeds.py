@@ -12,11 +12,9 @@ from scalinglaws.figures.shared.groups import comparison
 
 TITLE = "Noise between seeds"
 CAPTION = """
-The runs differ in their seed alone, which sets the weights and the order of the data. **a** The final losses less the mean of
-their group. **b** The standard deviation within all groups of one N (within 2 %) and budget, with its 95 % interval (chi
-squared), beside the mean standard error of the test loss. Runs share the test text, so the noise between seeds is that of a
-comparison of two runs, and the error of the test loss is that of a comparison with other text. The paper found that seeds move
-the final loss by about 0.02.
+The final losses of runs that differ in their seed alone, which sets the weights and the order of the data, are shown less the
+mean of their group (**a**), and their standard deviation with its 95 % interval beside the standard error of the test loss
+(**b**). The paper found that seeds move the final loss by about 0.02.
 """
 PUBLISHED = 0.02  # nats, Kaplan et al. 2020, section 4.4
 NATS = "Standard deviation (nats)"
@@ -24,15 +22,20 @@ NOTHING = "not resolved: no model was trained with two seeds"
 
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
-    """Draw each run's distance from the mean of its group, and standard deviations by size beside the error of the test text."""
+    """Draw each run's distance from the mean of its group, and standard deviations by size beside the error of the test text.
+
+    A standard deviation is that within all groups of one N (within 2 %) and budget, with its 95 % interval (chi squared). Runs
+    share the test text, so the noise between seeds is that of a comparison of two runs, and the standard error of the test loss
+    is that of a comparison with other text.
+    """
     figure, (left, right) = style.panels(2)
     groups, spread = comparison(tables["runs"], "seed"), seed_noise.seed_spread(tables["runs"])
-    scale = scales.Scale([*spread["tokens"]], "tokens processed", "warm")
+    scale = scales.Scale([*spread["tokens"]], "Tokens processed", "warm")
     for group in groups:
         away = (group["loss"] - group["loss"].mean()).to_numpy()
-        left.plot(group["n_params"], away, "o", color=scale(group["tokens"][0]), alpha=0.7, markeredgewidth=0)
+        left.plot(group["n_params"], away, "o", color=scale(group["tokens"][0]), markeredgewidth=0)
     left.axhline(0, color="0.5", linewidth=0.6)
-    left.set_ylabel("Final loss less the mean of its seeds (nats)")
+    left.set_ylabel("Loss less the mean of its seeds (nats)")
     _spread(right, spread, scale)
     for axis in (left, right):
         style.log_axis(axis, spread["n_params"].to_numpy(), "N (non-embedding parameters)")
@@ -40,7 +43,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
             style.sentence(axis, NOTHING)
     if len(spread):
         runs = f"{int(spread['runs'].sum())} runs in {int(spread['groups'].sum())} groups that differ in the seed alone"
-        style.legend_below(left, [runs, *model_comparison.diverged(tables["runs"])])
+        style.legend_below(left, [runs + model_comparison.diverged(tables["runs"])])
         style.legend_below(right, [summary(spread)])
     scale.bar(figure, [left, right])
     return figure
@@ -70,6 +73,6 @@ def summary(spread: polars.DataFrame) -> str:
     low, high = seed_noise.sd_interval(share, freedom)
     differ = 100 * style.Z95 * np.sqrt(2) * share
     return (
-        f"together {100 * share:.2g} % of the loss [{100 * low:.2g}, {100 * high:.2g}]: single runs that differ by under "
-        f"{differ:.2g} % are not told apart"
+        f"together {100 * share:.2g} % of the loss [{100 * low:.2g}, {100 * high:.2g}]: two runs less than "
+        f"{differ:.2g} % apart may differ by chance"
     )

@@ -10,7 +10,7 @@ from scipy.special import stdtrit
 
 Array = NDArray[np.float64]
 NO_PARABOLA = 0.05  # scatter about a parabola, as a share of the range of y, beyond which points do not lie on one
-BENT = 3.0  # size of the quadratic term, in standard errors, beyond which points do not lie on a line
+BENT = 0.01  # probability of a quadratic term by chance below which points do not lie on a line
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,28 @@ class Line:
         """Tell whether the slope has an interval without 0."""
         return bool(self.low > 0 or self.high < 0)
 
+    @property
+    def bent(self) -> bool:
+        """Tell whether the points bend away from the line, so that they have no one slope. It is false below five different x.
+
+        They do where a quadratic term is told from 0 by Student's t at the level ``BENT``.
+        """
+        return bool(abs(self.bend) > stdtrit(self.n - 3, 1 - BENT / 2))
+
     def words(self, sign: float = 1.0) -> str:
         """Return the slope times ``sign`` with its interval: "0.062 [0.055, 0.069]"."""
         if np.isnan(self.low):
-            return f"{sign * self.slope:.3f} (no interval: {self.n} points)"
-        low, high = sorted((sign * self.low, sign * self.high))
-        return f"{sign * self.slope:.3f} [{low:.3f}, {high:.3f}]"
+            text = f"{sign * self.slope:.3f} (no interval: {self.n} points)"
+        else:
+            low, high = sorted((sign * self.low, sign * self.high))
+            text = f"{sign * self.slope:.3f} [{low:.3f}, {high:.3f}]"
+        return text.replace("-", "−")
+
+    def exponent(self, sign: float = 1.0) -> str:
+        """Say what the exponent is, "exponent 0.062 [0.055, 0.069]", or that there is none because the points bend."""
+        if self.bent:
+            return "no exponent: the points bend"
+        return f"exponent {self.words(sign)}" + ("" if self.resolved or np.isnan(self.low) else ", not resolved")
 
 
 def power_law(x: ArrayLike, y: ArrayLike, stderr: ArrayLike | None = None) -> Line | None:

@@ -39,10 +39,12 @@ def draw_power(axis: Axes, data: polars.DataFrame, x: str, colour: Any) -> least
 
 
 def exponent(found: least_squares.Line | None) -> str:
-    """Return the exponent of ``power`` in words, "α_N = 0.062 [0.055, 0.069]", and whether it is not resolved."""
+    """Return the exponent of ``power`` in words, "α_N = 0.062 [0.055, 0.069]", or why there is none or it is not resolved."""
     if found is None:
         return "not resolved (under 3 sizes)"
-    return f"α_N = {minus(found.words(-1))}" + ("" if found.resolved else ", not resolved")
+    if found.bent:
+        return "no exponent: the points bend"
+    return f"α_N = {found.words(-1)}" + ("" if found.resolved else ", not resolved")
 
 
 def excess(reference: polars.DataFrame, x: str, data: polars.DataFrame) -> np.ndarray:
@@ -156,25 +158,48 @@ def span(data: polars.DataFrame, column: str) -> str:
     return count(low) if high <= SAME_SIZE * low else f"{count(low)} to {count(high)}"
 
 
-def averaged(data: polars.DataFrame) -> str:
-    """Say what runs that were averaged by ``over_seeds`` have in common: sizes, tokens and the number of seeds."""
+def averaged(data: polars.DataFrame, runs: polars.DataFrame) -> str:
+    """Say what models that were averaged by ``over_seeds`` have in common: "N 1.5k to 55k, 2M tokens, 3 seeds; 1 run diverged".
+
+    ``data`` are the models. The runs that diverged, if any did, are counted among all ``runs`` of the study.
+    """
     most = int(data["seeds"].max())  # type: ignore[arg-type]
     fewest = int(data["seeds"].min())  # type: ignore[arg-type]
-    seeds = f"{fewest} to {most} seeds averaged" if fewest < most else "one seed" if most == 1 else f"{most} seeds averaged"
-    return f"N {span(data, 'n_params')}, {span(data, 'tokens')} tokens, {seeds}"
+    seeds = f"{fewest} to {most} seeds" if fewest < most else "one seed" if most == 1 else f"{most} seeds"
+    return f"N {span(data, 'n_params')}, {span(data, 'tokens')} tokens, {seeds}{diverged(runs)}"
 
 
-def diverged(runs: polars.DataFrame) -> list[str]:
-    """Return a note that counts the runs that diverged, if any did."""
+def diverged(runs: polars.DataFrame) -> str:
+    """Return the end of a note, "; 1 run diverged", which counts those of the whole study; it is empty where none did."""
     count = len(runs) - len(runs.filter((polars.col("status") == "ok") & polars.col("loss").is_not_null()))
-    return [f"{count} diverged run{'s' * (count > 1)} of this study left out"] if count else []
+    return f"; {count} run{'s' * (count > 1)} diverged" if count else ""
 
 
-def loss_points(axis: Axes, data: polars.DataFrame, x: str, colour: Any, marker: str, label: str | None, **more: Any) -> None:
-    """Draw losses with their error bars, joined by a thin line."""
+def alike(data: polars.DataFrame) -> list[polars.DataFrame]:
+    """Return the models in groups that agree in depth, d_ff/d_model and d_attn/d_model, and so differ in size alone."""
+    same = ["architecture", "n_layer", "n_repeats", "sharing", "feed_forward", "attention"]
+    return proportions(data).partition_by(same, maintain_order=True)
+
+
+def loss_points(
+    axis: Axes, data: polars.DataFrame, x: str, colour: Any, marker: str, label: str | None, linestyle: str = "-"
+) -> None:
+    """Draw losses of one series with their error bars, joined by a thin line."""
     data = data.sort(x)
-    axis.plot(data[x], data["loss"], color=colour, linewidth=0.7, linestyle=more.pop("linestyle", "-"), zorder=3)
-    law_lines.error_bars(axis, data, x, colour, label, fmt=marker, **more)
+    axis.plot(data[x], data["loss"], color=colour, linewidth=0.7, linestyle=linestyle, zorder=3)
+    law_lines.error_bars(axis, data, x, colour, label, fmt=marker)
+
+
+def loss_by_size(
+    axis: Axes, data: polars.DataFrame, x: str, colour: Any, marker: str, label: str | None, linestyle: str = "-"
+) -> None:
+    """Draw losses with their error bars, and join those of models that are ``alike`` by a thin line.
+
+    A line through models of unlike shapes would zigzag with the shape, so such models are drawn as points alone.
+    """
+    for line in alike(data.sort(x)):
+        axis.plot(line[x], line["loss"], color=colour, linewidth=0.7, linestyle=linestyle, zorder=3)
+    law_lines.error_bars(axis, data.sort(x), x, colour, label, fmt=marker)
 
 
 def corpus_styles(names: Sequence[str], own: str | None = None) -> dict[str, tuple[str, str]]:

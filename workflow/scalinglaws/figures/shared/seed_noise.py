@@ -18,8 +18,8 @@ def smallest(runs: polars.DataFrame, data: polars.DataFrame) -> str:
     """Say by how much single runs of the models of ``data`` must differ to tell anything."""
     known = noise(runs, float(data["n_params"].median()))  # type: ignore[arg-type]
     if known is None:
-        return "no run has a second seed: how large a difference tells anything is not known"
-    return f"single runs that differ by under {100 * style.Z95 * np.sqrt(2) * known[0]:.2g} % are not told apart (seeds)"
+        return "not resolved: how much seeds differ, as no run has a second one"
+    return f"two runs less than {100 * style.Z95 * np.sqrt(2) * known[0]:.2g} % apart may differ by chance (seeds)"
 
 
 def seed_spread(runs: polars.DataFrame) -> polars.DataFrame:

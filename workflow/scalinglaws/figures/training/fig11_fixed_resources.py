@@ -13,19 +13,20 @@ from scalinglaws.figures.shared.least_squares import Minimum, interpolate, minim
 
 TITLE = "Loss against size at fixed compute and at fixed steps"
 CAPTION = """
-Figure 11 of the paper. The test loss against model size at fixed compute (**a**) and at a fixed number of steps (**b**).
-Learning curves after warm-up, and before the decay where the schedule has a stable phase, are read off between their points in
-logarithms, at six values, evenly spaced in the logarithm, that at least three sizes have passed. Several runs of a size enter
-by their mean; of several shapes the one with most runs is taken. Dashed lines are L(N, S) of equation 1.6 at S_min = S/(1 +
-B_crit/B), where the study has its fit and that of B_crit(L). Diamonds in a are the lowest points of parabolas in log N through
-the least loss and its neighbours. A diamond is hollow where the least loss is that of the smallest or the largest size, so that
-the best size lies beyond. The paper found exponents of 0.077 (N) and 0.76 (S).
+Figure 11 of the paper. The test loss, read off the learning curves, is shown against size at fixed compute (**a**) and at a
+fixed number of steps (**b**), with the fitted law of size and steps (dashed). The best size lies beyond a hollow diamond. The
+paper found exponents of 0.077 in size and 0.76 in steps.
 """
 LEVELS, FEWEST = 6, 3  # levels in a panel; fewest sizes at a level
 
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
-    """Draw the learning curves of all sizes, read off at six values of compute and of steps, with the fitted L(N, S) (dashed)."""
+    """Draw the learning curves of all sizes, read off at six values of compute and of steps, with the fitted L(N, S) (dashed).
+
+    The curves, after warm-up and before the decay where the schedule has a stable phase, are read off between the logarithms of
+    their points. Several runs of a size enter by their mean; of several shapes the one with most runs is taken. The law is that of
+    equation 1.6 at S_min = S/(1 + B_crit/B), where the study has its fit and that of B_crit(L).
+    """
     figure, axes = style.panels(2)
     curves = loss_by_steps.sized_curves(tables["curves"], tables["runs"])
     runs = tables["runs"].filter(polars.col("trunk").is_in(curves["trunk"].unique().to_list()))
@@ -35,9 +36,9 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
     if law and not b_crit:
         doubt = "not resolved: L(N, S) is not drawn, since this study has no B_crit(L) to turn S into S_min"
     panels = (("flops_6nd", "C = 6NBS (FLOP)", "warm"), ("step", "S (steps)", "cool"))
-    for axis, (column, label, palette) in zip(axes, panels, strict=True):
+    for axis, (column, label, ramp) in zip(axes, panels, strict=True):
         points = at_levels(curves, column)
-        scale = scales.Scale([round(value) for value in points["level"]], label, palette)
+        scale = scales.Scale([round(value) for value in points["level"]], label, ramp)
         for (level,), group in points.group_by("level", maintain_order=True):
             n, colour = group["n_params"].to_numpy(), scale(float(level))
             axis.plot(n, group["loss"], "o-", color=colour, markersize=3, linewidth=0.8, zorder=4)
@@ -50,17 +51,11 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
         if points.is_empty():
             style.sentence(axis, f"not resolved: fewer than {FEWEST} sizes have learning curves that share a value of {label}")
             continue
-        axis.plot(
-            [],
-            [],
-            "o-",
-            color="0.3",
-            markersize=3,
-            linewidth=0.8,
-            label=f"learning curves, batches of {short(int(batch))} tokens",
-        )
+        name = f"learning curves, batches of {short(int(batch))} tokens"
+        axis.plot([], [], "o-", color="0.3", markersize=3, linewidth=0.8, label=name)
         if law and b_crit:
-            axis.plot([], [], "--", color="0.3", linewidth=0.8, label=r"fit: $(N_c/N)^{\alpha_N} + (S_c/S_{min})^{\alpha_S}$")
+            equation = r"fit: $(N_c/N)^{\alpha_N} + (S_c/S_\mathrm{min})^{\alpha_S}$"
+            axis.plot([], [], "--", color="0.3", linewidth=0.8, label=equation)
         notes = _minima(axis, points) if column == "flops_6nd" else []
         style.legend_below(axis, [*notes, *(fit_json.brief(doubt) if column == "flops_6nd" else [])])
         scale.bar(figure, [axis], counts=column == "step")
@@ -111,17 +106,10 @@ def _minima(axis: Axes, points: polars.DataFrame) -> list[str]:
         axis.plot(least.x, np.exp(least.y), "D", color="black", markersize=4, markerfacecolor=fill, zorder=6)
     inside, edge = [least for _, least in found if not least.edge], [least for _, least in found if least.edge]
     if inside:
-        axis.plot([], [], "D", color="black", markersize=4, label="minimum (parabola through three sizes)")
+        axis.plot([], [], "D", color="black", markersize=4, label="lowest point of a parabola through three sizes")
     if edge:
-        axis.plot(
-            [],
-            [],
-            "D",
-            color="black",
-            markersize=4,
-            markerfacecolor="white",
-            label="least loss at the edge of the sizes that reached it",
-        )
+        name = "least loss at the smallest or largest size"
+        axis.plot([], [], "D", color="black", markersize=4, markerfacecolor="white", label=name)
     if not inside:
-        return ["not resolved: at every compute the least loss is at the edge of the sizes"]
+        return ["not resolved: the best size lies beyond those trained"]
     return []

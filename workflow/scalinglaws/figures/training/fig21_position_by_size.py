@@ -10,17 +10,20 @@ from scalinglaws.figures.shared.least_squares import power_law
 
 TITLE = "Loss at chosen positions against size"
 CAPTION = """
-Figure 21 of the paper. The final test loss at chosen positions in the context against model size. Solid lines belong to the
-longest context of the study, dashed lines with hollow points to the shortest (n_ctx = 8 in the paper). Bars show 1.96 standard
-errors. The models agree in everything else but the learning rate. Exponents are those of the loss in N, with 95 % intervals
-from the scatter about the line.
+Figure 21 of the paper. The final test loss at chosen positions in the context is shown against size, for the longest context of
+the study (solid) and the shortest (dashed, hollow). Bars are 1.96 standard errors. The paper found that the loss late in the
+context falls faster, and that a short context serves the early positions better.
 """
 FOLLOW = ("learning_rate", "micro_batch_tokens")
 STYLES = ("-", (0, (4, 1.5)), ":")
 
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, object]) -> Figure:
-    """Draw final losses at positions 1, 2, 4, … against N: solid for the longest context, dashed for the shortest."""
+    """Draw final losses at positions 1, 2, 4, … against N: solid for the longest context, dashed for the shortest.
+
+    The models agree in everything else but the learning rate. Exponents are those of the loss in N, with 95 % intervals from the
+    scatter about the line.
+    """
     figure, (axis,) = style.panels()
     runs = groups.family(tables["runs"], "n_ctx", FOLLOW)
     data = loss_by_position.final(tables["evals"], runs)
@@ -41,7 +44,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, object]) -> Figure
             )  # fmt: skip
             if n_ctx == lengths[0] and position in (positions[0], positions[-1]):
                 line = power_law(rows["n_params"], rows["loss"])
-                words = f"exponent {line.words(-1.0)}" if line else "one size"
+                words = line.exponent(-1.0) if line else "one size"
                 axis.plot([], [], color=scale(position), label=f"position {position}: {words}")
     style.loss_axis(
         axis,
@@ -55,7 +58,9 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, object]) -> Figure
         style.sentence(axis, "not resolved: no sizes were trained at two lengths of context and measured by position")
         return figure
     for n_ctx, linestyle in zip(lengths, STYLES, strict=False):
-        axis.plot([], [], color="0.3", linestyle=linestyle, label=f"n_ctx = {n_ctx}")
+        fill = "0.3" if n_ctx == lengths[0] else "white"
+        label = f"context of {n_ctx} tokens"
+        axis.plot([], [], color="0.3", linestyle=linestyle, marker="o", markersize=2.8, markerfacecolor=fill, label=label)
     notes = [groups.described(runs), *groups.lost(tables["runs"], runs, ("n_ctx", *FOLLOW))]
     style.legend_below(axis, notes)
     scale.bar(figure, [axis])

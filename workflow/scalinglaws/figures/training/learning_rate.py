@@ -14,13 +14,9 @@ from scalinglaws.study.questions import COMPARISONS, SHAPE
 
 TITLE = "Loss against the learning rate"
 CAPTION = """
-**a** The final test loss against the learning rate in a colour for each size, with a parabola in the log rate through the least
-loss and up to two rates on either side, or one rate where five points do not lie on a parabola. **b** The rate at the lowest
-point of the parabola against size. Bars are 95 % intervals of that point, from the scatter of seeds or else from the scatter
-about the parabola; where nothing tells the scatter, they end at the neighbouring rates. Sizes whose least loss is at the end of
-the rates tried are hollow and not fitted. Brackets hold the 95 % interval of the exponent. The orange line is the power law on
-which the rates of the study's other runs lie, if they do. The grey line is LR(N) = 0.003239 − 0.0001395 ln N of the paper, for
-its tokens and batch.
+The final test loss is shown against the learning rate in a colour for each size (**a**), and the rate at the lowest point of a
+parabola against size (**b**), with 95 % intervals. Sizes whose least loss is at the end of the rates are hollow and not fitted.
+The paper's rule for its own tokens is grey.
 """
 KEY, _, FEWEST = COMPARISONS["rate"]
 EXACT = 1e-3  # relative distance within which rates lie on a rule, which allows for rounding
@@ -30,7 +26,11 @@ OWN = "rule of the other runs: "
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, object]) -> Figure:
     """Draw the final losses of the largest sweep with parabolas in the log rate, and the rates of least loss against size.
 
-    The rates of least loss are drawn with their power law, the rule that other runs of the study follow, and LR(N) of the paper.
+    A parabola goes through the least loss and up to two rates on either side, or one rate where five points do not lie on a
+    parabola. The rates of least loss are drawn with 95 % intervals, from the scatter of seeds or else from the scatter about the
+    parabola; where nothing tells the scatter, they end at the neighbouring rates. With them go their power law, the rule on which
+    the rates of the study's other runs lie, if they do, and LR(N) = 0.003239 − 0.0001395 ln N of the paper, for its tokens and
+    batch.
     """
     figure, (left, right) = style.panels(2)
     runs = groups.family(tables["runs"], KEY, (), FEWEST)
@@ -86,7 +86,7 @@ def _sweep(axis: Axes, runs: polars.DataFrame, best: list[tuple[int, Minimum]], 
         colour = scale(int(group["n_params"][0]))
         means = group.group_by(KEY).agg(polars.col("loss").mean()).sort(KEY)
         axis.plot(group[KEY], group["loss"], "o", color=colour, markersize=3.2, zorder=5)
-        axis.plot(means[KEY], means["loss"], color=colour, linewidth=0.6, alpha=0.5, zorder=3)
+        axis.plot(means[KEY], means["loss"], color=colour, linewidth=0.5, zorder=3)
     for n_params, least in best:
         colour = scale(n_params)
         if least.edge:
@@ -99,10 +99,9 @@ def _sweep(axis: Axes, runs: polars.DataFrame, best: list[tuple[int, Minimum]], 
     style.log_axis(axis, runs[KEY].to_numpy(), "Learning rate", counts=False)
     style.plain_ticks(axis)
     if any(not least.edge for _, least in best):
-        axis.plot([], [], "--", color="0.3", linewidth=1.0, label="parabola in the log rate about the least loss")
-        axis.plot([], [], "D", color="0.3", markersize=4.5, label="its lowest point")
+        axis.plot([], [], "--", color="0.3", linewidth=1.0, label="parabola in the log rate, with its lowest point (diamond)")
     if any(least.edge for _, least in best):
-        axis.plot([], [], "o", color="0.3", markersize=8, markerfacecolor="none", label="least loss at the edge of the rates")
+        axis.plot([], [], "o", color="0.3", markersize=8, markerfacecolor="none", label="least loss at the least or the largest rate")
 
 
 def _optimum(axis: Axes, best: list[tuple[int, Minimum]], own: Line | None, scale: scales.Scale) -> None:
@@ -133,9 +132,9 @@ def _optimum(axis: Axes, best: list[tuple[int, Minimum]], own: Line | None, scal
     x = np.geomspace(min(sizes) / 1.2, max(sizes) * 1.2, 60)
     line = power_law([n for n, _ in inside], [least.x for _, least in inside]) if inside else None
     if line is not None:
-        axis.plot(x, line(x), "--", color=style.FIT, zorder=4, label=f"power law, exponent {line.words()}")
+        axis.plot(x, line(x), "--", color=style.FIT, zorder=4, label=f"power law, {line.exponent()}")
     if own is not None:
-        axis.plot(x, own(x), color=style.SECOND, linewidth=1.0, zorder=3, label=f"{OWN}{own(1.0):.3g}·N^{own.slope:.3f}")
+        axis.plot(x, own(x), color=style.SECOND, linewidth=1.0, zorder=3, label=rf"{OWN}${own(1.0):.3g}\,N^{{{own.slope:.3f}}}$")
         values += [*own(np.array([min(sizes), max(sizes)]))]
     axis.plot(
         x,
@@ -143,16 +142,13 @@ def _optimum(axis: Axes, best: list[tuple[int, Minimum]], own: Line | None, scal
         color=style.GUIDE,
         linewidth=0.8,
         zorder=2,
-        label="LR(N) of 2020 (BPE, batches of 2¹⁹ tokens)",
+        label="the paper's rule (BPE, batches of 2¹⁹ tokens)",
     )
     style.positive_axis(axis, [*values, *map(kaplan_rate, sizes)])
     if any(least.edge for _, least in best):
-        axis.plot(
-            [], [], "^", color="0.3", markerfacecolor="white", label="at the edge of the rates: the best lies beyond; not fitted"
-        )
+        name = "at the edge of the rates: the best lies beyond"
+        axis.plot([], [], "^", color="0.3", markerfacecolor="white", label=name)
     notes = []
     if line is None or np.isnan(line.low):
-        notes.append(f"not resolved: how the best rate depends on N; sizes with a minimum inside the sweep: {len(inside)}")
-    elif not line.resolved:
-        notes.append("not resolved: the 95 % interval of the exponent includes 0")
+        notes.append(f"not resolved: how the best rate depends on N, with {len(inside)} minima inside the sweep")
     return style.legend_below(axis, notes)

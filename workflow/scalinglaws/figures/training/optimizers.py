@@ -15,21 +15,24 @@ from scalinglaws.study.questions import COMPARISONS, SHAPE
 
 TITLE = "Optimizers"
 CAPTION = """
-**a** The final test loss against size, with each optimizer at the best of the learning rates that were tried with it. A point
-is hollow where that is the least or the largest of these rates, so that a better one may lie beyond. Bars show 1.96 standard
-errors, of a test text that all runs share. **b** The tokens that each optimizer needs to reach one loss, over those of AdamW.
-The loss is the worst of the final losses of its size, and the tokens are read off the learning curves. The worst optimizer
-reaches it with its rate decayed to the end and the others earlier, so that the gain is rather understated. The work of the
-optimizer itself is not counted.
+The final test loss is shown against size, with each optimizer at the best of the learning rates tried with it (**a**), and the
+tokens that each needs for the loss that all reach, over those of AdamW (**b**). A point is hollow where the best rate is the
+least or the largest tried. Bars are 1.96 standard errors.
 """
 KEY, FOLLOW, FEWEST = COMPARISONS["optimizer"]
-LOOKS = {"adamw": ("#4477aa", "o"), "adafactor": ("#228833", "s"), "muon": ("#cc6677", "D"), "sgd": ("#aa7733", "^")}
-OTHERS = (("#7f4f24", "v"), ("#ee8866", "P"), ("#77aadd", "X"), ("0.4", "<"))  # colours and markers for optimizers of plug-ins
+# A colour and a marker for each optimizer, and further ones for those of plug-ins.
+LOOKS = dict(zip(("adamw", "adafactor", "muon", "sgd"), zip(style.COLOURS, "osD^", strict=False), strict=True))
+OTHERS = tuple(zip(style.COLOURS[len(LOOKS) :], "vPX", strict=True))
 REFERENCE = "adamw"
 
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, object]) -> Figure:
-    """Draw losses at the best rate of each optimizer and size, and the tokens to a loss that all reach, over those of AdamW."""
+    """Draw losses at the best rate of each optimizer and size, and the tokens to a loss that all reach, over those of AdamW.
+
+    The loss is the worst of the final losses of a size, and the tokens are read off the learning curves. The worst optimizer
+    reaches it with its rate decayed to the end and the others earlier, so that the gain is rather understated. The work of the
+    optimizer itself is not counted.
+    """
     figure, (left, right) = style.panels(2)
     family = groups.family(tables["runs"], KEY, FOLLOW, FEWEST)
     if family.is_empty():
@@ -53,20 +56,10 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, object]) -> Figure
             left.plot(row["n_params"], row["loss"], marker, color=colour, markerfacecolor=fill, markersize=4.5, zorder=5)
     style.loss_axis(left, best["loss"].to_numpy())
     style.log_axis(left, best["n_params"].to_numpy(), "N (non-embedding parameters)")
-    notes = [
-        f"Each at its best of the rates tried; {groups.described(best)}",
-        *groups.lost(tables["runs"], family, (KEY, *FOLLOW)),
-    ]
+    notes = [groups.described(best), *groups.lost(tables["runs"], family, (KEY, *FOLLOW))]
     if best["edge"].any():
-        left.plot(
-            [],
-            [],
-            "o",
-            color="0.3",
-            markerfacecolor="white",
-            markersize=4.5,
-            label="best rate at the edge of those tried, or only one tried",
-        )
+        name = "best rate at the edge of those tried, or only one tried"
+        left.plot([], [], "o", color="0.3", markerfacecolor="white", markersize=4.5, label=name)
     style.legend_below(left, notes)
     _ratios(right, tokens_needed(best, tables["curves"]), best)
     return figure
@@ -136,7 +129,7 @@ def _ratios(axis: Axes, needed: polars.DataFrame, best: polars.DataFrame) -> Non
     style.log_axis(axis, table["n_params"].to_numpy(), "N (non-embedding parameters)")
     if table.is_empty():
         return style.sentence(axis, "not resolved: no size has learning curves of two optimizers")
-    axis.axhline(1, color="0.6", linewidth=0.7)
+    axis.axhline(1, color=style.GUIDE, linewidth=0.7)
     looks = looks_of(names)
     for name, group in _by_name(table):
         colour, marker = looks[name]
@@ -144,8 +137,7 @@ def _ratios(axis: Axes, needed: polars.DataFrame, best: polars.DataFrame) -> Non
     style.positive_axis(axis, [*table["ratio"], 1.0])
     axis.set_ylabel(f"Tokens to a loss, relative to {reference}")
     targets = table["target"].to_numpy()
-    level = f"loss: the worst end of its size, {targets.min():.3g} to {targets.max():.3g} nats"
-    return style.legend_below(axis, [f"{level}; steps and 6NBS FLOP have the same ratio"])
+    return style.legend_below(axis, [f"the loss: the worst end of a size, {targets.min():.3g} to {targets.max():.3g} nats"])
 
 
 def _by_name(table: polars.DataFrame) -> list[tuple[str, polars.DataFrame]]:

@@ -16,10 +16,9 @@ from scalinglaws.study.questions import SHAPE
 
 TITLE = "Repeated data"
 CAPTION = """
-**a** The final test loss against the number of epochs in a colour for each dataset, for the size with most such runs, with the
-law of repeated data (Muennighoff et al. 2023; dashed) where the study fits it. **b** The excess over the same size and budget
-on fresh data, for all sizes. Bars show 1.96 standard errors. In b the two losses are taken as independent although they share
-the test text, so these bars are too long.
+The final test loss is shown against the epochs of each dataset, for the size with most such runs and with the law of repeated
+data (**a**), and its excess over fresh data of the same budget, for all sizes (**b**). Bars are 1.96 standard errors.
+Muennighoff et al. (2023) found that up to four epochs cost little.
 """
 TINY = 1e-300
 MARKERS = "osD^vP"
@@ -27,7 +26,11 @@ FREE = ("tokens", "dataset_tokens", "decay", "learning_rate")
 
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
-    """Draw the size with most runs on limited data, with a line for each dataset and the law, and all sizes over fresh data."""
+    """Draw the size with most runs on limited data, with a line for each dataset and the law, and all sizes over fresh data.
+
+    The law is that of Muennighoff et al. 2023, where the study fits it. On the right, the two losses are taken as independent
+    although they share the test text, so that these bars are too long.
+    """
     figure, (left, right) = style.panels(2)
     runs = family(tables["runs"])
     repeated = runs.filter(polars.col("dataset_limited"))
@@ -105,19 +108,19 @@ def _epochs(
     style.plain_ticks(axis)
     if data.is_empty():
         return style.sentence(axis, f"not resolved: no budget was trained on limited data. {' '.join(fit_json.brief(doubt, 1))}")
-    axis.plot(
-        [],
-        [],
-        "o",
-        color="0.3",
-        markersize=3.6,
-        label=f"N = {short(int(data['n_params'][0]))}, ±1.96 standard errors of the test loss",
-    )
+    axis.plot([], [], "o", color="0.3", markersize=3.6, label=f"runs, N = {short(int(data['n_params'][0]))}")
     if law(fit, 1.0, 1.0, 1.0) is not None:
-        text = rf"law of repeated data: $R_D^*$ = {fit_json.with_interval(fit, 'R_D*')} epochs"
-        axis.plot([], [], "--", color="0.3", linewidth=0.9, label=text)
+        axis.plot([], [], "--", color="0.3", linewidth=0.9, label=rf"law of repeated data: $R_D^*$ = {_epochs_of_use(fit)}")
     notes = [groups.described(data), *groups.lost(runs, data, FREE)]
-    return style.legend_below(axis, [*notes, *fit_json.brief(doubt)])
+    return style.legend_below(axis, [*fit_json.brief(doubt, 1), *notes])
+
+
+def _epochs_of_use(fit: fit_json.Fit | None) -> str:
+    """Return R_D*, the epochs after which repeated data are worth little, with its 95 % interval in words."""
+    best, low, high = (fit_json.parameter(fit, "R_D*")[key] for key in ("estimate", "ci_low", "ci_high"))
+    if low is None or high is None:
+        return f"{best:.3g} epochs"
+    return f"{best:.3g} [{low:.3g}, {high:.3g}] epochs"
 
 
 def _against_fresh(axis: Axes, data: polars.DataFrame, scale: scales.Scale, sizes: list[int]) -> None:
