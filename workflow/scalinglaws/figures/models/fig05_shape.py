@@ -31,9 +31,9 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
 
     The sizes with the longest series are drawn, at most three, and every model is averaged over its seeds. Where d_ff/d_model
     varies, depth and d_attn/d_model are fixed, and d_model follows from N. Where d_model/n_layer varies, d_attn/d_model is fixed
-    and d_ff/d_model is nearest to one power of two. In both, the head width is the one that most models have. Where the head width
-    varies, all else is fixed. The function ``band`` says what the grey band is. At the paper's exponent of 0.076, the 2 % by which
-    N may differ are 0.15 % of the loss.
+    and d_ff/d_model is nearest to one power of two. In both, the head width is the one that most models have. Where the head
+    width varies, all else is fixed. The function ``band`` says what the grey band is. At the paper's exponent of 0.076, the 2 %
+    by which N may differ are 0.15 % of the loss.
     """
     figure, axes = style.panels(3)
     every = [series(tables["runs"], ratio, fixed) for ratio, _, fixed in RATIOS]

@@ -40,8 +40,9 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
         _beside(right, beside_own(points, unit), styles, words)
         if points.is_empty():
             continue
+        notes = model_comparison.misfits(by_size(in_unit(points, unit)), "n_params", "tested", tables["runs"])
         common = model_comparison.averaged(by_size(points), tables["runs"])
-        style.legend_below(left, [common] if unit == "loss" else [])
+        style.legend_below(left, [*notes, common] if unit == "loss" else notes)
         style.legend_below(right)
     return figure
 

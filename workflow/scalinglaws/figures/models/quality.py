@@ -40,14 +40,16 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
         for axis in (left, right):
             style.sentence(axis, "not resolved: no model was trained on two corpora alike")
         return figure
-    style.legend_below(left, [model_comparison.averaged(averaged, tables["runs"])])
+    notes = model_comparison.misfits(averaged, "n_params", "own", tables["runs"])
+    style.legend_below(left, [*notes, model_comparison.averaged(averaged, tables["runs"])])
     text, common = on_common(data, tables["evals"])
     label = f"Loss on {text} (nats per token)" if text else "Loss on one text (nats per token)"
     _panel(right, common, order, label, above_best(common))
     if text is None:
         style.sentence(right, "not resolved: no text was measured by models of two corpora")
     else:
-        style.legend_below(right, [seed_noise.smallest(tables["runs"], common)])
+        notes = model_comparison.misfits(common, "n_params", "own", tables["runs"])
+        style.legend_below(right, [*notes, seed_noise.smallest(tables["runs"], common)])
     right.set_title("b", loc="left", fontweight="bold")
     return figure
 

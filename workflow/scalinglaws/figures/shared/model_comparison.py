@@ -11,7 +11,7 @@ import polars
 from matplotlib.axes import Axes
 
 from scalinglaws.common.numbers import short
-from scalinglaws.figures.shared import law_lines, least_squares, style
+from scalinglaws.figures.shared import law_lines, least_squares, misfit, style
 from scalinglaws.figures.shared.groups import columns_but, sized
 from scalinglaws.study.questions import SAME_SIZE, SHAPE
 
@@ -36,6 +36,16 @@ def draw_power(axis: Axes, data: polars.DataFrame, x: str, colour: Any) -> least
         grid = np.geomspace(float(data[x].min()), float(data[x].max()), 50)  # type: ignore[arg-type]
         axis.plot(grid, found(grid), "--", color=colour, linewidth=0.8, zorder=3)
     return found
+
+
+def misfits(data: polars.DataFrame, x: str, by: str, runs: polars.DataFrame) -> list[str]:
+    """Return a note where the lines of ``power``, one for each value of the column ``by``, miss their points together."""
+    parts = [(part, line) for part in data.partition_by(by, maintain_order=True) if (line := power(part, x)) is not None]
+    if not parts:
+        return []
+    drawn = np.concatenate([line(part[x].to_numpy()) for part, line in parts])
+    points = polars.concat([part for part, _ in parts])
+    return misfit.note("the set of dashed lines", points["loss"], drawn, misfit.of_losses(points, runs))
 
 
 def exponent(found: least_squares.Line | None) -> str:

@@ -6,9 +6,10 @@ import numpy as np
 import polars
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from scalinglaws.common.numbers import short
-from scalinglaws.figures.shared import batch_laws, fit_json, loss_by_steps, scales, style
+from scalinglaws.figures.shared import batch_laws, fit_json, loss_by_steps, misfit, scales, style
 from scalinglaws.figures.shared.least_squares import Minimum, interpolate, minimum
 
 TITLE = "Loss against size at fixed compute and at fixed steps"
@@ -24,8 +25,8 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
     """Draw the learning curves of all sizes, read off at six values of compute and of steps, with the fitted L(N, S) (dashed).
 
     The curves, after warm-up and before the decay where the schedule has a stable phase, are read off between the logarithms of
-    their points. Several runs of a size enter by their mean; of several shapes the one with most runs is taken. The law is that of
-    equation 1.6 at S_min = S/(1 + B_crit/B), where the study has its fit and that of B_crit(L).
+    their points. Several runs of a size enter by their mean; of several shapes the one with most runs is taken. The law is that
+    of equation 1.6 at S_min = S/(1 + B_crit/B), where the study has its fit and that of B_crit(L).
     """
     figure, axes = style.panels(2)
     curves = loss_by_steps.sized_curves(tables["curves"], tables["runs"])
@@ -44,7 +45,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
             axis.plot(n, group["loss"], "o-", color=colour, markersize=3, linewidth=0.8, zorder=4)
             if law and b_crit:
                 x = np.geomspace(n.min(), n.max(), 60)
-                steps = float(level) / (6 * x * batch) if column == "flops_6nd" else np.full(60, float(level))
+                steps = steps_at(polars.DataFrame({"n_params": x, "level": np.full(60, float(level))}), column, batch)
                 axis.plot(x, loss_by_steps.loss_at(law, b_crit, x, steps, batch), "--", color=colour, linewidth=0.8, zorder=3)
         style.loss_axis(axis, points["loss"].to_numpy())
         style.log_axis(axis, points["n_params"].to_numpy(), "N (non-embedding parameters)")
@@ -56,8 +57,11 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
         if law and b_crit:
             equation = r"fit: $(N_c/N)^{\alpha_N} + (S_c/S_\mathrm{min})^{\alpha_S}$"
             axis.plot([], [], "--", color="0.3", linewidth=0.8, label=equation)
-        notes = _minima(axis, points) if column == "flops_6nd" else []
-        style.legend_below(axis, [*notes, *(fit_json.brief(doubt) if column == "flops_6nd" else [])])
+        notes = [*_minima(axis, points), *fit_json.brief(doubt, 1)] if column == "flops_6nd" else []
+        if law and b_crit:
+            drawn = loss_by_steps.loss_at(law, b_crit, points["n_params"], steps_at(points, column, batch), batch)
+            notes += misfit.note("the fit", points["loss"], drawn, misfit.of_losses(points, tables["runs"]))
+        style.legend_below(axis, notes)
         scale.bar(figure, [axis], counts=column == "step")
     return figure
 
@@ -86,6 +90,12 @@ def at_levels(curves: polars.DataFrame, column: str) -> polars.DataFrame:
     means = polars.DataFrame(rows, schema=schema).group_by("level", "n_params").agg(polars.col("loss").log().mean().exp())
     enough = polars.col("n_params").len().over("level") >= FEWEST
     return means.filter(enough).sort("level", "n_params")
+
+
+def steps_at(points: polars.DataFrame, column: str, batch_tokens: float) -> NDArray[np.float64]:
+    """Return the number of steps of batches of ``batch_tokens`` at the level of each point, in FLOP (6NBS) or in steps."""
+    level = points["level"].to_numpy()
+    return level / (6 * points["n_params"].to_numpy() * batch_tokens) if column == "flops_6nd" else level
 
 
 def minima(points: polars.DataFrame) -> list[tuple[float, Minimum]]:

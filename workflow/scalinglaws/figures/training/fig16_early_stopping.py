@@ -8,7 +8,6 @@ import numpy as np
 import polars
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from scalinglaws.common.numbers import short
 from scalinglaws.figures.shared import batch_laws, fit_json, groups, scales, style
@@ -17,19 +16,23 @@ from scalinglaws.laws.allocation import LossNS, earliest_stop
 
 TITLE = "Early stopping against its lower bound"
 CAPTION = """
-Figure 16 of the paper. **a** The step of the least validation loss of runs that were stopped early, against the lower bound of
-equation 5.7, S_c/[L(N, D) − L(N, ∞)]^(1/α_S). The bound excludes the shaded side. L(N, ∞) is the measured loss of the same size
-stopped early on the whole split; S_c and α_S are those of the fit of L(N, S). Without such a fit the bound is known up to a
-factor and has the paper's α_S of 0.76. S_c is counted in steps at large batches, of which a run at a smaller batch takes more,
-so the bound holds for it too. Standard errors take the two losses as independent. **b** The train and test losses of the size
-with most datasets.
+Figure 16 of the paper. The step at which early-stopped runs have their least validation loss is shown against their excess over
+the same size on all data, with the lower bound of equation 5.7, which excludes the shaded side (**a**), beside losses of one
+size by dataset (**b**). The paper's runs stop close above the bound.
 """
+EXCESS = r"Excess $L(N, D) - L(N, \infty)$ (nats per token)"
+FARTHEST = 10.0  # the axis of steps reaches at most this factor beyond the runs
+LEAST_SHARE = 3.0  # the axis of the excess shows error bars down to the excess over this factor
+TRAIN = (0, (3, 1.5))  # dashes of training losses
 
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> Figure:
-    """Draw the best step of early-stopped runs against (5.7), and the train and test curves of the size with most datasets.
+    """Draw the best step of early-stopped runs against their excess and (5.7), and curves of the size with most datasets.
 
-    L(N, ∞) is the loss of the same size stopped early on the whole split.
+    The excess is L(N, D) − L(N, ∞), where L(N, ∞) is the loss of the same size stopped early on the whole split. The bound is
+    S_c/excess^(1/α_S) with S_c and α_S of the fit of L(N, S). Without such a fit it is known up to a factor and has the paper's
+    α_S. S_c is counted in steps at large batches, of which a run at a smaller batch takes more, so the bound holds for it too.
+    The axes reach at most a factor of ten beyond the runs, wherever the bound lies.
     """
     figure, (left, right) = style.panels(2)
     runs = finished(tables["runs"]).filter(polars.col("stop") == "early")
@@ -44,8 +47,8 @@ def bounds(runs: polars.DataFrame, fit: fit_json.Fit | None) -> polars.DataFrame
     """Return early-stopped runs on part of the data, with the columns excess, excess_stderr, bound and ended.
 
     The excess is L(N, D) − L(N, ∞) in nats. The bound (5.7) is in steps and null where the excess is not positive; without a fit
-    of L(N, S) it has the published α_S and S_c = 1, and is then known up to a factor. A run has ``ended`` by its budget, and
-    would have gone on, where its best step is its last.
+    of L(N, S) it has the published α_S and S_c = 1, and is then known up to a factor. The standard error of the excess takes the
+    two losses as independent. A run has ``ended`` by its budget, and would have gone on, where its best step is its last.
     """
     early = finished(runs).filter((polars.col("stop") == "early") & polars.col("best_step").is_not_null())
     data = early.select("run", **{name: polars.col(name) for name in ("n_params", "dataset_tokens", "loss", "loss_stderr")})
@@ -65,47 +68,67 @@ def bounds(runs: polars.DataFrame, fit: fit_json.Fit | None) -> polars.DataFrame
 
 
 def _bound(axis: Axes, data: polars.DataFrame, fit: fit_json.Fit | None, scale: scales.Scale) -> None:
-    law = batch_laws.loss_ns(fit)
-    label = r"$S_c\,[L(N,D) - L(N,\infty)]^{-1/\alpha_S}$ (steps)" if law else r"$[L(N,D) - L(N,\infty)]^{-1/\alpha_S}$"
-    shown = data.drop_nulls("bound")
-    doubt = fit_json.unresolved(fit, "kaplan-ns")
+    """Draw the best steps of the runs against their excess, and the bound where it lies within a factor of ten of them."""
+    law, doubt = batch_laws.loss_ns(fit), fit_json.unresolved(fit, "kaplan-ns")
+    half = style.Z95 * polars.col("excess_stderr").fill_null(0.0)
+    data = data.with_columns(half=half, most=polars.col("excess") + half, told=polars.col("excess") > half)
+    shown = data.filter(polars.col("most") > 0)
     axis.set_yscale("log")
     axis.set_ylabel("Step of the least validation loss")
     if shown.is_empty():
         missing = "no size was stopped early both on part of the data and, at a lower loss, on all of it"
-        style.log_axis(axis, [], label, counts=False)
+        style.log_axis(axis, [], EXCESS, counts=False)
         return style.sentence(axis, f"not resolved: {missing}. {' '.join(fit_json.brief(doubt, 1))}")
     _markers(axis, data, shown, scale)
-    x, y = shown["bound"].to_numpy(), shown["best_step"].to_numpy().astype(float)
-    stopped = ~shown["ended"].to_numpy()
-    factor = 1.0 if law else float((y / x)[stopped if stopped.any() else slice(None)].min())
-    line = np.geomspace(x.min() / 1.5, x.max() * 1.5, 50)
-    axis.fill_between(line, line * factor * 1e-30, line * factor, color="0.5", alpha=0.12, linewidth=0, zorder=1)
-    axis.plot(line, line * factor, "--", color=style.FIT if law else style.GUIDE, zorder=3, label=_label(fit, law))
-    style.log_axis(axis, x, label, counts=law is not None)
-    style.positive_axis(axis, np.concatenate([y, x * factor]) if law else y, counts=True)
-    notes = [f"{int((y < x)[stopped].sum())} of {int(stopped.sum())} runs that stopped lie below the bound"] if law else []
-    return style.legend_below(axis, [*notes, *fit_json.brief(doubt)])
+    known = shown.filter("told")
+    y = shown["best_step"].to_numpy().astype(float)
+    ends = [*shown["most"], *(known["excess"] - known["half"]).clip(lower_bound=known["excess"] / LEAST_SHARE)]
+    style.log_axis(axis, ends, EXCESS, counts=False)
+    x = np.geomspace(*axis.get_xlim(), 80)
+    stopped = known.filter(~polars.col("ended"))
+    s_c, alpha_s = (law.s_c, law.alpha_s) if law else (1.0, batch_laws.PUBLISHED["alpha_S"])
+    if law is None:
+        touching = stopped if len(stopped) else shown.drop_nulls("bound")
+        s_c = float((touching["best_step"] / touching["bound"]).to_numpy().min()) if len(touching) else np.nan
+    line = s_c * x ** (-1 / alpha_s)
+    low, high = y.min() / FARTHEST, y.max() * FARTHEST
+    inside = line[(line > low) & (line < high)]
+    style.positive_axis(axis, [*y, *inside], counts=True)
+    notes = [f"{int((stopped['best_step'] < stopped['bound']).sum())} of {len(stopped)} runs that stopped lie below the bound"]
+    if len(inside):
+        axis.fill_between(x, axis.get_ylim()[0], np.clip(line, *axis.get_ylim()), color="0.5", alpha=0.12, linewidth=0, zorder=1)
+        kept = (line >= axis.get_ylim()[0]) & (line <= axis.get_ylim()[1])
+        axis.plot(x[kept], line[kept], "--", color=style.FIT if law else style.GUIDE, zorder=3, label=_label(fit, law))
+    elif law:
+        notes.append(f"the bound lies outside the axes: {_steps(line[-1])} to {_steps(line[0])} steps ({_label(fit, law)})")
+    return style.legend_below(axis, [*(notes if law else []), *fit_json.brief(doubt, 1)])
 
 
 def _label(fit: fit_json.Fit | None, law: LossNS | None) -> str:
     if law:
-        return rf"bound (5.7): $\alpha_S$ = {fit_json.with_interval(fit, 'alpha_S')}, $S_c$ = {law.s_c:.3g}"
-    slope = rf"slope of the bound (5.7), published $\alpha_S$ = {batch_laws.PUBLISHED['alpha_S']};"
-    return slope + "\nlevel set to touch the lowest run: $S_c$ has other units"
+        return f"bound (5.7): α_S = {fit_json.with_interval(fit, 'alpha_S')}, S_c = {_steps(law.s_c)}"
+    return f"bound (5.7) with the paper's α_S = {batch_laws.PUBLISHED['alpha_S']},\nset to touch the lowest run"
+
+
+def _steps(value: float) -> str:
+    """Write a number of steps in a few characters, as 1200 or 3.1·10⁴."""
+    return f"{value:.3g}" if value < 1e4 else style.scientific(value)
 
 
 def _markers(axis: Axes, data: polars.DataFrame, shown: polars.DataFrame, scale: scales.Scale) -> None:
-    """Draw the runs, hollow where their excess is not told from 0, with legend entries for what occurs and what is left out."""
-    told = (shown["excess"] > style.Z95 * shown["excess_stderr"].fill_null(0.0)).to_list()
-    for row, sure in zip(shown.iter_rows(named=True), told, strict=True):
+    """Draw the runs with their excess, or with its 95 % upper limit where it is not told from 0, and their legend entries."""
+    options: dict[str, Any] = {"markersize": 4.2, "elinewidth": 0.7, "zorder": 5}
+    for row in shown.iter_rows(named=True):
         colour, marker = scale(row["dataset_tokens"]), "^" if row["ended"] else "o"
-        fill = colour if sure else "white"
-        axis.plot(row["bound"], row["best_step"], marker, color=colour, markerfacecolor=fill, markersize=4.2, zorder=5)
+        if row["told"]:
+            axis.errorbar(row["excess"], row["best_step"], xerr=row["half"], fmt=marker, color=colour, **options)
+        else:
+            arrow = {"xerr": row["most"] / 4, "xuplims": True, "markerfacecolor": "white"}
+            axis.errorbar(row["most"], row["best_step"], fmt=marker, color=colour, **arrow, **options)
     plain: dict[str, Any] = {"color": "0.3", "markersize": 4.2, "linestyle": "none"}
     axis.plot([], [], marker="o", label=f"{len(shown)} runs on part of the data", **plain)
-    if not all(told):
-        axis.plot([], [], marker="o", markerfacecolor="white", label="excess within 1.96 standard errors of 0", **plain)
+    if not shown["told"].all():
+        axis.plot([], [], marker="o", markerfacecolor="white", label="upper limit: the excess is not told from 0", **plain)
     if shown["ended"].any():
         axis.plot([], [], marker="^", label="ended by its budget: would stop later", **plain)
     if len(shown) < len(data):
@@ -127,7 +150,7 @@ def _curves(axis: Axes, curves: polars.DataFrame, runs: polars.DataFrame, scale:
             continue
         colour = scale(run["dataset_tokens"])
         axis.plot(rows["step"], rows["loss_test"], color=colour, linewidth=1.0, zorder=4)
-        axis.plot(rows["step"], rows["loss_train"], color=colour, linewidth=0.8, linestyle=(0, (3, 1.5)), zorder=3)
+        axis.plot(rows["step"], rows["loss_train"], color=colour, linewidth=0.8, linestyle=TRAIN, zorder=3)
         best = rows.filter(polars.col("step") == run["best_step"])
         axis.plot(best["step"], best["loss_test"], "o", color=colour, markersize=3.8, zorder=6)
         shown = [*rows["loss_test"].drop_nulls(), *rows["loss_train"].drop_nulls()]
@@ -137,14 +160,7 @@ def _curves(axis: Axes, curves: polars.DataFrame, runs: polars.DataFrame, scale:
     style.log_axis(axis, ends, "S (steps)")
     if not ends:
         return style.sentence(axis, "not resolved: no early-stopped run has a learning curve")
-    keys = [
-        Line2D([], [], color="0.3", linewidth=1.0, label="test"),
-        Line2D([], [], color="0.3", linewidth=0.8, linestyle=(0, (3, 1.5)), label="train"),
-        Line2D([], [], color="0.3", linewidth=0, marker="o", markersize=3.8, label="least validation loss"),
-    ]
-    title = f"N = {short(n_params)}"
-    with style.style():
-        axis.legend(
-            handles=keys, title=title, title_fontsize=6.5, loc="upper center", bbox_to_anchor=(0.5, -0.2), borderaxespad=0
-        )
-    return None
+    axis.plot([], [], color="0.3", linewidth=1.0, label="test")
+    axis.plot([], [], color="0.3", linewidth=0.8, linestyle=TRAIN, label="train")
+    axis.plot([], [], "o", color="0.3", markersize=3.8, label="least validation loss")
+    return style.legend_below(axis, [f"N = {short(n_params)}"])

@@ -13,29 +13,32 @@ from numpy.typing import NDArray
 from scalinglaws.common.numbers import short
 from scalinglaws.figures.shared import groups, loss_by_position, scales, style
 from scalinglaws.figures.shared.groups import budget_runs
-from scalinglaws.figures.shared.least_squares import BENT, Line, power_law
+from scalinglaws.figures.shared.least_squares import power_law
 from scalinglaws.study.questions import SHAPE
 
 TITLE = "Loss by position in the context"
 CAPTION = """
-Figure 20 of the paper. The test loss by position in the context, where the first predicted token has position 1. **a** The loss
-after training, for up to five sizes at one budget: at every position (faint lines), as means over bins that grow by √2 with
-1.96 times the mean of their standard errors (points), and as a power law in the position that was fitted to the points in
-logarithms (dashed). **b** The loss of the largest model at up to five steps, in bins that double. Brackets hold 95 % intervals
-from the scatter about the line. A line is said to bend where a quadratic term exceeds three standard errors.
+Figure 20 of the paper. The test loss is shown by position in the context for up to five sizes after training (**a**), with 1.96
+standard errors, and for the largest model during training (**b**). Power laws (dashed) and their exponents are left out where
+the points bend. The paper found power laws in the position, steeper in larger models.
 """
+Array = NDArray[np.float64]
+MARKERS = "osD^v"
 LABEL = "Position in the context (tokens, from 1)"
 
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, object]) -> Figure:
     """Draw final losses by position for up to five sizes, and those of the largest model at up to five steps of its training.
 
-    Dashed lines are power laws in the position, by least squares in logarithms over the whole context.
+    Final losses are means over bins of positions that grow by √2, with 1.96 times the mean of the standard errors of the
+    positions. Those during training are in bins that double. Dashed lines are power laws in the position, by least squares in
+    logarithms over the whole context, with 95 % intervals of their exponents from the scatter about the line. A line is drawn,
+    and its exponent given, only where the points do not bend away from it.
     """
     figure, (left, right) = style.panels(2)
     runs = chosen_runs(tables["runs"])
-    _by_size(figure, left, loss_by_position.final(tables["evals"], runs), runs)
-    _by_step(figure, right, tables["curves"], runs)
+    _by_size(left, loss_by_position.final(tables["evals"], runs), runs)
+    _by_step(right, tables["curves"], runs)
     return figure
 
 
@@ -50,47 +53,34 @@ def chosen_runs(runs: polars.DataFrame) -> polars.DataFrame:
     return best.sort("n_params", "loss", "run").unique("n_params", keep="first", maintain_order=True)
 
 
-def _by_size(figure: Figure, axis: Axes, data: polars.DataFrame, runs: polars.DataFrame) -> None:
-    scale = scales.Scale([int(n) for n in data["n_params"]], "N (non-embedding parameters)")
+def _by_size(axis: Axes, data: polars.DataFrame, runs: polars.DataFrame) -> None:
+    sizes = loss_by_position.spread(data["n_params"].to_list())
+    scale = scales.Scale(sizes, "N (non-embedding parameters)")
     shown: list[float] = []
-    bent = 0
-    for n_params in loss_by_position.spread(data["n_params"].to_list()):
-        rows = data.filter(polars.col("n_params") == n_params)
-        position, loss, stderr = loss_by_position.binned(rows)
-        colour = scale(n_params)
-        axis.plot(rows["position"], rows["loss"], color=colour, linewidth=0.4, alpha=0.35, zorder=2)
-        known = np.nan_to_num(stderr)
-        axis.errorbar(position, loss, style.Z95 * known, fmt="o", color=colour, markersize=2.8, elinewidth=0.6, zorder=5)
-        line = power_law(position, loss)
-        bent += _fit(axis, line, position, colour, f"N = {short(n_params)}")
-        shown += [*(loss - style.Z95 * known), *(loss + style.Z95 * known)]
+    for place, n_params in enumerate(sizes):
+        position, loss, stderr = loss_by_position.binned(data.filter(polars.col("n_params") == n_params))
+        half = style.Z95 * np.nan_to_num(stderr)
+        _series(axis, position, loss, half, scale(n_params), place, f"N = {short(n_params)}")
+        shown += [*(loss - half), *(loss + half)]
     _finish(axis, shown, [1, data["position"].max() or 2])  # type: ignore[list-item]
     if not shown:
-        style.sentence(axis, "not resolved: no run has losses by position on text of its own corpus (table evals)")
-        return
-    notes = [f"not a power law: {bent} of {len(loss_by_position.spread(data['n_params'].to_list()))} lines bend"] if bent else []
-    style.legend_below(axis, [*notes, f"Transformers, {groups.described(runs)}"])
-    scale.bar(figure, [axis])
+        return style.sentence(axis, "not resolved: no run has losses by position on text of its own corpus (table evals)")
+    return style.legend_below(axis, [groups.described(runs)])
 
 
-def _by_step(figure: Figure, axis: Axes, curves: polars.DataFrame, runs: polars.DataFrame) -> None:
+def _by_step(axis: Axes, curves: polars.DataFrame, runs: polars.DataFrame) -> None:
     rows, run = training(curves, runs)
     scale = scales.Scale([int(step) for step in rows["step"]], "S (steps)", "warm")
     shown: list[float] = []
-    bent = 0
-    for row in rows.iter_rows(named=True):
+    for place, row in enumerate(rows.iter_rows(named=True)):
         loss = np.array(row["loss_by_position"], np.float64)
         position = loss_by_position.octaves(len(loss), int(run["n_ctx"]))
-        axis.plot(position, loss, "o", color=scale(row["step"]), markersize=2.8, zorder=5)
-        bent += _fit(axis, power_law(position, loss), position, scale(row["step"]), f"S = {short(row['step'])}")
+        _series(axis, position, loss, np.zeros(len(loss)), scale(row["step"]), place, f"S = {short(row['step'])}")
         shown += [*loss]
     _finish(axis, shown, [1, run.get("n_ctx") or 2])
     if not shown:
-        style.sentence(axis, "not resolved: no learning curve of these runs has losses by position")
-        return
-    notes = [f"not a power law: {bent} of {len(rows)} lines bend"] if bent else []
-    style.legend_below(axis, [*notes, f"N = {short(run['n_params'])}, {short(run['tokens'])} tokens in the end"])
-    scale.bar(figure, [axis])
+        return style.sentence(axis, "not resolved: no learning curve of these runs has losses by position")
+    return style.legend_below(axis, [f"the run of N {short(run['n_params'])} after S steps of {run['steps']}"])
 
 
 def training(curves: polars.DataFrame, runs: polars.DataFrame) -> tuple[polars.DataFrame, dict]:
@@ -109,13 +99,14 @@ def training(curves: polars.DataFrame, runs: polars.DataFrame) -> tuple[polars.D
     return seen.clear(), {}
 
 
-def _fit(axis: Axes, line: Line | None, position: NDArray[np.float64], colour: Any, name: str) -> bool:
-    """Draw a power law with its exponent in the legend, and return whether the points bend away from it."""
-    if line is None:
-        return False
-    label = f"{name}: exponent {line.words(-1.0)}"
-    axis.plot(position, line(position), "--", color=colour, linewidth=0.9, zorder=4, label=label)
-    return abs(line.bend) > BENT
+def _series(axis: Axes, position: Array, loss: Array, half: Array, colour: Any, place: int, name: str) -> None:
+    """Draw losses by position with half their error bars, and their power law where they do not bend away from it."""
+    line = power_law(position, loss)
+    if line is not None and not line.bent:
+        axis.plot(position, line(position), "--", color=colour, linewidth=0.9, zorder=4)
+    label = name if line is None else f"{name}: {line.exponent(-1.0)}"
+    options: dict[str, Any] = {"fmt": MARKERS[place % len(MARKERS)], "markersize": 3, "elinewidth": 0.6, "zorder": 5}
+    axis.errorbar(position, loss, half, color=colour, label=label, **options)
 
 
 def _finish(axis: Axes, losses: list[float], positions: list[float]) -> None:

@@ -19,20 +19,24 @@ from scalinglaws.study.spec import RunSpec
 
 TITLE = "Learning-rate schedules"
 CAPTION = """
-Figure 22 of the paper. **a** The learning-rate schedules of one model, each at the peak rate that most of them have. **b** The
-final losses that they reach, best first, in the same colours. Points are runs, ticks are means over seeds, and bars show 1.96
-standard errors of the test loss, which all runs share, so that their differences are known better. **c** The losses against the
-sum of the rates of all updates. In the paper schedules move the final loss by about 0.05 and seeds by about 0.02.
+Figure 22 of the paper. The learning-rate schedules of one model (**a**), the final losses that they reach (**b**), and these
+losses against the sum of all rates (**c**) are shown in the same colours. Bars are 1.96 standard errors of the test loss. The
+paper found that schedules move the loss by about 0.05 and seeds by 0.02.
 """
 KEY, FOLLOW, FEWEST = COMPARISONS["schedule"]
 VARIANT = ("schedule", "decay", "warmup_tokens", "learning_rate")
-COLOURS = {"cosine": "#4477aa", "linear": "#228833", "wsd": "#cc6677", "constant": "#aa7733"}
+COLOURS = dict(zip(("cosine", "wsd", "linear", "constant"), style.COLOURS, strict=False))
 DASHES = ("-", "--", "-.", ":")
 SAMPLES = 2000
 
 
 def draw(tables: dict[str, polars.DataFrame], fits: dict[str, object]) -> Figure:
-    """Draw, for one model, the rates by step, the final losses by schedule, and the losses against the sums of the rates."""
+    """Draw, for one model, the rates by step, the final losses by schedule, and the losses against the sums of the rates.
+
+    Each schedule has the peak rate that most of them have. The schedules are numbered from the best to the worst. In the middle,
+    points are runs and ticks are means over seeds. All runs share the test text, so their differences are known better than the
+    standard errors of the test loss say.
+    """
     figure, (rates, losses, sums) = style.panels(3)
     family = groups.family(tables["runs"], KEY, FOLLOW, FEWEST)
     if family.is_empty():
@@ -46,12 +50,9 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, object]) -> Figure
     noise = groups.scatter(chosen, VARIANT)
     _losses(losses, chosen, summary, looks, noise)
     _sums(sums, summary, looks)
-    notes = [groups.described(chosen), *_spreads(family, summary)]
-    if noise is None:
-        notes.append("not resolved: how far seeds move these losses; no schedule has two")
-    notes += groups.lost(tables["runs"], chosen, (KEY, *FOLLOW))
-    style.legend_below(rates, notes)
-    style.legend_below(losses)
+    style.legend_below(rates)
+    notes = [*_spreads(family, summary), groups.described(chosen), *groups.lost(tables["runs"], chosen, (KEY, *FOLLOW))]
+    style.legend_below(losses, notes if noise is not None else ["not resolved: no schedule has two seeds", *notes])
     return figure
 
 
@@ -108,8 +109,8 @@ def _looks(summary: polars.DataFrame) -> list[dict[str, Any]]:
 
 
 def _rates(axis: Axes, summary: polars.DataFrame, looks: list[dict[str, Any]]) -> None:
-    for row, look in zip(summary.iter_rows(named=True), looks, strict=True):
-        axis.plot(row["step"], np.array(row["rate"]) * 1e3, linewidth=1.1, **look)
+    for place, (row, look, name) in enumerate(zip(summary.iter_rows(named=True), looks, names(summary), strict=True), 1):
+        axis.plot(row["step"], np.array(row["rate"]) * 1e3, linewidth=1.1, label=f"{place}: {name}", **look)
     axis.set_xlabel("S (steps)")
     axis.set_ylabel("Learning rate (10⁻³)")
     axis.set_ylim(bottom=0)
@@ -145,15 +146,10 @@ def _losses(
         axis.plot([row["loss"] - half, row["loss"] + half], [place, place], color=look["color"], linewidth=0.7, zorder=4)
     if noise is not None:
         best = float(summary["loss"][0])
-        axis.axvspan(
-            best - noise,
-            best + noise,
-            color="0.5",
-            alpha=0.15,
-            linewidth=0,
-            label=f"± 1 standard deviation\nof seeds: {noise:.3f}",
-        )
-    axis.set_yticks(range(len(summary)), names(summary), fontsize=6.5)
+        name = f"±1 standard deviation of seeds: {noise:.3f}"
+        axis.axvspan(best - noise, best + noise, color="0.5", alpha=0.15, linewidth=0, label=name)
+    axis.set_yticks(range(len(summary)), [str(place) for place in range(1, len(summary) + 1)])
+    axis.set_ylabel("Schedule (number, best first)")
     axis.set_ylim(len(summary) - 0.5, -0.5)
     axis.set_xlabel("Test loss (nats per token)")
 
@@ -163,14 +159,14 @@ def _sums(axis: Axes, summary: polars.DataFrame, looks: list[dict[str, Any]]) ->
     half = style.Z95 * summary["loss_stderr"].fill_null(0.0).to_numpy()
     for place, look in enumerate(looks):
         axis.errorbar(x[place], y[place], half[place], fmt="o", color=look["color"], markersize=3.6, elinewidth=0.7)
+        axis.annotate(str(place + 1), (x[place], y[place]), (3, 2), textcoords="offset points", fontsize=style.LEAST_FONT)
     line = power_law(x, y)
     if line is not None:
         grid = np.geomspace(x.min(), x.max(), 50)
-        axis.plot(grid, line(grid), "--", color=style.GUIDE, linewidth=0.8, label=f"power law, exponent\n{line.words()}")
+        axis.plot(grid, line(grid), "--", color=style.GUIDE, linewidth=0.8, label=f"power law:\n{line.exponent()}")
     axis.set_xlabel("Sum of the rates of all updates")
     axis.set_ylabel("Test loss (nats per token)")
-    notes = [] if line is not None and line.resolved else ["not resolved: whether the loss depends on the summed rate"]
-    style.legend_below(axis, notes)
+    style.legend_below(axis, [] if line is not None else ["not resolved: all sums are the same"])
 
 
 def _spreads(family: polars.DataFrame, summary: polars.DataFrame) -> list[str]:

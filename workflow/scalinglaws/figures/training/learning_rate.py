@@ -101,7 +101,8 @@ def _sweep(axis: Axes, runs: polars.DataFrame, best: list[tuple[int, Minimum]], 
     if any(not least.edge for _, least in best):
         axis.plot([], [], "--", color="0.3", linewidth=1.0, label="parabola in the log rate, with its lowest point (diamond)")
     if any(least.edge for _, least in best):
-        axis.plot([], [], "o", color="0.3", markersize=8, markerfacecolor="none", label="least loss at the least or the largest rate")
+        name = "least loss at the least or the largest rate"
+        axis.plot([], [], "o", color="0.3", markersize=8, markerfacecolor="none", label=name)
 
 
 def _optimum(axis: Axes, best: list[tuple[int, Minimum]], own: Line | None, scale: scales.Scale) -> None:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
 from scalinglaws.common.numbers import short
-from scalinglaws.figures.shared import fit_json, groups, law_lines, scales, style
+from scalinglaws.figures.shared import fit_json, groups, law_lines, misfit, scales, style
 from scalinglaws.figures.shared.groups import finished
 from scalinglaws.laws.repetition import REPETITION, loss
 from scalinglaws.study.questions import SHAPE
@@ -111,8 +111,14 @@ def _epochs(
     axis.plot([], [], "o", color="0.3", markersize=3.6, label=f"runs, N = {short(int(data['n_params'][0]))}")
     if law(fit, 1.0, 1.0, 1.0) is not None:
         axis.plot([], [], "--", color="0.3", linewidth=0.9, label=rf"law of repeated data: $R_D^*$ = {_epochs_of_use(fit)}")
-    notes = [groups.described(data), *groups.lost(runs, data, FREE)]
-    return style.legend_below(axis, [*fit_json.brief(doubt, 1), *notes])
+    notes = [*fit_json.brief(doubt, 1), *_misfit(data, runs, fit)]
+    return style.legend_below(axis, [*notes, groups.described(data), *groups.lost(runs, data, FREE)])
+
+
+def _misfit(data: polars.DataFrame, runs: polars.DataFrame, fit: fit_json.Fit | None) -> list[str]:
+    """Return a note where the law misses the runs that are drawn."""
+    drawn = law(fit, *(data[name].to_numpy() for name in ("n_params", "tokens", "dataset_tokens")))
+    return [] if drawn is None else misfit.note("the law", data["loss"], drawn, misfit.of_losses(data, runs))
 
 
 def _epochs_of_use(fit: fit_json.Fit | None) -> str:
