@@ -79,7 +79,7 @@ def test_fixed_resources_are_read_off_the_planted_curves() -> None:
     assert "not resolved" not in text and "misses its points" not in text
     other = plant.step_fits()
     other["kaplan-ns"]["parameters"]["alpha_S"]["estimate"] /= 2
-    assert words(draw("fig11_fixed_resources", tables, other)).count("the fit misses its points by") == 2
+    assert words(draw("fig11_fixed_resources", tables, other)).count("the fit misses its points") == 2
 
 
 def test_of_a_size_one_shape_is_taken_and_one_family() -> None:
