@@ -115,7 +115,7 @@ def _label(fit: fit_json.Fit | None, law: LossNS | None) -> str:
 
 def _steps(value: float) -> str:
     """Write a number of steps in a few characters, as 1200 or 3.1·10⁴."""
-    return f"{value:.3g}" if value < 1e4 else style.scientific(value)
+    return style.scientific(value) if value >= 1e4 else f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _markers(axis: Axes, data: polars.DataFrame, shown: polars.DataFrame, scale: scales.Scale) -> None:
