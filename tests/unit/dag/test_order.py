@@ -63,9 +63,8 @@ def schedule(jobs: dict[Job, tuple[float, list[Job]]], priority: Callable[[Job],
     running: list[tuple[float, Job]] = []
     now, left = 0.0, set(jobs)
     while left or running:
-        ready = sorted(
-            (job for job in left if all(before in ends for before in jobs[job][1])), key=lambda job: (priority(job), job)
-        )
+        ready = [job for job in left if all(before in ends for before in jobs[job][1])]
+        ready.sort(key=lambda job: (priority(job), job))
         while ready and len(running) < cores:
             job = ready.pop()
             left.remove(job)

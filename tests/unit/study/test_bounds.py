@@ -176,7 +176,7 @@ def test_a_power_law_that_is_wrong_is_told_alone() -> None:
 
 def test_a_study_has_runs_to_train_or_tables_of_runs() -> None:
     table = {"external_runs": [{"path": "theirs.csv"}]}
-    made = study({"study": "theirs", **table})
+    made = of_config(config.parse({"study": "theirs", **table}), Path("nowhere"))
     assert made.runs == {} and made.kinds == {"size"} and made.manifest == []
     assert "there are no runs: name experiments to train, or external_runs" in refused({"study": "x"})
     assert "there are no runs" in refused(changed(experiments={}))

@@ -250,7 +250,7 @@ class ExternalRuns(Strict):
 
 
 class Config(Strict):
-    """A study: the whole of config.yaml. A study of ``external_runs`` alone trains nothing and needs no corpora or experiments."""
+    """A study: the whole of config.yaml. One of ``external_runs`` alone trains nothing: it needs no corpora and no experiments."""
 
     study: StudyName
     corpora: dict[Name, CorpusConfig] = {}
@@ -281,9 +281,7 @@ def parse(data: Any, name: str = "config.yaml", line: Line = no_line) -> Config:
     be loaded.
     """
     if not isinstance(data, dict):
-        raise StudyError(
-            f"{name}: a mapping with the keys of a study is expected, such as study, corpora, defaults and experiments"
-        )
+        raise StudyError(f"{name}: a mapping with keys such as study, corpora and experiments is expected")
     plain.check(data, name)
     listed = data.get("plugins")
     plugins.load(listed if isinstance(listed, list) and all(isinstance(path, str) for path in listed) else [])
