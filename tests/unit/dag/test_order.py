@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fixtures.small_study import STUDY
+from fixtures.small_study import STUDY, changed
 from scalinglaws.cluster.cost import CORE, CORE_START_SECONDS, step_seconds
 from scalinglaws.dag import context, order
 from scalinglaws.dag.context import Context
@@ -30,9 +30,10 @@ def test_the_smallest_come_first_while_the_longest_path_can_wait() -> None:
 def test_a_run_starts_as_its_unit_does_and_longer_paths_of_a_unit_first() -> None:
     made = context.read(STUDY, "config.yaml", in_job=False)
     study = made.study
-    places = order.ranks(made, 2)
+    ranks = order.ranks(made, 2)
+    assert set(ranks) == {(run, 0) for run in study.runs} | {(t, step) for t, steps in study.rungs.items() for step in steps}
+    places = {study.trunk_ids.get(run, run): ranks[run, 0] for run in study.runs}
     assert sorted(places.values()) == list(range(1, len(places) + 1))
-    assert places.keys() == {study.trunk_ids.get(run, run) for run in study.runs}
     for trunk, steps in study.rungs.items():
         rungs = [order.priority_of_rung(made, trunk, step, 2) for step in steps]
         runs = [order.priority_of_run(made, run, 2) for run, of in study.trunk_ids.items() if of == trunk]
@@ -41,6 +42,20 @@ def test_a_run_starts_as_its_unit_does_and_longer_paths_of_a_unit_first() -> Non
             if place < places[trunk] and other in study.rungs:
                 assert min(runs) > order.priority_of_rung(made, other, study.rungs[other][0], 2)
     assert order.priority_of_run(made, "none", 2) == order.priority_of_rung(made, "none", 4, 2) == 0
+
+
+def test_what_a_forecast_waits_for_comes_first() -> None:
+    data = changed(experiments__far={"grid": {"model": ["2x32"], "tokens": ["9M"]}, "forecast": True})
+    data["experiments"]["size"]["grid"]["tokens"] = ["1M", "2M", "4M"]
+    data["experiments"]["other"] = {"grid": {"model": ["2x64"], "tokens": ["1M"]}, "fit": False}
+    made = context.read(data, "config.yaml", in_job=False)
+    study = made.study
+    (far,), (other,) = study.forecasts, study.runs.keys() - study.fitted - study.forecasts
+    last = min(order.priority_of_run(made, run, 2) for run in study.fitted)
+    steps = study.rungs[study.trunk_ids[far]]
+    beyond = [step for step in steps if step > max(study.starts[run] for run in study.fitted)]
+    assert beyond and last > order.priority_of_rung(made, study.trunk_ids[far], beyond[0], 2)
+    assert last > order.priority_of_run(made, far, 2) > order.priority_of_run(made, other, 2)
 
 
 def jobs_of(made: Context) -> dict[Job, tuple[float, list[Job]]]:
@@ -53,7 +68,8 @@ def jobs_of(made: Context) -> dict[Job, tuple[float, list[Job]]]:
     for run, spec in study.runs.items():
         start = study.starts[run]
         seconds = (spec.steps - start) * step_seconds(spec, CORE)
-        jobs[run, 0] = (CORE_START_SECONDS + seconds, [(study.trunk_ids[run], start)] if start else [])
+        forecast_by = [(other, 0) for other in sorted(study.fitted)] if run in study.forecasts else []
+        jobs[run, 0] = (CORE_START_SECONDS + seconds, forecast_by + ([(study.trunk_ids[run], start)] if start else []))
     return jobs
 
 
@@ -75,7 +91,7 @@ def schedule(jobs: dict[Job, tuple[float, list[Job]]], priority: Callable[[Job],
 
 
 def test_figure_1_can_be_drawn_of_the_default_study_that_is_stopped_half_way() -> None:
-    """Half of the runs that L(N) and L(C) are fitted to are there, of three sizes or more, and the study takes no longer."""
+    """Half of the runs that L(N) and L(C) are fitted to are there, of three sizes or more, and the runs take no longer."""
     made = Context(of_config(config.load(ROOT / "config.yaml")))
     study, jobs = made.study, jobs_of(made)
 
