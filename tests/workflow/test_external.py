@@ -55,7 +55,8 @@ def test_published_tables_are_read_fitted_and_drawn(name: str, tmp_path: Path) -
         pytest.skip(f"the published table {name} is not beside the repository")
     (tmp_path / "study.yaml").write_text(STUDY.replace("PATH", str(path)).replace("columns: {n_params: params}", "columns: {}"))
     study, folder = load(tmp_path / "study.yaml", tmp_path), tmp_path / "own"
-    manifest, tables, warnings = manifest_path(folder, study.manifest_id), folder / "tables", []
+    warnings: list[str] = []
+    manifest, tables = manifest_path(folder, study.manifest_id), folder / "tables"
     manifest.parent.mkdir(parents=True)
     manifest.touch()
     write_tables(manifest, tmp_path, tables, [table.model_dump(mode="json") for table in study.external], {})
