@@ -250,7 +250,7 @@ class ExternalRuns(Strict):
 
 
 class Config(Strict):
-    """A study: the whole of config.yaml. One of ``external_runs`` alone trains nothing and needs neither corpora nor experiments."""
+    """A study: the whole of config.yaml. One of ``external_runs`` alone trains nothing, without corpora and experiments."""
 
     study: StudyName
     corpora: dict[Name, CorpusConfig] = {}
