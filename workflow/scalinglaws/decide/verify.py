@@ -113,12 +113,12 @@ def parts(results: Path) -> list[Part]:
     for folder in _folders(results, "evals/*"):
         found += _each(folder)
     for folder in _folders(results, "studies/*"):
-        found += _of_study(folder)
+        found += [*_of_study(folder), *_of_study(folder / "partial")]
     return found
 
 
 def _of_study(folder: Path) -> Iterator[Part]:
-    """Yield the parts of the folder of a study."""
+    """Yield the parts of the folder of a study, or of the folder in it of a study that is not finished."""
     yield from _each(folder / "fits")
     yield _job(folder / "tables", OF_TABLES)
     drawn = sorted({path.stem for pattern in ("*.svg", "*.png") for path in _files(folder / "figures", pattern)})
@@ -295,7 +295,8 @@ def _specs(results: Path) -> Iterator[Part]:
 
 def _named(results: Path) -> Iterator[Part]:
     """Yield the files that are named by their content."""
-    for pattern in ("evals/sets/*.txt", "studies/*/tables/manifest-*.jsonl", "plugins/*.py", "logs/study/*.json"):
+    manifests = ("studies/*/tables/manifest-*.jsonl", "studies/*/partial/tables/manifest-*.jsonl")
+    for pattern in ("evals/sets/*.txt", *manifests, "plugins/*.py", "logs/study/*.json"):
         for path in _files(results, pattern):
             yield Part((path,), partial(_one, path, partial(_is_named, path), "it is not what its name says"))
     for path in _files(results, "bundles/*.json"):
