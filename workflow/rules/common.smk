@@ -8,7 +8,7 @@ from snakemake.exceptions import WorkflowError
 sys.path.insert(0, os.path.join(workflow.basedir, "workflow"))
 
 from scalinglaws.common.errors import StudyError
-from scalinglaws.dag import clock, context, inputs, kept, locks, profile, requests, targets, tidy
+from scalinglaws.dag import clock, context, inputs, kept, locks, order, profile, requests, targets, tidy
 
 environment.prepare()
 clock.forgive()
@@ -17,6 +17,7 @@ try:
     kept.write(CONTEXT)
 except StudyError as error:
     raise WorkflowError(str(error)) from None
+AT_ONCE = profile.jobs_at_once(workflow.resource_settings)
 STUDY = str(CONTEXT.folder)  # results/studies/NAME: what belongs to the study alone
 workflow.localrules(*config.get("local", []))  # a cluster's profile names the rules that may run where Snakemake does
 
@@ -140,12 +141,12 @@ def threads_of_bundle(wildcards):
 
 
 def priority_of_run(wildcards):
-    return requests.priority_of_run(CONTEXT, wildcards.run)
+    return order.priority_of_run(CONTEXT, wildcards.run, AT_ONCE)
 
 
 def priority_of_rung(wildcards):
-    return requests.priority_of_rung(CONTEXT, wildcards.trunk, int(wildcards.step))
+    return order.priority_of_rung(CONTEXT, wildcards.trunk, int(wildcards.step), AT_ONCE)
 
 
 def priority_of_bundle(wildcards):
-    return requests.priority_of_bundle(CONTEXT, wildcards.bundle)
+    return order.priority_of_bundle(CONTEXT, wildcards.bundle, AT_ONCE)

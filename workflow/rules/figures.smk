@@ -1,3 +1,13 @@
+localrules:
+    figures,
+
+
+rule figures:
+    """Every figure of the study: a target to ask for by name, as `scalinglaws draw` does."""
+    input:
+        figures=targets.figures(CONTEXT),
+
+
 rule figure:
     """Draw one figure from the tables and fits, as SVG and as PNG: the same tables give the same bytes."""
     input:

@@ -33,6 +33,7 @@ PANELS = {
         "figure": "figures",
         "report": "report",
         "exponents": "report",
+        "draw": "draw",
         "html": "draw",
         "schema": "study",
     },

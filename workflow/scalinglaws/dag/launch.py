@@ -13,9 +13,11 @@ from pathlib import Path
 import psutil
 
 from scalinglaws.common.errors import StudyError
+from scalinglaws.common.numbers import counted
 from scalinglaws.dag import profile
 from scalinglaws.dag.locks import clear_stale
 from scalinglaws.decide.load import load
+from scalinglaws.decide.partial import is_there
 from scalinglaws.decide.status import Status, heartbeats, status
 from scalinglaws.study.paths import study_folder
 from scalinglaws.study.study import Study
@@ -93,13 +95,28 @@ def run(configfile: Path, cores: int, more: list[str], results: Path) -> int:
             f"the workflow stopped with status {code}; the whole log: {log}. What is done is kept: run again to go on"
         )
     folder = study_folder(results, study.name)
-    print(f"[{study.name}] done: figures, tables, fits and report.md are in {folder}")
+    print(f"[{study.name}] done: its tables, fits, figures and report.md are in {folder}")
     if study.forecasts and (table := folder / "tables" / "forecasts.parquet").exists():  # a target by name may not make it
         from scalinglaws.report.forecasts import lines
         from scalinglaws.tables.read import read_own
 
         print("\n".join(lines(read_own(table))))
     return code
+
+
+def draw(configfile: Path, cores: int, results: Path) -> int:
+    """Have Snakemake draw the figures of a study of which all runs are there, with the tables and fits that they follow from.
+
+    Raises StudyError as ``run`` does, and where a run is missing.
+    """
+    study = load(configfile, results)
+    missing = [run for run in study.runs if not is_there(study, results, run)]
+    if missing:
+        raise StudyError(
+            f"study {study.name} has {counted(len(missing), 'run')} of {len(study.runs)} still to train or to evaluate "
+            f"({missing[0]} is the first): run the study (scalinglaws run), or draw what is there with --partial"
+        )
+    return run(configfile, cores, ["figures"], results)
 
 
 def html(configfile: Path, results: Path) -> Path:

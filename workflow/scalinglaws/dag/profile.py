@@ -31,6 +31,11 @@ def check_resources(settings: Any) -> None:
                 )
 
 
+def jobs_at_once(settings: Any) -> int:
+    """Return how many jobs may run beside each other: the cores of this machine, or the jobs that are submitted to a cluster."""
+    return max(1, settings.cores or 0, settings.nodes or 0)
+
+
 def check_snakefile(arguments: Sequence[str]) -> None:
     """Check that there is a Snakefile in this folder, or that arguments of Snakemake name one. Raises StudyError."""
     if not {"-s", "--snakefile", "-d", "--directory"} & set(_given(arguments)) and not Path("Snakefile").exists():

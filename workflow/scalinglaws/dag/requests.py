@@ -1,4 +1,4 @@
-"""What a job asks for: threads, resources and priority. Without a device every job asks for little, as on a laptop."""
+"""What a job asks for: threads and resources. Without a device every job asks for little, as on a laptop."""
 
 from __future__ import annotations
 
@@ -62,28 +62,6 @@ def threads_of_bundle(context: Context, name: str) -> int:
     """Return the threads of all members that a bundle trains at the same time."""
     bundle = context.bundle(name)
     return bundle.at_once * bundle.threads
-
-
-def priority_of_run(context: Context, run: str) -> int:
-    """Return the GFLOP that are left of a run: jobs with the longest remaining path start first."""
-    return context.study.priority_of_run(run)
-
-
-def priority_of_rung(context: Context, trunk: str, step: int) -> int:
-    """Return the GFLOP from the rung below to the end of the trunk's longest run."""
-    return context.study.priority_of_rung(trunk, step)
-
-
-def priority_of_fit(context: Context, law: str) -> int:
-    """Return the GFLOP of the longest run that waits for what a law says of it; 0 for a law that forecasts none."""
-    return context.study.priority_of_fits if law in context.forecasting else 0
-
-
-def priority_of_bundle(context: Context, name: str) -> int:
-    """Return the GFLOP of the longest path in a bundle."""
-    bundle = context.bundle(name)
-    paths = [priority_of_run(context, run) for run in bundle.runs]
-    return max(paths + [priority_of_rung(context, *rung) for rung in bundle.rungs], default=0)
 
 
 def on_one_node(context: Context, needs: NeedsOfJob, threads: Any = 1) -> dict[str, Any]:

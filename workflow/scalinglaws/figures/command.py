@@ -30,11 +30,13 @@ def draw_figure(
     pdf: Path | None = None,
     laws: Sequence[str] | None = None,
     with_sums: bool = False,
+    note: str = "",
 ) -> list[Path]:
     """Draw a figure and return the files that were written.
 
     ``tables`` is the folder of runs.parquet and the other tables, and ``fits`` that of the fits, LAW.json. ``laws`` are those
     that the study fits, or None for all whose fits are in the folder. ``with_sums`` leaves a list of sums beside the SVG.
+    ``note`` is a line above the panels, such as how many runs of an unfinished study are drawn.
     Raises StudyError for an unknown name, and for a table or fit that is missing or damaged.
     """
     if name not in FIGURES:
@@ -55,6 +57,8 @@ def draw_figure(
     fitted = {law: read_fit(fits / f"{law}.json") for law in present}
     with style.style():
         figure = importlib.import_module(wanted.module).draw(read, fitted)
+        if note:
+            figure.suptitle(note, fontsize="medium", color=style.FIT)
     with sums.listing(sums.beside(svg), [path for path in outputs if path.parent == svg.parent], with_sums):
         style.save(figure, svg, png, pdf)
     return outputs

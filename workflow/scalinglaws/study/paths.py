@@ -14,8 +14,13 @@ def study_folder(results: Path, study: str) -> Path:
     return results / "studies" / study
 
 
+def partial_folder(results: Path, study: str) -> Path:
+    """Return the folder of the tables, fits and figures of a study whose runs are not all there yet."""
+    return study_folder(results, study) / "partial"
+
+
 def manifest_path(folder: Path, manifest_id: str) -> Path:
-    """Return the file that lists the runs of the tables in a study's folder; a hash of the list is part of its name."""
+    """Return the file that lists the runs of the tables in ``folder``/tables; a hash of the list is part of its name."""
     return folder / "tables" / f"manifest-{manifest_id}.jsonl"
 
 
