@@ -142,14 +142,14 @@ def test_a_power_law_in_the_position_is_recovered() -> None:
     rows, run = fig20_position.training(tables["curves"], runs)
     assert run["n_params"] == plant.SIZES[-1] and rows["step"].is_sorted() and len(rows) == 5
     text = words(draw("fig20_position", tables))
-    assert "N = 55.3k: exponent 0.11" in text and "no exponent" not in text
+    assert "N 55.3k: exponent 0.11" in text and "no exponent" not in text
 
 
 def test_losses_that_level_off_are_said_to_bend() -> None:
     one = plant.run("bent", 6144, 2.3)
     tables = plant.tables([one], (), plant.by_position(one, lambda t: 2.0 + 1.5 / t))
     figure = draw("fig20_position", tables)
-    assert "N = 6.1k: no exponent: the points bend" in words(figure)
+    assert "N 6.1k: no exponent: the points bend" in words(figure)
     assert not [line for line in figure.axes[0].lines if line.get_linestyle() == "--"]
 
 
@@ -199,7 +199,7 @@ def test_schedules_and_the_sums_of_their_rates() -> None:
     scatter = groups.scatter(chosen, fig22_schedules.VARIANT)
     assert scatter is not None and np.isclose(scatter, 0.004 / 2**0.5)
     text = words(draw("fig22_schedules", tables))
-    assert "worst less best schedule: 0.050 nats" in text and "2: wsd, decay 0.3" in text
+    assert "worst less best: 0.050 nats" in text and "2: wsd, decay 0.3" in text
 
 
 def test_the_best_rate_follows_the_planted_law() -> None:

@@ -153,6 +153,7 @@ def brief(doubt: str | None, sentences: int = 2) -> list[str]:
     if not doubt:
         return []
     plain = re.sub(r"\s*\((?:[^()]|\([^()]*\))*\)", "", doubt)
+    plain = re.sub(r"(?<=: )[A-Z](?=[a-z])", lambda letter: letter[0].lower(), plain, count=1)
     return [". ".join(plain.split(". ")[:sentences])]
 
 

@@ -22,6 +22,7 @@ size by dataset (**b**). The paper's runs stop close above the bound.
 """
 EXCESS = r"Excess $L(N, D) - L(N, \infty)$ (nats per token)"
 FARTHEST = 10.0  # the axis of steps reaches at most this factor beyond the runs
+ARROW = 0.3  # length of the arrow of an upper limit, as a share of the limit
 LEAST_SHARE = 3.0  # the axis of the excess shows error bars down to the excess over this factor
 TRAIN = (0, (3, 1.5))  # dashes of training losses
 
@@ -82,8 +83,9 @@ def _bound(axis: Axes, data: polars.DataFrame, fit: fit_json.Fit | None, scale: 
     _markers(axis, data, shown, scale)
     known = shown.filter("told")
     y = shown["best_step"].to_numpy().astype(float)
-    ends = [*shown["most"], *(known["excess"] - known["half"]).clip(lower_bound=known["excess"] / LEAST_SHARE)]
+    ends = [*shown["most"], *(shown.filter(~polars.col("told"))["most"] * (1 - ARROW)), *(known["excess"] - known["half"]).clip(lower_bound=known["excess"] / LEAST_SHARE)]
     style.log_axis(axis, ends, EXCESS, counts=False)
+    style.plain_ticks(axis)
     x = np.geomspace(*axis.get_xlim(), 80)
     stopped = known.filter(~polars.col("ended"))
     s_c, alpha_s = (law.s_c, law.alpha_s) if law else (1.0, batch_laws.PUBLISHED["alpha_S"])
@@ -107,7 +109,7 @@ def _bound(axis: Axes, data: polars.DataFrame, fit: fit_json.Fit | None, scale: 
 def _label(fit: fit_json.Fit | None, law: LossNS | None) -> str:
     if law:
         return f"bound (5.7): α_S = {fit_json.with_interval(fit, 'alpha_S')}, S_c = {_steps(law.s_c)}"
-    return f"bound (5.7) with the paper's α_S = {batch_laws.PUBLISHED['alpha_S']},\nset to touch the lowest run"
+    return f"bound (5.7) with the paper's α_S = {batch_laws.PUBLISHED['alpha_S']}, set to touch the lowest run"
 
 
 def _steps(value: float) -> str:
@@ -123,7 +125,7 @@ def _markers(axis: Axes, data: polars.DataFrame, shown: polars.DataFrame, scale:
         if row["told"]:
             axis.errorbar(row["excess"], row["best_step"], xerr=row["half"], fmt=marker, color=colour, **options)
         else:
-            arrow = {"xerr": row["most"] / 4, "xuplims": True, "markerfacecolor": "white"}
+            arrow = {"xerr": row["most"] * ARROW, "xuplims": True, "markerfacecolor": "white"}
             axis.errorbar(row["most"], row["best_step"], fmt=marker, color=colour, **arrow, **options)
     plain: dict[str, Any] = {"color": "0.3", "markersize": 4.2, "linestyle": "none"}
     axis.plot([], [], marker="o", label=f"{len(shown)} runs on part of the data", **plain)

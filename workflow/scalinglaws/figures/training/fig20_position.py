@@ -60,7 +60,7 @@ def _by_size(axis: Axes, data: polars.DataFrame, runs: polars.DataFrame) -> None
     for place, n_params in enumerate(sizes):
         position, loss, stderr = loss_by_position.binned(data.filter(polars.col("n_params") == n_params))
         half = style.Z95 * np.nan_to_num(stderr)
-        _series(axis, position, loss, half, scale(n_params), place, f"N = {short(n_params)}")
+        _series(axis, position, loss, half, scale(n_params), place, f"N {short(n_params)}")
         shown += [*(loss - half), *(loss + half)]
     _finish(axis, shown, [1, data["position"].max() or 2])  # type: ignore[list-item]
     if not shown:
@@ -75,7 +75,7 @@ def _by_step(axis: Axes, curves: polars.DataFrame, runs: polars.DataFrame) -> No
     for place, row in enumerate(rows.iter_rows(named=True)):
         loss = np.array(row["loss_by_position"], np.float64)
         position = loss_by_position.octaves(len(loss), int(run["n_ctx"]))
-        _series(axis, position, loss, np.zeros(len(loss)), scale(row["step"]), place, f"S = {short(row['step'])}")
+        _series(axis, position, loss, np.zeros(len(loss)), scale(row["step"]), place, f"S {short(row['step'])}")
         shown += [*loss]
     _finish(axis, shown, [1, run.get("n_ctx") or 2])
     if not shown:

@@ -51,8 +51,9 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, object]) -> Figure
     _losses(losses, chosen, summary, looks, noise)
     _sums(sums, summary, looks)
     style.legend_below(rates)
-    notes = [*_spreads(family, summary), groups.described(chosen), *groups.lost(tables["runs"], chosen, (KEY, *FOLLOW))]
-    style.legend_below(losses, notes if noise is not None else ["not resolved: no schedule has two seeds", *notes])
+    notes = _spreads(family, summary)
+    style.legend_below(losses, notes if noise is not None else [*notes, "not resolved: no schedule has two seeds"])
+    style.legend_below(sums, [groups.described(chosen), *groups.lost(tables["runs"], chosen, (KEY, *FOLLOW))])
     return figure
 
 
@@ -146,7 +147,7 @@ def _losses(
         axis.plot([row["loss"] - half, row["loss"] + half], [place, place], color=look["color"], linewidth=0.7, zorder=4)
     if noise is not None:
         best = float(summary["loss"][0])
-        name = f"±1 standard deviation of seeds: {noise:.3f}"
+        name = f"±1 sd of seeds: {noise:.3f} nats"
         axis.axvspan(best - noise, best + noise, color="0.5", alpha=0.15, linewidth=0, label=name)
     axis.set_yticks(range(len(summary)), [str(place) for place in range(1, len(summary) + 1)])
     axis.set_ylabel("Schedule (number, best first)")
@@ -159,20 +160,23 @@ def _sums(axis: Axes, summary: polars.DataFrame, looks: list[dict[str, Any]]) ->
     half = style.Z95 * summary["loss_stderr"].fill_null(0.0).to_numpy()
     for place, look in enumerate(looks):
         axis.errorbar(x[place], y[place], half[place], fmt="o", color=look["color"], markersize=3.6, elinewidth=0.7)
-        axis.annotate(str(place + 1), (x[place], y[place]), (3, 2), textcoords="offset points", fontsize=style.LEAST_FONT)
+        # Numbers of schedules that follow each other stand on different sides of their points, which may lie on each other.
+        beside: dict[str, Any] = {"xytext": (3, 3 - 10 * (place % 2)), "textcoords": "offset points"}
+        axis.annotate(str(place + 1), (x[place], y[place]), fontsize=style.LEAST_FONT, **beside)
     line = power_law(x, y)
     if line is not None:
         grid = np.geomspace(x.min(), x.max(), 50)
-        axis.plot(grid, line(grid), "--", color=style.GUIDE, linewidth=0.8, label=f"power law:\n{line.exponent()}")
+        axis.plot(grid, line(grid), "--", color=style.GUIDE, linewidth=0.8, label=f"power law, {line.exponent()}")
+    else:
+        axis.plot([], [], " ", label="not resolved: all sums are the same")
     axis.set_xlabel("Sum of the rates of all updates")
     axis.set_ylabel("Test loss (nats per token)")
-    style.legend_below(axis, [] if line is not None else ["not resolved: all sums are the same"])
 
 
 def _spreads(family: polars.DataFrame, summary: polars.DataFrame) -> list[str]:
     """Return notes on how far schedules move the loss, at this size and at the others."""
     own = np.ptp(summary["loss"].to_numpy())
-    out = [f"worst less best schedule: {own:.3f} nats"]
+    out = [f"worst less best: {own:.3f} nats"]
     sizes = [variants(one_rate(runs)) for runs in family.partition_by(SHAPE, maintain_order=True)]
     others = [np.ptp(rows["loss"].to_numpy()) for rows in sizes]
     return out if len(sizes) < 2 else [*out, f"at {len(sizes)} sizes: {min(others):.3f} to {max(others):.3f} nats"]

@@ -99,7 +99,7 @@ def _sweep(axis: Axes, runs: polars.DataFrame, best: list[tuple[int, Minimum]], 
     style.log_axis(axis, runs[KEY].to_numpy(), "Learning rate", counts=False)
     style.plain_ticks(axis)
     if any(not least.edge for _, least in best):
-        axis.plot([], [], "--", color="0.3", linewidth=1.0, label="parabola in the log rate, with its lowest point (diamond)")
+        axis.plot([], [], "D--", color="0.3", linewidth=1.0, label="parabola in the log rate, with its lowest point")
     if any(least.edge for _, least in best):
         name = "least loss at the least or the largest rate"
         axis.plot([], [], "o", color="0.3", markersize=8, markerfacecolor="none", label=name)

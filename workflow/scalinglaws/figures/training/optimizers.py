@@ -58,7 +58,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, object]) -> Figure
     style.log_axis(left, best["n_params"].to_numpy(), "N (non-embedding parameters)")
     notes = [groups.described(best), *groups.lost(tables["runs"], family, (KEY, *FOLLOW))]
     if best["edge"].any():
-        name = "best rate at the edge of those tried, or only one tried"
+        name = "best rate at the edge of those tried, or alone"
         left.plot([], [], "o", color="0.3", markerfacecolor="white", markersize=4.5, label=name)
     style.legend_below(left, notes)
     _ratios(right, tokens_needed(best, tables["curves"]), best)
