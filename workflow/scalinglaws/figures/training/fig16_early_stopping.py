@@ -83,7 +83,11 @@ def _bound(axis: Axes, data: polars.DataFrame, fit: fit_json.Fit | None, scale: 
     _markers(axis, data, shown, scale)
     known = shown.filter("told")
     y = shown["best_step"].to_numpy().astype(float)
-    ends = [*shown["most"], *(shown.filter(~polars.col("told"))["most"] * (1 - ARROW)), *(known["excess"] - known["half"]).clip(lower_bound=known["excess"] / LEAST_SHARE)]
+    ends = [
+        *shown["most"],
+        *(shown.filter(~polars.col("told"))["most"] * (1 - ARROW)),
+        *(known["excess"] - known["half"]).clip(lower_bound=known["excess"] / LEAST_SHARE),
+    ]
     style.log_axis(axis, ends, EXCESS, counts=False)
     style.plain_ticks(axis)
     x = np.geomspace(*axis.get_xlim(), 80)
