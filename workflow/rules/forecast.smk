@@ -34,7 +34,7 @@ rule forecast:
     """
     input:
         spec=ancient("results/runs/{run}/spec.json"),
-        sources=ancient(sources_of_forecast),
+        sources=ancient(lambda wildcards: inputs.sources_of_forecast(CONTEXT, wildcards.run)),
     output:
         forecast=f"{STUDY}/forecasts/{{run}}.json",
     log:
