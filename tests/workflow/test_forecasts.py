@@ -37,7 +37,7 @@ def test_a_forecast_comes_before_its_run_and_stays(study):
     results, own = study.folder / "results", study.folder / "results/studies/smoke"
     command = [sys.executable, "-m", "snakemake", "--configfile", SMOKE, "--cores", "2", "--quiet"]
     run = subprocess.Popen(command, cwd=study.folder, env=environment(), start_new_session=True)
-    wait_for(lambda: list((own / "forecasts").glob("gpt*.json")), run)
+    wait_for(lambda: list((own / "forecasts").glob("gpt*.json")), 300)
     os.killpg(run.pid, signal.SIGKILL)
     run.wait()
     (path,) = (own / "forecasts").glob("gpt*.json")

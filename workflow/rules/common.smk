@@ -91,10 +91,6 @@ def forecasts_of_rung(wildcards):
     return inputs.forecasts_of_rung(CONTEXT, wildcards.trunk, int(wildcards.step))
 
 
-def sources_of_forecast(wildcards):
-    return inputs.sources_of_forecast(CONTEXT, wildcards.run)
-
-
 def specs_of_bundle(wildcards):
     return inputs.specs_of_bundle(CONTEXT, wildcards.bundle)
 

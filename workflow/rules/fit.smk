@@ -11,7 +11,7 @@ rule fit:
         f"{STUDY}/logs/fit/{{law}}.log",
     benchmark:
         f"{STUDY}/logs/fit/{{law}}.benchmark.tsv"
-    priority: lambda wildcards: requests.priority_of_fit(CONTEXT, wildcards.law)
+    priority: lambda wildcards: order.priority_of_fit(CONTEXT, wildcards.law, AT_ONCE)
     params:
         objective=CONTEXT.study.fits.objective,
         delta=CONTEXT.study.fits.delta,

@@ -19,7 +19,7 @@ use rule aggregate as aggregate_fitted with:
         f"{STUDY}/logs/aggregate_fitted.log",
     benchmark:
         f"{STUDY}/logs/aggregate_fitted.benchmark.tsv"
-    priority: CONTEXT.study.priority_of_fits
+    priority: order.priority_of_forecasts(CONTEXT, AT_ONCE)
     params:
         folder=f"{STUDY}/fitted",
         alone="--fitted-alone",
@@ -34,14 +34,14 @@ rule forecast:
     """
     input:
         spec=ancient("results/runs/{run}/spec.json"),
-        sources=ancient(sources_of_forecast),
+        sources=ancient(lambda wildcards: inputs.sources_of_forecast(CONTEXT, wildcards.run)),
     output:
         forecast=f"{STUDY}/forecasts/{{run}}.json",
     log:
         f"{STUDY}/logs/forecast/{{run}}.log",
     benchmark:
         f"{STUDY}/logs/forecast/{{run}}.benchmark.tsv"
-    priority: CONTEXT.study.priority_of_fits
+    priority: order.priority_of_forecasts(CONTEXT, AT_ONCE)
     shell:
         "python -m scalinglaws register"
         " --spec {input.spec:q}"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fixtures.small_study import STUDY, changed
-from scalinglaws.dag import context, inputs, targets, tidy
+from scalinglaws.dag import context, inputs, order, targets, tidy
 from scalinglaws.dag.context import Context
 
 AHEAD = {"forecast": True, "points": [{"model": "4x64", "tokens": "2M"}, {"model": "4x64", "tokens": "8M"}]}
@@ -78,3 +78,16 @@ def test_what_is_left_of_forecasts_that_are_no_longer_asked_for() -> None:
     touch(*gone, *kept)
     assert set(gone) <= set(map(str, tidy.spent(plain))) and not set(gone) & set(map(str, tidy.spent(made())))
     assert not set(kept) & set(map(str, tidy.spent(plain)))
+
+
+def test_what_a_forecast_waits_for_starts_first() -> None:
+    aside = {"fit": False, "points": [{"model": "8x256", "tokens": "9M"}]}
+    one = context.read(changed(experiments=STUDY["experiments"] | {"aside": aside, "ahead": AHEAD}), "config.yaml", in_job=False)
+    (other,) = one.study.runs.keys() - one.study.fitted - one.study.forecasts
+    of_runs = {run: order.priority_of_run(one, run, 2) for run in one.study.runs}
+    forecast = [of_runs[run] for run in one.study.forecasts]
+    assert min(of_runs[run] for run in one.study.fitted) > max(forecast) and min(forecast) > of_runs[other] > 0
+    assert order.priority_of_fit(one, "chinchilla", 2) == order.priority_of_forecasts(one, 2) > max(of_runs.values())
+    assert order.priority_of_fit(one, "power-n", 2) == 0
+    plain = context.read(STUDY, "config.yaml", in_job=False)
+    assert order.priority_of_forecasts(plain, 2) == order.priority_of_fit(plain, "chinchilla", 2) == 0

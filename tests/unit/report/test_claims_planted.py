@@ -103,7 +103,9 @@ def early_study(off: Callable[[int, int], float], stopping: int, sizes: list[int
                            "loss": one["loss"], "predicted": law})  # fmt: skip
     fits = {"kaplan-nd": fit({"alpha_N": (0.08, 0.004), "alpha_D": (0.1, 0.005), "N_c": (1e9, 1e8), "D_c": (1e9, 1e8)}, points)}
     slope = {"alpha_D": (0.1, 0.005)}
-    return planted_training.tables(runs, curves), fits | {"power-d": fit(slope, [p for p in points if p["n_params"] == sizes[-1]])}
+    return planted_training.tables(runs, curves), fits | {
+        "power-d": fit(slope, [p for p in points if p["n_params"] == sizes[-1]])
+    }
 
 
 def collapsing(n: int, tokens: int) -> float:
@@ -151,7 +153,9 @@ def of_logarithm(word: str) -> Study:
     x, rng = np.array(SIZES), np.random.default_rng(1)
     loss = 4.0 - 0.25 * np.log(x / SIZES[0]) if word == CONTRADICTED else 4.0 * (x / SIZES[0]) ** -0.3
     loss = loss * np.exp(rng.normal(0, of(word, 0.003, 0.003, 0.1), len(x)))
-    points = [{"run": f"n{n}", "trunk": f"n{n}", "n_params": n, "loss": at, "predicted": at} for n, at in zip(x, loss, strict=True)]
+    points = [
+        {"run": f"n{n}", "trunk": f"n{n}", "n_params": n, "loss": at, "predicted": at} for n, at in zip(x, loss, strict=True)
+    ]
     return planted_training.tables([run(f"n{n}", n, 2.0) for n in SIZES]), {"power-n": fit({"alpha_N": (0.3, 0.01)}, points)}
 
 
@@ -179,7 +183,9 @@ def of_other_text(word: str) -> Study:
     rng = np.random.default_rng(2)
     runs = [run(f"t{n}", n, 2.6 * (n / 1500) ** -0.08) for n in SIZES]
     slope, noise = of(word, (1.0, 0.002), (0.5, 0.002), (1.0, 0.2))
-    told = [elsewhere(one, text, 0.3 + slope * one["loss"] + float(rng.normal(0, noise))) for one in runs for text in ("mail", "news")]
+    told = [
+        elsewhere(one, text, 0.3 + slope * one["loss"] + float(rng.normal(0, noise))) for one in runs for text in ("mail", "news")
+    ]
     return planted_training.tables(runs, (), [*told, *(elsewhere(one, None, one["loss"]) for one in runs)]), {}
 
 
@@ -210,6 +216,7 @@ def of_noise(word: str) -> Study:
     law, critical, curves = LossNS(0.08, 0.7, 2e8, 80.0), CriticalBatch(4e4, 0.25), []
     runs = [run(f"t{n}", n, 2.0, noise_every=8) for n in SIZES[:6]]
     for one, factor in zip(runs, factors, strict=True):
+
         def loss(step: int, n: int = one["n_params"]) -> float:
             return float(law.loss(n, step))
 
@@ -243,7 +250,9 @@ def equal_sizes(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
 @plants(17, 20)
 def of_allocation(word: str) -> Study:
     alpha_n, alpha_s, drawn = of(word, (0.08, 0.7, 0.02), (0.4, 0.7, 0.02), (0.08, 0.7, 0.9))
-    return planted_training.tables([]), steps_fits(alpha_n, alpha_s, drawn, equal_sizes(step_points(LossNS(0.08, 0.7, 1e8, 80), 0)))
+    return planted_training.tables([]), steps_fits(
+        alpha_n, alpha_s, drawn, equal_sizes(step_points(LossNS(0.08, 0.7, 1e8, 80), 0))
+    )
 
 
 @plants(18)
@@ -297,7 +306,9 @@ def of_tokens(word: str) -> Study:
 def of_schedules(word: str) -> Study:
     spread, noise = of(word, (0.01, 0.002), (0.03, 0.002), (0.01, 0.05))
     kinds = [("wsd", 0.1), ("wsd", 0.3), ("cosine", 0.0), ("linear", 0.0), ("constant", 0.0)]
-    runs = [run(f"s{name}-{decay}", 6144, 2.0 * (1 + spread * k), schedule=name, decay=decay) for k, (name, decay) in enumerate(kinds)]
+    runs = [
+        run(f"s{name}-{decay}", 6144, 2.0 * (1 + spread * k), schedule=name, decay=decay) for k, (name, decay) in enumerate(kinds)
+    ]
     others = [run(f"o{seed}", 6144, 2.5 * (1 + noise * (seed - 1)), seed=seed, tokens=500 * 2048) for seed in range(3)]
     return planted_training.tables([*runs, *others]), {}
 

@@ -12,7 +12,6 @@ from scalinglaws.common.errors import StudyError
 from scalinglaws.decide.load import of_config
 from scalinglaws.laws.registry import forecasting
 from scalinglaws.study import config
-from scalinglaws.study.ladder import flops_per_step
 from scalinglaws.study.study import Study, build
 
 
@@ -45,19 +44,6 @@ def test_rungs_wait_for_the_forecasts_of_the_runs_that_alone_need_them() -> None
     # The rungs lie at 400k·2^k tokens. Those at 0.4M and 0.8M are on the way of the fitted run, too.
     found = {round(step * 2048 / 4e5): set(runs) for (_, step), runs in made.forecasts_of_rungs.items()}
     assert found == {4: {short, long}, 8: {long}, 16: {long}}
-
-
-def test_what_a_forecast_waits_for_comes_first() -> None:
-    made, before = built(), build(config.parse(STUDY))
-    (run,) = made.forecasts
-    whole = made.runs[run].steps * flops_per_step(made.runs[run]) // 10**9
-    assert made.priority_of_fits == whole > before.priority_of_fits == 0
-    assert all(made.priority_of_run(fitted) == before.priority_of_run(fitted) + whole for fitted in made.fitted)
-    assert made.priority_of_run(run) == (made.runs[run].steps - made.starts[run]) * flops_per_step(made.runs[run]) // 10**9
-    for trunk, steps in before.rungs.items():
-        assert [made.priority_of_rung(trunk, step) - before.priority_of_rung(trunk, step) for step in steps] == [whole] * len(
-            steps
-        )
 
 
 @pytest.mark.parametrize(

@@ -64,11 +64,6 @@ def threads_of_bundle(context: Context, name: str) -> int:
     return bundle.at_once * bundle.threads
 
 
-def priority_of_fit(context: Context, law: str) -> int:
-    """Return the GFLOP of the longest run that waits for what a law says of it; 0 for a law that forecasts none."""
-    return context.study.priority_of_fits if law in context.forecasting else 0
-
-
 def on_one_node(context: Context, needs: NeedsOfJob, threads: Any = 1) -> dict[str, Any]:
     """Return the resources of a rule whose jobs run on one node.
 

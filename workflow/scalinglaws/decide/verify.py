@@ -27,6 +27,7 @@ OF_RUN, OF_TOKENS, OF_CORPUS = "metrics.json", "meta.json", "report.json"  # eac
 AGGREGATED = ("curves.parquet", "evals.parquet", "runs.parquet", tables.WARNINGS)
 EXPONENTS = ("exponents.md", "exponents.parquet", "fits.parquet")
 OF_TABLES = {tables.SUMS: AGGREGATED, tables.SUMS_OF_TIMINGS: ("timings.parquet",), tables.SUMS_OF_EXPONENTS: EXPONENTS}
+OF_TABLES |= {tables.SUMS_OF_FORECASTS: ("forecasts.parquet",)}
 
 
 @dataclass(frozen=True)
@@ -120,8 +121,7 @@ def parts(results: Path) -> list[Part]:
 def _of_study(folder: Path) -> Iterator[Part]:
     """Yield the parts of the folder of a study, or of the folder in it of a study that is not finished."""
     yield from (part for name in ("fits", "forecasts") for part in _each(folder / name))
-    yield _job(folder / "tables", OF_TABLES | {tables.SUMS_OF_FORECASTS: ("forecasts.parquet",)})
-    yield _job(folder / "fitted", OF_TABLES)
+    yield from (_job(folder / name, OF_TABLES) for name in ("tables", "fitted"))
     drawn = sorted({path.stem for pattern in ("*.svg", "*.png") for path in _files(folder / "figures", pattern)})
     for name in drawn:
         yield _job(folder / "figures", {f"{name}{sums.SUFFIX}": [f"{name}.svg", f"{name}.png"]})

@@ -88,12 +88,16 @@ def statement(spec: RunSpec, table: Path, fits: Path, laws: Sequence[str]) -> di
 
     The parameters and errors are those of ``register``.
     """
+    if not table.is_file():
+        raise StudyError(f"{table} does not exist: aggregate the runs first (python -m scalinglaws aggregate, or snakemake)")
+    if not laws:
+        raise StudyError(f"no law is to forecast run {spec.id}: name one at least, such as chinchilla")
     place, of_laws = quantities(spec), {}
     for law in laws:
+        at = {name: place[name] for name in LAWS.find(law).states}
         path = fits / f"{law}.json"
         fit = _read_fit(path, spec.id)
-        at = {name: place[name] for name in LAWS.find(law).states}
-        said = [item for item in fit.get("predictions", []) if item["at"] == at]
+        said = [item for item in fit.get("predictions", []) if item.get("at") == at]
         if not said and fit["parameters"]:
             raise StudyError(f"{path} says nothing about run {spec.id}: {FIT_AGAIN}")
         found = said[0] if said else {}
@@ -112,7 +116,8 @@ def _read_fit(path: Path, run: str) -> dict[str, Any]:
     sums.require_own(path)
     fit = read_object(path, FIT_AGAIN)
     kinds = {"parameters": dict, "points": list, "flags": list}
-    if any(not isinstance(fit.get(name), kind) for name, kind in kinds.items()):
+    lists = [*fit.get("points", []), *fit.get("predictions", [])] if isinstance(fit.get("points"), list) else [None]
+    if any(not isinstance(fit.get(name), kind) for name, kind in kinds.items()) or not all(isinstance(of, dict) for of in lists):
         raise StudyError(f"{path} is no fit of an equation: {FIT_AGAIN}")
     if any(run in (point.get("run"), point.get("trunk")) for point in fit["points"]):
         raise StudyError(f"{path} was fitted to run {run} itself, which it is to forecast: {FIT_AGAIN}")

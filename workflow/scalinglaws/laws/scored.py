@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from scalinglaws.common import sums
+from scalinglaws.common.errors import StudyError
 from scalinglaws.laws.registered import FACTORS, files_of, read, register
 from scalinglaws.study.paths import run_folder
 from scalinglaws.study.plugins import read_run
@@ -43,6 +44,8 @@ def write_scores(
         A file is missing, or a forecast was changed since it was written.
     """
     table = read_own(runs)
+    if missing := {"run", "loss"} - set(table.columns):
+        raise StudyError(f"{runs} has no column {min(missing)}: give the table of all runs, runs.parquet")
     losses = dict(zip(table["run"], table["loss"], strict=True))
     rows: list[dict[str, Any]] = []
     new: list[Path] = []

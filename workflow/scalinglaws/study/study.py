@@ -134,36 +134,18 @@ class Study:
             ends[trunk] = (max(spec.steps, ends.get(trunk, (0, 0))[0]), flops_per_step(spec))
         return ends
 
-    @cached_property
-    def priority_of_fits(self) -> int:
-        """Return GFLOP of the longest run that is forecast, which the fits and the runs that they need are on the way of."""
-        return max((self.runs[run].steps * flops_per_step(self.runs[run]) // 10**9 for run in self.forecasts), default=0)
-
-    @cached_property
-    def _fitted_rungs(self) -> dict[str, int]:
-        """Return trunk -> the step of the last rung that a run which laws are fitted to starts from."""
-        found: dict[str, int] = {}
-        for run in self.fitted & self.trunk_ids.keys():
-            found[self.trunk_ids[run]] = max(self.starts[run], found.get(self.trunk_ids[run], 0))
-        return found
-
     def priority_of_run(self, run: str) -> int:
-        """Return GFLOP that a run trains from its rung to its end, and those of runs that wait for it.
-
-        Jobs with the longest remaining path start first.
-        """
+        """Return GFLOP that a run trains from its rung to its end; jobs with the longest remaining path start first."""
         if run not in self.runs:
             return 0
-        own = (self.runs[run].steps - self.starts[run]) * flops_per_step(self.runs[run]) // 10**9
-        return own + (self.priority_of_fits if run in self.fitted else 0)
+        return (self.runs[run].steps - self.starts[run]) * flops_per_step(self.runs[run]) // 10**9
 
     def priority_of_rung(self, trunk: str, step: int) -> int:
-        """Return GFLOP that are trained from the rung below ``step`` to the end of the trunk's longest run, and after that."""
+        """Return GFLOP that are trained from the rung below ``step`` to the end of the trunk's longest run."""
         if trunk not in self._trunk_ends:
             return 0
         last, flops = self._trunk_ends[trunk]
-        own = (last - below(step, self.trunks[trunk].batch_tokens, self.ladder)) * flops // 10**9
-        return own + (self.priority_of_fits if step <= self._fitted_rungs.get(trunk, 0) else 0)
+        return (last - below(step, self.trunks[trunk].batch_tokens, self.ladder)) * flops // 10**9
 
 
 def evalset_id(folders: tuple[str, ...]) -> str | None:
