@@ -108,7 +108,9 @@ def test_a_study_of_nothing_resolves_nothing() -> None:
     assert counted(rows) == "0 reproduced, 0 contradicted, 24 not resolved"
     assert {row.plain()["estimate"] for row in rows} == {None} and rows[0].plain()["published"] == "0.076"
     lines = page.section(tables, {}, ["size"])
-    assert lines[0].startswith("0 reproduced, 0 contradicted, 24 not resolved. ") and len([k for k in lines if k[:2] == "| "]) == 25
+    assert (
+        lines[0].startswith("0 reproduced, 0 contradicted, 24 not resolved. ") and len([k for k in lines if k[:2] == "| "]) == 25
+    )
     assert "- Claim 9: not resolved: it takes LSTMs." in lines
 
 
