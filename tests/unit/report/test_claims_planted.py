@@ -241,9 +241,7 @@ def equal_sizes() -> list[dict[str, Any]]:
 @plants(17, 20)
 def of_allocation(word: str) -> Study:
     alpha_n, alpha_s, drawn = of(word, (0.08, 0.7, 0.02), (0.4, 0.7, 0.02), (0.08, 0.7, 0.9))
-    return planted_training.tables([]), steps_fits(
-        alpha_n, alpha_s, drawn, equal_sizes(step_points(LossNS(0.08, 0.7, 1e8, 80), 0))
-    )
+    return planted_training.tables([]), steps_fits(alpha_n, alpha_s, drawn, equal_sizes())
 
 
 @plants(18)
