@@ -50,7 +50,8 @@ def fit(values: dict[str, tuple[float, float]], points: Iterable[dict] = (), dra
 
 
 def run(name: str, n_params: int, loss: float, **changes: Any) -> dict[str, Any]:
-    row = planted_training.run(name, 1536, loss, **({"d_model": round((n_params / 24) ** 0.5)} | changes))
+    width = round((n_params / 24) ** 0.5)
+    row = planted_training.run(name, 1536, loss, **({"d_model": width, "d_ff": 4 * width, "d_attn": width} | changes))
     return row | {"n_params": n_params, "flops_6nd": changes.get("flops_6nd", 6.0 * n_params * row["tokens"])}
 
 
@@ -81,31 +82,20 @@ def steps_fits(alpha_n: float, alpha_s: float, drawn: float, points: Iterable[di
     return {"kaplan-ns": fit(own, points, drawn), "critical-batch": fit(critical, (), drawn, levels=[])}
 
 
-def early(n: int, tokens: int, loss: float, whole: bool, best: int = 200, waited: int = 3) -> tuple[dict, list[dict]]:
-    """Return an early-stopped run and its curve, with ``waited`` evaluations on the validation text after the best one."""
-    given = {"stop": "early", "schedule": "constant", "decay": 0.0, "patience": 3, "dataset_tokens": tokens}
-    one = run(f"e{n}-{tokens}", n, loss, dataset_limited=not whole, best_step=best, steps=4 * best, loss_stderr=0.004, **given)
-    steps = [best, *(best * (2 + k) // 2 for k in range(1, waited + 1))]
-    return one, planted_training.curve(one, lambda s: loss, steps, loss_validation=lambda s: loss)
-
-
-def early_study(off: Callable[[int, int], float], stopping: int, sizes: list[int], excess: Callable[..., float]) -> Study:
+def early_study(off: Callable[[int, int], float], sizes: list[int]) -> Study:
     """Return early-stopped runs of each size on six datasets, with a fit of L(N, D) that misses log losses by ``off``."""
-    runs, curves, points = [], [], []
-    data = [30_000, 60_000, 120_000, 240_000, 480_000, 10_000_000]
+    runs, points = [], []
     for i, n in enumerate(sizes):
-        for k, tokens in enumerate(data):
-            law = 2.0 * (n / sizes[0]) ** -0.08 * (1 + (excess(n, tokens) if tokens < 1e7 else 0.0))
-            one, curve = early(n, tokens, law * math.exp(off(i, k)), tokens > 1e6, waited=stopping)
-            runs.append(one)
-            curves += curve
-            points.append({"run": one["run"], "trunk": one["trunk"], "n_params": n, "dataset_tokens": tokens,
-                           "loss": one["loss"], "predicted": law})  # fmt: skip
+        for k, tokens in enumerate((30_000, 60_000, 120_000, 240_000, 480_000, 10_000_000)):
+            law = 2.0 * (n / sizes[0]) ** -0.08 * (1 + (collapsing(n, tokens) if tokens < 1e7 else 0.0))
+            given = {"stop": "early", "schedule": "constant", "stopped": "patience", "dataset_tokens": tokens}
+            loss = law * math.exp(off(i, k))
+            runs.append(run(f"e{n}-{tokens}", n, loss, dataset_limited=tokens < 1e7, loss_stderr=0.004, **given))
+            names = {name: runs[-1][name] for name in ("run", "trunk", "loss")}
+            points.append(names | {"n_params": n, "dataset_tokens": tokens, "predicted": law})
     fits = {"kaplan-nd": fit({"alpha_N": (0.08, 0.004), "alpha_D": (0.1, 0.005), "N_c": (1e9, 1e8), "D_c": (1e9, 1e8)}, points)}
-    slope = {"alpha_D": (0.1, 0.005)}
-    return planted_training.tables(runs, curves), fits | {
-        "power-d": fit(slope, [p for p in points if p["n_params"] == sizes[-1]])
-    }
+    largest = [point for point in points if point["n_params"] == sizes[-1]]
+    return planted_training.tables(runs), fits | {"power-d": fit({"alpha_D": (0.1, 0.005)}, largest)}
 
 
 def collapsing(n: int, tokens: int) -> float:
@@ -115,18 +105,18 @@ def collapsing(n: int, tokens: int) -> float:
 
 @plants(2)
 def of_data(word: str) -> Study:
-    return early_study(lambda i, k: zigzag(6, of(word, 0.002, 0.25, 0.035))[k], 3, [24_000], collapsing)
+    return early_study(lambda i, k: zigzag(6, of(word, 0.002, 0.25, 0.035))[k], [24_000])
 
 
 @plants(4)
 def of_both(word: str) -> Study:
-    return early_study(lambda i, k: zigzag(6, of(word, 0.005, 0.1, 0.04))[k] * (-1) ** i, 3, SIZES[2:6], collapsing)
+    return early_study(lambda i, k: zigzag(6, of(word, 0.005, 0.1, 0.04))[k] * (-1) ** i, SIZES[2:6])
 
 
 @plants(5)
 def of_overfitting(word: str) -> Study:
     off = of(word, 0.002, 0.15, 0.035)
-    return early_study(lambda i, k: off * (-1) ** i * (k < 5), 3, [6000, 24_000], collapsing)
+    return early_study(lambda i, k: off * (-1) ** i * (k < 5), [6000, 24_000])
 
 
 @plants(6)
@@ -215,6 +205,7 @@ def of_noise(word: str) -> Study:
     factors = of(word, [1.3] * 6, [12.0] * 6, [0.05, 20.0] * 3)
     law, critical, curves = LossNS(0.08, 0.7, 2e8, 80.0), CriticalBatch(4e4, 0.25), []
     runs = [run(f"t{n}", n, 2.0, noise_every=8) for n in SIZES[:6]]
+    steps = [int(step) for step in np.geomspace(20, 4000, 80)]
     for one, factor in zip(runs, factors, strict=True):
 
         def loss(step: int, n: int = one["n_params"]) -> float:
@@ -223,8 +214,8 @@ def of_noise(word: str) -> Study:
         def trace(step: int, by: float = factor, loss: Callable = loss) -> float:
             return float(by * critical.tokens(loss(step)))
 
-        curves += planted_training.curve(one, loss, range(50, 2000, 40), noise_square=lambda s: 1.0, noise_trace=trace)
-    levels = [{"n_params": 1536, "loss": at, "b_crit": float(critical.tokens(at))} for at in (1.9, 3.5)]
+        curves += planted_training.curve(one, loss, steps, noise_square=lambda s: 1.0, noise_trace=trace)
+    levels = [{"n_params": 1536, "loss": at, "b_crit": float(critical.tokens(at))} for at in (2.2, 3.6)]
     found = {"B_star": (4e4, 1e3), "alpha_B": (0.25, 0.01)}
     return planted_training.tables(runs, curves), {"critical-batch": fit(found, levels=levels)}
 
@@ -242,23 +233,21 @@ def of_steps(word: str) -> Study:
     return planted_training.tables([]), steps_fits(0.08, 0.7, 0.02, points)
 
 
-def equal_sizes(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def equal_sizes() -> list[dict[str, Any]]:
     """Return points of which no two sizes cross, so that exponents come from equations 6.4 and 6.5."""
-    return [point | {"loss": 2.0 + 1 / point["steps_min"]} for point in points]
+    return [point | {"loss": 2.0 + 1 / point["steps_min"]} for point in step_points(LossNS(0.08, 0.7, 1e8, 80.0), 0.0)]
 
 
 @plants(17, 20)
 def of_allocation(word: str) -> Study:
     alpha_n, alpha_s, drawn = of(word, (0.08, 0.7, 0.02), (0.4, 0.7, 0.02), (0.08, 0.7, 0.9))
-    return planted_training.tables([]), steps_fits(
-        alpha_n, alpha_s, drawn, equal_sizes(step_points(LossNS(0.08, 0.7, 1e8, 80), 0))
-    )
+    return planted_training.tables([]), steps_fits(alpha_n, alpha_s, drawn, equal_sizes())
 
 
 @plants(18)
 def of_least_steps(word: str) -> Study:
     alpha_s, drawn = of(word, (0.9, 0.02), (0.15, 0.02), (0.7, 0.9))
-    return planted_training.tables([]), steps_fits(0.08, alpha_s, drawn, equal_sizes(step_points(LossNS(0.08, 0.7, 1e8, 80), 0)))
+    return planted_training.tables([]), steps_fits(0.08, alpha_s, drawn, equal_sizes())
 
 
 @plants(19)
@@ -268,8 +257,7 @@ def of_bound(word: str) -> Study:
     early_by = polars.when((polars.col("index") % 2 == 0) & (word == NOT_RESOLVED)).then(0.4).otherwise(1.0)
     late = limited.with_columns(best_step=(polars.col("best_step") * early_by).cast(polars.Int64)).drop("index")
     runs = polars.concat([late, tables["runs"].filter(~polars.col("dataset_limited"))])
-    curves = tables["curves"].with_columns(loss_validation="loss_test")
-    return tables | {"runs": runs, "curves": curves}, planted_training.step_fits()
+    return tables | {"runs": runs.with_columns(stopped=polars.lit("patience"))}, planted_training.step_fits()
 
 
 @plants(21)
@@ -304,11 +292,9 @@ def of_tokens(word: str) -> Study:
 
 @plants(24)
 def of_schedules(word: str) -> Study:
-    spread, noise = of(word, (0.01, 0.002), (0.03, 0.002), (0.01, 0.05))
+    spread, noise = of(word, (0.006, 0.002), (0.03, 0.002), (0.006, 0.05))
     kinds = [("wsd", 0.1), ("wsd", 0.3), ("cosine", 0.0), ("linear", 0.0), ("constant", 0.0)]
-    runs = [
-        run(f"s{name}-{decay}", 6144, 2.0 * (1 + spread * k), schedule=name, decay=decay) for k, (name, decay) in enumerate(kinds)
-    ]
+    runs = [run(f"s{k}", 6144, 2.0 * (1 + spread * k), schedule=name, decay=decay) for k, (name, decay) in enumerate(kinds)]
     others = [run(f"o{seed}", 6144, 2.5 * (1 + noise * (seed - 1)), seed=seed, tokens=500 * 2048) for seed in range(3)]
     return planted_training.tables([*runs, *others]), {}
 
