@@ -43,6 +43,8 @@ def write_scores(
     StudyError
         A file is missing, or a forecast was changed since it was written.
     """
+    if not runs.is_file():
+        raise StudyError(f"{runs} does not exist: aggregate the runs first (python -m scalinglaws aggregate, or snakemake)")
     table = read_own(runs)
     if missing := {"run", "loss"} - set(table.columns):
         raise StudyError(f"{runs} has no column {min(missing)}: give the table of all runs, runs.parquet")
