@@ -16,6 +16,7 @@ def test_what_is_there_of_an_unfinished_study_is_drawn(study, monkeypatch, capsy
     """A run is missing and another has still to be evaluated; pictures say so, and the study's own results stay as they are."""
     study.edit(lambda data: data.update(figures=FIGURES, fits={"bootstrap": 20, "laws": ["power-c", "power-n"]}))
     monkeypatch.chdir(study.folder)
+    monkeypatch.setenv("MPLCONFIGDIR", str(study.folder / "matplotlib"))
     results = study.folder / "results"
     whole = {path: path.read_bytes() for path in sorted(results.glob("runs/gpt-n1.5k-*/metrics.json"))[:1]}
     whole |= {path: path.read_bytes() for path in sorted(results.glob("evals/gpt-n6.1k-*/[0-9]*.json"))[:1]}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -101,6 +102,8 @@ def draw_partial(study: Study, results: Path) -> Drawn:
             f"none of the {counted(len(study.runs), 'run')} of study {study.name} is trained yet: run it (scalinglaws run), and "
             "draw when the first runs are there (scalinglaws plan shows which are)"
         )
+    # matplotlib keeps its list of fonts where the workflow has it, and not beside the figures.
+    os.environ.setdefault("MPLCONFIGDIR", str((results / "logs" / "matplotlib").resolve()))
     folder = partial_folder(results, study.name)
     shutil.rmtree(folder, ignore_errors=True)
     manifest = manifest_path(folder, there.manifest_id)
