@@ -59,7 +59,7 @@ install-slurm: $(VENV)/installed-slurm ## set up .venv with what profiles/slurm 
 results: $(VENV)/installed ## run the study of CONFIG to figures, with progress; safe to stop and to run again
 	$(BIN)/python -m scalinglaws run --configfile $(call word_of,$(CONFIG)) --cores $(call word_of,$(CORES))
 
-paper: $(VENV)/installed ## run every experiment of the 2020 paper at this scale, with all figures and tables, in 6 to 75 minutes; shares runs with results
+paper: $(VENV)/installed ## run every experiment of the 2020 paper at this scale, with all figures and tables, in some 75 minutes on two cores; shares runs with results
 	$(BIN)/python -m scalinglaws run --configfile workflow/studies/paper.yaml --cores $(call word_of,$(CORES))
 
 plan: $(VENV)/installed ## show what CONFIG would train, what is there, and what it costs; PROFILE=profiles/slurm adds GPU-hours by size

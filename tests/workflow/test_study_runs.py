@@ -26,8 +26,8 @@ DETERMINISTIC = (
 
 def test_every_output_is_there_and_fits_its_schema(finished):
     results = finished.folder / "results"
-    for name, schema in tables.SCHEMAS.items():
-        assert pq.read_schema(results / "studies/smoke/tables" / f"{name}.parquet").equals(schema), name
+    for name in tables.SCHEMAS.keys() - {"forecasts"}:  # this study forecasts nothing
+        assert pq.read_schema(results / "studies/smoke/tables" / f"{name}.parquet").equals(tables.SCHEMAS[name]), name
     runs = pl.read_parquet(results / "studies/smoke/tables/runs.parquet")
     assert len(runs) == 10
     assert runs["status"].to_list() == ["ok"] * 10

@@ -213,9 +213,9 @@ def test_weights_follow_the_standard_errors() -> None:
 
 
 def test_a_new_run_falls_inside_its_prediction_interval() -> None:
-    """In 60 tables, the loss of a model ten times larger than any is compared with the interval that was predicted."""
+    """In 30 tables, the loss of a model ten times larger than any is compared with the interval that was predicted."""
     law_only = inside = 0
-    for seed in range(60):
+    for seed in range(30):
         rng = np.random.default_rng(100 + seed)
         n = np.geomspace(1e4, 1e8, 24)
         loss = (8.8e13 / n) ** 0.076 * np.exp(NOISE * rng.standard_normal(24))
@@ -226,7 +226,7 @@ def test_a_new_run_falls_inside_its_prediction_interval() -> None:
         inside += found["run_low"][0] <= new <= found["run_high"][0]
         law_only += found["ci_low"][0] <= new <= found["ci_high"][0]
         assert found["run_low"][0] <= found["ci_low"][0] < found["ci_high"][0] <= found["run_high"][0]
-    assert inside >= 53
+    assert inside >= 26
     assert law_only < inside
     table = pl.DataFrame({"n_params": n, "loss": loss})
     fitted = fit_table(table, "power-n", objective="squared", n_bootstrap=100, seed=seed, at=[{"n_params": 1e9}])

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
+import numpy as np
+import polars
 import pytest
 
+from scalinglaws.dag import inputs
 from scalinglaws.laws.registry import LAWS
-from scalinglaws.report.claims import rules
+from scalinglaws.report.claims import intervals, page, rules
 from scalinglaws.report.claims.catalogue import CLAIMS
+from scalinglaws.report.claims.judge import counted, judge
 from scalinglaws.report.claims.rules import Claim, Criterion, Demand, Estimate, Measured
 from scalinglaws.study.questions import WORDS
+from scalinglaws.tables.schema import SCHEMAS
+from unit.test_rooms import imports, modules
 
 ANY = math.inf
 MISFIT, POSITIVE = (-ANY, 4.0), (0.0, ANY)
@@ -93,3 +100,54 @@ def test_what_is_missing_is_said() -> None:
     assert rules.lacking(CLAIM, {"size", "seed"}, {"power-n"}) == ""
     assert "it is not known" in rules.decide(CLAIM, Measured()).why
     assert [each.region for each in CLAIM.criteria] == ["at least 0.6", "−1 to 1 %"]
+
+
+def test_a_study_of_nothing_resolves_nothing() -> None:
+    tables = {name: polars.DataFrame(polars.from_arrow(SCHEMAS[name].empty_table())) for name in ("runs", "curves", "evals")}
+    rows = judge(tables, {}, ())
+    assert counted(rows) == "0 reproduced, 0 contradicted, 24 not resolved"
+    assert {row.plain()["estimate"] for row in rows} == {None} and rows[0].plain()["published"] == "0.076"
+    lines = page.section(tables, {}, ["size"])
+    assert (
+        lines[0].startswith("0 reproduced, 0 contradicted, 24 not resolved. ") and len([k for k in lines if k[:2] == "| "]) == 25
+    )
+    assert "- Claim 9: not resolved: it takes LSTMs." in lines
+
+
+def test_the_page_of_the_documentation_states_the_rules() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "claims.md").read_text()
+    assert "\n".join(page.rules_in_words()) in text
+
+
+def test_the_report_is_made_again_when_a_module_that_measures_claims_is_edited() -> None:
+    known = modules(inputs.PACKAGE)
+    own = {name for name in known if name.startswith("report.claims.")}
+    used = {found for name in own for found in imports(known[name], known) if found.startswith("figures.")} | own
+    assert used and {known[name].resolve() for name in used} <= {Path(path).resolve() for path in inputs.modules_of_report()}
+
+
+def test_the_ratio_of_paired_scatters_ends_where_a_correlation_is_told() -> None:
+    """The ends of the interval are the ratios w at which first + w·second and first − w·second have |t| = t(0.975)."""
+    rng = np.random.default_rng(0)
+    shared = rng.normal(size=40)
+    a, b = 2 * rng.normal(size=40) + shared, rng.normal(size=40) + shared
+    found = intervals.ratio_of_scatters(a, b, 2)
+    assert found.value == pytest.approx(math.sqrt(a @ a / (b @ b))) and found.low < found.value < found.high
+    for w in (found.low, found.high):
+        first, second = a + w * b, a - w * b
+        r = first @ second / math.sqrt((first @ first) * (second @ second))
+        assert abs(r) * math.sqrt(37 / (1 - r * r)) == pytest.approx(2.0262, abs=1e-3)  # Student's t of 40 − 2 − 1 degrees
+
+
+def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
+    rng = np.random.default_rng(1)
+    x, hits = np.linspace(0, 1, 8), np.zeros(4)
+    for _ in range(1000):
+        noise = rng.normal(size=8)
+        sloped, centre = intervals.slope(x, 2 * x + noise), intervals.mean(3 + noise)
+        spread, parts = intervals.scatter(noise, 0, unit=1.0), [np.delete(noise, k).mean() for k in range(8)]
+        jack = intervals.jackknife(float(noise.mean()), parts)
+        hits += [one.low <= true <= one.high for one, true in ((sloped, 2), (centre, 3), (spread, 1), (jack, 0))]
+    assert (np.abs(hits / 1000 - 0.95) < 0.025).all()
+    assert intervals.share(9, 9).low == pytest.approx(0.763, abs=2e-3) and intervals.share(0, 9).low == 0.0  # Jeffreys
+    assert intervals.mean([1.0, 1.0], floor=0.5).high == pytest.approx(1 + 1.96 * 0.5 / math.sqrt(2))

@@ -172,3 +172,13 @@ def test_a_power_law_that_is_wrong_is_told_alone() -> None:
     """A learning rate may be a number, a name or a mapping: what is wrong in a mapping is told for the mapping only."""
     told = refused(changed(defaults__learning_rate={"coefficient": 1, "exponent": -0.3, "maxi": 1}))
     assert told.splitlines()[1:] == ["  defaults.learning_rate.maxi: unknown key: did you mean max?"]
+
+
+def test_a_study_has_runs_to_train_or_tables_of_runs() -> None:
+    table = {"external_runs": [{"path": "theirs.csv"}]}
+    made = of_config(config.parse({"study": "theirs", **table}), Path("nowhere"))
+    assert made.runs == {} and made.kinds == {"size"} and made.manifest == []
+    assert "there are no runs: name experiments to train, or external_runs" in refused({"study": "x"})
+    assert "there are no runs" in refused(changed(experiments={}))
+    both = {key: value for key, value in changed().items() if key != "corpora"} | table
+    assert "there is no text: experiments train models" in refused(both)

@@ -54,7 +54,7 @@ def test_each_kind_is_found_in_the_runs_that_make_it(experiment: dict[str, Any],
 
 def test_runs_that_differ_in_two_things_compare_nothing() -> None:
     made = built(one=points({}, {"seed": 1, "n_ctx": 64}, {"corpus": "mail", "seed": 2}, {"optimizer": "muon", "seed": 3}))
-    assert made.kinds == {"size"}
+    assert made.kinds == {"size", "curves"}
     shapes = [{"model": {"n_layer": 2, "d_model": 32, "n_heads": heads}, "seed": heads} for heads in (1, 2, 4)]
     assert "shape" not in built(one=points(*shapes)).kinds
 

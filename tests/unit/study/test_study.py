@@ -244,14 +244,14 @@ def test_laws_follow_the_kinds_of_runs() -> None:
     """Three batch sizes of one model feed the laws of B_crit; budgets beyond the dataset feed the law of repetition."""
     data = copy.deepcopy(STUDY)
     data["experiments"] = {"size": STUDY["experiments"]["size"]}
-    assert build(data).kinds == {"size"} and "critical-batch" not in laws_of(build(data))
+    assert build(data).kinds == {"size", "curves"} and "critical-batch" not in laws_of(build(data))
     data["experiments"]["batch"] = {
         "grid": {"model": ["2x16"], "tokens": ["1M"], "batch_tokens": [1024, 2048, 4096]}, "schedule": "constant",
     }  # fmt: skip
-    assert build(data).kinds == {"size", "batch"}
+    assert build(data).kinds == {"size", "curves", "batch"}
     assert {"critical-batch", "power-cmin", "kaplan-ns"} <= set(laws_of(build(data)))
     data["experiments"]["repeat"] = {"grid": {"model": ["2x16"], "tokens": ["1M", "2M"], "dataset_tokens": ["500k"]}}
-    assert build(data).kinds == {"size", "batch", "repetition"} and "repetition" in laws_of(build(data))
+    assert build(data).kinds == {"size", "curves", "batch", "repetition"} and "repetition" in laws_of(build(data))
 
 
 def test_options_of_plugins_are_part_of_identity_and_survive_a_file(tmp_path):

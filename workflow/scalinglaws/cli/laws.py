@@ -14,7 +14,7 @@ import typer
 
 from scalinglaws.cli.options import Json, Sums, file_or_output, known_laws
 from scalinglaws.common.errors import StudyError
-from scalinglaws.common.fields import DELTAS, LARGEST_INTEGER, MOST_RESAMPLES
+from scalinglaws.common.fields import DELTAS, LARGEST_INTEGER, MOST_RESAMPLES, parse_count
 
 if TYPE_CHECKING:
     from scalinglaws.laws.allocation import CriticalBatch
@@ -66,7 +66,8 @@ def fit(
         list[str] | None,
         typer.Option(
             metavar="NAME=VALUE,…",
-            help="Predict the loss of a new run there, with intervals: n_params=1e9,tokens=2e10. Can be given several times.",
+            help="Forecast the loss of a new run there, with intervals: n_params=20M,tokens=2G. For a law of compute, and for "
+            "the best run of a compute by the law chinchilla: flops=1e21. Can be given several times.",
         ),
     ] = None,
     objective: Annotated[
@@ -126,7 +127,7 @@ def fit(
         allow_empty=allow_empty,
         weighted=weighted,
         critical_batch=critical_batch_of(critical_batch),
-        at=[{name: number("--at", value) for name, value in mapping("--at", "VALUE", [text]).items()} for text in at or []],
+        at=[{name: quantity("--at", value) for name, value in mapping("--at", "VALUE", [text]).items()} for text in at or []],
     )
     for sentence in result.get("table", []):
         print(f"scalinglaws fit: {sentence}", file=sys.stderr)
@@ -198,6 +199,14 @@ def number(option: str, text: str) -> float:
     if not math.isfinite(found):
         raise StudyError(f"{option} has '{text}', which is not a finite number")
     return found
+
+
+def quantity(option: str, text: str) -> float:
+    """Return a number written as a config writes it, as 20M or 2^19, or as any other. Raises StudyError that names the option."""
+    try:
+        return float(parse_count(text))
+    except ValueError:
+        return number(option, text)
 
 
 def critical_batch_of(text: str | None) -> CriticalBatch | None:

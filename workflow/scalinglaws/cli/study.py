@@ -64,7 +64,10 @@ def plan(
     if as_json:
         print_json({"runs": rows, "totals": totals})
         return
-    print(f"study {study.name}: {len(rows)} runs")
+    elsewhere = ", ".join(table.path for table in study.external)
+    print(f"study {study.name}: {len(rows)} runs" + (f", and those in {elsewhere}" if elsewhere else ""))
+    if not rows:
+        return
     columns = ("run", "experiments", "tokens", "from", "GFLOP", "state")
     texts = [
         (

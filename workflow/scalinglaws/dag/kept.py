@@ -61,7 +61,7 @@ def write_absent(name: str, text: str) -> None:
     failure may leave one empty.
     """
     try:
-        if os.stat(name).st_size:
+        if os.stat(name).st_size or not text:
             return
     except FileNotFoundError:
         pass

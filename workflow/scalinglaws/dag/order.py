@@ -5,8 +5,8 @@ and L(C) are fitted to, from the smallest model up: then Figure 1 can be drawn o
 does both: the next is the smallest of these models as long as the longest path that is left has time to end with all the rest,
 and that path otherwise.
 
-In a study with forecasts, the runs that laws are fitted to come first, in this order, then the runs that wait for these fits to
-forecast them, and then all others, which nothing waits for.
+Where runs are forecast, all runs that laws are fitted to stand on their path: these are put in order so, and come before all
+others, of which the longest path is first.
 """
 
 from __future__ import annotations
@@ -38,37 +38,33 @@ class Unit:
         Expected seconds of the longest chain of trainings in it, which no number of cores makes shorter.
     early
         Whether L(N) and L(C) are fitted to any of its runs.
-    stage
-        Units of a smaller number start before all others: 0 has all units of a study without forecasts.
     """
 
     name: str
     work: float
     path: float
     early: bool
-    stage: int = 0
+
+
+def first_runs(study: Study) -> list[str]:
+    """Return the runs that are put in order: those that laws are fitted to where runs are forecast, else all."""
+    return [run for run in study.runs if run in study.fitted or not study.forecasts]
 
 
 def units(context: Context) -> list[Unit]:
-    """Return the units of a study, with times on the device of its jobs, or on a core of a laptop where there is none."""
+    """Return the units of ``first_runs``, with times on the device of the jobs, or on a core of a laptop where there is none."""
     study, device = context.study, context.device or CORE
     members: dict[str, list[str]] = {}
-    for run in study.runs:
+    for run in first_runs(study):
         members.setdefault(study.trunk_ids.get(run, run), []).append(run)
     found = []
     for name, runs in members.items():
         seconds = step_seconds(study.runs[runs[0]], device, speeds=context.speeds)
-        shared = max(study.rungs.get(name, [0]))
+        shared = max(study.starts[run] for run in runs) if name in study.rungs else 0
         alone = sum(study.runs[run].steps - study.starts[run] for run in runs)
         longest = max(study.runs[run].steps for run in runs)
-        early, stage = any(is_early(study, run) for run in runs), min(stage_of(study, run) for run in runs)
-        found.append(Unit(name, (shared + alone) * seconds, longest * seconds, early, stage))
+        found.append(Unit(name, (shared + alone) * seconds, longest * seconds, any(is_early(study, run) for run in runs)))
     return found
-
-
-def stage_of(study: Study, run: str) -> int:
-    """Return the stage of a run: 0 where fits wait for it, 1 where it waits for them to be forecast, 2 where neither is so."""
-    return 0 if run in study.fitted or not study.forecasts else 1 if run in study.forecasts else 2
 
 
 def is_early(study: Study, run: str) -> bool:
@@ -78,11 +74,6 @@ def is_early(study: Study, run: str) -> bool:
 
 def ordered(found: Sequence[Unit], at_once: int) -> list[Unit]:
     """Return units in the order in which they start where ``at_once`` trainings run beside each other."""
-    stages = sorted({unit.stage for unit in found})
-    return [unit for stage in stages for unit in _of_stage([unit for unit in found if unit.stage == stage], at_once)]
-
-
-def _of_stage(found: Sequence[Unit], at_once: int) -> list[Unit]:
     early, rest = (deque(sorted((u for u in found if u.early == kind), key=lambda u: (u.path, u.name))) for kind in (True, False))
     left = sum(unit.work for unit in found)
     order: list[Unit] = []
@@ -97,9 +88,19 @@ def _of_stage(found: Sequence[Unit], at_once: int) -> list[Unit]:
 
 
 @cache
-def ranks(context: Context, at_once: int) -> dict[str, int]:
-    """Return unit -> its place in the order, counted from the end, so that larger numbers start first."""
-    return {unit.name: place for place, unit in enumerate(reversed(ordered(units(context), at_once)), 1)}
+def ranks(context: Context, at_once: int) -> dict[tuple[str, int], int]:
+    """Return (run, 0) or (trunk, step of a rung) -> the place of its unit in the order.
+
+    Places are counted from the end, so that larger numbers start first. Trainings that are not put in order are left out.
+    """
+    study = context.study
+    places = {unit.name: place for place, unit in enumerate(reversed(ordered(units(context), at_once)), 1)}
+    found = {}
+    for run in first_runs(study):
+        unit = study.trunk_ids.get(run, run)
+        found[run, 0] = places[unit]
+        found |= {(unit, step): places[unit] for step in study.rungs.get(unit, ()) if step <= study.starts[run]}
+    return found
 
 
 @cache
@@ -112,13 +113,13 @@ def longest_path(context: Context) -> int:
 
 def priority_of_run(context: Context, run: str, at_once: int) -> int:
     """Return the priority of the job that trains a run; 0 for a run that is not of the study."""
-    rank = ranks(context, at_once).get(context.study.trunk_ids.get(run, run), 0)
-    return rank * longest_path(context) + context.study.priority_of_run(run)
+    return ranks(context, at_once).get((run, 0), 0) * longest_path(context) + context.study.priority_of_run(run)
 
 
 def priority_of_rung(context: Context, trunk: str, step: int, at_once: int) -> int:
     """Return the priority of the job that trains a trunk to the rung at ``step``; 0 for a trunk that is not of the study."""
-    return ranks(context, at_once).get(trunk, 0) * longest_path(context) + context.study.priority_of_rung(trunk, step)
+    rank = ranks(context, at_once).get((trunk, step), 0)
+    return rank * longest_path(context) + context.study.priority_of_rung(trunk, step)
 
 
 def priority_of_bundle(context: Context, name: str, at_once: int) -> int:

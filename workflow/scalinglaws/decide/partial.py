@@ -93,6 +93,8 @@ def draw_partial(study: Study, results: Path) -> Drawn:
     """
     from scalinglaws.tables.aggregate import write_tables
 
+    if not study.runs:
+        raise StudyError(f"study {study.name} trains no runs, so that nothing of it is partial: draw it without --partial")
     there = finished(study, results)
     if not there.runs:
         raise StudyError(

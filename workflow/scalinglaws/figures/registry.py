@@ -66,7 +66,7 @@ FIGURES: dict[str, Figure] = {
     figure.name: figure
     for figure in (
         _figure("fig01_compute_data_parameters", "scaling", "size", "runs curves", "power-c envelope power-d power-n"),
-        _figure("fig02_learning_curves", "scaling", "size", "runs curves"),
+        _figure("fig02_learning_curves", "scaling", "size curves", "runs curves"),
         _figure("fig03_allocation", "batch", "batch", "", "critical-batch kaplan-ns"),
         _figure("fig04_loss_vs_data", "scaling", "data", "runs", "kaplan-nd kaplan-ns"),
         _figure("fig05_shape", "models", "shape", "runs"),
@@ -75,7 +75,7 @@ FIGURES: dict[str, Figure] = {
         _figure("fig08_transfer", "models", "transfer", "runs evals"),
         _figure("fig09_overfitting", "scaling", "data", "runs", "kaplan-nd"),
         _figure("fig10_critical_batch", "batch", "batch", "runs curves", "critical-batch"),
-        _figure("fig11_fixed_resources", "training", "size", "runs curves", "kaplan-ns critical-batch", bare=True),
+        _figure("fig11_fixed_resources", "training", "size curves", "runs curves", "kaplan-ns critical-batch", bare=True),
         _figure("fig12_wrong_size", "batch", "batch", "runs", "kaplan-ns"),
         _figure("fig13_compute_min", "batch", "batch", "runs", "power-c power-cmin critical-batch kaplan-ns"),
         _figure("fig14_optimal_size", "batch", "batch", "runs", "critical-batch kaplan-ns"),
@@ -84,7 +84,7 @@ FIGURES: dict[str, Figure] = {
         _figure("fig17_recurrent", "models", "recurrent", "runs"),
         _figure("fig18_steps_tokens", "batch", "batch", "", "critical-batch"),
         _figure("fig19_resources_by_size", "batch", "batch", "runs", "critical-batch kaplan-ns"),
-        _figure("fig20_position", "training", "size", "runs curves evals"),
+        _figure("fig20_position", "training", "size curves", "runs curves evals"),
         _figure("fig21_position_by_size", "training", "context", "runs evals"),
         _figure("fig22_schedules", "training", "schedule", "runs"),
         _figure("fig23_power_law_alternatives", "scaling", "size", "runs", "power-n"),

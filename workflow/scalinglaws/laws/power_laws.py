@@ -23,6 +23,7 @@ from scalinglaws.laws.rules import (
     largest_budget,
     largest_model,
     note_max_tokens,
+    seen_again,
     single_epoch,
 )
 
@@ -92,8 +93,8 @@ LAWS = (
     *one_variable(
         name="power-d", symbol="D", column="dataset_tokens", unit="tokens", title="Loss against dataset size",
         source="Kaplan et al. 2020 (1.2)", published=(0.095, 5.4e13),
-        rule="early-stopped runs of the largest model; D is the size of the dataset",
-        selection=(early, largest_model, note_max_tokens),
+        rule="early-stopped runs of the largest model that saw their data more than once; D is the size of the dataset",
+        selection=(early, largest_model, seen_again, note_max_tokens),
     ),
     *one_variable(
         name="power-c", symbol="C", column="flops", unit="FLOP", title="Loss against compute",

@@ -11,7 +11,10 @@ from scalinglaws.laws.fit import Fit, Objective, best_fit, thinned
 from scalinglaws.laws.forms import Array, Law
 from scalinglaws.laws.select import Points
 from scalinglaws.laws.uncertainty import FEWEST_TRUNKS, Resamples
+from scalinglaws.laws.windows import forecaster
 
+NEAR = 1.25  # factor of size beyond the data over which an interval within the data becomes one beyond
+EDGE = 1e-9  # e-folds that rounding may take a place beyond the data
 MOST_WINDOWS = 8  # largest number of windows in which losses are held out
 
 
@@ -77,9 +80,11 @@ def held_out(points: Points, law: Law, objective: Objective, weights: Array) -> 
 def predict(fit: Fit, resamples: Resamples | None, log_variables: Array, seed: int) -> dict[str, Array]:
     """Predict losses, with the 95 % interval of the law and that of a new run's loss.
 
-    The law varies as its resamples do. A new run scatters about it as the fitted runs do, their residuals enlarged by
-    sqrt(n/(n − P)) for what the fit took up. Few trunks widen both as they widen the intervals of parameters
-    (``uncertainty.interval``).
+    Within the data a new run scatters about the law as the fitted runs do, their residuals enlarged by sqrt(n/(n − P)) for what
+    the fit took up, while the law varies as its resamples do. Few trunks widen both as they widen the intervals of parameters
+    (``uncertainty.interval``). Beyond the data the law's own error is forecast with the law (``extrapolation``), and the
+    interval is scaled by what windows of the table found (``windows``). From the edge of the data to NEAR times its size, or
+    its value of a variable, the one goes over into the other.
 
     Parameters
     ----------
@@ -93,12 +98,36 @@ def predict(fit: Fit, resamples: Resamples | None, log_variables: Array, seed: i
     Returns
     -------
     dict
-        loss, ci_low, ci_high (the law) and run_low, run_high (a new run), each (m,) in nats per token. The intervals are NaN
-        where there are no resamples or fewer than 3 trunks.
+        Arrays (m,), those of losses in nats per token. ``loss`` is the forecast, and run_low to run_high its 95 % interval.
+        ``law_loss`` is what the fitted law says, and ci_low to ci_high the interval of the law alone. ``factor`` is the size of
+        the run, the product of the law's variables, over that of the largest fitted run, and ``reach`` the largest such factor
+        that windows of the table could check: 1 where there was none. The intervals are NaN where there are no resamples or
+        fewer than 3 trunks.
     """
+    x, out = fit.z + fit.centre, within(fit, resamples, log_variables, seed)
+    beyond = np.clip(_excess(x, log_variables) / np.log(NEAR), 0.0, 1.0)
+    if not beyond.any():
+        return out
+    checked = forecaster(fit)
+    for name, values in zip(("loss", "run_low", "run_high"), checked.interval(log_variables), strict=True):
+        out[name] = np.exp((1 - beyond) * np.log(out[name]) + beyond * values)
+    out["reach"] = np.full(len(beyond), checked.reach)
+    return out
+
+
+def _excess(x: Array, places: Array) -> Array:
+    """Return how far places (m, V) lie beyond the fitted log variables (n, V), in e-folds of the size or of a variable."""
+    beyond = [places.sum(axis=1) - x.sum(axis=1).max(), *(places - x.max(axis=0)).T, *(x.min(axis=0) - places).T]
+    return np.maximum(np.max(beyond, axis=0) - EDGE, 0.0)
+
+
+def within(fit: Fit, resamples: Resamples | None, log_variables: Array, seed: int) -> dict[str, Array]:
+    """Predict losses as ``predict`` does within the data, wherever the places lie; its parameters are those of ``predict``."""
     law, z = fit.law, log_variables - fit.centre
     centre = law.log_prediction(fit.theta[None], z)[0]
-    out = {"loss": np.exp(centre)} | {name: np.full(len(z), np.nan) for name in ("ci_low", "ci_high", "run_low", "run_high")}
+    size = log_variables.sum(axis=1) - (fit.z + fit.centre).sum(axis=1).max()
+    out = {"loss": np.exp(centre), "law_loss": np.exp(centre), "factor": np.exp(size), "reach": np.ones(len(z))}
+    out |= {name: np.full(len(z), np.nan) for name in ("ci_low", "ci_high", "run_low", "run_high")}
     if resamples is None or len(resamples.theta) < 2 or resamples.n_trunks < FEWEST_TRUNKS:
         return out
     freedom, n = resamples.n_trunks - 1, len(fit.log_loss)

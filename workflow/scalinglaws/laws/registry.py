@@ -76,8 +76,12 @@ def asked(names: list[str] | tuple[str, ...] | str) -> tuple[str, ...]:
 
 
 def laws_of(study: Study) -> tuple[str, ...]:
-    """Return the names of the laws that a study's config asks for and that the runs of its fitted experiments can feed."""
-    return tuple(law for law in asked(study.fits.laws) if LAWS.find(law).question in study.fitted_kinds)
+    """Return the names of the laws that a study's config asks for and that the runs of its fitted experiments can feed.
+
+    A study that trains nothing has no learning curves, and fits no law that takes them.
+    """
+    fed, entries = study.fitted_kinds, map(LAWS.find, asked(study.fits.laws))
+    return tuple(entry.name for entry in entries if entry.question in fed and ("curves" in fed or not entry.curves))
 
 
 def forecasting(study: Study) -> tuple[str, ...]:

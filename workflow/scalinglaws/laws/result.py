@@ -18,7 +18,8 @@ from scalinglaws.laws.conventions import under_each
 from scalinglaws.laws.fit import Fit, Objective, best_fit, thinned
 from scalinglaws.laws.forms import Array, Law
 from scalinglaws.laws.methods import Method
-from scalinglaws.laws.prediction import HeldOut, held_out, predict
+from scalinglaws.laws.places import forecasts
+from scalinglaws.laws.prediction import HeldOut, held_out
 from scalinglaws.laws.registry import LAWS
 from scalinglaws.laws.select import Points, select
 from scalinglaws.laws.uncertainty import Resamples, bootstrap, covariance_interval, flags, interval, kept, r2
@@ -78,7 +79,7 @@ def fit_table(
     weighted
         Whether each loss is weighted by the inverse square of its relative standard error.
     at
-        Values of the law's variables where the loss of a new run is predicted.
+        Values of the law's variables where the loss of a new run is predicted (``places.forecasts``).
 
     Returns
     -------
@@ -166,7 +167,8 @@ def _of_equation(
         forms = compare(points.columns[law.variables[0]][some], points.loss[some], goal.objective, fit.weights[some])
         of = f" Of {len(points):,} points the forms were compared on {len(some):,}." if len(some) < len(points) else ""
         out["alternatives"] = {"verdict": verdict(forms) + of, "forms": [summary(item) for item in forms]}
-    out["predictions"] = _predictions(fit, resamples, at, goal.seed)
+    out["predictions"], doubts = forecasts(fit, resamples, at, goal.seed)
+    out["flags"] = [*out["flags"], *doubts]
     return out, estimates
 
 
@@ -184,20 +186,6 @@ def _weights(points: Points) -> Array:
         )
     weights = (points.loss / stderr) ** 2
     return np.asarray(weights / weights.mean(), np.float64)
-
-
-def _predictions(fit: Fit, resamples: Resamples | None, at: Sequence[Mapping[str, float]], seed: int) -> list[dict[str, Any]]:
-    """Return the loss of a new run at each of the places ``at``. Raises StudyError where a place does not name each variable."""
-    variables = fit.law.variables
-    for place in at:
-        if set(place) != set(variables) or not all(value > 0 for value in place.values()):
-            raise StudyError(
-                f"--at: law {fit.law.name} is predicted at positive values of {', '.join(variables)}: give each once"
-            )
-    if not at:
-        return []
-    found = predict(fit, resamples, np.log([[place[name] for name in variables] for place in at]), seed)
-    return [{"at": dict(place)} | {name: values[k] for name, values in found.items()} for k, place in enumerate(at)]
 
 
 def _enough(points: Points, law: Law) -> None:

@@ -60,6 +60,13 @@ def early(table: pl.DataFrame, excluded: Excluded, notes: list[str]) -> pl.DataF
     return drop(table, pl.col("stop") == "early", "not stopped early", excluded) if "stop" in table.columns else table
 
 
+def seen_again(table: pl.DataFrame, excluded: Excluded, notes: list[str]) -> pl.DataFrame:
+    """Keep early-stopped runs that saw their data more than once: the loss of the others is limited by their budget, not by D."""
+    if not {"tokens", "dataset_tokens"} <= set(table.columns):
+        return table
+    return drop(table, ~within_epoch() | pl.col("dataset_tokens").is_null(), "it ended within one epoch of its data", excluded)
+
+
 def note_max_tokens(table: pl.DataFrame, excluded: Excluded, notes: list[str]) -> pl.DataFrame:
     """Keep every run, and note where more than MOST_AT_MAX_TOKENS of the runs on limited data reached max_tokens.
 

@@ -49,8 +49,7 @@ def write_report(
     the name of the study, which stands in the title. ``laws`` and ``drawn`` are the laws that the study fits and the figures that
     it draws, or None for those that the folders hold. ``kinds`` are the questions that its runs can answer, which say why other
     figures are not drawn and what a claim takes; without them every claim is measured. ``with_sums`` leaves a list of sums beside
-    the page. Raises StudyError where a table or a fit is
-    missing or damaged.
+    the page. Raises StudyError where a table or a fit is missing or damaged.
     """
     from scalinglaws.common.files import write_bytes
     from scalinglaws.laws.registry import LAW_KINDS

@@ -250,13 +250,13 @@ class ExternalRuns(Strict):
 
 
 class Config(Strict):
-    """A study: the whole of config.yaml."""
+    """A study: the whole of config.yaml. One of ``external_runs`` alone trains nothing, without corpora and experiments."""
 
     study: StudyName
-    corpora: Annotated[dict[Name, CorpusConfig], Field(min_length=1)]
+    corpora: dict[Name, CorpusConfig] = {}
     tokenizer: TokenizerConfig = TokenizerConfig()
-    defaults: Overrides
-    experiments: Annotated[dict[Title, Experiment], Field(min_length=1)]
+    defaults: Overrides = Overrides()
+    experiments: dict[Title, Experiment] = {}
     ladder: Ladder = Ladder()
     fits: FitsConfig = FitsConfig()
     figures: Literal["all"] | list[str] = "all"
@@ -264,6 +264,14 @@ class Config(Strict):
     plugins: Annotated[
         list[Text], Field(description="Python files that register architectures or optimizers; relative to the working directory")
     ] = []
+
+    @model_validator(mode="after")
+    def _some_runs(self) -> Config:
+        if not self.experiments and not self.external_runs:
+            raise ValueError("there are no runs: name experiments to train, or external_runs, tables of runs made elsewhere")
+        if self.experiments and not self.corpora:
+            raise ValueError("there is no text: experiments train models, so name corpora to train them on")
+        return self
 
 
 def parse(data: Any, name: str = "config.yaml", line: Line = no_line) -> Config:
@@ -273,7 +281,7 @@ def parse(data: Any, name: str = "config.yaml", line: Line = no_line) -> Config:
     be loaded.
     """
     if not isinstance(data, dict):
-        raise StudyError(f"{name}: a mapping with the keys study, corpora, defaults and experiments is expected")
+        raise StudyError(f"{name}: a mapping with keys such as study, corpora and experiments is expected")
     plain.check(data, name)
     listed = data.get("plugins")
     plugins.load(listed if isinstance(listed, list) and all(isinstance(path, str) for path in listed) else [])

@@ -33,7 +33,7 @@ def explain(error: ValidationError, model: Any, prefix: str = "", line: Line = n
         if path in inner:  # another form that the value might have had; what is wrong in the one that it has is told
             continue
         found.setdefault((path_of(path, prefix), line(path)), []).append(_told(item, path, keys))
-    lines = [f"  {key}: {'; or '.join(dict.fromkeys(whats))}{at}" for (key, at), whats in found.items()]
+    lines = [f"  {key and f'{key}: '}{'; or '.join(dict.fromkeys(whats))}{at}" for (key, at), whats in found.items()]
     more = ["  and more like these"] if len(lines) > MOST_LINES else []
     return "\n".join(lines[:MOST_LINES] + more)
 

@@ -25,6 +25,7 @@ COMPARISONS: dict[str, tuple[str, tuple[str, ...], int]] = {
 # What a study needs so that it can answer a question, for the sentences of reports.
 WORDS = {
     "size": "budgets on all the data",
+    "curves": "runs that the study trains",
     "data": "early-stopped runs",
     "transfer": "runs evaluated on other text",
     "lstm": "LSTMs",
@@ -56,6 +57,7 @@ def kinds(runs: Iterable[RunSpec], transfer: bool) -> set[str]:
     whole = [spec for spec in budgets if spec.dataset_tokens is None]
     has = {
         "size": bool(budgets),
+        "curves": bool(runs),
         "data": len(budgets) < len(runs),
         "transfer": transfer,
         "noise": any(spec.noise_every for spec in budgets),

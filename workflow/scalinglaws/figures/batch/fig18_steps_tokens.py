@@ -8,7 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scalinglaws.common.numbers import short
-from scalinglaws.figures.shared import batch_laws, fit_json, scales, style
+from scalinglaws.figures.shared import batch_laws, fit_json, misfit, scales, style
+from scalinglaws.figures.shared.least_squares import interpolate
 from scalinglaws.study.questions import FEWEST_BATCHES
 
 TITLE = "Steps against tokens to reach a loss"
@@ -29,8 +30,9 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
     for axis, n_params in zip(axes, [*sizes[:1], *sizes[1:][-1:], None, None], strict=False):
         rows = levels.filter(polars.col("n_params") == n_params) if n_params else levels.clear()
         _panel(axis, rows, scale)
+        own = _notes(rows)
         more = [*notes, f"not drawn: {len(sizes) - 2} sizes between these"] if len(sizes) > 2 else notes
-        own = more if axis is axes[0] else []
+        own += more if axis is axes[0] else []
         second = "one size only was trained at three batch sizes" if sizes else "no size was trained at three batch sizes"
         batch_laws.say(axis, own if axis is axes[0] or n_params else notes * (not sizes), rows.is_empty(), second)
     scale.bar(figure, axes)
@@ -59,5 +61,23 @@ def _panel(axis: Axes, rows: polars.DataFrame, scale: scales.LossScale) -> None:
     label = f"N = {size}: {len(rows)} losses, {len(batch_sizes)} batch sizes"
     axis.plot([], [], "o", color="0.3", markersize=2.8, label=label)
     axis.plot([], [], color="0.3", linewidth=0.8, label=f"$(S/S_{{min}}-1)(E/E_{{min}}-1)=1$, at {drawn} losses")
-    if drawn < len(rows):
-        axis.plot([], [], linestyle="none", label=f"not resolved at {len(rows) - drawn} losses: no line")
+
+
+def _notes(rows: polars.DataFrame) -> list[str]:
+    """Return notes on the losses without a line, and on lines that miss their points.
+
+    A line gives each batch size a number of steps. What the batch size had reached by then, between its own points, is compared
+    with the loss that the line stands for: the rule of ``misfit`` is one of losses.
+    """
+    if rows.is_empty():
+        return []
+    with_line = rows.filter(polars.col("b_crit").is_not_null())
+    left = len(rows) - len(with_line)
+    seen = rows.select("loss", "steps", "batch_tokens", "steps_min", "tokens_min", "b_crit").explode("steps", "batch_tokens")
+    losses: list[tuple[float, float]] = []  # reached, drawn
+    for curve in seen.partition_by("batch_tokens", maintain_order=True):
+        drawn = curve.filter(polars.col("b_crit").is_not_null())
+        at = drawn["steps_min"] + drawn["tokens_min"] / drawn["batch_tokens"]
+        losses += zip(interpolate(curve["steps"], curve["loss"], at), drawn["loss"], strict=True)
+    missed = misfit.note("the loss of the hyperbolas", *np.array(losses).reshape(-1, 2).T)
+    return [*missed, *([f"not resolved at {left} losses: no line"] if left else [])]

@@ -17,8 +17,8 @@ from scalinglaws.figures.shared import fit_json, law_lines, misfit, style
 TITLE = "Power law and alternatives for L(N)"
 CAPTION = """
 Figure 23 of the paper. **a** The loss against model size, with a power law, a logarithm and an exponential of two parameters
-each, fitted by least squares in log loss. **b** Their residuals. Bars show 1.96 standard errors of the test loss. The paper
-found that the power law fits better than the logarithm.
+each, fitted by least squares in log loss. **b** The residuals of each of them. Bars show 1.96 standard errors of the test loss.
+The paper found that the power law fits better than the logarithm.
 """
 LEAST = 3  # fewest sizes: any law of two parameters passes through two points
 

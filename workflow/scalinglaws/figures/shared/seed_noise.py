@@ -19,7 +19,7 @@ def smallest(runs: polars.DataFrame, data: polars.DataFrame) -> str:
     known = noise(runs, float(data["n_params"].median()))  # type: ignore[arg-type]
     if known is None:
         return "not resolved: how much seeds differ, as no run has a second one"
-    return f"two runs less than {100 * style.Z95 * np.sqrt(2) * known[0]:.2g} % apart may differ by chance (seeds)"
+    return f"two runs less than {100 * style.Z95 * np.sqrt(2) * known[0]:.2g} % apart may differ by chance"
 
 
 def seed_spread(runs: polars.DataFrame) -> polars.DataFrame:

@@ -83,11 +83,8 @@ def _bound(axis: Axes, data: polars.DataFrame, fit: fit_json.Fit | None, scale: 
     _markers(axis, data, shown, scale)
     known = shown.filter("told")
     y = shown["best_step"].to_numpy().astype(float)
-    ends = [
-        *shown["most"],
-        *(shown.filter(~polars.col("told"))["most"] * (1 - ARROW)),
-        *(known["excess"] - known["half"]).clip(lower_bound=known["excess"] / LEAST_SHARE),
-    ]
+    limits, sure = shown.filter(~polars.col("told"))["most"], known["excess"]
+    ends = [*shown["most"], *(limits * (1 - ARROW)), *(sure - known["half"]).clip(lower_bound=sure / LEAST_SHARE)]
     style.log_axis(axis, ends, EXCESS, counts=False)
     style.plain_ticks(axis)
     x = np.geomspace(*axis.get_xlim(), 80)
@@ -118,7 +115,7 @@ def _label(fit: fit_json.Fit | None, law: LossNS | None) -> str:
 
 def _steps(value: float) -> str:
     """Write a number of steps in a few characters, as 1200 or 3.1·10⁴."""
-    return f"{value:.3g}" if value < 1e4 else style.scientific(value)
+    return style.scientific(value) if value >= 1e4 else f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _markers(axis: Axes, data: polars.DataFrame, shown: polars.DataFrame, scale: scales.Scale) -> None:

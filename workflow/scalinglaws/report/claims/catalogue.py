@@ -94,7 +94,7 @@ MODELS = (
         6, "The shape at fixed N moves the loss by a few percent over wide ratios.", "3.1, Figure 5",
         "The largest loss of the three series, less and plus 1.96 standard deviations of a difference between seeds.",
         (Criterion("lost", "largest loss above the best shape of the same N", -ANY, 5.0, "%",
-                   "3 for an aspect ratio 40 times smaller"),),
+                   "3 % for an aspect ratio 40 times smaller"),),
         (Demand("ratios", "the number of ratios (d_ff/d_model, d_model/n_layer, d_attn/n_heads) that four shapes of one N vary "
                 "by a factor of 8", least=3),),
         ("shape", "seed"),
@@ -163,7 +163,7 @@ MODELS = (
         24, "The schedule of the learning rate moves the final loss little.", "D.6, Figure 22",
         "The largest loss above the best one, less and plus 1.96 standard deviations of a difference between seeds.",
         (Criterion("lost", "largest loss above the best schedule, of those that warm up and decay", -ANY, 3.0, "%",
-                   "about 2 (0.05 nats)"),),
+                   "about 2 % (0.05 nats)"),),
         (Demand("schedules", "the number of schedules that warm up and decay", least=4),),
         ("schedule", "seed"),
     ),
@@ -230,7 +230,7 @@ TRAINING = (
     Claim(
         20, "Compute-efficient training stops about 10 % above the converged loss.", "B, equation B.5",
         "From the resamples of the fit of L(N, S_min).",
-        (Criterion("above", "100·α_N/α_S of L(N, S_min)", 5.0, 20.0, "%", "10"),),
+        (Criterion("above", "100·α_N/α_S of L(N, S_min)", 5.0, 20.0, "%", "10 %"),),
         (_sizes(4),),
         ("batch",), ("kaplan-ns",),
     ),

@@ -88,11 +88,13 @@ def judge(tables: Tables, fits: dict[str, Fit], kinds: Iterable[str]) -> list[Ro
         every claim is measured.
     """
     known = set(kinds) or set(WORDS)
-    rows = []
-    for claim in CLAIMS:
-        measured = _measured(claim, tables, fits, known)
-        rows.append(Row(claim, measured, rules.decide(claim, measured)))
-    return rows
+    return [judge_one(claim, tables, fits, known) for claim in CLAIMS]
+
+
+def judge_one(claim: Claim, tables: Tables, fits: dict[str, Fit], kinds: set[str]) -> Row:
+    """Judge one claim; see ``judge``."""
+    measured = _measured(claim, tables, fits, kinds)
+    return Row(claim, measured, rules.decide(claim, measured))
 
 
 def _measured(claim: Claim, tables: Tables, fits: dict[str, Fit], kinds: set[str]) -> Measured:

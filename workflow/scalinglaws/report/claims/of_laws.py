@@ -41,21 +41,9 @@ def relative_error(fit: Fit, name: str) -> float:
 
 
 def stopped(tables: Tables, runs: list[str]) -> float:
-    """Return the share of ``runs``, early-stopped ones, that lost patience rather than reaching their cap of tokens.
-
-    A run has lost patience where ``patience`` evaluations on the validation text follow the best one. NaN where there is no run.
-    """
-    early = tables["runs"].filter(polars.col("run").is_in(runs)).select("run", "best_step", "patience")
-    later = (
-        tables["curves"]
-        .drop_nulls("loss_validation")
-        .join(early, on="run", how="inner")
-        .group_by("run")
-        .agg(waited=(polars.col("step") > polars.col("best_step")).sum())
-    )
-    told = early.join(later, on="run", how="left").with_columns(polars.col("waited").fill_null(0))
-    found = told.select((polars.col("waited") >= polars.col("patience").clip(1)).mean()).item()
-    return math.nan if found is None else float(found)
+    """Return the share of ``runs``, early-stopped ones, that lost patience before their cap of tokens; NaN where none says so."""
+    ends = tables["runs"].filter(polars.col("run").is_in(runs))["stopped"].drop_nulls()
+    return float((ends == "patience").sum()) / len(ends) if len(ends) else math.nan
 
 
 def one_variable(tables: Tables, fits: Fits, law: str, points: str) -> Measured:

@@ -12,7 +12,7 @@ from scalinglaws.figures.shared import batch_laws, fit_json, least_squares, loss
 from scalinglaws.figures.shared.compute_efficient import trends
 from scalinglaws.figures.training.fig16_early_stopping import bounds
 from scalinglaws.report.claims import intervals
-from scalinglaws.report.claims.of_laws import Fits, Tables, stopped
+from scalinglaws.report.claims.of_laws import Fits, Tables
 from scalinglaws.report.claims.rules import Estimate, Measured
 from scalinglaws.report.claims.runs import experiments
 
@@ -144,7 +144,8 @@ def early_stopping(tables: Tables, fits: Fits) -> Measured:
         return Measured(quantities={"runs": 0.0})
     data = bounds(tables["runs"], fits["kaplan-ns"]).drop_nulls("bound")
     told = data.filter(polars.col("excess") > intervals.Z95 * polars.col("excess_stderr").fill_null(0.0))
-    told = told.filter(polars.Series([stopped(tables, [run]) == 1.0 for run in told["run"]], dtype=polars.Boolean))
+    waited = tables["runs"].filter(polars.col("stopped") == "patience").select("run")
+    told = told.join(waited, on="run", how="semi", maintain_order="left")
     count = int((told["best_step"] >= told["bound"]).sum())
     return Measured(
         {"share": intervals.share(count, len(told))}, {"runs": float(len(told))},

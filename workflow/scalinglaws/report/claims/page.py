@@ -1,4 +1,4 @@
-"""The claims as Markdown: the section of a study's report, and the table of the rules for the documentation."""
+"""The claims as Markdown: the section of a study's report, and the rules in words for the documentation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ NOTE = (
     "where the whole 95 % interval of every number that it is about lies inside the claimed region, contradicted where one lies "
     "wholly outside, and not resolved otherwise. The number shown is the one that decides."
 )
-RULES_HEAD = ("claim", "", "paper", "claimed", "what the runs must offer", "how the numbers are found")
 
 
 def section(tables: Tables, fits: dict[str, Fit], kinds: Iterable[str]) -> list[str]:
@@ -55,11 +54,20 @@ def _remarks(rows: Sequence[Row]) -> list[str]:
     return ["", *lines] if lines else []
 
 
-def rules_table() -> list[str]:
-    """Return the lines of the table of all rules, as docs/claims.md has it."""
-    rows = []
+def rules_in_words() -> list[str]:
+    """Return the lines that state the rule of each claim, as docs/claims.md has them."""
+    lines = []
     for claim in CLAIMS:
-        claimed = "; ".join(f"{each.statistic}: {each.region}" for each in claim.criteria)
-        runs = "; ".join(f"{demand.words}: {demand.limit}" for demand in claim.demands)
-        rows.append([str(claim.number), claim.sentence, claim.section, claimed, runs, claim.how])
-    return table(RULES_HEAD, rows)
+        claimed = "; ".join(f"{each.statistic}, {each.region}" for each in claim.criteria)
+        demanded = "; ".join(f"{demand.words}, {demand.limit}" for demand in claim.demands)
+        found = "; ".join(each.published for each in claim.criteria)
+        lines += [
+            f"**{claim.number}. {claim.sentence}** (paper: {claim.section})",
+            "",
+            f"- Claimed region: {claimed}.",
+            f"- The runs must offer: {demanded}.",
+            f"- How the numbers are found: {claim.how}",
+            f"- Published: {found}.",
+            "",
+        ]
+    return lines[:-1]

@@ -28,7 +28,7 @@ class Criterion:
     low: float
     high: float
     unit: str = ""
-    published: str = "no number"  # what the paper found for it, in the same unit
+    published: str = "no number"  # what the paper found for it
 
     @property
     def region(self) -> str:

@@ -1,0 +1,96 @@
+"""Windows of growing size: how well runs beyond the smaller ones of a table are forecast from these, which scales intervals.
+
+A law's size of a run is the product of its variables: of N and D this is the compute to a factor of 6. A window holds the runs up
+to some size, and what it forecasts is all runs beyond.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import stdtrit
+
+from scalinglaws.laws.extrapolation import Field, estimate
+from scalinglaws.laws.fit import Fit
+from scalinglaws.laws.forms import Array, Law
+
+FACTORS = (2, 4, 8, 16, 32, 64, 128, 256)  # of the largest run's size over that of the largest run in a window
+FEWEST_POINTS = 8  # in a window
+# The prior counts as much as so many windows: these overlap, and the errors within one go together.
+PRIOR_WINDOWS = 5.0
+
+
+@dataclass(frozen=True)
+class Window:
+    """How the ``n`` runs beyond a window of ``n_fitted`` runs were forecast, up to ``factor`` times its size.
+
+    ``error`` is the root mean square of their errors in log loss, and ``ratio`` that of errors over the standard deviations that
+    were stated for them.
+    """
+
+    factor: float
+    n_fitted: int
+    n: int
+    error: float
+    ratio: float
+
+
+@dataclass(frozen=True)
+class Forecaster:
+    """A field (``extrapolation.Field``) with the windows that check it."""
+
+    field: Field
+    windows: list[Window]
+
+    @property
+    def scale(self) -> float:
+        """Return the factor of standard deviations: the root mean square ratio of windows, shrunk to 1."""
+        squares = sum(window.ratio**2 for window in self.windows)
+        return float(np.sqrt((PRIOR_WINDOWS + squares) / (PRIOR_WINDOWS + len(self.windows))))
+
+    @property
+    def reach(self) -> float:
+        """Return the largest factor of size that a window could check; 1 where there is none."""
+        return max((window.factor for window in self.windows), default=1.0)
+
+    def interval(self, log_variables: Array) -> tuple[Array, Array, Array]:
+        """Return the forecast log loss of new runs at log variables (m, V), and the ends of their 95 % intervals, each (m,)."""
+        mean, deviation = self.field.forecast(log_variables)
+        half = stdtrit(PRIOR_WINDOWS + len(self.windows), 0.975) * self.scale * deviation
+        return mean, mean - half, mean + half
+
+
+def forecaster(fit: Fit) -> Forecaster:
+    """Estimate the error of a fitted law, and check it in windows.
+
+    Parameters
+    ----------
+    fit
+        The fit, whose points are taken, and near which the law's parameters are sought.
+    """
+    x, weights = fit.z + fit.centre, fit.weights / fit.weights.mean()
+    field = estimate(fit.law, x, fit.log_loss, weights, fit.theta[None])
+    size, windows = x.sum(axis=1), []
+    for factor in FACTORS:
+        inside = size <= size.max() - np.log(factor) + 1e-9
+        if inside.all():
+            continue
+        if not _enough(fit.law, x[inside]):
+            break
+        start = field.theta.copy()
+        part = estimate(fit.law, x[inside], fit.log_loss[inside], weights[inside], start[None])
+        mean, deviation = part.forecast(x[~inside])
+        error = fit.log_loss[~inside] - mean
+        largest = float(np.exp(size.max() - size[inside].max()))
+        rms = (float(np.sqrt((values**2).mean())) for values in (error, error / deviation))
+        windows.append(Window(largest, int(inside.sum()), int((~inside).sum()), *rms))
+    return Forecaster(field, windows)
+
+
+def _enough(law: Law, log_variables: Array) -> bool:
+    """Tell whether a law can be fitted to points at log variables (n, V): enough of them, and of each variable's values."""
+    varied = [log_variables[:, law.variables.index(name)] for name in law.varied]
+    return len(log_variables) >= max(FEWEST_POINTS, law.n_parameters + 2) and all(
+        len(np.unique(values.round(6))) >= law.distinct for values in varied
+    )
