@@ -11,7 +11,7 @@ from scalinglaws.report.forecasts import lines, section
 def test_the_section_tells_each_forecast_and_how_many_held() -> None:
     said = section(planted_forecasts.table())
     # Of the three that were written before their runs, one has no interval, and one of the other two held the loss.
-    assert "Of 2 forecasts written before their runs, 1 held the loss in their interval." in said
+    assert "Of 2 forecasts written before the run, 1 held its loss in the interval." in said
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in said if line.startswith("| gpt")]
     held = [["gpt-a", "chinchilla", "1.8 [1.75, 1.85]", "1.82", "-1.1 %", "yes"], ["gpt-a", "power-c", "1.7 [1.66, 1.74]"]]
     assert rows[0][:6] == held[0] and rows[1][:3] == held[1] and rows[1][5] == "no"

@@ -6,6 +6,7 @@ from typing import Any
 
 import polars
 
+from scalinglaws.common.numbers import counted
 from scalinglaws.report.markdown import count, number, table
 
 NOTE = (
@@ -55,7 +56,7 @@ def _held(registered: polars.DataFrame) -> str:
     if judged.is_empty():
         return "No forecast that was written before its run can be judged yet."
     inside = int(judged["inside"].sum())
-    return f"Of {count(len(judged))} forecasts written before their runs, {count(inside)} held the loss in their interval."
+    return f"Of {counted(len(judged), 'forecast')} written before the run, {count(inside)} held its loss in the interval."
 
 
 def lines(forecasts: polars.DataFrame) -> list[str]:

@@ -86,6 +86,8 @@ def _relative(axis: Axes, stated: polars.DataFrame, looks: dict[str, tuple[str, 
         error, bar = 100 * row["error"], 100 * _bar(row) / row["loss"]
         axis.errorbar([error], [-place], xerr=bar, **_mark(row, looks))
     axis.axvline(0, color="black", linewidth=0.8)
+    left, right = axis.get_xlim()
+    axis.set_xlim(left - 0.04 * (right - left), right + 0.04 * (right - left))
     axis.set_yticks([-place for place in range(len(shown))], [_name(row) for row in shown.iter_rows(named=True)])
     axis.set_ylim(-len(shown) + 0.4, 0.6)
     axis.set_xlabel("Forecast/outcome − 1 (%)")
