@@ -53,7 +53,7 @@ REDUCIBLE = 1 - SHARE  # what is taken for the reducible share of the loss where
 LEAST_REDUCIBLE = 0.05
 # The noise of a single loss, in log loss, as between seeds. It is not estimated: the likelihood takes a law's error for noise.
 NOISE = 0.003
-MOST_POINTS = 800  # of more points an even sample in the order of size is taken
+LARGEST_WEIGHT = 1e4  # which keeps the noise of a loss above a hundredth of NOISE, and the covariance of equal runs regular
 STARTS = 3
 ROUNDS = 2  # of finding the parameters and, from them, the reducible shares that the size of the error goes by
 ITERATIONS = 60
@@ -148,13 +148,9 @@ def estimate(law: Law, log_variables: Array, log_loss: Array, weights: Array, st
     starts
         Internal parameters (S, P), at the centre of these points, to start from beside the best of the law's own grid.
     """
-    if len(log_loss) > MOST_POINTS:
-        order = np.argsort(log_variables.sum(axis=1), kind="stable")
-        some = np.sort(order[np.linspace(0, len(order) - 1, MOST_POINTS).astype(int)])
-        log_variables, log_loss, weights = log_variables[some], log_loss[some], weights[some]
     centre = law.centre(log_variables)
     z, prior = log_variables - centre, prior_of(law, log_loss)
-    between, own = _covariance(z, z), np.diag(NOISE**2 / weights)
+    between, own = _covariance(z, z), np.diag(NOISE**2 / np.minimum(weights, LARGEST_WEIGHT))
     reducible, near = np.full(len(z), REDUCIBLE), np.empty((0, law.n_parameters))
     for _ in range(ROUNDS):
         root = np.linalg.cholesky(between * np.outer(reducible, reducible) + own)
