@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtrit
+from scipy.special import ndtri, stdtrit
 
-from scalinglaws.laws.extrapolation import Field, estimate
+from scalinglaws.laws.extrapolation import NOISE, Field, estimate
 from scalinglaws.laws.fit import Fit
 from scalinglaws.laws.forms import Array, Law
 
@@ -74,7 +74,8 @@ def forecaster(fit: Fit) -> Forecaster:
     order = np.argsort(fit.z.sum(axis=1), kind="stable")
     some = np.sort(order[np.unique(np.linspace(0, len(order) - 1, MOST_POINTS).astype(int))])
     x, log_loss, weights = fit.z[some] + fit.centre, fit.log_loss[some], fit.weights[some] / fit.weights.mean()
-    field = estimate(fit.law, x, log_loss, weights, fit.theta[None])
+    scatter = _scatter(fit)
+    field = estimate(fit.law, x, log_loss, weights, fit.theta[None], scatter)
     size, windows = x.sum(axis=1), []
     for factor in FACTORS:
         inside = size <= size.max() - np.log(factor) + 1e-9
@@ -82,13 +83,19 @@ def forecaster(fit: Fit) -> Forecaster:
             continue
         if not _enough(fit.law, x[inside]):
             break
-        part = estimate(fit.law, x[inside], log_loss[inside], weights[inside], field.theta[None])
+        part = estimate(fit.law, x[inside], log_loss[inside], weights[inside], field.theta[None], scatter)
         mean, deviation = part.forecast(x[~inside])
         error = log_loss[~inside] - mean
         largest = float(np.exp(size.max() - size[inside].max()))
         rms = (float(np.sqrt((values**2).mean())) for values in (error, error / deviation))
         windows.append(Window(largest, int(inside.sum()), int((~inside).sum()), *rms))
     return Forecaster(field, windows)
+
+
+def _scatter(fit: Fit) -> float:
+    """Return the standard deviation of a new run's log loss: that of usual residuals by their median, and NOISE at least."""
+    n, usual = len(fit.log_loss), float(np.median(np.abs(fit.log_loss - fit.log_prediction)))
+    return max(NOISE, usual / ndtri(0.75) * np.sqrt(n / max(n - fit.law.n_parameters, 1)))
 
 
 def _enough(law: Law, log_variables: Array) -> bool:
