@@ -53,7 +53,7 @@ REDUCIBLE = 1 - SHARE  # what is taken for the reducible share of the loss where
 LEAST_REDUCIBLE = 0.05
 # The noise of a single loss, in log loss, as between seeds. It is not estimated: the likelihood takes a law's error for noise.
 NOISE = 0.003
-MOST_POINTS = 800  # of more points an even sample in the order of size is taken
+LARGEST_WEIGHT = 1e4  # which keeps the noise of a loss above a hundredth of NOISE, and the covariance of equal runs regular
 STARTS = 3
 ROUNDS = 2  # of finding the parameters and, from them, the reducible shares that the size of the error goes by
 ITERATIONS = 60
@@ -108,7 +108,8 @@ class Field:
     """A law with its error, estimated from points: what ``forecast`` needs.
 
     theta (P,) are internal parameters at the log variables z (n, V) less ``centre`` (V,); ``covariance`` (P, P) is theirs,
-    ``root`` (n, n) the Cholesky factor of the covariance of the log losses (n,), and ``reducible`` (n,) their reducible shares.
+    ``root`` (n, n) the Cholesky factor of the covariance of the log losses (n,), ``reducible`` (n,) their reducible shares, and
+    ``scatter`` the standard deviation of a new run's log loss about the law with its error.
     """
 
     law: Law
@@ -119,6 +120,7 @@ class Field:
     log_loss: Array
     reducible: Array
     root: Array
+    scatter: float
 
     def forecast(self, log_variables: Array) -> tuple[Array, Array]:
         """Return the mean and the standard deviation of the log loss of a new run at log variables (m, V), each (m,)."""
@@ -130,13 +132,16 @@ class Field:
         slopes = self.law.jacobian(theta, z)[0] - weights.T @ self._whiten(self.law.jacobian(theta, self.z)[0])
         of_field = np.maximum(LAW_ERROR**2 * REACH * reducible**2 - (weights**2).sum(axis=0), 0.0)
         of_parameters = np.einsum("mi,ij,mj->m", slopes, self.covariance, slopes)
-        return mean, np.sqrt(of_field + of_parameters + NOISE**2)
+        return mean, np.sqrt(of_field + of_parameters + self.scatter**2)
 
     def _whiten(self, values: Array) -> Array:
         return np.asarray(solve_triangular(self.root, values, lower=True), np.float64)
 
 
-def estimate(law: Law, log_variables: Array, log_loss: Array, weights: Array, starts: Array | None = None) -> Field:
+def estimate(
+    law: Law, log_variables: Array, log_loss: Array, weights: Array, starts: Array | None = None,
+    scatter: float = NOISE,
+) -> Field:  # fmt: skip
     """Estimate a law's parameters together with its error, as the mode of their distribution given the losses.
 
     Parameters
@@ -147,14 +152,12 @@ def estimate(law: Law, log_variables: Array, log_loss: Array, weights: Array, st
         Natural logs of its variables (n, V) and of the losses (n,), and their weights (n,), 1 for the noise of a usual loss.
     starts
         Internal parameters (S, P), at the centre of these points, to start from beside the best of the law's own grid.
+    scatter
+        Standard deviation of a new run's log loss, where it is more than that of the noise.
     """
-    if len(log_loss) > MOST_POINTS:
-        order = np.argsort(log_variables.sum(axis=1), kind="stable")
-        some = np.sort(order[np.linspace(0, len(order) - 1, MOST_POINTS).astype(int)])
-        log_variables, log_loss, weights = log_variables[some], log_loss[some], weights[some]
     centre = law.centre(log_variables)
     z, prior = log_variables - centre, prior_of(law, log_loss)
-    between, own = _covariance(z, z), np.diag(NOISE**2 / weights)
+    between, own = _covariance(z, z), np.diag(NOISE**2 / np.minimum(weights, LARGEST_WEIGHT))
     reducible, near = np.full(len(z), REDUCIBLE), np.empty((0, law.n_parameters))
     for _ in range(ROUNDS):
         root = np.linalg.cholesky(between * np.outer(reducible, reducible) + own)
@@ -167,7 +170,7 @@ def estimate(law: Law, log_variables: Array, log_loss: Array, weights: Array, st
         _, theta, curvature = min(found, key=lambda item: item[0])
         shares, reducible, near = reducible, _reducible(law, theta, z), theta[None]
     covariance = np.asarray(np.linalg.pinv(curvature), np.float64)
-    return Field(law, theta, covariance, centre, z, log_loss, shares, np.asarray(root, np.float64))
+    return Field(law, theta, covariance, centre, z, log_loss, shares, np.asarray(root, np.float64), scatter)
 
 
 def _covariance(a: Array, b: Array) -> Array:

@@ -9,14 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtrit
+from scipy.special import ndtri, stdtrit
 
-from scalinglaws.laws.extrapolation import Field, estimate
+from scalinglaws.laws.extrapolation import NOISE, Field, estimate
 from scalinglaws.laws.fit import Fit
 from scalinglaws.laws.forms import Array, Law
 
 FACTORS = (2, 4, 8, 16, 32, 64, 128, 256)  # of the largest run's size over that of the largest run in a window
 FEWEST_POINTS = 8  # in a window
+MOST_POINTS = 800  # of more points an even sample in the order of size is taken
 # The prior counts as much as so many windows: these overlap, and the errors within one go together.
 PRIOR_WINDOWS = 5.0
 
@@ -67,10 +68,14 @@ def forecaster(fit: Fit) -> Forecaster:
     Parameters
     ----------
     fit
-        The fit, whose points are taken, and near which the law's parameters are sought.
+        The fit, whose points are taken, and near which the law's parameters are sought. Of more than MOST_POINTS points an even
+        sample in the order of size is taken.
     """
-    x, weights = fit.z + fit.centre, fit.weights / fit.weights.mean()
-    field = estimate(fit.law, x, fit.log_loss, weights, fit.theta[None])
+    order = np.argsort(fit.z.sum(axis=1), kind="stable")
+    some = np.sort(order[np.unique(np.linspace(0, len(order) - 1, MOST_POINTS).astype(int))])
+    x, log_loss, weights = fit.z[some] + fit.centre, fit.log_loss[some], fit.weights[some] / fit.weights.mean()
+    scatter = _scatter(fit)
+    field = estimate(fit.law, x, log_loss, weights, fit.theta[None], scatter)
     size, windows = x.sum(axis=1), []
     for factor in FACTORS:
         inside = size <= size.max() - np.log(factor) + 1e-9
@@ -78,14 +83,19 @@ def forecaster(fit: Fit) -> Forecaster:
             continue
         if not _enough(fit.law, x[inside]):
             break
-        start = field.theta.copy()
-        part = estimate(fit.law, x[inside], fit.log_loss[inside], weights[inside], start[None])
+        part = estimate(fit.law, x[inside], log_loss[inside], weights[inside], field.theta[None], scatter)
         mean, deviation = part.forecast(x[~inside])
-        error = fit.log_loss[~inside] - mean
+        error = log_loss[~inside] - mean
         largest = float(np.exp(size.max() - size[inside].max()))
         rms = (float(np.sqrt((values**2).mean())) for values in (error, error / deviation))
         windows.append(Window(largest, int(inside.sum()), int((~inside).sum()), *rms))
     return Forecaster(field, windows)
+
+
+def _scatter(fit: Fit) -> float:
+    """Return the standard deviation of a new run's log loss: that of usual residuals by their median, and NOISE at least."""
+    n, usual = len(fit.log_loss), float(np.median(np.abs(fit.log_loss - fit.log_prediction)))
+    return max(NOISE, usual / ndtri(0.75) * np.sqrt(n / max(n - fit.law.n_parameters, 1)))
 
 
 def _enough(law: Law, log_variables: Array) -> bool:
