@@ -18,7 +18,7 @@ from scalinglaws.report.claims.runs import experiments
 
 CROSSINGS = 5  # fewest crossings of neighbouring sizes that a line is drawn through
 LOSSES = 6  # number of losses at which sizes are compared
-NOISE_BINS, FEWEST = 6, 3  # bins of the loss for the noise scale of a trunk; fewest measurements in one
+NOISE_BINS = 6  # bins of the loss for the noise scale of a trunk
 
 
 def critical_batch(tables: Tables, fits: Fits) -> Measured:
@@ -86,23 +86,22 @@ def noise(tables: Tables, fits: Fits) -> Measured:
 
 
 def noise_scales(curves: polars.DataFrame, low: float, high: float) -> list[tuple[str, np.ndarray, np.ndarray]]:
-    """Return, for each trunk with measurements in three bins of the loss or more, its losses and noise scales in tokens there.
+    """Return, for each trunk that measured it, losses and noise scales in tokens in bins of the loss.
 
     The bins divide the range from ``low`` to ``high`` evenly in the logarithm. The noise scale tr(Σ)/|G|² of a bin is a ratio of
-    sums, since single estimates of |G|² may be negative; bins of few measurements are left out.
+    sums, since single estimates of |G|² may be negative; bins whose sum is negative are left out. A slope takes three bins.
     """
     rows = curves.drop_nulls(["noise_square", "noise_trace", "loss_test"]).filter(polars.col("phase") == "stable")
     rows = rows.filter(polars.col("loss_test").is_between(low, high)).unique(["trunk", "step"], keep="first")
     edges = np.linspace(math.log(low), math.log(high), NOISE_BINS + 1)[1:-1]
     rows = rows.with_columns(bin=polars.Series(np.digitize(rows["loss_test"].log().to_numpy(), edges)))
     sums = [polars.col(name).sum() for name in ("noise_square", "noise_trace")]
-    found = rows.group_by("trunk", "bin").agg(polars.col("loss_test").log().mean().exp(), *sums, count=polars.len())
-    good = (polars.col("count") >= FEWEST) & (polars.col("noise_square") > 0) & (polars.col("noise_trace") > 0)
+    found = rows.group_by("trunk", "bin").agg(polars.col("loss_test").log().mean().exp(), *sums)
+    good = (polars.col("noise_square") > 0) & (polars.col("noise_trace") > 0)
     found = found.filter(good).sort("trunk", "bin")
     return [
         (str(trunk), one["loss_test"].to_numpy(), (one["noise_trace"] / one["noise_square"]).to_numpy())
         for (trunk,), one in found.group_by("trunk", maintain_order=True)
-        if len(one) > 2
     ]
 
 
