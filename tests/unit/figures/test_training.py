@@ -308,6 +308,6 @@ def test_the_same_tables_in_another_order_give_the_same_bytes(tmp_path: Any) -> 
 
 
 def test_figures_worth_drawing_without_their_laws() -> None:
-    kinds = {"size", "data", "repetition"}
+    kinds = {"size", "curves", "data", "repetition"}
     assert {"fig11_fixed_resources", "fig16_early_stopping", "repetition"} <= set(registry.drawable(kinds, set()))
     assert "learning_rate" not in registry.drawable(kinds, set())

@@ -37,7 +37,8 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
     _compute(compute, fits, chosen, pieces, scale)
     _against(data, fits, "power-d", chosen["power-d"], scale, "D (tokens in the training set)")
     _against(size, fits, "power-n", chosen["power-n"], scale, "N (non-embedding parameters)")
-    for axis, laws in ((compute, ("power-c", "envelope")), (data, ("power-d",)), (size, ("power-n",))):
+    of_compute = ("power-c", "envelope") if "envelope" in fits else ("power-c",)  # a study need not fit the envelope
+    for axis, laws in ((compute, of_compute), (data, ("power-d",)), (size, ("power-n",))):
         empty = all(chosen[law].is_empty() for law in laws) and not (axis is compute and pieces)
         _words(axis, fits, laws, empty, [note for law in laws for note in missed[law]])
     for axis in (data, size):
@@ -58,7 +59,8 @@ def _compute(
     for n_params, group in finals.group_by("n_params", maintain_order=True):
         law_lines.error_bars(axis, group, "flops", scale(float(n_params[0])), zorder=6)
     law_lines.draw_power_law(axis, fits.get("power-c"), "power-c", style.FIT, "decayed runs")
-    law_lines.draw_power_law(axis, fits.get("envelope"), "envelope", style.SECOND, "envelope", linestyle=":", guide=None)
+    if "envelope" in fits:
+        law_lines.draw_power_law(axis, fits["envelope"], "envelope", style.SECOND, "envelope", linestyle=":", guide=None)
     shown = _settled(pieces, finals)
     style.loss_axis(axis, shown[:, 1])
     style.log_axis(axis, shown[:, 0], "C = 6NBS (FLOP)", counts=False)

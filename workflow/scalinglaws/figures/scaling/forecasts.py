@@ -108,4 +108,4 @@ def _verdict(registered: polars.DataFrame) -> str:
     judged = registered.drop_nulls("inside")
     if judged.is_empty():
         return "no forecast with an interval was written before its run"
-    return f"{judged['inside'].sum()} of {counted(len(judged), 'forecast')} written before the run held its loss"
+    return f"{judged['inside'].sum()} of {counted(len(judged), 'interval')} hold the loss that came out"

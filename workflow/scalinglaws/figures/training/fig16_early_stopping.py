@@ -33,14 +33,18 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
     The excess is L(N, D) − L(N, ∞), where L(N, ∞) is the loss of the same size stopped early on the whole split. The bound is
     S_c/excess^(1/α_S) with S_c and α_S of the fit of L(N, S). Without such a fit it is known up to a factor and has the paper's
     α_S. S_c is counted in steps at large batches, of which a run at a smaller batch takes more, so the bound holds for it too.
-    The axes reach at most a factor of ten beyond the runs, wherever the bound lies.
+    The axes reach at most a factor of ten beyond the runs, wherever the bound lies. The curves stand alone where no size
+    has runs on all the data.
     """
-    figure, (left, right) = style.panels(2)
     runs = finished(tables["runs"]).filter(polars.col("stop") == "early")
     scale = scales.Scale([int(d) for d in runs["dataset_tokens"].drop_nulls()], "D (tokens in the training set)", "warm")
-    _bound(left, bounds(tables["runs"], fits.get("kaplan-ns")), fits.get("kaplan-ns"), scale)
-    _curves(right, tables["curves"], runs, scale)
-    scale.bar(figure, [left, right])
+    with_excess = bounds(tables["runs"], fits.get("kaplan-ns"))
+    alone = with_excess.is_empty() and not runs.is_empty()
+    figure, axes = style.panels(1 if alone else 2)
+    if not alone:
+        _bound(axes[0], with_excess, fits.get("kaplan-ns"), scale)
+    _curves(axes[-1], tables["curves"], runs, scale)
+    scale.bar(figure, axes)
     return figure
 
 
