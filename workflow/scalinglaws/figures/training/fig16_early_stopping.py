@@ -39,7 +39,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
     runs = finished(tables["runs"]).filter(polars.col("stop") == "early")
     scale = scales.Scale([int(d) for d in runs["dataset_tokens"].drop_nulls()], "D (tokens in the training set)", "warm")
     with_excess = bounds(tables["runs"], fits.get("kaplan-ns"))
-    alone = with_excess.is_empty() and not runs.is_empty()
+    alone = with_excess.is_empty() and bool(set(runs["run"]) & set(tables["curves"]["run"]))
     figure, axes = style.panels(1 if alone else 2)
     if not alone:
         _bound(axes[0], with_excess, fits.get("kaplan-ns"), scale)
