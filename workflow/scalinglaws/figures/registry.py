@@ -27,7 +27,7 @@ class Figure:
     name: str  # the name of its module and of its files
     folder: str  # the folder of its module
     needs: tuple[str, ...]  # questions (study/questions.py) that a study's runs must be able to answer, or it has no such figure
-    tables: tuple[str, ...]  # the tables of results/tables that it reads
+    tables: tuple[str, ...]  # the tables of the study that it reads
     laws: tuple[str, ...]  # the laws that it draws where the study fits them; the picture says which are missing
     bare: bool  # whether it is worth drawing where the study fits none of its laws
 
