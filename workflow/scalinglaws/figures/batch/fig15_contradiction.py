@@ -51,7 +51,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
         losses += [*_data_line(axis, fits, x, data, law, critical), *early["loss"]]
         hollow = early.with_columns(at=at)
         law_lines.error_bars(axis, hollow, "at", DATA, markersize=3.4, markerfacecolor="white", markeredgewidth=0.7)
-    _mark(axis, found, inside, end)
+    _mark(axis, found, inside, first / 2, end)
     style.loss_axis(axis, losses)
     style.log_axis(axis, x, r"$C_{min}$ (FLOP)", counts=False)
     axis.set_xlim(x[0], x[-1])
@@ -126,9 +126,9 @@ def _data_line(
     return best
 
 
-def _mark(axis: Axes, found: Derived, inside: list[float], end: float) -> None:
+def _mark(axis: Axes, found: Derived, inside: list[float], start: float, end: float) -> None:
     at, loss = found.values["C*"], found.values["L*"]
-    if inside and at["estimate"] is not None and loss["estimate"] is not None and at["estimate"] < end:
+    if inside and at["estimate"] is not None and loss["estimate"] is not None and start < at["estimate"] < end:
         options = {"fmt": "D", "color": "black", "markersize": 4, "elinewidth": 0.9, "zorder": 6, "label": "crossing"}
         bars = {}
         if not found.doubt and all(v is not None for v in (*at.values(), *loss.values())):
