@@ -168,6 +168,12 @@ def test_the_registry_needs_nothing_heavy() -> None:
     assert out.stdout.strip() == "[]"
 
 
+def test_bars_have_no_negative_side() -> None:
+    """A mean of logarithms may lie below the least value by rounding, and an estimate outside of its bootstrap interval."""
+    assert np.array_equal(style.sides([2.0, 3.0], [2.0 + 1e-15, 1.0], [2.5, 2.9]), [[0.0, 2.0], [0.5, 0.0]])
+    assert np.isnan(style.sides(1.0, np.nan, 2.0)[0, 0])
+
+
 @pytest.mark.parametrize("sizes", [[], [24576]], ids=["no runs", "one size"])
 @pytest.mark.parametrize("name", FIGURES)
 def test_little_data_draws_a_figure_that_says_so(name: str, sizes: list[int]) -> None:

@@ -85,7 +85,7 @@ def _resolved(axis: Axes, rows: polars.DataFrame, scale: scales.Scale) -> None:
     options: dict[str, Any] = {"fmt": "o", "markersize": 3.2, "elinewidth": 0.6, "capsize": 0, "zorder": 5}
     for row in rows.iter_rows(named=True):
         crit, low, high = (row[name] for name in ("b_crit", "b_crit_low", "b_crit_high"))
-        bar = None if low is None or high is None else [[crit - low], [high - crit]]
+        bar = None if low is None or high is None else style.sides(crit, low, high)
         axis.errorbar(row["loss"], crit, yerr=bar, color=scale(row["n_params"]), **options)
     if not rows.is_empty():
         axis.plot([], [], "o", color="0.3", markersize=3.2, label=f"hyperbolas (5.1) at {len(rows)} losses, 95 % intervals")

@@ -110,9 +110,7 @@ def _points(axis: Axes, found: polars.DataFrame, column: str, scale: scales.Loss
     options: dict[str, Any] = {"fmt": "o", "markersize": 3.4, "elinewidth": 0.6, "capsize": 0, "zorder": 5}
     for row in found.iter_rows(named=True):
         value, low, high = row[column], row[f"{column}_low"], row[f"{column}_high"]
-        axis.errorbar(
-            row["ratio"], value, yerr=[[max(value - low, 0)], [max(high - value, 0)]], color=scale(row["loss"]), **options
-        )
+        axis.errorbar(row["ratio"], value, yerr=style.sides(value, low, high), color=scale(row["loss"]), **options)
     if found.is_empty():
         axis.plot([], [], linestyle="none", label="no loss is reached by two sizes: no points")
     else:

@@ -101,7 +101,7 @@ def crossovers(points: polars.DataFrame, critical: CriticalBatch) -> polars.Data
 def _points(axis: Axes, name: str, found: polars.DataFrame, points: polars.DataFrame) -> list[str]:
     """Draw the crossovers, and return a note on pairs of sizes that have none."""
     y = found[SIDES[name][0]].to_numpy()
-    bars = [y - found["smaller"].to_numpy(), found["larger"].to_numpy() - y] if name == "N_opt" else None
+    bars = style.sides(y, found["smaller"], found["larger"]) if name == "N_opt" else None
     label = "two neighbouring sizes equally good" if name == "N_opt" else r"$S_{min}$ there"
     options: dict[str, Any] = {"fmt": "o", "color": "0.2", "markersize": 3.8, "elinewidth": 0.7, "zorder": 5}
     if len(found):

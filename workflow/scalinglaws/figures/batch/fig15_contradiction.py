@@ -132,8 +132,8 @@ def _mark(axis: Axes, found: Derived, inside: list[float], start: float, end: fl
         options = {"fmt": "D", "color": "black", "markersize": 4, "elinewidth": 0.9, "zorder": 6, "label": "crossing"}
         bars = {}
         if not found.doubt and all(v is not None for v in (*at.values(), *loss.values())):
-            bars["xerr"] = [[at["estimate"] - at["ci_low"]], [at["ci_high"] - at["estimate"]]]  # type: ignore[operator]
-            bars["yerr"] = [[loss["estimate"] - loss["ci_low"]], [loss["ci_high"] - loss["estimate"]]]  # type: ignore[operator]
+            bars["xerr"] = style.sides(at["estimate"], at["ci_low"], at["ci_high"])
+            bars["yerr"] = style.sides(loss["estimate"], loss["ci_low"], loss["ci_high"])
             options["label"] = "crossing, 95 % intervals of C* and L*"
         axis.errorbar(at["estimate"], loss["estimate"], **bars, **options)  # type: ignore[arg-type]
     if end > PUBLISHED_FLOPS:

@@ -53,7 +53,7 @@ def _panel(axis: Axes, found: polars.DataFrame, law: LossNS | None, times: Any, 
     for (loss,), rows in found.group_by("loss", maintain_order=True):
         factor = float(times(np.array([float(loss)]))[0])
         best, low, high = (rows[name].to_numpy() * factor for name in ("steps_min", "low", "high"))
-        axis.errorbar(rows["n_params"], best, yerr=[best - low, high - best], color=scale(float(loss)), **options)
+        axis.errorbar(rows["n_params"], best, yerr=style.sides(best, low, high), color=scale(float(loss)), **options)
         if law is not None:
             line = law.steps_to(x, np.full(len(x), float(loss))) * factor
             axis.plot(x, np.where(np.isfinite(line), line, np.nan), "--", color=scale(float(loss)), linewidth=0.9, zorder=3)

@@ -54,7 +54,7 @@ def _spread(axis: Axes, spread: polars.DataFrame, scale: scales.Scale) -> None:
         axis.set_ylabel(NATS)
         return
     for row in spread.iter_rows(named=True):
-        sides = [[row["sd"] - row["low"]], [row["high"] - row["sd"]]]
+        sides = style.sides(row["sd"], row["low"], row["high"])
         colour = scale(row["tokens"])
         axis.errorbar([row["n_params"]], [row["sd"]], yerr=sides, fmt="o", color=colour, elinewidth=0.8, markersize=4, zorder=5)
     known = spread.drop_nulls("loss_stderr")

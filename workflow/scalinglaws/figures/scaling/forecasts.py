@@ -50,7 +50,7 @@ def _mark(row: dict[str, Any], looks: dict[str, tuple[str, str]]) -> dict[str, A
 def _bar(row: dict[str, Any]) -> np.ndarray:
     """Return the lengths (2, 1) of the bar of a forecast below and above it, NaN where it has no interval."""
     stated, low, high = (math.nan if row[name] is None else row[name] for name in ("loss_forecast", "low", "high"))
-    return np.array([[stated - low], [high - stated]])
+    return style.sides(stated, low, high)
 
 
 def _ladder(axis: Axes, runs: polars.DataFrame, stated: polars.DataFrame, looks: dict[str, tuple[str, str]]) -> None:

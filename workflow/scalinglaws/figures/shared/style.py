@@ -89,6 +89,16 @@ def style() -> Iterator[None]:
         yield
 
 
+def sides(values: Any, low: Any, high: Any) -> np.ndarray:
+    """Return the lengths (2, n) of error bars from ``low`` to ``high`` about n values, NaN where a bar has no end.
+
+    A value may lie outside of its bar, by rounding or as an estimate outside of its bootstrap interval: that side has no length,
+    since matplotlib draws no negative one.
+    """
+    values, low, high = (np.atleast_1d(np.asarray(given, np.float64)) for given in (values, low, high))
+    return np.maximum([values - low, high - values], 0.0)
+
+
 def panels(columns: int = 1, rows: int = 1) -> tuple[Figure, list[Axes]]:
     """Return a figure with rows of panels, lettered where there is more than one; ``lay_out`` gives it its height."""
     with style():
