@@ -86,7 +86,7 @@ def test_what_a_forecast_waits_for_starts_first() -> None:
     (other,) = one.study.runs.keys() - one.study.fitted - one.study.forecasts
     of_runs = {run: order.priority_of_run(one, run, 2) for run in one.study.runs}
     forecast = [of_runs[run] for run in one.study.forecasts]
-    assert min(of_runs[run] for run in one.study.fitted) > max(*forecast, of_runs[other]) and min(*forecast, of_runs[other]) > 0
+    assert min(*forecast, *(of_runs[run] for run in one.study.fitted)) > of_runs[other] > 0
     assert order.priority_of_fit(one, "chinchilla", 2) == order.priority_of_forecasts(one, 2) > max(of_runs.values())
     assert order.priority_of_fit(one, "power-n", 2) == 0
     plain = context.read(STUDY, "config.yaml", in_job=False)

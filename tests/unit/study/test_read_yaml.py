@@ -96,8 +96,8 @@ def test_what_is_refused_is_named_with_its_line(text: str, words: str) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "a mapping with the keys"),
-        (b"# nothing\n", "a mapping with the keys"),
+        (b"", "a mapping with keys such as study"),
+        (b"# nothing\n", "a mapping with keys such as study"),
         (b"study: a\nx: \xff\n", "line 2 is not UTF-8"),
         ("study: a\n".encode("utf-16"), "is UTF-16 text: save it as UTF-8"),
         ("study: a\n".encode("utf-16-be"), "is UTF-16 text"),
