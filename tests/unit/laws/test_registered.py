@@ -190,5 +190,7 @@ def test_the_stages_give_back_a_planted_law(results: Results) -> None:
     assert main(["register", "--spec", str(results.run / "spec.json"), *options]) == 0
     item = json.loads((results.folder / f"{SPEC.id}.json").read_text())["laws"]["chinchilla"]
     truth = 1.5 + 3 / AT["n_params"] ** 0.2 + 20 / AT["tokens"] ** 0.3
-    assert item["loss"] == pytest.approx(truth, rel=1e-3) and item["low"] <= item["loss"] <= item["high"]
+    stated = fit["predictions"][1]
+    assert stated["law_loss"] == pytest.approx(truth, rel=1e-3) and item["low"] <= truth <= item["high"]
+    assert (item["loss"], item["low"], item["high"]) == tuple(stated[name] for name in ("loss", "run_low", "run_high"))
     assert item["compute_factor"] == pytest.approx(AT["flops"] / (6 * 64e3 * 32e5))

@@ -93,7 +93,7 @@ LAWS = (
     *one_variable(
         name="power-d", symbol="D", column="dataset_tokens", unit="tokens", title="Loss against dataset size",
         source="Kaplan et al. 2020 (1.2)", published=(0.095, 5.4e13),
-        rule="early-stopped runs of the largest model that saw their data more than once; D is the size of the dataset",
+        rule="early-stopped runs of the largest model, without those that max_tokens ended within one epoch; D is the dataset",
         selection=(early, largest_model, seen_again, note_max_tokens),
     ),
     *one_variable(

@@ -61,10 +61,11 @@ def early(table: pl.DataFrame, excluded: Excluded, notes: list[str]) -> pl.DataF
 
 
 def seen_again(table: pl.DataFrame, excluded: Excluded, notes: list[str]) -> pl.DataFrame:
-    """Keep early-stopped runs that saw their data more than once: the loss of the others is limited by their budget, not by D."""
-    if not {"tokens", "dataset_tokens"} <= set(table.columns):
+    """Leave out runs on all the data that reached max_tokens within one epoch: their budget limits their loss, not D."""
+    if not {"stopped", "dataset_limited", "tokens", "dataset_tokens"} <= set(table.columns):
         return table
-    return drop(table, ~within_epoch() | pl.col("dataset_tokens").is_null(), "it ended within one epoch of its data", excluded)
+    capped = (pl.col("stopped") == "max_tokens") & ~pl.col("dataset_limited").fill_null(False) & within_epoch()
+    return drop(table, ~capped, "it reached max_tokens within one epoch of all the data", excluded)
 
 
 def note_max_tokens(table: pl.DataFrame, excluded: Excluded, notes: list[str]) -> pl.DataFrame:
