@@ -17,7 +17,7 @@ rule aggregate:
     benchmark:
         f"{STUDY}/logs/aggregate.benchmark.tsv"
     params:
-        folder=f"{STUDY}/tables",
+        folder=lambda wildcards, output: os.path.dirname(output.warnings),
         alone="",
         external=inputs.external_tables(CONTEXT),
         corpora=inputs.names_of_corpora(CONTEXT),

@@ -18,7 +18,8 @@ try:
 except StudyError as error:
     raise WorkflowError(str(error)) from None
 AT_ONCE = profile.jobs_at_once(workflow.resource_settings)
-STUDY = str(CONTEXT.folder)  # results/studies/NAME: what belongs to the study alone
+# results/studies/NAME: what belongs to the study alone. A name of a study needs no quotes in a shell command (study/names.py).
+STUDY = str(CONTEXT.folder)
 workflow.localrules(*config.get("local", []))  # a cluster's profile names the rules that may run where Snakemake does
 
 

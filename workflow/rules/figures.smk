@@ -27,8 +27,8 @@ rule figure:
     shell:
         "python -m scalinglaws figure"
         " --name {wildcards.figure:q}"
-        " --tables {STUDY:q}/tables"
-        " --fits {STUDY:q}/fits"
+        f" --tables {STUDY}/tables"
+        f" --fits {STUDY}/fits"
         " --laws={params.laws:q}"
         " --out-svg {output.svg:q}"
         " --out-png {output.png:q}"
@@ -61,9 +61,9 @@ rule report_md:
     shell:
         "python -m scalinglaws report"
         " --study {params.study:q}"
-        " --tables {STUDY:q}/tables"
-        " --fits {STUDY:q}/fits"
-        " --figures {STUDY:q}/figures"
+        f" --tables {STUDY}/tables"
+        f" --fits {STUDY}/fits"
+        f" --figures {STUDY}/figures"
         " --laws={params.laws:q}"
         " --kinds={params.kinds:q}"
         " --drawn={params.drawn:q}"

@@ -53,7 +53,7 @@ rule exponents:
         laws=",".join(CONTEXT.laws),
     shell:
         "python -m scalinglaws exponents"
-        " --fits {STUDY:q}/fits"
+        f" --fits {STUDY}/fits"
         " --laws={params.laws:q}"
         " --out-fits {output.fits:q}"
         " --out-parquet {output.parquet:q}"

@@ -21,7 +21,7 @@ use rule aggregate as aggregate_fitted with:
         f"{STUDY}/logs/aggregate_fitted.benchmark.tsv"
     priority: order.priority_of_forecasts(CONTEXT, AT_ONCE)
     params:
-        folder=f"{STUDY}/fitted",
+        folder=lambda wildcards, output: os.path.dirname(output.warnings),
         alone="--fitted-alone",
         external=inputs.external_tables(CONTEXT),
         corpora=inputs.names_of_corpora(CONTEXT),
@@ -45,10 +45,10 @@ rule forecast:
     shell:
         "python -m scalinglaws register"
         " --spec {input.spec:q}"
-        " --table {CONTEXT.fitted:q}/runs.parquet"
-        " --fits {STUDY:q}/fits"
-        " --laws={FORECASTING:q}"
-        " --forecasts {STUDY:q}/forecasts"
+        f" --table {CONTEXT.fitted}/runs.parquet"
+        f" --fits {STUDY}/fits"
+        f" --laws={FORECASTING}"
+        f" --forecasts {STUDY}/forecasts"
         " --results results"
         " > {log:q} 2>&1"
 
@@ -75,9 +75,9 @@ rule score:
         " --manifest {input.manifest:q}"
         " --runs {input.runs:q}"
         " --table {input.fitted:q}"
-        " --fits {STUDY:q}/fits"
+        f" --fits {STUDY}/fits"
         " --laws={params.laws:q}"
-        " --forecasts {STUDY:q}/forecasts"
+        f" --forecasts {STUDY}/forecasts"
         " --out {output.table:q}"
         " --results results"
         " --sums"
