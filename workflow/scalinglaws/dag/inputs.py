@@ -214,7 +214,7 @@ def names_of_corpora(context: Context) -> str:
 
 def modules(*patterns: str) -> list[str]:
     """Return source files of the package as inputs of a cheap rule: editing one makes the outputs of that rule alone again."""
-    return [path for pattern in patterns for path in _modules(pattern)]
+    return [path for pattern in patterns for path in _modules(pattern, os.getcwd())]
 
 
 def modules_of_figure(figure: str) -> list[str]:
@@ -228,5 +228,5 @@ def modules_of_report() -> list[str]:
 
 
 @cache
-def _modules(pattern: str) -> list[str]:
-    return sorted(os.path.relpath(path) for path in PACKAGE.glob(pattern))
+def _modules(pattern: str, start: str) -> list[str]:
+    return sorted(os.path.relpath(path, start) for path in PACKAGE.glob(pattern))
