@@ -22,8 +22,8 @@ from scalinglaws.laws.rules import (
     frontier,
     largest_budget,
     largest_model,
+    limited_by_data,
     note_max_tokens,
-    seen_again,
     single_epoch,
 )
 
@@ -94,7 +94,7 @@ LAWS = (
         name="power-d", symbol="D", column="dataset_tokens", unit="tokens", title="Loss against dataset size",
         source="Kaplan et al. 2020 (1.2)", published=(0.095, 5.4e13),
         rule="early-stopped runs of the largest model, without those that max_tokens ended within one epoch; D is the dataset",
-        selection=(early, largest_model, seen_again, note_max_tokens),
+        selection=(early, largest_model, limited_by_data, note_max_tokens),
     ),
     *one_variable(
         name="power-c", symbol="C", column="flops", unit="FLOP", title="Loss against compute",

@@ -60,7 +60,7 @@ def early(table: pl.DataFrame, excluded: Excluded, notes: list[str]) -> pl.DataF
     return drop(table, pl.col("stop") == "early", "not stopped early", excluded) if "stop" in table.columns else table
 
 
-def seen_again(table: pl.DataFrame, excluded: Excluded, notes: list[str]) -> pl.DataFrame:
+def limited_by_data(table: pl.DataFrame, excluded: Excluded, notes: list[str]) -> pl.DataFrame:
     """Leave out runs on all the data that reached max_tokens within one epoch: their budget limits their loss, not D."""
     if not {"stopped", "dataset_limited", "tokens", "dataset_tokens"} <= set(table.columns):
         return table
