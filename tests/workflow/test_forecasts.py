@@ -58,7 +58,7 @@ def test_a_forecast_comes_before_its_run_and_stays(ahead):
     (row,) = polars.read_parquet(own / "tables/forecasts.parquet").to_dicts()
     runs = {each["run"]: each for each in polars.read_parquet(own / "tables/runs.parquet").to_dicts()}
     assert row["loss"] == runs[name]["loss"] and not runs[name]["fitted"] and not row["late"]
-    assert set(polars.read_parquet(own / "fitted/runs.parquet")["run"]) == runs.keys() - {name}
+    assert set(polars.read_parquet(own / "basis/runs.parquet")["run"]) == runs.keys() - {name}
     assert f"forecast {name} by chinchilla: {row['loss_forecast']:.4g} [" in done.stdout.splitlines()[-1]
     assert path.read_bytes() == data and name in (own / "report.md").read_text()
     times = [file.stat().st_mtime_ns for file in (path, *results.glob("trunks/*/step*"), metrics)]

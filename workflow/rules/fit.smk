@@ -1,8 +1,8 @@
 rule fit:
     """Fit one law to the losses that belong to it, with intervals from a bootstrap over trunks."""
     input:
-        runs=f"{CONTEXT.fitted}/runs.parquet",
-        curves=f"{CONTEXT.fitted}/curves.parquet",
+        runs=lambda wildcards: f"{CONTEXT.tables_of_law(wildcards.law)}/runs.parquet",
+        curves=lambda wildcards: f"{CONTEXT.tables_of_law(wildcards.law)}/curves.parquet",
         critical=lambda wildcards: inputs.critical_batch_of(CONTEXT, wildcards.law),
         code=inputs.modules("laws/*.py", *inputs.READERS),
     output:

@@ -1,28 +1,28 @@
 FORECASTING = ",".join(CONTEXT.forecasting)
 
 
-use rule aggregate as aggregate_fitted with:
-    # Collect the runs that laws are fitted to into tables of their own, in a study with forecasts.
+use rule aggregate as aggregate_basis with:
+    # Collect the runs that forecasts follow from into tables of their own, in a study with forecasts.
     #
-    # The fits follow from them, the forecasts from the fits, the runs that are forecast from these, and the tables of all runs from
-    # those runs.
+    # The fits of the laws of forecasts follow from them, the forecasts from these fits, the runs that are forecast from these, and
+    # the tables of all runs, to which the other laws are fitted, from those runs.
     input:
         manifest=targets.manifest(CONTEXT),
-        runs=targets.runs(CONTEXT, CONTEXT.study.fitted),
-        evaluations=targets.evaluations(CONTEXT, CONTEXT.study.fitted),
+        runs=targets.runs(CONTEXT, CONTEXT.study.basis),
+        evaluations=targets.evaluations(CONTEXT, CONTEXT.study.basis),
         external=[table.path for table in CONTEXT.study.external],
         code=inputs.modules("tables/*.py", "train/metrics.py"),
     output:
-        tables=[f"{STUDY}/fitted/{table}.parquet" for table in targets.TABLES],
-        warnings=f"{STUDY}/fitted/warnings.json",
+        tables=[f"{STUDY}/basis/{table}.parquet" for table in targets.TABLES],
+        warnings=f"{STUDY}/basis/warnings.json",
     log:
-        f"{STUDY}/logs/aggregate_fitted.log",
+        f"{STUDY}/logs/aggregate_basis.log",
     benchmark:
-        f"{STUDY}/logs/aggregate_fitted.benchmark.tsv"
+        f"{STUDY}/logs/aggregate_basis.benchmark.tsv"
     priority: order.priority_of_forecasts(CONTEXT, AT_ONCE)
     params:
         folder=lambda wildcards, output: os.path.dirname(output.warnings),
-        alone="--fitted-alone",
+        alone="--basis-alone",
         external=inputs.external_tables(CONTEXT),
         corpora=inputs.names_of_corpora(CONTEXT),
 
@@ -45,7 +45,7 @@ rule forecast:
     shell:
         "python -m scalinglaws register"
         " --spec {input.spec:q}"
-        f" --table {CONTEXT.fitted}/runs.parquet"
+        f" --table {CONTEXT.basis}/runs.parquet"
         f" --fits {STUDY}/fits"
         f" --laws={FORECASTING}"
         f" --forecasts {STUDY}/forecasts"
@@ -58,7 +58,7 @@ rule score:
     input:
         manifest=targets.manifest(CONTEXT),
         runs=f"{STUDY}/tables/runs.parquet",
-        fitted=f"{CONTEXT.fitted}/runs.parquet",
+        fitted=f"{CONTEXT.basis}/runs.parquet",
         fits=targets.forecasting_fits(CONTEXT),
         forecasts=targets.forecasts(CONTEXT),
         code=inputs.modules("laws/registered.py", "laws/scored.py", "tables/schema.py", "tables/write.py", *inputs.READERS),

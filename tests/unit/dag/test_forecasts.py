@@ -29,15 +29,18 @@ def touch(*names: str) -> None:
         Path(name).touch()
 
 
-def test_fits_wait_for_the_fitted_runs_alone_and_forecasts_for_the_fits() -> None:
+def test_forecasts_wait_for_the_fits_of_their_laws_and_these_for_what_they_can_be_fitted_to() -> None:
     one, plain = made(), context.read(STUDY, "config.yaml", in_job=False)
     short, long = sorted(one.study.forecasts, key=lambda run: one.study.runs[run].tokens)
     fitted = targets.runs(one, one.study.fitted)
     assert fitted == targets.runs(plain) and len(targets.runs(one)) == len(fitted) + 2
-    assert str(one.fitted) == f"{OWN}/fitted" and str(plain.fitted) == f"{OWN}/tables"
+    early = {run for run in one.study.fitted if one.study.runs[run].stop == "early"}
+    assert early and one.study.basis == one.study.fitted - early
+    assert str(one.tables_of_law("chinchilla")) == f"{OWN}/basis" and str(plain.tables_of_law("chinchilla")) == f"{OWN}/tables"
+    assert str(one.tables_of_law("power-d")) == f"{OWN}/tables"
     fits = [f"{OWN}/fits/{law}.json" for law in ("chinchilla", "overtraining", "power-c", "power-c-offset")]
     forecast = f"{OWN}/forecasts/{long}.json"
-    assert inputs.sources_of_forecast(one, long) == [f"{OWN}/fitted/runs.parquet", *fits]
+    assert inputs.sources_of_forecast(one, long) == [f"{OWN}/basis/runs.parquet", *fits]
     assert inputs.forecast_of_run(one, long) == [forecast] and inputs.forecast_of_run(one, min(one.study.fitted)) == []
     trunk, steps = one.study.trunk_ids[long], one.study.rungs[one.study.trunk_ids[long]]
     assert inputs.forecasts_of_rung(one, trunk, steps[-1]) == [forecast]
@@ -73,7 +76,7 @@ def test_no_bundle_has_a_run_that_is_forecast() -> None:
 
 def test_what_is_left_of_forecasts_that_are_no_longer_asked_for() -> None:
     plain = context.read(STUDY, "config.yaml", in_job=False)
-    gone = [f"{OWN}/fitted/runs.parquet", f"{OWN}/fitted/aggregate.sha256", f"{OWN}/tables/forecasts.parquet"]
+    gone = [f"{OWN}/basis/runs.parquet", f"{OWN}/basis/aggregate.sha256", f"{OWN}/tables/forecasts.parquet"]
     kept = [f"{OWN}/forecasts/gpt.json", f"{OWN}/forecasts/gpt.sha256"]
     touch(*gone, *kept)
     assert set(gone) <= set(map(str, tidy.spent(plain))) and not set(gone) & set(map(str, tidy.spent(made())))
@@ -86,7 +89,7 @@ def test_what_a_forecast_waits_for_starts_first() -> None:
     (other,) = one.study.runs.keys() - one.study.fitted - one.study.forecasts
     of_runs = {run: order.priority_of_run(one, run, 2) for run in one.study.runs}
     forecast = [of_runs[run] for run in one.study.forecasts]
-    assert min(*forecast, *(of_runs[run] for run in one.study.fitted)) > of_runs[other] > 0
+    assert min(*forecast, *(of_runs[run] for run in one.study.basis)) > of_runs[other] > 0
     assert order.priority_of_fit(one, "chinchilla", 2) == order.priority_of_forecasts(one, 2) > max(of_runs.values())
     assert order.priority_of_fit(one, "power-n", 2) == 0
     plain = context.read(STUDY, "config.yaml", in_job=False)

@@ -50,7 +50,7 @@ def test_what_a_forecast_waits_for_comes_first_with_its_own_trunk() -> None:
     made = context.read(data, "config.yaml", in_job=False)
     study = made.study
     (far,), (other,) = study.forecasts, study.runs.keys() - study.fitted - study.forecasts
-    first = [order.priority_of_run(made, run, 2) for run in sorted(study.fitted | study.forecasts)]
+    first = [order.priority_of_run(made, run, 2) for run in sorted(study.basis | study.forecasts)]
     first += [order.priority_of_rung(made, study.trunk_ids[far], step, 2) for step in study.rungs[study.trunk_ids[far]]]
     assert min(first) > order.priority_of_rung(made, study.trunk_ids[other], study.rungs[study.trunk_ids[other]][0], 2)
 
@@ -65,7 +65,7 @@ def jobs_of(made: Context) -> dict[Job, tuple[float, list[Job]]]:
     for run, spec in study.runs.items():
         start = study.starts[run]
         seconds = (spec.steps - start) * step_seconds(spec, CORE)
-        forecast_by = [(other, 0) for other in sorted(study.fitted)] if run in study.forecasts else []
+        forecast_by = [(other, 0) for other in sorted(study.basis)] if run in study.forecasts else []
         jobs[run, 0] = (CORE_START_SECONDS + seconds, forecast_by + ([(study.trunk_ids[run], start)] if start else []))
     return jobs
 

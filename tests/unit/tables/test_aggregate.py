@@ -60,6 +60,22 @@ def test_rows_fit_the_schemas_and_a_trunk_is_told_once(two_budgets, tmp_path):
     assert stable[0]["flops_6nd"] == 6 * specs[0].n_params * stable[0]["tokens"]
 
 
+def test_the_basis_of_forecasts_asks_for_no_run_that_its_laws_are_not_fitted_to(two_budgets):
+    """Early-stopped runs and those at a constant rate need not be there: only their specs are read."""
+    results, manifest, specs = two_budgets
+    others = [dataclasses.replace(specs[0], stop="early", schedule="constant", patience=3)]
+    others += [dataclasses.replace(specs[0], schedule="constant"), dataclasses.replace(specs[0], dataset_tokens=640)]
+    entries = [json.loads(line) for line in manifest.read_text().splitlines()]
+    for spec in others:
+        entries.append(write_run(results, spec, [row(spec.steps, "stable")]))
+        (results / "runs" / spec.id / "metrics.json").unlink()
+    manifest.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    rows = aggregate(manifest, results, [], {}, basis_alone=True).tables["runs"]
+    assert {item["run"] for item in rows} == {spec.id for spec in specs}
+    with pytest.raises(StudyError, match=r"metrics\.json"):
+        aggregate(manifest, results, [], {})
+
+
 def test_the_table_tells_patience_from_max_tokens():
     early = small_spec(stop="early", patience=3, schedule="constant", decay=0.0)
     known = METRICS | {"id": early.id, "tokens": 0, "n_params": early.n_params}

@@ -29,7 +29,7 @@ def register(
 
     \b
     Example:
-      scalinglaws register --spec results/runs/RUN/spec.json --table results/studies/STUDY/fitted/runs.parquet \\
+      scalinglaws register --spec results/runs/RUN/spec.json --table results/studies/STUDY/basis/runs.parquet \\
         --fits results/studies/STUDY/fits --laws chinchilla,power-c --forecasts results/studies/STUDY/forecasts
     """
     from scalinglaws.laws.registered import register as write_forecast
@@ -59,7 +59,7 @@ def score(
     \b
     Example:
       scalinglaws score --manifest results/studies/STUDY/tables/manifest-ID.jsonl \\
-        --runs results/studies/STUDY/tables/runs.parquet --table results/studies/STUDY/fitted/runs.parquet \\
+        --runs results/studies/STUDY/tables/runs.parquet --table results/studies/STUDY/basis/runs.parquet \\
         --fits results/studies/STUDY/fits --laws chinchilla --forecasts results/studies/STUDY/forecasts \\
         --out results/studies/STUDY/tables/forecasts.parquet
     """

@@ -19,9 +19,7 @@ def aggregate(
         typer.Option(metavar="JSON", help='Tables of runs made elsewhere: a list of {"path": …, "columns": {ours: theirs}}.'),
     ] = "[]",
     corpora: Annotated[str, typer.Option(metavar="JSON", help="Names of corpora: {id: name}.")] = "{}",
-    fitted_alone: Annotated[
-        bool, typer.Option("--fitted-alone", help="Take only the runs that laws are fitted to, as forecasts need them.")
-    ] = False,
+    basis_alone: Annotated[bool, typer.Option("--basis-alone", help="Take only the runs that forecasts follow from.")] = False,
 ) -> None:
     """Write the Parquet tables of all runs of a study, runs.parquet, curves.parquet and so on.
 
@@ -34,5 +32,5 @@ def aggregate(
 
     elsewhere = [table.model_dump(mode="json") for table in json_value("--external", external, list[ExternalRuns])]
     names = json_value("--corpora", corpora, dict[str, str])
-    for line in write_tables(manifest, results, out, elsewhere, names, fitted_alone):
+    for line in write_tables(manifest, results, out, elsewhere, names, basis_alone):
         print(line)

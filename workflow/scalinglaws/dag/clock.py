@@ -17,7 +17,7 @@ from typing import Any
 
 OF_STUDY = (
     "tables",
-    "fitted",
+    "basis",
     "fits",
     "forecasts",
     "figures",

@@ -65,13 +65,17 @@ class Context:
         return laws_model.forecasting(self.study)
 
     @cached_property
-    def fitted(self) -> Path:
-        """Return the folder of the tables that laws are fitted to.
+    def basis(self) -> Path:
+        """Return the folder of the tables that forecasts follow from.
 
-        In a study with forecasts they are tables of the fitted runs alone: a run that is forecast waits for the fits, and tables
-        of all runs wait for that run.
+        They are tables of the study's basis alone: a run that is forecast waits for the fits, and tables of all runs wait for
+        that run.
         """
-        return self.folder / ("fitted" if self.study.forecasts else "tables")
+        return self.folder / "basis"
+
+    def tables_of_law(self, law: str) -> Path:
+        """Return the folder of the tables that a law is fitted to: the basis for laws of forecasts, else all runs."""
+        return self.basis if law in self.forecasting else self.folder / "tables"
 
     @cached_property
     def figures(self) -> list[str]:

@@ -134,13 +134,13 @@ def forecasts_of_rung(context: Context, trunk: str, step: int) -> list[str]:
 
 
 def sources_of_forecast(context: Context, run: str) -> list[str]:
-    """Return the table of fitted runs and the fits that a forecast follows from; none once the forecast is there.
+    """Return the table of the runs and the fits that a forecast follows from; none once the forecast is there.
 
     An input that is missing and made again would have Snakemake 9.27 make the forecast again (see ``is_made``).
     """
     if os.path.exists(f"{context.folder}/forecasts/{run}.json"):
         return []
-    return [f"{context.fitted}/runs.parquet", *targets.forecasting_fits(context)]
+    return [f"{context.basis}/runs.parquet", *targets.forecasting_fits(context)]
 
 
 def places_of_law(context: Context, law: str) -> list[str]:

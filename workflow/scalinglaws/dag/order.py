@@ -5,8 +5,8 @@ and L(C) are fitted to, from the smallest model up: then Figure 1 can be drawn o
 does both: the next is the smallest of these models as long as the longest path that is left has time to end with all the rest,
 and that path otherwise.
 
-Where runs are forecast, all runs that laws are fitted to stand on their path: these and the trunks of the forecast runs are put
-in order so, and come before all others, of which the longest path is first.
+Where runs are forecast, the runs that the laws of forecasts are fitted to stand on their path: these and the trunks of the
+forecast runs are put in order so, and come before all others, of which the longest path is first.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ class Unit:
 
 
 def first_runs(study: Study) -> list[str]:
-    """Return the runs that are put in order: where runs are forecast, these and those that laws are fitted to, else all."""
-    first = study.fitted | study.forecasts if study.forecasts else study.runs.keys()
+    """Return the runs that are put in order: where runs are forecast, these and those that they wait for, else all."""
+    first = study.basis | study.forecasts if study.forecasts else study.runs.keys()
     return [run for run in study.runs if run in first]
 
 

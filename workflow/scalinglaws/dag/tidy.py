@@ -75,7 +75,7 @@ def spent(context: Context) -> Iterator[Path]:
     if not targets.exponents(context):
         yield from (context.folder / "tables" / name for name in targets.EXPONENTS)
     if not context.study.forecasts:  # forecasts themselves are kept: what was registered stays
-        yield from (path for path in sorted((context.folder / "fitted").glob("*")) if path.is_file())
+        yield from (path for path in sorted((context.folder / "basis").glob("*")) if path.is_file())
         yield context.folder / "tables" / "forecasts.parquet"
     if not targets.report(context):
         yield context.folder / "report.md"

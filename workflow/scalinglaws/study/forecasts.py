@@ -51,13 +51,26 @@ def forecast_runs(
                 f"experiments.{names[0]} and experiments.{fitted[0]} both ask for run {run}: {names[0]} has forecast: true and "
                 f"laws are fitted to the runs of {fitted[0]}; leave the run out of one of them"
             )
-        if names and (reason := _beyond_the_laws(spec, epochs.get(run))):
+        if names and (reason := beyond_the_laws(spec, epochs.get(run))):
             raise StudyError(f"experiments.{names[0]}: forecast: true, and no law states the loss of run {run}: {reason}")
     return frozenset(run for run, names in found.items() if names)
 
 
-def _beyond_the_laws(spec: RunSpec, epochs: float | None) -> str:
-    """Tell why no law states the final loss of a run and what to change; an empty text where laws do."""
+def beyond_the_laws(spec: RunSpec, epochs: float | None = None) -> str:
+    """Tell why the laws of forecasts neither state the final loss of a run nor are fitted to it; an empty text where they do.
+
+    Parameters
+    ----------
+    spec
+        The run.
+    epochs
+        Its epochs, where its budget exceeds one epoch of all the data and that is known.
+
+    Returns
+    -------
+    str
+        The reason, with what to change.
+    """
     if spec.stop == "early":
         return "it is stopped early; give stop: budget"
     if spec.schedule == "constant" or (spec.schedule == "wsd" and not spec.decay):

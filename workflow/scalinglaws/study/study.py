@@ -16,7 +16,7 @@ from scalinglaws.common import files
 from scalinglaws.common.errors import StudyError
 from scalinglaws.common.numbers import round_float
 from scalinglaws.study.config import Config, CorpusConfig, ExternalRuns, FitsConfig, Ladder
-from scalinglaws.study.forecasts import forecast_runs
+from scalinglaws.study.forecasts import beyond_the_laws, forecast_runs
 from scalinglaws.study.grid import points
 from scalinglaws.study.ladder import below, flops_per_step, has_ladder, needed_rungs, start_of
 from scalinglaws.study.questions import kinds
@@ -72,6 +72,11 @@ class Study:
     def last_step(self, trunk: str) -> int:
         """Return the last step that any run trains from a trunk; 0 for a trunk that is not of the study."""
         return self._trunk_ends.get(trunk, (0, 0))[0]
+
+    @cached_property
+    def basis(self) -> frozenset[str]:
+        """Return the runs that forecasts wait for: of the fitted runs those that the laws of forecasts can be fitted to."""
+        return frozenset(run for run in self.fitted if not beyond_the_laws(self.runs[run]))
 
     @cached_property
     def forecasts_of_rungs(self) -> dict[tuple[str, int], tuple[str, ...]]:

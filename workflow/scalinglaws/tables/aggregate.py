@@ -19,6 +19,7 @@ from scalinglaws.common.files import json_bytes, look
 from scalinglaws.common.numbers import counted
 from scalinglaws.common.read import parse_json, read_object
 from scalinglaws.common.sums import REWRITTEN, read_named
+from scalinglaws.study.forecasts import beyond_the_laws
 from scalinglaws.study.plugins import read_run
 from scalinglaws.study.spec import OPTIONS, RunSpec
 from scalinglaws.tables import schema
@@ -174,9 +175,7 @@ def name_corpora(rows: list[Row], names: dict[str, str]) -> None:
         row["corpus_name"] = names.get(row["corpus"], row["corpus"])
 
 
-def aggregate(
-    manifest: Path, results: Path, external: list[Row], names: dict[str, str], fitted_alone: bool = False
-) -> Aggregated:
+def aggregate(manifest: Path, results: Path, external: list[Row], names: dict[str, str], basis_alone: bool = False) -> Aggregated:
     """Return the tables of the runs that the manifest names, in its order, and of runs made elsewhere.
 
     Parameters
@@ -187,8 +186,8 @@ def aggregate(
         Tables made elsewhere: objects with path and columns, see ``external_rows``.
     names
         Names of corpora by their ids.
-    fitted_alone
-        Whether only runs that laws are fitted to are taken from the manifest.
+    basis_alone
+        Whether only runs that forecasts follow from are taken: those that the laws of forecasts can be fitted to.
 
     Raises
     ------
@@ -197,12 +196,15 @@ def aggregate(
     """
     rows: dict[str, list[Row]] = {"runs": [], "curves": [], "evals": [], "timings": []}
     curves = []
-    for entry in [entry for entry in read_manifest(manifest) if entry["fit"] or not fitted_alone]:
+    for entry in [entry for entry in read_manifest(manifest) if entry["fit"] or not basis_alone]:
         folder, evaluations = results / "runs" / entry["run"], results / "evals" / entry["run"]
         for place in (folder, evaluations):
             look(place)
+        spec = checked_spec(folder)
+        if basis_alone and beyond_the_laws(spec):
+            continue
         check_files(folder)
-        spec, metrics = checked_spec(folder), checked_metrics(folder)
+        metrics = checked_metrics(folder)
         rows["runs"].append(run_row(spec, metrics, entry["experiments"], entry["fit"]))
         curves.append(Curve(spec, metrics.n_params_total, CurveRow.read_all(folder / "curve.jsonl")))
         if (folder / TIMING).exists():
@@ -247,13 +249,13 @@ def without_error(runs: list[Row]) -> list[str]:
 
 
 def write_tables(
-    manifest: Path, results: Path, out: Path, external: list[Row], names: dict[str, str], fitted_alone: bool = False
+    manifest: Path, results: Path, out: Path, external: list[Row], names: dict[str, str], basis_alone: bool = False
 ) -> list[str]:
     """Write the tables and the warnings to the folder ``out``, and return lines for the log.
 
     The manifests of other lists of runs beside this one are deleted. Other parameters and errors are those of ``aggregate``.
     """
-    made = aggregate(manifest, results, external, names, fitted_alone)
+    made = aggregate(manifest, results, external, names, basis_alone)
     delete_other_manifests(manifest)
     for name, rows in made.tables.items():
         write(rows, schema.SCHEMAS[name], out / f"{name}.parquet")
