@@ -4,12 +4,12 @@ FORECASTING = ",".join(CONTEXT.forecasting)
 use rule aggregate as aggregate_basis with:
     # Collect the runs that forecasts follow from into tables of their own, in a study with forecasts.
     #
-    # The fits of the laws of forecasts follow from them, the forecasts from these fits, the runs that are forecast from these, and
-    # the tables of all runs, to which the other laws are fitted, from those runs.
+    # Evaluations on other text are left out: no law takes them, and they come last. The fits of the laws of forecasts follow from
+    # these tables, the forecasts from these fits, the runs that are forecast from the forecasts, and the tables of all runs, to
+    # which the other laws are fitted, from those runs.
     input:
         manifest=targets.manifest(CONTEXT),
         runs=targets.runs(CONTEXT, CONTEXT.study.basis),
-        evaluations=targets.evaluations(CONTEXT, CONTEXT.study.basis),
         external=[table.path for table in CONTEXT.study.external],
         code=inputs.modules("tables/*.py", "train/metrics.py"),
     output:

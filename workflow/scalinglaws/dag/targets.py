@@ -12,26 +12,25 @@ EXPONENTS = ("fits.parquet", "exponents.parquet", "exponents.md")  # in the fold
 
 
 def runs(context: Context, among: Collection[str] | None = None) -> list[str]:
-    """Return the files that say that each run is there: its metrics, or the marker of the bundle that trains or evaluates it.
+    """Return the files that say that each run is there: its metrics, or the marker of the bundle that trains it.
 
-    ``among`` are the runs that are asked for, or None for all.
+    ``among`` are the runs that are asked for, or None for all, with the markers of the bundles that evaluate some as well.
     """
     wanted = context.study.runs.keys() if among is None else among
     alone = [
         f"{RESULTS}/runs/{run}/metrics.json" for run in context.study.runs if run in wanted and run not in context.bundle_of_run
     ]
-    of_runs = {run: name for (run, _), name in context.bundle_of_evaluation.items()}
-    bundles = {of[run] for of in (context.bundle_of_run, of_runs) for run in of if run in wanted}
+    bundles = {name for run, name in context.bundle_of_run.items() if run in wanted}
     named = context.bundles if among is None else [name for name in context.bundles if name in bundles]
     return alone + [f"{RESULTS}/bundles/{name}.done" for name in named]
 
 
-def evaluations(context: Context, among: Collection[str] | None = None) -> list[str]:
-    """Return the evaluation outputs that no bundle produces, of all runs or of those ``among``."""
+def evaluations(context: Context) -> list[str]:
+    """Return the evaluation outputs that no bundle produces."""
     return [
         f"{RESULTS}/evals/{run}/{name}.json"
         for run, name in context.study.evaluations.items()
-        if (among is None or run in among) and (run, name) not in context.bundle_of_evaluation
+        if (run, name) not in context.bundle_of_evaluation
     ]
 
 

@@ -187,7 +187,8 @@ def aggregate(manifest: Path, results: Path, external: list[Row], names: dict[st
     names
         Names of corpora by their ids.
     basis_alone
-        Whether only runs that forecasts follow from are taken: those that the laws of forecasts can be fitted to.
+        Whether only runs that forecasts follow from are taken, those that the laws of forecasts can be fitted to, without their
+        evaluations, which no law takes.
 
     Raises
     ------
@@ -209,7 +210,8 @@ def aggregate(manifest: Path, results: Path, external: list[Row], names: dict[st
         curves.append(Curve(spec, metrics.n_params_total, CurveRow.read_all(folder / "curve.jsonl")))
         if (folder / TIMING).exists():
             rows["timings"].append(timing_row(spec.id, RunTiming.read(folder / TIMING)))
-        found = evaluation_rows(spec.id, evaluations / f"{entry['evaluations']}.json") if entry["evaluations"] else []
+        evaluated = entry["evaluations"] and not basis_alone
+        found = evaluation_rows(spec.id, evaluations / f"{entry['evaluations']}.json") if evaluated else []
         if spec.corpus.id not in {row["corpus"] for row in found}:
             found += own_corpus_rows(spec, metrics)
         rows["evals"] += found
