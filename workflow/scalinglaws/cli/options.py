@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -9,6 +10,7 @@ import typer
 
 from scalinglaws.common.errors import StudyError, shown
 from scalinglaws.common.files import check_replaceable
+from scalinglaws.common.nearest import proposal
 
 RESULTS = Path("results")
 CONFIG = Path("config.yaml")
@@ -72,6 +74,15 @@ CheckpointSeconds = Annotated[
 def names(text: str | None) -> list[str] | None:
     """Return the names in a list with commas, "a,b"; an empty text has none, and None stands for an option that was not given."""
     return None if text is None else [name for part in text.split(",") if (name := part.strip())]
+
+
+def named(option: str, text: str | None, known: Iterable[str]) -> list[str] | None:
+    """Return the names in a list with commas, as ``names`` does. Raises StudyError for a name that is none of ``known``."""
+    found, there = names(text), list(known)
+    for name in found or []:
+        if name not in there:
+            raise StudyError(f"{option}: {name!r:.120} is unknown: {proposal(name, there)}")
+    return found
 
 
 def known_laws() -> list[str]:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from scalinglaws.cli.options import Fits, Sums, file_to_write, names
+from scalinglaws.cli.options import Fits, Sums, file_to_write, known_figures, known_laws, named
 
 
 def report(
@@ -38,8 +38,10 @@ def report(
         --figures results/studies/STUDY/figures --out results/studies/STUDY/report.md
     """
     from scalinglaws.report.command import write_report
+    from scalinglaws.study.questions import WORDS
 
-    write_report(tables, fits, figures, out, study, names(laws), names(drawn), names(kinds) or [], with_sums)
+    fitted, pictures = named("--laws", laws, known_laws()), named("--drawn", drawn, known_figures())
+    write_report(tables, fits, figures, out, study, fitted, pictures, named("--kinds", kinds, WORDS) or [], with_sums)
     print(out)
 
 
@@ -62,4 +64,4 @@ def exponents(
     """
     from scalinglaws.report.command import write_exponents
 
-    write_exponents(fits, names(laws) or [], out_fits, out_parquet, out_md, with_sums)
+    write_exponents(fits, named("--laws", laws, known_laws()) or [], out_fits, out_parquet, out_md, with_sums)
