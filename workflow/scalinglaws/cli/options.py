@@ -14,6 +14,7 @@ from scalinglaws.common.nearest import proposal
 
 RESULTS = Path("results")
 CONFIG = Path("config.yaml")
+OUTPUT = Path("-")  # the standard output in place of a file
 MOST_PROCESSES = 4096  # processes of one machine, or cores: a larger number is a slip
 
 
@@ -22,7 +23,7 @@ def file_to_write(path: Path | None) -> Path | None:
 
     Raises StudyError for what is no file that can be replaced, such as a device (see ``files.check_replaceable``).
     """
-    if path == Path("-"):
+    if path == OUTPUT:
         raise typer.BadParameter("it is '-', and this command writes to files alone: name a file")
     if path is not None:
         check_replaceable(path)
@@ -30,8 +31,8 @@ def file_to_write(path: Path | None) -> Path | None:
 
 
 def file_or_output(path: Path | None) -> Path | None:
-    """Return the file that an option gives, as ``file_to_write`` does, or None for "-", the standard output."""
-    return None if path == Path("-") else file_to_write(path)
+    """Return the file that an option gives, as ``file_to_write`` does, or "-", the standard output, as it is."""
+    return path if path == OUTPUT else file_to_write(path)
 
 
 def folder_to_write(path: Path) -> Path:

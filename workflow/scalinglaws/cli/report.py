@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from scalinglaws.cli.options import Fits, Sums, file_to_write, known_figures, known_laws, named
+from scalinglaws.cli.options import Fits, Sums, file_to_write, known_figures, known_laws, named, names
 
 
 def report(
@@ -38,10 +38,9 @@ def report(
         --figures results/studies/STUDY/figures --out results/studies/STUDY/report.md
     """
     from scalinglaws.report.command import write_report
-    from scalinglaws.study.questions import WORDS
 
     fitted, pictures = named("--laws", laws, known_laws()), named("--drawn", drawn, known_figures())
-    write_report(tables, fits, figures, out, study, fitted, pictures, named("--kinds", kinds, WORDS) or [], with_sums)
+    write_report(tables, fits, figures, out, study, fitted, pictures, names(kinds) or [], with_sums)
     print(out)
 
 
