@@ -174,7 +174,7 @@ def test_an_unknown_key_is_told_the_nearest_of_its_mapping(path: str, words: str
         ("defaults__schedule", "cosin", "defaults.schedule: it should be 'wsd', 'cosine', 'linear' or 'constant', found 'cosin'"),
         ("defaults__schedule", "cosin", "; did you mean cosine?"),
         ("defaults__precision", "bfloat", "did you mean bfloat16?"),
-        ("fits__objective", "hubber", "did you mean huber?"),
+        ("fits", {"objective": "hubber"}, "did you mean huber?"),
         ("tokenizer", {"kind": "bite"}, "did you mean bytes?"),
     ],
 )
