@@ -40,7 +40,9 @@ def test_a_name_of_no_test_is_found(name: str) -> None:
 
 ROOT = TESTS.parent
 # A command of the checkout's root and what it prints, in a block of the kind "console".
-EXAMPLE = re.compile(r"^```console\n\$ scalinglaws (?P<words>(?:[^\n]*\\\n)*[^\n]*)\n(?P<printed>.*?)^```$", re.MULTILINE | re.DOTALL)
+EXAMPLE = re.compile(
+    r"^```console\n\$ scalinglaws (?P<words>(?:[^\n]*\\\n)*[^\n]*)\n(?P<printed>.*?)^```$", re.MULTILINE | re.DOTALL
+)
 NUMBER = re.compile(r"(\d+(?:\.\d+)?(?:e-?\d+)?)")
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 EXAMPLES = [(page.stem, *found.group("words", "printed")) for page in PAGES for found in EXAMPLE.finditer(page.read_text())]

@@ -52,9 +52,7 @@ def test_a_fit_is_a_page_or_json_and_the_file_is_the_same(tmp_path: Path, capsys
     assert "Reasons to doubt it:\n- " in page.out
 
 
-def test_a_page_fits_a_terminal(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_page_fits_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     on_terminal(monkeypatch)
     assert main([*command("chinchilla", tmp_path), "--at", "n_params=200G,tokens=20T", "--at", "flops=1e24"]) == 0
     printed = capsys.readouterr().out
@@ -62,9 +60,7 @@ def test_a_page_fits_a_terminal(
     assert all(name in printed for name in ("alpha", "95 % interval", "published", "Reasons to doubt it:", "checked"))
 
 
-@pytest.mark.parametrize(
-    ("words", "names"), [(["fit"], [*LAWS, *METHODS]), (["figure"], list(FIGURES))], ids=["laws", "figures"]
-)
+@pytest.mark.parametrize(("words", "names"), [(["fit"], [*LAWS, *METHODS]), (["figure"], list(FIGURES))], ids=["laws", "figures"])
 def test_a_list_fits_a_terminal_and_is_one_line_each_elsewhere(
     words: list[str], names: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -98,7 +94,11 @@ def test_laws_say_which_options_they_need(capsys: pytest.CaptureFixture[str]) ->
         (["--objective", "hubber"], 2, "is not one of 'huber', 'squared', 'absolute'. Did you mean 'huber'?"),
         (["--columns", "n_param=N"], 1, "--columns names n_param: did you mean n_params? It can map "),
         (["--columns", "n_params=n_parms"], 1, "no column 'n_parms' (for n_params): did you mean n_params? It has "),
-        (["--at", "n_param=1G,tokens=1G"], 1, "no variable 'n_param': did you mean n_params? It is predicted at n_params, tokens, "),
+        (
+            ["--at", "n_param=1G,tokens=1G"],
+            1,
+            "no variable 'n_param': did you mean n_params? It is predicted at n_params, tokens, ",
+        ),
         (["--where", "token > 1"], 1, "there is no column 'token': did you mean tokens? The columns are "),
         (["--bootstap", "3"], 2, "--bootstrap"),
     ],

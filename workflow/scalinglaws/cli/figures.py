@@ -11,7 +11,9 @@ from scalinglaws.cli.options import Json, Sums, file_to_write, known_figures, kn
 
 
 def figure(
-    list_figures: Annotated[bool, typer.Option("--list", help="List the figures with what each is drawn from, and exit.")] = False,
+    list_figures: Annotated[
+        bool, typer.Option("--list", help="List the figures with what each is drawn from, and exit.")
+    ] = False,
     as_json: Json = False,
     name: Annotated[
         str | None, typer.Option(metavar="NAME", help="Figure to draw; --list names them.", autocompletion=known_figures)
