@@ -37,7 +37,7 @@ Block = str | list[str] | Table  # a paragraph, a list, or a table
 def page(fit: Fit) -> list[Block]:
     """Return the page of a fit, the content of a fit.json, as paragraphs, lists and tables in their order."""
     law = find(fit["law"])
-    blocks: list[Block] = [f"{law.name}: {law.title[:1].lower()}{law.title[1:]} ({law.source})", fit["formula"]]
+    blocks: list[Block] = [f"{law.name}: {law.title[:1].lower()}{law.title[1:]}. Source: {law.source}.", fit["formula"]]
     blocks += [*_data(fit, law.rule), *_parameters(fit, law.compared), *_quality(fit)]
     if fit["flags"]:
         blocks += ["Reasons to doubt it:", [_sentence(flag) for flag in fit["flags"]]]
