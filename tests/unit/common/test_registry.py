@@ -21,7 +21,7 @@ def test_entries_are_found_by_name_in_their_order():
 
 
 def test_an_unknown_name_is_refused_with_those_that_there_are():
-    with pytest.raises(StudyError, match=r"thing: 'adm' is unknown: did you mean adam\? There are adam, sgd"):
+    with pytest.raises(StudyError, match=r"thing: 'adm' is unknown: did you mean adam\? Use one of adam, sgd"):
         Registry("thing", [Thing("adam"), Thing("sgd")]).find("adm")
     with pytest.raises(StudyError, match="use one of adam"):
         Registry("thing", [Thing("adam")]).find("zzz")

@@ -130,7 +130,7 @@ def test_the_same_fit(
     path, columns = KINDS[kind](rows(names, bad), tmp_path), NAMES[names] | {"run": "name"}
     told = [*(["1 row left out: loss is missing (row 4).", "1 row left out: tokens is missing (row 9)."] if bad else [])]
 
-    assert main(["fit", "--law", "chinchilla", "--table", str(path), "--bootstrap", "0", *option(columns)]) == 0
+    assert main(["fit", "--law", "chinchilla", "--table", str(path), "--bootstrap", "0", "--json", *option(columns)]) == 0
     done = capsys.readouterr()
     fit = json.loads(done.out)
     assert sorted(fit.get("table", [])) == sorted(told) and all(sentence in done.err for sentence in told)

@@ -92,7 +92,7 @@ def test_a_law_is_one_file_and_one_line(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_unknown_laws_are_named() -> None:
-    with pytest.raises(StudyError, match=r"law 'power' is not known: use power-n, "):
+    with pytest.raises(StudyError, match=r"law 'power' is unknown: did you mean power-n\? Use one of power-n, "):
         fit_table(pl.DataFrame({"n_params": [1.0], "loss": [1.0]}), "power")
     with pytest.raises(StudyError, match="did you mean chinchilla"):
         catalogue.find("chinchila")

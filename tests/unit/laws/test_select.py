@@ -229,7 +229,7 @@ def good(n: int = 12) -> dict[str, list[float]]:
     ("law", "change", "message"),
     [
         ("chinchilla", {"loss": None}, "no column 'loss'"),
-        ("chinchilla", {"tokens": None}, "needs the column 'tokens' and the table has n_params, loss: map it"),
+        ("chinchilla", {"tokens": None}, "needs the column 'tokens': the table has n_params, loss: map it"),
         ("power-c", {"n_params": None, "tokens": None, "flops": [1e-5] * 12}, "in 12 rows flops is not between .*, not PF-days"),
         ("power-n", {"loss": [-1.0] * 12}, r"no usable row: 12 rows left out: loss is not a positive number .row 1: -1, "),
         ("power-n", {"loss": [float("nan")] * 12}, "12 rows left out: loss is missing"),
@@ -264,10 +264,10 @@ def test_too_few_points_are_counted_or_give_an_empty_fit() -> None:
         ({"where": "no_such > 1"}, "no_such"),
         ({"where": "loss +"}, "--where"),
         ({"where": "loss + 1"}, "not a condition"),
-        ({"columns": {"params": "x"}}, "it can map"),
+        ({"columns": {"params": "x"}}, "--columns names params: did you mean n_params"),
         ({"columns": {"loss": "x"}}, "no column 'x'"),
         ({"columns": {"n_params": "tokens"}}, "--columns takes both n_params and tokens from the column 'tokens'"),
-        ({"objective": "cubic"}, "use huber, squared, absolute"),
+        ({"objective": "cubic"}, "use one of huber, squared, absolute"),
         ({"delta": 0.0}, "delta"),
         ({"n_bootstrap": 1}, "--bootstrap"),
         ({"exclude_highest": -1}, "--exclude-highest"),
@@ -276,7 +276,7 @@ def test_too_few_points_are_counted_or_give_an_empty_fit() -> None:
 def test_bad_options_get_a_message(options: dict, message: str) -> None:
     with pytest.raises(StudyError, match=message):
         fit_table(pl.DataFrame(good()), "power-n", **options)
-    with pytest.raises(StudyError, match="not known: use power-n"):
+    with pytest.raises(StudyError, match=r"law 'power-x' is unknown: did you mean power-n\? Use one of power-n, "):
         fit_table(pl.DataFrame(good()), "power-x")
 
 

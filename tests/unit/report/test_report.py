@@ -12,6 +12,7 @@ import polars
 import pytest
 
 from fixtures import planted
+from scalinglaws.common import numbers
 from scalinglaws.figures.registry import FIGURES
 from scalinglaws.figures.shared import compute_efficient
 from scalinglaws.laws import allocation
@@ -143,7 +144,7 @@ def test_table_6_by_hand() -> None:
         slope = np.log10(float(getattr(more, field)) / float(getattr(one, field)))
         assert trends.values[name]["estimate"] == pytest.approx(slope)
         assert trends.coefficients[name] == pytest.approx(float(getattr(one, field)))
-        assert line(page(fits)["Table 6"], f"{name}: exponent")[1] == markdown.number(slope)
+        assert line(page(fits)["Table 6"], f"{name}: exponent")[1] == numbers.number(slope)
 
 
 def test_published_exponents_give_the_published_trends_roughly() -> None:
@@ -198,7 +199,7 @@ def test_crossing_is_where_the_laws_meet() -> None:
         low, estimate, high = interval(value)
         assert low < estimate < high
     section = page(four(spread=0.002, drawn=200))["Where the laws contradict each other (section 6.3)"]
-    assert line(section, "C* (PF-days)")[1] == markdown.number(flops / PF_DAY)
+    assert line(section, "C* (PF-days)")[1] == numbers.number(flops / PF_DAY)
     assert "contradict each other beyond C*" in section
 
 
@@ -225,10 +226,10 @@ def test_figures_are_linked_and_others_say_what_they_take() -> None:
 
 
 def test_numbers_are_short() -> None:
-    assert [markdown.number(v) for v in (None, 0.0, 0.062, 15.4, 999.0, 3.6e8, -4.1e-5)] == [
+    assert [numbers.number(v) for v in (None, 0.0, 0.062, 15.4, 999.0, 3.6e8, -4.1e-5)] == [
         "none", "0.00", "0.0620", "15.4", "999", "3.60e8", "-4.10e-5",
     ]  # fmt: skip
-    assert [markdown.as_printed(v) for v in (None, 0.05, 2e8, 2.1e3, 15.387756)] == ["none", "0.05", "2e8", "2.1e3", "15.39"]
+    assert [numbers.as_printed(v) for v in (None, 0.05, 2e8, 2.1e3, 15.387756)] == ["none", "0.05", "2e8", "2.1e3", "15.39"]
     assert markdown.table(("a", "b"), [["x|y", "z"]])[2] == r"| x\|y | z |"
 
 

@@ -168,6 +168,21 @@ def test_an_unknown_key_is_told_the_nearest_of_its_mapping(path: str, words: str
     assert words in refused(changed(**{path: 3}))
 
 
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("defaults__schedule", "cosin", "defaults.schedule: it should be 'wsd', 'cosine', 'linear' or 'constant', found 'cosin'"),
+        ("defaults__schedule", "cosin", "; did you mean cosine?"),
+        ("defaults__precision", "bfloat", "did you mean bfloat16?"),
+        ("fits", {"objective": "hubber"}, "did you mean huber?"),
+        ("tokenizer", {"kind": "bite"}, "did you mean bytes?"),
+    ],
+)
+def test_a_value_that_is_none_of_the_choices_is_told_the_nearest(path: str, value: Any, words: str) -> None:
+    assert words in refused(changed(**{path: value}))
+    assert "did you mean" not in refused(changed(defaults__schedule="entirely else"))
+
+
 def test_a_power_law_that_is_wrong_is_told_alone() -> None:
     """A learning rate may be a number, a name or a mapping: what is wrong in a mapping is told for the mapping only."""
     told = refused(changed(defaults__learning_rate={"coefficient": 1, "exponent": -0.3, "maxi": 1}))

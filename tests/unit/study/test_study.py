@@ -38,6 +38,7 @@ TALES = {"sources": [{"kind": "files", "files": ["tales.txt"]}], "bytes": "2k"}
             changed(corpora__tales=TALES, experiments__size__evaluate=["tales"]),
             ["size", "n_ctx: 128 tokens", "test split of corpus tales, which has 120 at most"],
         ),
+        (changed(experiments__size__evaluate=["book"]), ["evaluate: book is not one of corpora: did you mean books? Use one of"]),
         (changed(defaults__n_cxt=3), ["defaults.n_cxt", "unknown key", "n_ctx"]),
         (changed(experiments__size__gird={}), ["experiments.size.gird", "unknown key", "grid"]),
         (changed(defaults__n_ctx="many"), ["defaults.n_ctx", "whole number", "'many'"]),

@@ -186,7 +186,7 @@ def test_files_of_one_name_in_two_folders_share_no_run(tmp_path):
         ([("/dev/zero", {})], "a device, pipe or socket"),
         ([("empty.csv", {})], "is empty"),
         ([("sound.csv", {"n_params": "M"})], "has no column 'M' .for n_params.: it has n_params, tokens, loss, word"),
-        ([("sound.csv", {"params": "N"})], "columns names params: it can map run"),
+        ([("sound.csv", {"params": "N"})], "columns names params: did you mean n_params. It can map run"),
         ([("header.csv", {})], "has no rows"),
         ([("{a}.csv", {})], "takes braces in a path for a wildcard: rename the file"),
         ([("sound.csv", {"loss": "word"})], "column 'loss' is not numeric .a row has 'w'.: name another under columns"),

@@ -33,7 +33,7 @@ def test_a_column_whose_first_rows_are_whole_is_read(tmp_path):
 def test_files_that_cannot_be_read_are_named(tmp_path):
     with pytest.raises(StudyError, match=r"absent\.csv does not exist"):
         read_any(tmp_path / "absent.csv")
-    with pytest.raises(StudyError, match=r"a\.xlsx: unknown kind of table; use a file that ends in \.csv"):
+    with pytest.raises(StudyError, match=r"a\.xlsx: unknown kind of table: use a file that ends in \.csv"):
         read_any(tmp_path / "a.xlsx")
     (tmp_path / "a.parquet").write_text("no table")
     with pytest.raises(StudyError, match=r"external_runs: .*a\.parquet cannot be read"):
@@ -158,7 +158,7 @@ def test_names_are_mapped_then_taken_then_aliases():
     assert named(table, ("flops", "loss"), {"flops": "flops_6nd", "loss": "mine"}).select("flops", "loss").row(0) == (2.0, 4.0)
     with pytest.raises(StudyError, match=r"the table has no column 'L' .for loss.: it has step"):
         named(table, ("loss",), {"loss": "L"})
-    with pytest.raises(StudyError, match="--columns names los: it can map loss"):
+    with pytest.raises(StudyError, match=r"--columns names los: did you mean loss\? It can map loss"):
         named(table, ("loss",), {"los": "L"})
 
 

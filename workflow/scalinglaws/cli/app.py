@@ -21,6 +21,7 @@ import typer.core
 import typer.main
 
 from scalinglaws.common.errors import StudyError, shown, told
+from scalinglaws.common.nearest import nearest
 
 # The panels of the help: command -> the file that has it.
 PANELS = {
@@ -59,6 +60,18 @@ NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 class Command(typer.core.TyperCommand):
     """A command that writes over none of the files that it reads, and gives each of its outputs a file of its own."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the command line. Where a value is none of an option's choices, the error proposes the nearest of them."""
+        try:
+            return super().parse_args(ctx, args)
+        except typer.BadParameter as error:
+            choices = getattr(getattr(error.param, "type_descriptor", None), "choices", None)
+            if choices and isinstance(error.__cause__, ValueError):
+                given = error.__cause__.errors()[0]["input"]  # type: ignore[attr-defined] # pydantic's ValidationError
+                close = nearest(str(given), map(str, choices))
+                error.message += f" Did you mean '{close}'?" if close else ""
+            raise
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command. Raises StudyError where an option --out… names a file that another option names, too."""

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from scalinglaws.cli.options import RESULTS, Fits, Results, Sums, file_to_write, folder_to_write, names
+from scalinglaws.cli.options import RESULTS, Fits, Results, Sums, file_to_write, folder_to_write, known_laws, named
 
 Table = Annotated[Path, typer.Option("--table", help="The table of runs, runs.parquet, that the laws were fitted to.")]
 Laws = Annotated[str, typer.Option("--laws", metavar="LAW,…", help="Laws that forecast, with commas.")]
@@ -35,7 +35,8 @@ def register(
     from scalinglaws.laws.registered import register as write_forecast
     from scalinglaws.study.plugins import read_run
 
-    written = write_forecast(read_run(spec, results), results, table, fits, names(laws) or [], forecasts)
+    chosen = named("--laws", laws, known_laws()) or []
+    written = write_forecast(read_run(spec, results), results, table, fits, chosen, forecasts)
     print(written or "no forecast is added: there is one that says the same")
 
 
@@ -65,5 +66,6 @@ def score(
     """
     from scalinglaws.laws.scored import write_scores
 
-    for written in write_scores(manifest, results, runs, table, fits, names(laws) or [], forecasts, out, with_sums):
+    chosen = named("--laws", laws, known_laws()) or []
+    for written in write_scores(manifest, results, runs, table, fits, chosen, forecasts, out, with_sums):
         print(written)

@@ -8,11 +8,11 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from scalinglaws.cli.options import Json, Sums, file_or_output, known_laws
+from scalinglaws.cli.options import OUTPUT, Json, Sums, file_or_output, known_laws
 from scalinglaws.common.errors import StudyError
 from scalinglaws.common.fields import DELTAS, LARGEST_INTEGER, MOST_RESAMPLES, parse_count
 
@@ -85,13 +85,15 @@ def fit(
     ] = False,
     out: Annotated[
         Path | None,
-        typer.Option(callback=file_or_output, help="JSON file to write; without it, or where it is -, the fit is printed."),
+        typer.Option(callback=file_or_output, help="JSON file to write with all that the fit found; - stands for --json."),
     ] = None,
     with_sums: Sums = False,
 ) -> None:
     """Fit a scaling law to any table of runs: parameters, intervals, and a sentence for each reason to doubt them.
 
-    Rows that cannot be used are left out, and a sentence says which and why. The same table and options give the same bytes.
+    A table of the parameters, the reasons and the forecasts is printed; --json prints all that the fit found, and --out writes
+    that to a file. Rows that cannot be used are left out, and a sentence says which and why. The same table and options give
+    the same bytes.
 
     \b
     Examples:
@@ -99,9 +101,6 @@ def fit(
       scalinglaws fit --law chinchilla --table runs.csv --columns n_params=N,tokens=D,loss=L --out fit.json
       scalinglaws fit --law power-n --table results/studies/STUDY/tables/runs.parquet --at n_params=1e6
     """
-    from scalinglaws.cli.output import print_json
-    from scalinglaws.common import sums
-    from scalinglaws.common.files import write_bytes
     from scalinglaws.laws.result import fit_table, warning_of_time
     from scalinglaws.laws.select import read_table
 
@@ -129,18 +128,33 @@ def fit(
         critical_batch=critical_batch_of(critical_batch),
         at=[{name: quantity("--at", value) for name, value in mapping("--at", "VALUE", [text]).items()} for text in at or []],
     )
+    tell(result, None if out == OUTPUT else out, as_json or out == OUTPUT, with_sums)
+
+
+def tell(result: dict[str, Any], out: Path | None, as_json: bool, with_sums: bool) -> None:
+    """Write a fit to a file, where one is given, and print it: as a page for a reader, or as JSON.
+
+    The page has the sentences about rows that were left out among its reasons to doubt; beside JSON they go to stderr.
+    """
+    from scalinglaws.cli.output import print_json, print_page
+    from scalinglaws.common import sums
+    from scalinglaws.common.files import write_bytes
+    from scalinglaws.report.one_fit import page
+
+    if out is not None:
+        data = (json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+        with sums.listing(sums.beside(out), [out], with_sums):
+            write_bytes(out, data)
+    if not as_json:
+        print_page(page(result))
+        return
     for sentence in result.get("table", []):
         print(f"scalinglaws fit: {sentence}", file=sys.stderr)
-    if out is None:
-        print_json(result)
-        return
-    data = (json.dumps(result, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
-    with sums.listing(sums.beside(out), [out], with_sums):
-        write_bytes(out, data)
+    print_json(result)
 
 
 def print_laws(as_json: bool) -> None:
-    """Print the laws and the other methods by which a table is fitted."""
+    """Print the laws and the other methods by which a table is fitted, with the runs and the options that each needs."""
     from scalinglaws.cli.output import print_json, print_table
     from scalinglaws.laws.catalogue import LAWS, METHODS
     from scalinglaws.laws.forms import Law
@@ -151,7 +165,17 @@ def print_laws(as_json: bool) -> None:
     if as_json:
         print_json([{column: getattr(law, column) for column in columns} for law in listed])
         return
-    print_table(("law", "formula", "source", "fitted to"), [[str(getattr(law, column)) for column in columns] for law in listed])
+    rows = [[law.name, law.formula, law.source, law.rule + options_of(law.name)] for law in listed]
+    print_table(("law", "equation", "source", "fitted to"), rows, sentences=True)
+
+
+def options_of(law: str) -> str:
+    """Return, in brackets, the options that give what a law needs beside a table of runs; an empty text where it needs none."""
+    from scalinglaws.laws.registry import LAWS
+
+    entry = LAWS.find(law)
+    needed = ["--curves"] * entry.curves + ["--critical-batch"] * entry.small_batches
+    return f" ({', '.join(needed)})" if needed else ""
 
 
 def mapping(option: str, kind: str, texts: Sequence[str] | None) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -9,9 +10,11 @@ import typer
 
 from scalinglaws.common.errors import StudyError, shown
 from scalinglaws.common.files import check_replaceable
+from scalinglaws.common.nearest import proposal
 
 RESULTS = Path("results")
 CONFIG = Path("config.yaml")
+OUTPUT = Path("-")  # the standard output in place of a file
 MOST_PROCESSES = 4096  # processes of one machine, or cores: a larger number is a slip
 
 
@@ -20,7 +23,7 @@ def file_to_write(path: Path | None) -> Path | None:
 
     Raises StudyError for what is no file that can be replaced, such as a device (see ``files.check_replaceable``).
     """
-    if path == Path("-"):
+    if path == OUTPUT:
         raise typer.BadParameter("it is '-', and this command writes to files alone: name a file")
     if path is not None:
         check_replaceable(path)
@@ -28,8 +31,8 @@ def file_to_write(path: Path | None) -> Path | None:
 
 
 def file_or_output(path: Path | None) -> Path | None:
-    """Return the file that an option gives, as ``file_to_write`` does, or None for "-", the standard output."""
-    return None if path == Path("-") else file_to_write(path)
+    """Return the file that an option gives, as ``file_to_write`` does, or "-", the standard output, as it is."""
+    return path if path == OUTPUT else file_to_write(path)
 
 
 def folder_to_write(path: Path) -> Path:
@@ -72,6 +75,15 @@ CheckpointSeconds = Annotated[
 def names(text: str | None) -> list[str] | None:
     """Return the names in a list with commas, "a,b"; an empty text has none, and None stands for an option that was not given."""
     return None if text is None else [name for part in text.split(",") if (name := part.strip())]
+
+
+def named(option: str, text: str | None, known: Iterable[str]) -> list[str] | None:
+    """Return the names in a list with commas, as ``names`` does. Raises StudyError for a name that is none of ``known``."""
+    found, there = names(text), list(known)
+    for name in found or []:
+        if name not in there:
+            raise StudyError(f"{option}: {name!r:.120} is unknown: {proposal(name, there)}")
+    return found
 
 
 def known_laws() -> list[str]:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from scalinglaws.cli.options import Fits, Sums, file_to_write, names
+from scalinglaws.cli.options import Fits, Sums, file_to_write, known_figures, known_laws, named, names
 
 
 def report(
@@ -39,7 +39,8 @@ def report(
     """
     from scalinglaws.report.command import write_report
 
-    write_report(tables, fits, figures, out, study, names(laws), names(drawn), names(kinds) or [], with_sums)
+    fitted, pictures = named("--laws", laws, known_laws()), named("--drawn", drawn, known_figures())
+    write_report(tables, fits, figures, out, study, fitted, pictures, names(kinds) or [], with_sums)
     print(out)
 
 
@@ -62,4 +63,4 @@ def exponents(
     """
     from scalinglaws.report.command import write_exponents
 
-    write_exponents(fits, names(laws) or [], out_fits, out_parquet, out_md, with_sums)
+    write_exponents(fits, named("--laws", laws, known_laws()) or [], out_fits, out_parquet, out_md, with_sums)

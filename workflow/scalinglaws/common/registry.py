@@ -7,7 +7,6 @@ the hash of a plug-in is part of the identity of the runs that use its entries.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import re
 import weakref
 from collections.abc import Iterable, Iterator
@@ -15,6 +14,7 @@ from contextvars import ContextVar
 from typing import Any, Generic, Protocol, TypeVar
 
 from scalinglaws.common.errors import StudyError
+from scalinglaws.common.nearest import proposal
 
 
 class Named(Protocol):
@@ -72,12 +72,10 @@ class Registry(Generic[Entry]):
         return entry
 
     def find(self, name: str) -> Entry:
-        """Return the entry of a name. Raises StudyError that lists those that there are."""
+        """Return the entry of a name. Raises StudyError that proposes the nearest, and lists those that there are."""
         if name in self._entries:
             return self._entries[name]
-        close = difflib.get_close_matches(name, self._entries, 1)
-        hint = f"did you mean {close[0]}? There are" if close else "use one of"
-        raise StudyError(f"{self.key}: {name!r} is unknown: {hint} {', '.join(self._entries)}")
+        raise StudyError(f"{self.key}: {name!r} is unknown: {proposal(name, self._entries)}")
 
     def plugin_of(self, name: str) -> str:
         """Return the sha256 of the plug-in file that registered an entry; empty for one of the package."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from scalinglaws.common.errors import StudyError
+from scalinglaws.common.nearest import proposal
 from scalinglaws.data.compression import damage, decompressed
 from scalinglaws.data.encodings import decoded
 
@@ -99,7 +100,7 @@ def _text(name: str, stream: Any, encoding: str, column: str) -> Rows:
 
 def _no_column(name: str, column: str, there: Any) -> StudyError:
     return StudyError(
-        f"{name} has no column {column!r}: set `text` of its source to one of {', '.join(map(str, there)) or '(none)'}"
+        f"{name} has no column {column!r}: {proposal(column, map(str, there), 'set `text` of its source to one of')}"
     )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from scalinglaws.common import finished, sums
 from scalinglaws.common.errors import StudyError
+from scalinglaws.common.nearest import proposal
 from scalinglaws.data.corpus import read_split
 from scalinglaws.data.pinned import sha256
 from scalinglaws.study.spec import TokenizerSpec
@@ -37,7 +38,7 @@ def build_tokenizer(spec: TokenizerSpec, corpus: Path | None, out: Path) -> None
     elif spec.kind == "file":
         content = _given(spec)
     else:
-        raise StudyError(f"tokenizer has `kind: {spec.kind}`: use bytes, bpe or file")
+        raise StudyError(f"tokenizer: kind: {spec.kind!r} is unknown: {proposal(spec.kind, ('bytes', 'bpe', 'file'))}")
     with finished.making(out) as folder:
         sums.finish(sums.beside(folder / out.name), [], folder / out.name, content.encode())
 

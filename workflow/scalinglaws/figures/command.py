@@ -10,6 +10,7 @@ from typing import Any
 
 from scalinglaws.common import sums
 from scalinglaws.common.errors import StudyError
+from scalinglaws.common.nearest import proposal
 from scalinglaws.common.read import read_object
 from scalinglaws.figures.registry import FIGURES
 
@@ -40,7 +41,7 @@ def draw_figure(
     Raises StudyError for an unknown name, and for a table or fit that is missing or damaged.
     """
     if name not in FIGURES:
-        raise StudyError(f"there is no figure '{name}': use one of {', '.join(FIGURES)}")
+        raise StudyError(f"there is no figure '{name}': {proposal(name, FIGURES)}")
     outputs = [path for path in (svg, png, pdf) if path]
     for path in outputs:
         path.parent.mkdir(parents=True, exist_ok=True)

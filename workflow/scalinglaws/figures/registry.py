@@ -11,12 +11,12 @@ The DAG reads this without importing matplotlib or polars. A figure is added by 
 from __future__ import annotations
 
 import ast
-import difflib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from scalinglaws.common.errors import StudyError
+from scalinglaws.common.nearest import proposal
 from scalinglaws.tables.mapping import READERS
 
 
@@ -131,7 +131,5 @@ def asked(names: list[str] | tuple[str, ...] | str) -> tuple[str, ...]:
     if names == "all":
         return tuple(FIGURES)
     if unknown := [name for name in names if name not in FIGURES]:
-        close = difflib.get_close_matches(unknown[0], FIGURES, 1)
-        hint = f"did you mean {close[0]}? There are" if close else "use one of"
-        raise StudyError(f"figures: {unknown[0]!r} is unknown: {hint} {', '.join(FIGURES)}")
+        raise StudyError(f"figures: {unknown[0]!r} is unknown: {proposal(unknown[0], FIGURES)}")
     return tuple(names)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from scalinglaws.common.errors import StudyError
+from scalinglaws.common.nearest import proposal
 from scalinglaws.laws.forms import Array, Law
 from scalinglaws.laws.problem import Problem, problem_of
 
@@ -50,7 +51,7 @@ class Objective:
 
     def __post_init__(self) -> None:
         if self.name not in OBJECTIVES:
-            raise StudyError(f"objective '{self.name}' is not known: use {', '.join(OBJECTIVES)}")
+            raise StudyError(f"objective '{self.name}' is unknown: {proposal(self.name, OBJECTIVES)}")
         if not (np.isfinite(self.delta) and self.delta > 0):
             raise StudyError(f"delta is {self.delta}: it must be a positive number (residuals are in log loss)")
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from scalinglaws.common.errors import StudyError
+from scalinglaws.common.nearest import proposal
 from scalinglaws.laws.allocation import optimum
 from scalinglaws.laws.fit import Fit
 from scalinglaws.laws.forms import Law
@@ -64,6 +65,10 @@ def _values(fit: Fit, place: Place) -> dict[str, float]:
             _, scale_n, scale_d, alpha, beta = fit.natural
             best = optimum(place["flops"], scale_n, scale_d, alpha, beta)
             return dict(zip(law.variables, map(float, best), strict=True))
+    known = (*law.variables, *(("flops",) if divides else ()))
+    if unknown := sorted(set(place) - set(known)):
+        told = proposal(unknown[0], known, "it is predicted at")
+        raise StudyError(f"--at: law {law.name} has no variable '{unknown[0]}': {told}")
     also = ", or at flops=VALUE, for the best run of that compute" if divides else ""
     raise StudyError(f"--at: law {law.name} is predicted at positive values of {', '.join(law.variables)}: give each once{also}")
 

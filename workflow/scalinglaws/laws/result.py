@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from scalinglaws.common.errors import StudyError
+from scalinglaws.common.nearest import proposal
 from scalinglaws.laws.allocation import CriticalBatch
 from scalinglaws.laws.alternatives import compare, summary, verdict
 from scalinglaws.laws.catalogue import find
@@ -93,7 +94,7 @@ def fit_table(
         If the law or the objective is unknown, a value is impossible, or there are too few points.
     """
     if law not in LAWS:
-        raise StudyError(f"law '{law}' is not known: use {', '.join(LAWS)}")
+        raise StudyError(f"law '{law}' is unknown: {proposal(law, LAWS)}")
     if seed < 0:
         raise StudyError(f"--seed is {seed}: it must not be negative")
     if n_bootstrap < 0 or n_bootstrap == 1:

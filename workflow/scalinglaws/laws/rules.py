@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from scalinglaws.common.errors import StudyError
+from scalinglaws.common.nearest import proposal
 from scalinglaws.common.numbers import counted
 from scalinglaws.laws.forms import Rule
 
@@ -152,7 +153,7 @@ def usable_curves(runs: pl.DataFrame, curves: pl.DataFrame, excluded: Excluded) 
         curves = curves.with_columns(pl.col("loss_test").alias("loss"))
     if missing := sorted({"flops", "loss", "n_params"} - set(curves.columns)):
         have = [name for name in curves.columns if not name.startswith("__")]
-        raise StudyError(f"the table of curves has no column {', '.join(missing)}: it has {', '.join(have)}")
+        raise StudyError(f"the table of curves has no column {', '.join(missing)}: {proposal(missing[0], have, 'it has')}")
     if "phase" in curves.columns:
         stable = (pl.col("phase") == "stable").any().over("trunk")
         curves = curves.filter((pl.col("phase") == "stable") | ((pl.col("phase") == "decay") & ~stable))

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from scalinglaws.common.errors import StudyError
+from scalinglaws.common.nearest import proposal
 from scalinglaws.laws.allocation import CriticalBatch, compute_min, steps_min
 from scalinglaws.laws.forms import Array, Described
 from scalinglaws.laws.registry import LAWS
@@ -171,7 +172,7 @@ def _filled(table: pl.DataFrame, law: Described, critical_batch: CriticalBatch |
     """
     have = [name for name in table.columns if not name.startswith("__")]
     if "loss" not in have:
-        raise StudyError(f"the table has no column 'loss': it has {', '.join(given)}; map it with --columns loss=NAME")
+        raise StudyError(f"the table has no column 'loss': {proposal('loss', given, 'it has')}; map it with --columns loss=NAME")
     table = table.with_columns(pl.lit(None, pl.Float64).alias(name) for name in COLUMNS[2:] if name not in have)
     table = with_budgets(table)
     steps = pl.coalesce("steps", pl.col("tokens") / pl.col("batch_tokens"))
@@ -183,7 +184,7 @@ def _filled(table: pl.DataFrame, law: Described, critical_batch: CriticalBatch |
             way = f"map it with --columns {name}=NAME"
             if name in ("steps_min", "flops_min"):
                 way += ", or give B_crit(L) with --critical-batch and the columns batch_tokens and steps or tokens"
-            raise StudyError(f"law {law.name} needs the column '{name}' and the table has {', '.join(given)}: {way}")
+            raise StudyError(f"law {law.name} needs the column '{name}': {proposal(name, given, 'the table has')}: {way}")
     return table
 
 

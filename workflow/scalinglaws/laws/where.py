@@ -10,7 +10,6 @@ A column whose name is no plain word stands in double quotes, and a quotation ma
 
 from __future__ import annotations
 
-import difflib
 import operator
 import re
 from collections.abc import Callable
@@ -20,6 +19,7 @@ from typing import Any
 import polars as pl
 
 from scalinglaws.common.errors import StudyError
+from scalinglaws.common.nearest import proposal
 
 GRAMMAR = (
     "write comparisons of columns with numbers or 'texts', such as \"n_params > 1e6 and loss < 4\"; "
@@ -162,9 +162,7 @@ class _Parser:
         if self.next_is("("):
             raise _WrongError(f"'{text}(…)' is a function")
         if text not in self.columns:
-            close = difflib.get_close_matches(text, self.columns, 1)
-            hint = f"did you mean {close[0]}? The columns are" if close else "the columns are"
-            raise _WrongError(f"there is no column '{text}': {hint} {', '.join(self.columns)}")
+            raise _WrongError(f"there is no column '{text}': {proposal(text, self.columns, 'the columns are')}")
         return pl.col(f"^{re.escape(text)}$") if text.startswith("^") else pl.col(text)
 
 

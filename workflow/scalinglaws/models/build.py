@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from scalinglaws.common.errors import StudyError
+from scalinglaws.common.nearest import proposal
 from scalinglaws.models.architecture import imported
 from scalinglaws.models.config import ModelConfig
 from scalinglaws.models.count import n_params_total
@@ -37,7 +38,7 @@ def build(
         If the architecture or the precision is unknown, or if the module is not what the registry says of it.
     """
     if precision not in ("float32", "bfloat16"):
-        raise StudyError(f"precision: {precision!r} is unknown: use float32 or bfloat16")
+        raise StudyError(f"precision: {precision!r} is unknown: {proposal(precision, ('float32', 'bfloat16'))}")
     entry = ARCHITECTURES.find(config.architecture)
     fast = by_hand and device == "cpu" and precision == "float32" and entry.cpu_module is not None
     make = imported(entry.cpu_module if fast and entry.cpu_module is not None else entry.module)

@@ -8,6 +8,7 @@ transformer.py.
 from __future__ import annotations
 
 from scalinglaws.common.errors import StudyError
+from scalinglaws.common.nearest import proposal
 from scalinglaws.models.config import ModelConfig
 
 
@@ -25,4 +26,4 @@ def layer_order(config: ModelConfig) -> list[int]:
         return [*range(config.n_layer)] * config.n_repeats
     if config.sharing == "sequence":
         return [i for i in range(config.n_layer) for _ in range(config.n_repeats)]
-    raise StudyError(f"model.sharing: {config.sharing!r} is unknown: use cycle or sequence")
+    raise StudyError(f"model.sharing: {config.sharing!r} is unknown: {proposal(config.sharing, ('cycle', 'sequence'))}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from scalinglaws.common.errors import StudyError
+from scalinglaws.common.nearest import proposal
 from scalinglaws.optim.base import BuiltOptimizer, FlatParameters, OneProcess, Processes, Settings
 from scalinglaws.optim.registry import OPTIMIZERS
 
@@ -32,8 +33,8 @@ def build_optimizer(model: FlatParameters, settings: Settings, processes: Proces
         No optimizer has that name, or a plug-in's lacks something that training needs.
     """
     if settings.optimizer not in OPTIMIZERS:
-        known = ", ".join(OPTIMIZERS)
-        raise StudyError(f"optimizer: {settings.optimizer!r} of run {settings.id} is unknown: use one of {known}")
+        known = proposal(settings.optimizer, OPTIMIZERS)
+        raise StudyError(f"optimizer: {settings.optimizer!r} of run {settings.id} is unknown: {known}")
     entry = OPTIMIZERS.find(settings.optimizer)
     options = [entry.options.model_validate(dict(settings.optimizer_options))] if entry.options else []
     built = entry.loaded()(model, settings, processes, *options)

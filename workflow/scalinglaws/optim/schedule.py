@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from scalinglaws.common.errors import StudyError
+from scalinglaws.common.nearest import proposal
 
 
 class Scheduled(Protocol):
@@ -79,7 +80,7 @@ def learning_rate(spec: Scheduled, step: int) -> float:
         The schedule is unknown.
     """
     if spec.schedule not in DECAYS:
-        raise StudyError(f"schedule: {spec.schedule!r} of run {spec.id} is unknown: use one of {', '.join(DECAYS)}")
+        raise StudyError(f"schedule: {spec.schedule!r} of run {spec.id} is unknown: {proposal(spec.schedule, DECAYS)}")
     decay, now = DECAYS[spec.schedule], phase(spec, step)
     if now == "warmup":
         return spec.learning_rate * (step + 1) / spec.warmup_steps

@@ -6,8 +6,8 @@ from typing import Any
 
 import polars
 
-from scalinglaws.common.numbers import counted
-from scalinglaws.report.markdown import count, number, table
+from scalinglaws.common.numbers import count, counted, number
+from scalinglaws.report.markdown import table
 
 NOTE = (
     "Each forecast was computed from fits of other runs and written to a file before its run was trained; a late one was "

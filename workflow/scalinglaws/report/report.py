@@ -7,13 +7,13 @@ from collections.abc import Iterable, Sequence
 
 import polars
 
-from scalinglaws.common.numbers import counted, short
+from scalinglaws.common.numbers import count, counted, listed, short
 from scalinglaws.figures.registry import FIGURES, Figure
 from scalinglaws.figures.shared.fit_json import Fit
 from scalinglaws.figures.shared.loss_by_text import own_name
 from scalinglaws.laws.registry import LAW_KINDS
 from scalinglaws.report import tables_of_paper
-from scalinglaws.report.markdown import count, listed, table
+from scalinglaws.report.markdown import table
 from scalinglaws.study.questions import WORDS
 
 NOTE = (

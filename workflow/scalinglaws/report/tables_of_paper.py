@@ -11,6 +11,7 @@ from typing import Any
 
 import polars
 
+from scalinglaws.common.numbers import as_printed, between, count, listed, number
 from scalinglaws.figures.shared import compute_efficient
 from scalinglaws.figures.shared.compute_efficient import PUBLISHED_CROSSING, PUBLISHED_TRENDS, Derived
 from scalinglaws.figures.shared.fit_json import Fit, parameter, unresolved
@@ -19,7 +20,7 @@ from scalinglaws.laws.registry import LAW_KINDS
 from scalinglaws.models.config import ModelConfig
 from scalinglaws.models.count import n_params, table1
 from scalinglaws.report.exponents import agreement, differences, full, verdict
-from scalinglaws.report.markdown import as_printed, between, count, listed, number, table
+from scalinglaws.report.markdown import table
 from scalinglaws.study.questions import WORDS
 
 Fits = dict[str, Fit]

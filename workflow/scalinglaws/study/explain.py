@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
+import re
 import reprlib
 import types
 import typing
@@ -11,7 +11,10 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from scalinglaws.common.nearest import nearest
+
 MOST_ERRORS, MOST_LINES = 200, 20  # that are looked at, and of a message
+QUOTED = re.compile("'([^']*)'")  # a value among those that pydantic says there are
 Line = Callable[[tuple[Any, ...]], str]  # path -> where it stands in the file, as " (line 3)", or nothing
 
 
@@ -46,20 +49,17 @@ def path_of(path: tuple[Any, ...], prefix: str = "") -> str:
     return out
 
 
-def nearest(key: str, keys: typing.Iterable[str]) -> str:
-    """Return which of the keys that there are resembles one that is unknown, as a question; empty where none does."""
-    close = difflib.get_close_matches(key, [name for name in keys if name != key], 1)
-    return f"did you mean {close[0]}?" if close else ""
-
-
 def _told(item: Any, path: tuple[Any, ...], keys: list[str]) -> str:
     if item["type"] == "extra_forbidden":
         close = nearest(str(path[-1]), keys)
-        return "unknown key" + (f": {close}" if close else f": use one of {', '.join(keys)}" if 0 < len(keys) <= 12 else "")
+        listed = f": use one of {', '.join(keys)}" if 0 < len(keys) <= 12 else ""
+        return "unknown key" + (f": did you mean {close}?" if close else listed)
     if item["type"] == "missing":
         return "is missing"
     value, what = item["input"], item["msg"].removeprefix("Value error, ").replace("Input should", "it should")
     hint = "; write it in quotes" if item["type"] == "string_type" and isinstance(value, int | float) else ""
+    if item["type"] == "literal_error" and (close := nearest(str(value), QUOTED.findall(item["msg"]))):
+        hint = f"; did you mean {close}?"
     if isinstance(value, dict | list) and len(reprlib.repr(value)) > 60:
         return what
     return f"{what}, found {_SHORT.repr(value)}{hint}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from scalinglaws.common.errors import StudyError
 from scalinglaws.common.fields import LARGEST_INTEGER
+from scalinglaws.common.nearest import nearest, proposal
 from scalinglaws.common.numbers import round_float, short
 from scalinglaws.common.read import read_object
 from scalinglaws.common.sums import REPAIR
@@ -97,9 +97,7 @@ def resolve_options(name: str, model: type[BaseModel] | None, given: dict[str, A
     """
     fields = model.model_fields if model else {}
     if unknown := sorted(set(given) - set(fields)):
-        close = difflib.get_close_matches(unknown[0], fields, 1)
-        has = f"did you mean {close[0]}? It has" if close else "it has"
-        raise StudyError(f"{where}.{unknown[0]}: {name} has no such option: {has} {', '.join(fields) or 'none'}")
+        raise StudyError(f"{where}.{unknown[0]}: {name} has no such option: {proposal(unknown[0], fields, 'it has')}")
     if model is None:
         return ()
     try:
@@ -158,8 +156,8 @@ def _wrong_options(name: str, error: ValidationError) -> list[str]:
         if item["type"] == "extra_forbidden" and key in known:
             what = f"an architecture {name} has none"
         elif item["type"] == "extra_forbidden":
-            close = difflib.get_close_matches(key, ["n_layer", "d_model", *own], 1)
-            what = "unknown key" + (f": did you mean {close[0]}?" if close else f" of an architecture {name}")
+            close = nearest(key, ["n_layer", "d_model", *own])
+            what = "unknown key" + (f": did you mean {close}?" if close else f" of an architecture {name}")
         elif item["type"] == "missing":
             what = f"architecture {name} needs it" + (f": {own[key].description}" if own[key].description else "")
         else:

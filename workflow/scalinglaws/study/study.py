@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from scalinglaws.common import files
 from scalinglaws.common.errors import StudyError
+from scalinglaws.common.nearest import proposal
 from scalinglaws.common.numbers import round_float
 from scalinglaws.study.config import Config, CorpusConfig, ExternalRuns, FitsConfig, Ladder
 from scalinglaws.study.forecasts import beyond_the_laws, forecast_runs
@@ -176,7 +177,7 @@ def tokenizer_spec(config: Config, corpus: CorpusSpec, corpora: dict[str, Corpus
     t = config.tokenizer
     if t.kind == "bpe":
         if t.corpus is not None and t.corpus not in corpora:
-            raise StudyError(f"tokenizer.corpus: {t.corpus} is not one of corpora: {', '.join(corpora)}")
+            raise StudyError(f"tokenizer.corpus: {t.corpus} is not one of corpora: {proposal(t.corpus, corpora)}")
         return TokenizerSpec("bpe", t.n_vocab, corpora[t.corpus] if t.corpus else corpus)
     return TokenizerSpec(t.kind, None, None, t.path, t.sha256)
 
@@ -196,7 +197,7 @@ def build(config: Config, tokens_root: Path = Path("results/tokens")) -> Study:
         named = [s.corpus, *(config.experiments[experiment].evaluate)]
         for key, corpus in zip(["corpus", *["evaluate"] * (len(named) - 1)], named, strict=True):
             if corpus not in corpora:
-                raise StudyError(f"{where}: {key}: {corpus} is not one of corpora: {', '.join(corpora)}")
+                raise StudyError(f"{where}: {key}: {corpus} is not one of corpora: {proposal(corpus, corpora)}")
         tokenizer = tokenizer_of[s.corpus]
         tokenizers[tokenizer.id] = tokenizer
         for corpus in named:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from scalinglaws.common.errors import StudyError
+from scalinglaws.common.nearest import proposal
 from scalinglaws.tables.formats import peek
 from scalinglaws.tables.mapping import MISSING, sources
 from scalinglaws.tables.schema import RUNS
@@ -44,7 +45,7 @@ def needed(names: Sequence[str], columns: Mapping[str, str], which: str) -> dict
     found = sources(names, RUNS.names, columns, which, f"{which}: columns")
     for name in ("n_params", "loss"):
         if name not in found:
-            raise StudyError(f"{which} has no column {name}: it has {', '.join(names)}; name it under columns")
+            raise StudyError(f"{which} has no column {name}: {proposal(name, names, 'it has')}; name it under columns")
     if "tokens" not in found and "flops_6nd" not in found:
         raise StudyError(
             f"{which} has no column tokens, and no flops_6nd that would tell them: it has {', '.join(names)}; "

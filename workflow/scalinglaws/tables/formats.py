@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from scalinglaws.common.errors import StudyError
+from scalinglaws.common.nearest import proposal
 
 # Ending of a file's name -> how it is read.
 KINDS = {".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl"}
@@ -43,7 +44,7 @@ def kind_of(path: Path, which: str = "") -> str:
         The file is missing, is not a regular file, is empty, or its ending is unknown.
     """
     kind = KINDS.get(path.suffix.lower())
-    unknown = StudyError(f"{which}{path}: unknown kind of table; use a file that ends in {', '.join(KINDS)}")
+    unknown = StudyError(f"{which}{path}: unknown kind of table: {proposal(path.suffix, KINDS, 'use a file that ends in')}")
     try:
         found = os.stat(path)
     except (OSError, ValueError) as error:

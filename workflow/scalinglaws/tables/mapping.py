@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from scalinglaws.common.errors import StudyError
+from scalinglaws.common.nearest import proposal
 
 # The modules by which a table is read, for rules that are run again when one of them changes.
 READERS = tuple(f"tables/{name}.py" for name in ("formats", "mapping", "read", "rows"))
@@ -40,14 +41,14 @@ def sources(own: Sequence[str], names: Sequence[str], columns: Mapping[str, str]
         column.
     """
     if unknown := sorted(set(columns) - set(names)):
-        raise StudyError(f"{key} names {', '.join(unknown)}: it can map {', '.join(names)}")
+        raise StudyError(f"{key} names {', '.join(unknown)}: {proposal(unknown[0], names, 'it can map')}")
     found = {}
     for name in names:
         theirs = columns[name] if name in columns else name if name in own else ALIASES.get(name, name)
         if theirs in own:
             found[name] = theirs
         elif name in columns:
-            raise StudyError(f"{which} has no column '{theirs}' (for {name}): it has {', '.join(own)}")
+            raise StudyError(f"{which} has no column '{theirs}' (for {name}): {proposal(theirs, own, 'it has')}")
     for theirs in (found[name] for name in APART if name in found):
         if len(twice := [name for name in APART if found.get(name) == theirs]) > 1:
             raise StudyError(f"{key} takes both {' and '.join(twice)} from the column '{theirs}': give each its own column")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
+from scalinglaws.common.numbers import listed, number
 from scalinglaws.figures.shared.fit_json import Fit
 from scalinglaws.report.claims import judge, rules
 from scalinglaws.report.claims.catalogue import CLAIMS
 from scalinglaws.report.claims.judge import Row, Tables
-from scalinglaws.report.markdown import listed, number, table
+from scalinglaws.report.markdown import table
 
 HEAD = ("claim", "", "finding", "here", "95 % interval", "claimed", "published", "decided by", "number that decides")
 NOTE = (

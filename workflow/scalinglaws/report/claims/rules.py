@@ -13,7 +13,7 @@ import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from scalinglaws.report.markdown import listed
+from scalinglaws.common.numbers import listed
 from scalinglaws.study.questions import WORDS
 
 REPRODUCED, CONTRADICTED, NOT_RESOLVED = "reproduced", "contradicted", "not resolved"
