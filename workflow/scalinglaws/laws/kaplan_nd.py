@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from scalinglaws.laws.forms import Array, Law, Parameter, Term
+from scalinglaws.laws.forms import Array, Hold, Law, Parameter, Term
+from scalinglaws.laws.held import crossing, scale
 from scalinglaws.laws.rules import early, note_max_tokens
 
 
@@ -41,6 +42,10 @@ LAWS = (
         held_out="n_params",
         published={"alpha_N": 0.076, "alpha_D": 0.103, "N_c": 6.4e13, "D_c": 1.8e13},
         to_natural=_natural,
+        holds={
+            "alpha_N": Hold(1, lambda value, fixed: value / fixed["alpha_D"], needs=("alpha_D",)),
+            **{"alpha_D": scale(3), "N_c": crossing(0, 0), "D_c": scale(2, 1)},
+        },
         grid=((0.3, 0.7, 1.0, 2.0), (0.1, 0.5, 0.9), (0.03, 0.1, 0.3, 1.0)),
         scaled=True,
     ),
