@@ -25,18 +25,11 @@ from scipy.linalg import solve_triangular
 
 from scalinglaws.laws.forms import Array, Law
 
-# Published fits of L = E + A/N^alpha + B/D^beta: alpha, beta, and E as a share of the loss that the fit has for 1e9 parameters
-# and 2e10 tokens.
-PUBLISHED = {
-    "Hoffmann et al. 2022 (arXiv:2203.15556), approach 3": (0.34, 0.28, 0.66),
-    "Besiroglu et al. 2024 (arXiv:2404.10102)": (0.348, 0.366, 0.72),
-    "Muennighoff et al. 2023 (arXiv:2305.16264)": (0.353, 0.353, 0.73),
-    "McLeish et al. 2025 (Gemstones), cooldown": (0.300, 0.580, 0.74),
-}
-# Their geometric mean, the spread of their logarithms, rounded up, and the correlation of the two exponents of a law.
+# Of the exponents alpha and beta of published fits to decayed runs (refits.OF_LAW["chinchilla"]): their geometric mean, the
+# spread of their logarithms, rounded up, and the correlation of the two exponents of a law.
 EXPONENT, EXPONENT_SPREAD, EXPONENT_CORRELATION = 0.36, 0.25, 0.5
-# The share of E in the loss at the middle of a table. It is less than in PUBLISHED, with a wide spread, since small models end
-# early on the curve.
+# The share of E in the loss at the middle of a table. It is less than the 0.66 to 0.74 that these fits have at 1e9 parameters and
+# 2e10 tokens, with a wide spread, since small models end early on the curve.
 SHARE, SHARE_SPREAD = 0.6, 0.3
 TERM_SPREAD = 1.0  # of the log of the share of each other term, which have what E leaves in equal parts
 # The error of a law on public tables of runs, as a share of the reducible loss for a distance of one e-fold: the value for

@@ -53,7 +53,7 @@ def hold(law: Law, fixed: Mapping[str, float]) -> Law:
         If a name is no parameter of the law or cannot be held, a value is out of range, or no parameter is left to fit.
     """
     names = [parameter.name for parameter in law.parameters]
-    held, pinned, (lower, upper) = {}, {}, law.ranges()
+    held, pinned, (lower, upper) = {}, dict(law.pinned), law.ranges()
     for name, value in fixed.items():
         at = law.holds.get(name)
         if name not in names:

@@ -4,8 +4,8 @@ Shapes: B parameter vectors, n points, P parameters.
 
 There are two ways to the same derivatives. The terms of most laws have features that do not depend on the parameters, and
 ``Problem`` turns sums over points into matrix products that it prepares once; it is what makes thousands of fits take a second.
-``_BentProblem`` evaluates the features anew at each step, as laws need whose terms are no power laws. It could serve every law, but
-it sums in another order, which moves resamples by up to 3e-8 of their values, and takes twice the time (docs/laws.md).
+``_BentProblem`` evaluates the features anew at each step, as terms need that are no power laws. It could serve every law, but it
+sums in another order, which moves resamples by up to 3e-8 of their values, and takes twice the time (docs/laws.md).
 """
 
 from __future__ import annotations

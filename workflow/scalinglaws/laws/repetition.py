@@ -198,8 +198,13 @@ REPETITION = _RepetitionLaw(
     },
     to_natural=_natural,
     holds={
-        **{"E": scale(0), "A": scale(C_A, SIZE), "B": scale(C_B, TOKENS)},
-        **{"alpha": exponent(ALPHA), "beta": exponent(BETA), "R_D*": scale(LOG_RD), "R_N*": scale(LOG_RN)},
+        "E": scale(0),
+        "A": scale(C_A, SIZE),
+        "B": scale(C_B, TOKENS),
+        "alpha": exponent(ALPHA),
+        "beta": exponent(BETA),
+        "R_D*": scale(LOG_RD),
+        "R_N*": scale(LOG_RN),
     },
     grid=((0.1, 0.4, 1.0), (0.1, 0.4, 1.0), (0.3, 0.6, 0.9), (0.2, 0.8), (6.0,), (3.0, 30.0)),
 )

@@ -21,6 +21,7 @@ from scalinglaws.laws.held import hold
 from scalinglaws.laws.methods import Method
 from scalinglaws.laws.places import forecasts
 from scalinglaws.laws.prediction import HeldOut, held_out
+from scalinglaws.laws.refits import of_law
 from scalinglaws.laws.registry import LAWS
 from scalinglaws.laws.select import Points, select
 from scalinglaws.laws.uncertainty import Resamples, bootstrap, covariance_interval, flags, interval, kept, r2
@@ -123,6 +124,7 @@ def fit_table(
     if of_compute and estimates is not None:
         counted = curves if LAWS.find(law).curves else None
         out["conventions"] = under_each(table, counted, form, columns, options, estimates, own)
+    out["refits"] = of_law(law)
     if points.told:
         out["table"] = points.told
     return _clean(out)

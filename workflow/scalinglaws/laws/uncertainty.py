@@ -305,7 +305,7 @@ def _about_parameters(fit: Fit) -> list[str]:
     for parameter, value in zip(fit.law.parameters, fit.natural, strict=True):
         if not np.isfinite(value) or value == 0:
             out.append(f"{parameter.name} is beyond the range of numbers: the exponent is too small or too large.")
-        elif not parameter.log and value > STEEPEST and parameter.name not in fit.law.fixed:
+        elif parameter.name in fit.law.compared and value > STEEPEST and parameter.name not in fit.law.fixed:
             out.append(f"Not identified: the exponent {parameter.name} runs away ({value:.3g}).")
     shares = fit.law.shares(fit.theta[None], fit.z)
     for share, term in zip(shares, fit.law.terms, strict=True):
@@ -335,6 +335,6 @@ def _about_resamples(fit: Fit, resamples: Resamples) -> list[str]:
         if hit > 0.025:
             out.append(f"Not identified: {name} hits a bound in {100 * hit:.0f} % of the resamples.")
     for k, parameter in enumerate(fit.law.parameters):
-        if not parameter.log and resamples.natural[:, k].std() > 0.5 * abs(fit.natural[k]):
+        if parameter.name in fit.law.compared and resamples.natural[:, k].std() > 0.5 * abs(fit.natural[k]):
             out.append(f"Not resolved: the standard error of {parameter.name} is more than half of it.")
     return out
