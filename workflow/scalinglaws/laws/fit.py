@@ -2,8 +2,8 @@
 
 Residuals are differences of log losses, or of losses, and the objective is a **sum** over points. A step solves
 (H + lambda·M) d = −g, where H is the exact Hessian and M the Gauss-Newton matrix with the weights of iteratively reweighted least
-squares, which majorises the objective. So lambda leads from Newton's method, quadratic at the end, to a method that always descends. On the first, rough way
-from a far start M takes the place of H.
+squares, which majorises the objective of log losses. So lambda leads from Newton's method, quadratic at the end, to a method that
+always descends. On the first, rough way from a far start M takes the place of H.
 
 References
 ----------

@@ -7,7 +7,7 @@ References
 Hoffmann et al. 2022 (arXiv:2203.15556), section 3 and appendix D.3.
 Besiroglu et al. 2024 (arXiv:2404.10102), table 1.
 Muennighoff et al. 2023 (arXiv:2305.16264), appendix A.
-Gadre et al. 2024 (arXiv:2403.08540), table 6; their five small runs of each text, fitted again here, give the same numbers.
+Gadre et al. 2024 (arXiv:2403.08540); a fit of their five small runs of each text by raw residuals gives the same numbers.
 Porian et al. 2024 (arXiv:2406.19146), figure 1.
 McLeish et al. 2025 (arXiv:2502.06857), github.com/mcleish7/gemstone-scaling-laws.
 Li et al. 2025 (arXiv:2506.10972), Farseer.
