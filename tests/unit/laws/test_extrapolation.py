@@ -66,7 +66,8 @@ def test_priors_decide_what_a_table_does_not_tell() -> None:
     published = np.log([[each.values["alpha"], each.values["beta"]] for each in decayed])
     assert np.exp(published.mean()) == pytest.approx(extrapolation.EXPONENT, abs=0.005)
     assert published.std(ddof=1) < extrapolation.EXPONENT_SPREAD
-    shares = [e / (e + a / 1e9**alpha + b / 2e10**beta) for e, a, b, alpha, beta in (each.values.values() for each in decayed)]
+    fits = [[each.values[name] for name in ("E", "A", "B", "alpha", "beta")] for each in decayed]
+    shares = [e / (e + a / 1e9**alpha + b / 2e10**beta) for e, a, b, alpha, beta in fits]
     assert min(shares) == pytest.approx(0.66, abs=0.005) and max(shares) == pytest.approx(0.74, abs=0.005)
     measured = np.array(list(extrapolation.MEASURED.values()))
     assert np.sqrt((measured**2).mean()) < LAW_ERROR < measured.max()

@@ -23,6 +23,7 @@ import polars as pl
 from scalinglaws.common.numbers import counted
 from scalinglaws.laws.forms import Array, Expansion, Law, Parameter, Term, weighted_outer
 from scalinglaws.laws.held import exponent
+from scalinglaws.laws.refits import published
 from scalinglaws.laws.rules import FINALS, Excluded, decayed, single_epoch
 
 SIZE, TOKENS = range(2)  # places among the variables
@@ -179,7 +180,7 @@ LAWS = (
         terms=(_Floor(OF_E[0], SIZE), _Data(OF_B[0], TOKENS)),
         distinct=FEWEST,
         held_out="n_params",
-        published={"alpha": 0.123, "beta": -0.1, "gamma": 0.169},
+        published={name: published("farseer")[name] for name in ("alpha", "beta", "gamma")},
         to_natural=_natural,
         grid=((0.4, 0.7, 0.9), (0.2, 0.5), (-0.03, -0.15), (-0.1, 0.1), (-0.2, 0.2)),
         pinned={TOKENS: 0.0},

@@ -39,9 +39,13 @@ def _overtraining(e: float, a: float, b: float, eta: float) -> dict[str, float]:
 _PORIAN = "Porian et al. 2024"
 OF_LAW: dict[str, tuple[Refit, ...]] = {
     "chinchilla": (
-        Refit("Hoffmann et al. 2022, approach 3", "MassiveText", _chinchilla(1.69, 406.4, 410.7, 0.34, 0.28)),
+        Refit(
+            "Hoffmann et al. 2022, approach 3",
+            "MassiveText",
+            _chinchilla(1.69, 406.4, 410.7, 0.34, 0.28) | {"a": 0.46, "b": 0.54},
+        ),
         Refit("Besiroglu et al. 2024", "the runs of Hoffmann et al.", _chinchilla(1.8172, 482.01, 2085.43, 0.3478, 0.3658)),
-        Refit("Muennighoff et al. 2023", "C4", _chinchilla(1.87, 521.0, 1488.0, 0.3527, 0.3527)),
+        Refit("Muennighoff et al. 2023", "C4", _chinchilla(1.87, 521.0, 1488.0, 0.3526596, 0.3526596)),
         Refit("McLeish et al. 2025", "Gemstones, decayed", _chinchilla(2.0746, 225.8, 272_100.0, 0.3003, 0.5802)),
         Refit("McLeish et al. 2025", "Gemstones, before the decay", _chinchilla(2.1431, 213.0, 4_955_000.0, 0.2929, 0.7129)),
     ),
@@ -54,7 +58,7 @@ OF_LAW: dict[str, tuple[Refit, ...]] = {
         Refit(
             "Muennighoff et al. 2023",
             "C4",
-            _chinchilla(1.87, 521.0, 1488.0, 0.3527, 0.3527) | {"R_D*": 15.39, "R_N*": 5.31},
+            _chinchilla(1.87, 521.0, 1488.0, 0.3526596, 0.3526596) | {"R_D*": 15.387756, "R_N*": 5.309743},
         ),
     ),
     "farseer": (
@@ -84,6 +88,11 @@ OF_LAW: dict[str, tuple[Refit, ...]] = {
         Refit(_PORIAN, "with an optimizer that is tuned to each size", {"a": 0.497, "b": 0.503}),
     ),
 }
+
+
+def published(law: str) -> dict[str, float]:
+    """Return the values of the study that a law is from, which are the first of its published fits."""
+    return dict(OF_LAW[law][0].values)
 
 
 def of_law(law: str) -> list[dict[str, object]]:

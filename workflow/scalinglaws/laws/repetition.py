@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike
 from scalinglaws.laws import chinchilla
 from scalinglaws.laws.forms import Array, Expansion, Law, Parameter, Term, weighted_outer
 from scalinglaws.laws.held import exponent, scale
+from scalinglaws.laws.refits import published
 from scalinglaws.laws.rules import decayed
 
 SIZE, TOKENS, DATASET = range(3)  # places among the variables
@@ -187,15 +188,7 @@ REPETITION = _RepetitionLaw(
     reuses=(LOG_RN, LOG_RD),
     distinct=3,
     held_out="tokens",
-    published={
-        "E": 1.87,
-        "A": 521.0,
-        "B": 1488.0,
-        "alpha": 0.3526596,
-        "beta": 0.3526596,
-        "R_D*": 15.387756,
-        "R_N*": 5.309743,
-    },
+    published=published("repetition"),
     to_natural=_natural,
     holds={
         "E": scale(0),

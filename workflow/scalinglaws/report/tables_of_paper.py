@@ -50,6 +50,7 @@ LATER = (
     ("chinchilla", "Hoffmann et al. 2022, approach 3", ("a", "b")),
     ("repetition", "Muennighoff et al. 2023", ("R_D*",)),
     ("overtraining", "Gadre et al. 2024", ("eta",)),
+    ("farseer", "Li et al. 2025", ("alpha", "beta", "gamma")),
 )
 PUBLISHED_ALPHA_C_MIN = 0.054  # equation 6.4
 UNITS = {"C*": "PF-days", "N*": "parameters", "D*": "tokens", "L*": "nats per token"}
