@@ -15,6 +15,7 @@ rule fit:
     params:
         objective=CONTEXT.study.fits.objective,
         delta=CONTEXT.study.fits.delta,
+        residuals=CONTEXT.study.fits.residuals,
         bootstrap=CONTEXT.study.fits.bootstrap,
         seed=CONTEXT.study.fits.seed,
         critical=lambda wildcards, input: f"--critical-batch={input.critical}" if input.critical else "",
@@ -28,6 +29,7 @@ rule fit:
         " {params.at:q}"
         " --objective {params.objective:q}"
         " --delta {params.delta:q}"
+        " --residuals {params.residuals:q}"
         " --bootstrap {params.bootstrap:q}"
         " --seed {params.seed:q}"
         " --allow-empty"

@@ -15,6 +15,7 @@ from scalinglaws.laws.catalogue import LAWS
 from scalinglaws.laws.extrapolation import LAW_ERROR, NOISE, REDUCIBLE, estimate
 from scalinglaws.laws.fit import Objective, best_fit
 from scalinglaws.laws.prediction import NEAR, predict, within
+from scalinglaws.laws.refits import OF_LAW
 from scalinglaws.laws.result import fit_table
 from scalinglaws.laws.uncertainty import bootstrap
 from scalinglaws.laws.windows import PRIOR_WINDOWS, forecaster
@@ -61,9 +62,13 @@ def test_priors_decide_what_a_table_does_not_tell() -> None:
     theta = estimate(fit.law, fit.z + fit.centre, fit.log_loss, fit.weights).theta
     assert theta[4] == pytest.approx(extrapolation.EXPONENT, rel=0.2)
     assert 0.3 < np.exp(theta[0] - fit.log_loss.mean()) < 0.9
-    published = np.log([fit[:2] for fit in extrapolation.PUBLISHED.values()])
+    decayed = [each for each in OF_LAW["chinchilla"] if each.of != "Gemstones, before the decay"]
+    published = np.log([[each.values["alpha"], each.values["beta"]] for each in decayed])
     assert np.exp(published.mean()) == pytest.approx(extrapolation.EXPONENT, abs=0.005)
     assert published.std(ddof=1) < extrapolation.EXPONENT_SPREAD
+    fits = [[each.values[name] for name in ("E", "A", "B", "alpha", "beta")] for each in decayed]
+    shares = [e / (e + a / 1e9**alpha + b / 2e10**beta) for e, a, b, alpha, beta in fits]
+    assert min(shares) == pytest.approx(0.66, abs=0.005) and max(shares) == pytest.approx(0.74, abs=0.005)
     measured = np.array(list(extrapolation.MEASURED.values()))
     assert np.sqrt((measured**2).mean()) < LAW_ERROR < measured.max()
 

@@ -43,23 +43,24 @@ def test_jacobian_against_finite_differences(name: str) -> None:
         np.testing.assert_allclose(analytic[:, :, k], numeric, rtol=1e-6, atol=1e-7)
 
 
-@pytest.mark.parametrize("name", ["power-n", "kaplan-nd", "chinchilla", "repetition"])
-@pytest.mark.parametrize("delta", [np.inf, 0.3])
-def test_gradient_and_hessian_against_finite_differences(name: str, delta: float) -> None:
+@pytest.mark.parametrize("name", ["power-n", "kaplan-nd", "kaplan-nd-offset", "chinchilla", "repetition", "farseer"])
+@pytest.mark.parametrize(("delta", "raw"), [(np.inf, False), (0.3, False), (np.inf, True), (0.3, True)])
+def test_gradient_and_hessian_against_finite_differences(name: str, delta: float, raw: bool) -> None:
     law, rng = LAWS[name], np.random.default_rng(2)
     z = rng.standard_normal((15, len(law.variables)))
     y = 1.1 + 0.2 * rng.standard_normal(15)
-    problem = problem_of(law, z, y, delta, 1.0, rough=False)
+    problem = problem_of(law, z, y, delta, 1.0, rough=False, raw=raw)
     theta, weights = planted_theta(name, rng, 3), rng.integers(0, 4, (3, 15)).astype(float)
     _, gradient, hessian, metric = problem.evaluate(theta, weights)
     for k in range(law.n_parameters):
         step = np.zeros(law.n_parameters)
         step[k] = 1e-6
         above, below = (problem.evaluate(theta + sign * step, weights) for sign in (1, -1))
-        np.testing.assert_allclose(gradient[:, k], (above[0] - below[0]) / 2e-6, rtol=1e-5, atol=1e-6)
-        np.testing.assert_allclose(hessian[:, :, k], (above[1] - below[1]) / 2e-6, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(gradient[:, k], (above[0] - below[0]) / 2e-6, rtol=1e-5, atol=1e-6 * np.abs(gradient).max())
+        np.testing.assert_allclose(hessian[:, :, k], (above[1] - below[1]) / 2e-6, rtol=1e-4, atol=1e-6 * np.abs(hessian).max())
     if np.isinf(delta):
-        jacobian = law.jacobian(theta, z)
+        slope = np.exp(law.log_prediction(theta, z)) if raw else np.ones((3, 15))
+        jacobian = slope[:, :, None] * law.jacobian(theta, z)
         np.testing.assert_allclose(metric, np.einsum("bn,bni,bnj->bij", weights, jacobian, jacobian), rtol=1e-10)
 
 

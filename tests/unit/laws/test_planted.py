@@ -47,7 +47,7 @@ def test_starts_do_not_matter(law: str) -> None:
     points = select(made.runs, form, curves=made.curves)
     x, y = points.log_variables(form.variables), np.log(points.loss)
     one = best_fit(form, x, y, Objective())
-    grid = form.starts(y)
+    grid = form.starts(y, x - form.centre(x))
     random = np.random.default_rng(2).uniform(grid.min(axis=0), grid.max(axis=0), (60, form.n_parameters))
     other = best_fit(form, x, y, Objective(), starts=random)
     assert one.converged and other.converged

@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 from scipy.optimize import least_squares
 
-from fixtures.planted_laws import repeated_loss
+from fixtures.planted_laws import FARSEER, farseer_loss, repeated_loss
 from scalinglaws.laws.allocation import exponents, optimum
 from scalinglaws.laws.catalogue import LAWS
 from scalinglaws.laws.envelope import frontier_exponents
@@ -46,6 +46,8 @@ EQUATIONS: dict[str, Callable[..., Array]] = {
     "power-n": lambda p, n: (p[1] / n) ** p[0],
     "power-d-offset": lambda p, d: p[0] + (p[2] / d) ** p[1],
     "kaplan-nd": lambda p, n, d: ((p[2] / n) ** (p[0] / p[1]) + p[3] / d) ** p[1],
+    "kaplan-nd-offset": lambda p, n, d: p[0] + ((p[3] / n) ** (p[1] / p[2]) + p[4] / d) ** p[2],
+    "farseer": lambda p, n, d: farseer_loss(dict(zip(FARSEER, p, strict=True)), n, d),
     "kaplan-ns": lambda p, n, s: (p[2] / n) ** p[0] + (p[3] / s) ** p[1],
     "chinchilla": lambda p, n, d: p[0] + p[1] * n ** -p[3] + p[2] * d ** -p[4],
     "overtraining": lambda p, n, d: p[0] + (p[1] * (d / n) ** p[3] + p[2] * (n / d) ** p[3]) * (6 * n * d) ** -p[3],
@@ -57,6 +59,8 @@ PLANTED = {
     "power-n": (0.076, 8.8e13),
     "power-d-offset": (1.7, 0.3, 1e9),
     "kaplan-nd": (0.076, 0.103, 6.4e13, 1.8e13),
+    "kaplan-nd-offset": (1.2, 0.3, 0.4, 1e8, 1e9),
+    "farseer": tuple(FARSEER.values()),
     "kaplan-ns": (0.077, 0.76, 6.5e13, 2.1e3),
     "chinchilla": BESIROGLU,
     "overtraining": (1.5, 141.0, 190.0, 0.12),

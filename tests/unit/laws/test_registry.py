@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from scalinglaws.common.errors import StudyError
-from scalinglaws.laws import catalogue, registry
+from scalinglaws.laws import catalogue, refits, registry
 from scalinglaws.laws.result import fit_table
 from scalinglaws.study.questions import WORDS
 
@@ -58,6 +58,20 @@ def test_the_registry_agrees_with_the_laws() -> None:
         assert all(name[0].islower() for name in law.compared), entry.name
 
 
+def test_the_first_published_fit_of_a_law_is_the_one_that_it_is_compared_with() -> None:
+    for name, fits in refits.OF_LAW.items():
+        known = catalogue.find(name).published
+        assert {key: value for key, value in fits[0].values.items() if key in known} == {
+            key: value for key, value in known.items() if key in fits[0].values
+        }
+        assert all(set(each.values) <= set(fits[0].values) for each in fits)
+    table = pl.DataFrame({"n_params": np.geomspace(1e6, 1e9, 9), "tokens": 1e10, "loss": np.geomspace(4.0, 3.0, 9)})
+    assert fit_table(table, "power-n", n_bootstrap=0)["refits"] == []
+    found = fit_table(table.with_columns(tokens=np.geomspace(1e9, 1e11, 9)), "chinchilla", n_bootstrap=0)["refits"]
+    assert [item["source"] for item in found[:2]] == ["Hoffmann et al. 2022, approach 3", "Besiroglu et al. 2024"]
+    assert found[1]["values"]["beta"] == 0.3658
+
+
 def test_exponents_are_compared_and_scales_are_not() -> None:
     compared = {name: catalogue.find(name).compared for name in registry.LAWS}
     assert compared["power-cmin-offset"] == ("alpha_C",)
@@ -65,6 +79,7 @@ def test_exponents_are_compared_and_scales_are_not() -> None:
     assert compared["kaplan-ns"] == ("alpha_N", "alpha_S")
     assert compared["chinchilla"] == ("alpha", "beta", "a", "b")
     assert compared["repetition"] == ("alpha", "beta")
+    assert compared["farseer"] == ("alpha", "beta", "gamma")
     assert compared["critical-batch"] == ("alpha_B",)
 
 

@@ -71,11 +71,20 @@ def fit(
         ),
     ] = None,
     objective: Annotated[
-        Literal["huber", "squared", "absolute"], typer.Option(help="What is summed over the residuals of log loss.")
+        Literal["huber", "squared", "absolute"], typer.Option(help="What is summed over the residuals.")
     ] = "huber",
     delta: Annotated[
-        float, typer.Option(min=DELTAS[0], max=DELTAS[1], help="Residual of log loss from which the Huber function is linear.")
+        float, typer.Option(min=DELTAS[0], max=DELTAS[1], help="Residual from which the Huber function is linear.")
     ] = 1e-3,
+    residuals: Annotated[
+        Literal["log", "raw"], typer.Option(help="Residuals are differences of log losses, or of losses in nats per token (raw).")
+    ] = "log",
+    fix: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE,…", help="Hold a parameter at a value and fit the others: E=1.69. Can be given several times."
+        ),
+    ] = None,
     bootstrap: Annotated[
         int, typer.Option(metavar="N", min=0, max=MOST_RESAMPLES, help="Resamples of trunks for the intervals; 0 gives none.")
     ] = 1000,
@@ -118,6 +127,8 @@ def fit(
         curves=read_table(curves) if curves else None,
         objective=objective,
         delta=delta,
+        residuals=residuals,
+        fixed={name: number("--fix", value) for name, value in mapping("--fix", "VALUE", fix).items()},
         n_bootstrap=bootstrap,
         seed=seed,
         columns=mapping("--columns", "COLUMN", columns),

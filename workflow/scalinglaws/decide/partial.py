@@ -136,6 +136,7 @@ def fit_laws(study: Study, folder: Path, warnings: list[str]) -> list[str]:
                 curves=curves,
                 objective=study.fits.objective,
                 delta=study.fits.delta,
+                residuals=study.fits.residuals,
                 n_bootstrap=study.fits.bootstrap,
                 seed=study.fits.seed,
                 allow_empty=True,

@@ -156,7 +156,7 @@ def compare(
     x, loss
         The variable and the losses (n,), in any order.
     objective
-        Function of the residuals in log loss, huber or squared.
+        Function of the residuals, huber or squared.
     weights
         Inverse variances (n,), to a factor; without them each point counts once.
 
@@ -193,7 +193,8 @@ def _alternative(form: Form, log_x: Array, y: Array, weights: Array, objective: 
     if lacking := _lacking(p, log_x):
         return Alternative(form.name, form.formula, p, flags=[f"Not fitted: {lacking}."])
     theta, centre, converged, flags = _fit(form, log_x, y, weights, objective)
-    residuals = form.log_loss(theta, log_x - centre) - y
+    predicted = form.log_loss(theta, log_x - centre)
+    residuals, rms = objective.differences(predicted, y), float(weights @ (predicted - y) ** 2 / weights.sum()) ** 0.5
     variance, aicc, k = float(weights @ residuals**2 / weights.sum()), np.nan, p + 1
     if n > k + 1:
         aicc = n * np.log(max(variance, FINEST**2)) + 2 * k + 2 * k * (k + 1) / (n - k - 1)
@@ -211,7 +212,7 @@ def _alternative(form: Form, log_x: Array, y: Array, weights: Array, objective: 
         natural = [float(value) for value in form.natural(centre, *theta)]
     return Alternative(
         form.name, form.formula, p, dict(zip(form.parameters, natural, strict=True)),
-        float(objective.value(residuals, weights)), variance**0.5, float(aicc), np.nan, error, converged, flags,
+        float(objective.value(residuals, weights)), rms, float(aicc), np.nan, error, converged, flags,
         tuple(theta.tolist()), centre,
     )  # fmt: skip
 
@@ -234,7 +235,10 @@ def _fit(form: Form, log_x: Array, y: Array, weights: Array, objective: Objectiv
     scale = np.ones(len(y)) if form.of_log else np.exp(-y)
 
     def residuals(theta: Array) -> Array:
-        return form.log_loss(theta, z) - y
+        return objective.differences(form.log_loss(theta, z), y)
+
+    def jacobian(theta: Array) -> Array:
+        return objective.slope(form.log_loss(theta, z))[:, None] * form.jacobian(theta, z)
 
     starts = []
     for place in product(*(values[1:-1] for values in shape)):
@@ -244,7 +248,7 @@ def _fit(form: Form, log_x: Array, y: Array, weights: Array, objective: Objectiv
     theta = min(starts, key=lambda start: float(objective.value(residuals(start), weights)))
     for huber in [False] if objective.name == "squared" else [False, True]:
         found = least_squares(
-            residuals, theta, lambda theta: form.jacobian(theta, z), (lower, upper), x_scale="jac",
+            residuals, theta, jacobian, (lower, upper), x_scale="jac",
             loss=lambda square, huber=huber: _rho(square, weights, huber), f_scale=objective.delta if huber else 1.0,
             ftol=1e-12, xtol=1e-9, gtol=1e-13,
         )  # fmt: skip

@@ -15,6 +15,8 @@ import numpy as np
 from scalinglaws.laws.allocation import exponents
 from scalinglaws.laws.fit import Fit
 from scalinglaws.laws.forms import Array, Law, Parameter, Term
+from scalinglaws.laws.held import exponent, scale
+from scalinglaws.laws.refits import published
 from scalinglaws.laws.rules import FINALS, decayed, single_epoch
 from scalinglaws.laws.select import Points
 from scalinglaws.laws.uncertainty import Resamples, interval
@@ -71,9 +73,10 @@ LAWS = (
         terms=(Term(0), Term(1, 0, 2), Term(3, 1, 4)),
         distinct=3,
         held_out="n_params",
-        published={"E": 1.69, "A": 406.4, "B": 410.7, "alpha": 0.34, "beta": 0.28, "a": 0.46, "b": 0.54},
+        published=published("chinchilla"),
         to_natural=natural,
         grid=((0.1, 0.3, 0.8, 2.0), (0.1, 0.3, 0.8, 2.0), (0.3, 0.6, 0.9), (0.2, 0.8)),
+        holds={"E": scale(0), "A": scale(1, 0), "B": scale(3, 1), "alpha": exponent(2), "beta": exponent(4)},
         derived=("a", "b"),
         derive=allocation_exponents,
     ),

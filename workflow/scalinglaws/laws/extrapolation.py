@@ -25,18 +25,11 @@ from scipy.linalg import solve_triangular
 
 from scalinglaws.laws.forms import Array, Law
 
-# Published fits of L = E + A/N^alpha + B/D^beta: alpha, beta, and E as a share of the loss that the fit has for 1e9 parameters
-# and 2e10 tokens.
-PUBLISHED = {
-    "Hoffmann et al. 2022 (arXiv:2203.15556), approach 3": (0.34, 0.28, 0.66),
-    "Besiroglu et al. 2024 (arXiv:2404.10102)": (0.348, 0.366, 0.72),
-    "Muennighoff et al. 2023 (arXiv:2305.16264)": (0.353, 0.353, 0.73),
-    "McLeish et al. 2025 (Gemstones), cooldown": (0.300, 0.580, 0.74),
-}
-# Their geometric mean, the spread of their logarithms, rounded up, and the correlation of the two exponents of a law.
+# Of the exponents alpha and beta of published fits to decayed runs (refits.OF_LAW["chinchilla"]): their geometric mean, the
+# spread of their logarithms, rounded up, and the correlation of the two exponents of a law.
 EXPONENT, EXPONENT_SPREAD, EXPONENT_CORRELATION = 0.36, 0.25, 0.5
-# The share of E in the loss at the middle of a table. It is less than in PUBLISHED, with a wide spread, since small models end
-# early on the curve.
+# The share of E in the loss at the middle of a table. It is less than the 0.66 to 0.74 that these fits have at 1e9 parameters and
+# 2e10 tokens, with a wide spread, since small models end early on the curve.
 SHARE, SHARE_SPREAD = 0.6, 0.3
 TERM_SPREAD = 1.0  # of the log of the share of each other term, which have what E leaves in equal parts
 # The error of a law on public tables of runs, as a share of the reducible loss for a distance of one e-fold: the value for
@@ -100,7 +93,7 @@ def prior_of(law: Law, log_loss: Array) -> Prior:
 def constant_of(law: Law) -> int | None:
     """Return the place of log E among a law's internal parameters, None where it has no constant term or is scaled as a whole."""
     found = [term.scale for term in law.terms if term.variable is None]
-    return found[0] if found and not law.scaled and not law.reuses else None
+    return found[0] if found and not law.scaled and not law.bent else None
 
 
 @dataclass(frozen=True)
@@ -163,7 +156,7 @@ def estimate(
         root = np.linalg.cholesky(between * np.outer(reducible, reducible) + own)
         whiten = np.linalg.inv(root)
         if not len(near):
-            grid = law.starts(log_loss)
+            grid = law.starts(log_loss, z)
             best = np.argsort(_values(law, prior, z, log_loss, whiten, grid), kind="stable")
             near = grid[best[:STARTS]] if starts is None else np.vstack([starts, grid[best[:1]]])
         found = [_mode(law, prior, z, log_loss, whiten, start) for start in near]
@@ -189,7 +182,8 @@ def _reducible(law: Law, theta: Array, z: Array) -> Array:
 def _clipped(law: Law, prior: Prior, theta: Array) -> Array:
     """Return theta (…, P) within the bounds of the law, and within EXPONENTS where exponents have a prior."""
     lower, upper = law.bounds()
-    return np.clip(theta, np.where(prior.logs, EXPONENTS[0], lower), np.where(prior.logs, EXPONENTS[1], upper))
+    narrowed = prior.logs & np.isin(np.arange(law.n_parameters), law.free)
+    return np.clip(theta, np.where(narrowed, EXPONENTS[0], lower), np.where(narrowed, EXPONENTS[1], upper))
 
 
 def _values(law: Law, prior: Prior, z: Array, log_loss: Array, whiten: Array, theta: Array) -> Array:
@@ -202,19 +196,20 @@ def _values(law: Law, prior: Prior, z: Array, log_loss: Array, whiten: Array, th
 
 def _mode(law: Law, prior: Prior, z: Array, log_loss: Array, whiten: Array, start: Array) -> tuple[float, Array, Array]:
     """Return the least value, theta (P,) there and its curvature (P, P), by damped Gauss-Newton steps from a start (P,)."""
-    theta, damping = _clipped(law, prior, start), 1e-2
+    theta, damping, free = _clipped(law, prior, start), 1e-2, np.isin(np.arange(law.n_parameters), law.free)
     value = float(_values(law, prior, z, log_loss, whiten, theta[None])[0])
     for _ in range(ITERATIONS):
         jacobian = whiten @ law.jacobian(theta[None], z)[0]
         residuals = whiten @ (law.log_prediction(theta[None], z)[0] - log_loss)
         offsets, slopes = prior.offsets(theta)
-        curvature = jacobian.T @ jacobian + slopes[:, None] * prior.precision * slopes
-        gradient = jacobian.T @ residuals + slopes * (prior.precision @ offsets)
+        # Parameters that are held take no part: their rows and columns vanish.
+        curvature = (jacobian.T @ jacobian + slopes[:, None] * prior.precision * slopes) * np.outer(free, free)
+        gradient = (jacobian.T @ residuals + slopes * (prior.precision @ offsets)) * free
         gain = 0.0
         while damping < 1e8:
             matrix = curvature + np.diag(damping * np.diag(curvature) + 1e-9)
             trial = _clipped(law, prior, theta - np.linalg.solve(matrix, gradient))
-            trial = np.where(prior.logs, np.clip(trial, 0.5 * theta, 2.0 * theta), trial)
+            trial = np.where(prior.logs & free, np.clip(trial, 0.5 * theta, 2.0 * theta), trial)
             gain = value - float(_values(law, prior, z, log_loss, whiten, trial[None])[0])
             if gain > 0:
                 break

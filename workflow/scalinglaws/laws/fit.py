@@ -1,9 +1,9 @@
 """The solver: many starts and many resamples as one batch of damped Newton steps in float64, with analytic derivatives.
 
-Residuals are differences of log losses, and the objective is a **sum** over points. A step solves (H + lambda·M) d = −g, where H
-is the exact Hessian and M the Gauss-Newton matrix with the weights of iteratively reweighted least squares, which majorises the
-objective. So lambda leads from Newton's method, quadratic at the end, to a method that always descends. On the first, rough way
-from a far start M takes the place of H.
+Residuals are differences of log losses, or of losses, and the objective is a **sum** over points. A step solves
+(H + lambda·M) d = −g, where H is the exact Hessian and M the Gauss-Newton matrix with the weights of iteratively reweighted least
+squares, which majorises the objective of log losses. So lambda leads from Newton's method, quadratic at the end, to a method that
+always descends. On the first, rough way from a far start M takes the place of H.
 
 References
 ----------
@@ -19,9 +19,10 @@ import numpy as np
 from scalinglaws.common.errors import StudyError
 from scalinglaws.common.nearest import proposal
 from scalinglaws.laws.forms import Array, Law
-from scalinglaws.laws.problem import Problem, problem_of
+from scalinglaws.laws.problem import LARGEST_LOG_LOSS, Problem, problem_of
 
 OBJECTIVES = ("huber", "squared", "absolute")
+RESIDUALS = ("log", "raw")
 # Number of elements (problems x points) worked on at once: they stay in the processor's cache, and memory is bounded.
 CHUNK = 1 << 14
 # The sum of absolute values is the limit of Huber/delta: at this delta it differs by under 1e-9 for each point that is hit.
@@ -40,20 +41,40 @@ KEPT_OF_THINNED = 2
 
 @dataclass(frozen=True)
 class Objective:
-    """A function of the residuals r in log loss, summed over points.
+    """A function of the residuals r, summed over points.
 
-    ``huber`` is ½r² up to |r| = delta and delta(|r| − delta/2) beyond, ``squared`` is r², and ``absolute`` is |r|. Raises
-    StudyError for another name, and for a delta that is not a positive number.
+    ``huber`` is ½r² up to |r| = delta and delta(|r| − delta/2) beyond, ``squared`` is r², and ``absolute`` is |r|. Residuals are
+    ``log``, log prediction less log loss, or ``raw``, prediction less loss in nats per token; delta has their unit. Raises
+    StudyError for another name, for other residuals, and for a delta that is not a positive number.
     """
 
     name: str = "huber"
     delta: float = 1e-3
+    residuals: str = "log"
 
     def __post_init__(self) -> None:
         if self.name not in OBJECTIVES:
             raise StudyError(f"objective '{self.name}' is unknown: {proposal(self.name, OBJECTIVES)}")
+        if self.residuals not in RESIDUALS:
+            raise StudyError(f"residuals '{self.residuals}' are unknown: {proposal(self.residuals, RESIDUALS)}")
         if not (np.isfinite(self.delta) and self.delta > 0):
-            raise StudyError(f"delta is {self.delta}: it must be a positive number (residuals are in log loss)")
+            unit = "in log loss" if self.residuals == "log" else "in nats per token"
+            raise StudyError(f"delta is {self.delta}: it must be a positive number (residuals are {unit})")
+
+    @property
+    def raw(self) -> bool:
+        """Return whether residuals are those of the loss and not of its logarithm."""
+        return self.residuals == "raw"
+
+    def differences(self, log_prediction: Array, log_loss: Array) -> Array:
+        """Return the residuals of log predictions and log losses (…, n)."""
+        if self.raw:
+            return np.asarray(np.exp(np.minimum(log_prediction, LARGEST_LOG_LOSS)) - np.exp(log_loss), np.float64)
+        return log_prediction - log_loss
+
+    def slope(self, log_prediction: Array) -> Array:
+        """Return the derivatives of the residuals by the log prediction, at log predictions (…, n)."""
+        return np.asarray(np.exp(log_prediction) if self.raw else np.ones_like(log_prediction), np.float64)
 
     def value(self, residuals: Array, weights: Array) -> Array:
         """Return the exact objective, summed over the last axis of residuals (…, n) and weights (…, n)."""
@@ -132,7 +153,7 @@ def solve(
     weights = np.ones(len(log_loss)) if weights is None else weights
     stages = objective.stages(warm)
     for stage, (delta, factor) in enumerate(stages):
-        problem = problem_of(law, z, log_loss, delta, factor, rough=stage == 0 and not warm)
+        problem = problem_of(law, z, log_loss, delta, factor, rough=stage == 0 and not warm, raw=objective.raw)
         damping = 1.0 if problem.rough else 1e-2
         goal, most = (ROUGH, ROUGH_ITERATIONS) if problem.rough else (tolerance, iterations)
         state = _minimise(problem, theta, weights, (lower, upper), damping, goal, most)
@@ -140,7 +161,7 @@ def solve(
         theta, converged = state.theta[best], state.converged[best]
     value = np.empty(len(theta))
     for part in _chunks(np.arange(len(theta)), len(log_loss)):
-        residuals = law.log_prediction(theta[part], z) - log_loss
+        residuals = objective.differences(law.log_prediction(theta[part], z), log_loss)
         value[part] = objective.value(residuals, weights if weights.ndim == 1 else weights[part])
     return Solution(theta, value, converged)
 
@@ -254,6 +275,17 @@ class Fit:
         """Return the fitted log L (n,) at the points."""
         return self.law.log_prediction(self.theta[None], self.z)[0]
 
+    @property
+    def residuals(self) -> Array:
+        """Return the residuals (n,) that the objective sums."""
+        return self.objective.differences(self.log_prediction, self.log_loss)
+
+    @property
+    def jacobian(self) -> Array:
+        """Return the derivatives (n, P) of the residuals by the internal parameters."""
+        slope = self.objective.slope(self.log_prediction)
+        return slope[:, None] * self.law.jacobian(self.theta[None], self.z)[0]
+
 
 def thinned(n_points: int) -> np.ndarray:
     """Return the places of all points, or of an even sample of THINNED above MANY_POINTS points."""
@@ -285,7 +317,7 @@ def best_fit(
     """
     centre = law.centre(log_variables)
     z = log_variables - centre
-    grid = law.starts(log_loss) if starts is None else starts
+    grid = law.starts(log_loss, z) if starts is None else starts
     weights = np.ones(len(log_loss)) if weights is None else weights
     if len(log_loss) > MANY_POINTS:
         some = thinned(len(log_loss))

@@ -10,10 +10,10 @@ Shapes: B parameter vectors (starts or resamples), n points, P parameters, V var
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from itertools import product
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
@@ -71,16 +71,39 @@ class Parameter:
 
 
 @dataclass(frozen=True)
+class Hold:
+    """How a natural parameter is held at a value (``laws/held.py``): the internal parameter at ``place`` is held.
+
+    ``internal`` gives its value from that of the natural parameter and from all that are held, by name. ``variable`` is the place
+    of a variable whose log is then centred at ``centre`` of the value. ``needs`` names what must be held as well.
+    """
+
+    place: int
+    internal: Callable[[float, Mapping[str, float]], float]
+    variable: int | None = None
+    centre: Callable[[float], float] = float
+    needs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Term:
     """The term exp(c − e·log variable).
 
     ``scale`` and ``exponent`` are the places of c and e in ``Law.internal``, and ``variable`` is a place in ``Law.variables``.
-    A term without a variable is a constant; one without an exponent has e = 1.
+    A term without a variable is a constant; one without an exponent has e = 1. ``bent`` is true of kinds of terms whose features
+    depend on the parameters: they have an ``expand`` of their own.
     """
+
+    bent: ClassVar[bool] = False
 
     scale: int
     variable: int | None = None
     exponent: int | None = None
+
+    @property
+    def falls_with(self) -> tuple[int, ...]:
+        """Return the places of the variables that it depends on by its own parameters."""
+        return () if self.variable is None else (self.variable,)
 
     @property
     def parameters(self) -> list[int]:
@@ -117,6 +140,8 @@ class Law(Described):
     from the rest. ``grid`` has the start values: those of each exponent, then the shares of each term but the last in the loss,
     then those of s or R*. ``reuses`` are the places of the logs of R*, the constants of terms that saturate. ``derive`` takes
     (points, fit, resamples, number of resamples, seed) and returns the values of ``derived``, by name, and sentences of doubt.
+    ``holds`` says how natural parameters can be held at a value. Where a user does so (``held.hold``), ``fixed`` has their
+    values by name, ``held`` those of internal parameters by place, and ``pinned`` the centres of variables by place.
     """
 
     parameters: tuple[Parameter, ...]
@@ -129,6 +154,10 @@ class Law(Described):
     scaled: bool = False
     reuses: tuple[int, ...] = ()
     derive: Callable[..., tuple[dict[str, Any], list[str]]] | None = None
+    holds: Mapping[str, Hold] = field(default_factory=dict)
+    held: Mapping[int, float] = field(default_factory=dict)
+    pinned: Mapping[int, float] = field(default_factory=dict)
+    fixed: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def compared(self) -> tuple[str, ...]:
@@ -141,18 +170,38 @@ class Law(Described):
         return len(self.internal)
 
     @property
+    def free(self) -> list[int]:
+        """Return the places of the internal parameters that are fitted."""
+        return [k for k in range(self.n_parameters) if k not in self.held]
+
+    @property
+    def bent(self) -> bool:
+        """Return whether a term has features that depend on the parameters."""
+        return any(term.bent for term in self.terms)
+
+    @property
     def exponents(self) -> list[int]:
         """Return the places of the free exponents among the internal parameters."""
         return sorted({term.exponent for term in self.terms if term.exponent is not None})
 
     @property
     def varied(self) -> tuple[str, ...]:
-        """Return the variables that must vary for the law to be fitted: those that a term falls with."""
-        return tuple(self.variables[k] for k in sorted({term.variable for term in self.terms if term.variable is not None}))
+        """Return the variables that must vary for the law to be fitted: those that a term with a free parameter falls with."""
+        places = {k for term in self.terms if not self.held.keys() >= set(term.parameters) for k in term.falls_with}
+        return tuple(self.variables[k] for k in sorted(places))
+
+    def needed(self, variable: str) -> int:
+        """Return how many values of a variable are needed to identify the free parameters of its terms and of the constant."""
+        place = self.variables.index(variable)
+        own = {k for term in self.terms if not term.falls_with or place in term.falls_with for k in term.parameters}
+        return max(self.distinct - len(own & self.held.keys()), 1)
 
     def centre(self, log_variables: Array) -> Array:
-        """Return what is subtracted from log variables (n, V) before a fit: their means (V,)."""
-        return np.asarray(log_variables.mean(axis=0), np.float64)
+        """Return what is subtracted from log variables (n, V) before a fit: their means (V,), or what they are pinned at."""
+        out = np.asarray(log_variables.mean(axis=0), np.float64)
+        for place, value in self.pinned.items():
+            out[place] = value
+        return out
 
     def log_prediction(self, theta: Array, z: Array) -> Array:
         """Return log L (B, n) at internal parameters theta (B, P) and centred log variables z (n, V)."""
@@ -199,7 +248,14 @@ class Law(Described):
             return self.to_natural(theta, centre)
 
     def bounds(self) -> tuple[Array, Array]:
-        """Return lower and upper bounds (P,) of the internal parameters: terms may vanish or dominate, but not overflow."""
+        """Return lower and upper bounds (P,) of the internal parameters; those of a held one are its value."""
+        lower, upper = self.ranges()
+        for place, value in self.held.items():
+            lower[place] = upper[place] = value
+        return lower, upper
+
+    def ranges(self) -> tuple[Array, Array]:
+        """Return lower and upper ends (P,) of what the internal parameters may be: terms may vanish or dominate, not overflow."""
         widest = 1e4 if self.scaled else 80.0
         lower, upper = np.full(self.n_parameters, -widest), np.full(self.n_parameters, widest)
         lower[self.exponents], upper[self.exponents] = EXPONENT_RANGE
@@ -208,8 +264,11 @@ class Law(Described):
         lower[list(self.reuses)], upper[list(self.reuses)] = np.log(REUSE_RANGE)
         return lower, upper
 
-    def starts(self, log_loss: Array) -> Array:
-        """Return the grid of starts (S, P) for log losses (n,): all exponents of ``grid`` with all shares of its terms."""
+    def starts(self, log_loss: Array, z: Array | None = None) -> Array:
+        """Return the grid of starts (S, P) for log losses (n,): all exponents of ``grid`` with all shares of its terms.
+
+        ``z`` (n, V) are the centred log variables, which laws with other grids take.
+        """
         level, n_free = float(np.mean(log_loss)), len(self.exponents)
         values = np.array(list(product(*self.grid)))
         scale = values[:, -1] if self.scaled else np.ones(len(values))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from scalinglaws.laws.forms import Array, Law, Parameter, Term
+from scalinglaws.laws.held import crossing, exponent
 
 
 def _natural(theta: Array, centre: Array) -> Array:
@@ -38,6 +39,7 @@ LAWS = (
         held_out="n_params",
         published={"alpha_N": 0.077, "alpha_S": 0.76, "N_c": 6.5e13, "S_c": 2.1e3},
         to_natural=_natural,
+        holds={"alpha_N": exponent(1), "alpha_S": exponent(3), "N_c": crossing(0, 0), "S_c": crossing(2, 1)},
         grid=((0.02, 0.1, 0.5), (0.2, 0.7, 2.0), (0.5, 0.9)),
     ),
 )

@@ -42,7 +42,7 @@ def fields(
         "formula": law.formula,
         "parameters": parameters,
         **own,
-        "objective": {"name": "squared", "delta": None, "value": None},
+        "objective": {"name": "squared", "delta": None, "residuals": None, "value": None},
         "n_points": counts["points"],
         "n_runs": counts["runs"],
         "n_trunks": counts.get("trunks", counts["runs"]),

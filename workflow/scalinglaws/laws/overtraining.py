@@ -12,13 +12,16 @@ from __future__ import annotations
 import numpy as np
 
 from scalinglaws.laws.forms import Array, Law, Parameter, Term
+from scalinglaws.laws.held import exponent, scale
 from scalinglaws.laws.rules import FINALS, decayed, single_epoch
+
+ORIGIN = -np.log(6) / 2  # the centre of log X at which c is the log of a or b, since C = 6ND
 
 
 def _natural(theta: Array, centre: Array) -> Array:
     """Return (E, a, b, eta) from the solver's (E, A, 2·eta, B)."""
     c_e, c_a, alpha, c_b = theta.T
-    scales = [np.exp(c + alpha * (middle + np.log(6) / 2)) for c, middle in ((c_a, centre[0]), (c_b, centre[1]))]
+    scales = [np.exp(c + alpha * (middle - ORIGIN)) for c, middle in ((c_a, centre[0]), (c_b, centre[1]))]
     return np.column_stack([np.exp(c_e), *scales, alpha / 2])
 
 
@@ -41,6 +44,7 @@ LAWS = (
         held_out="tokens",
         published={},
         to_natural=_natural,
+        holds={"E": scale(0), "a": scale(1, 0, ORIGIN), "b": scale(3, 1, ORIGIN), "eta": exponent(2, times=2)},
         grid=((0.1, 0.3, 0.8, 2.0), (0.3, 0.6, 0.9), (0.2, 0.5, 0.8)),
     ),
 )

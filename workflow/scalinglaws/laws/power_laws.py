@@ -13,6 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from scalinglaws.common.numbers import PF_DAY
+from scalinglaws.laws import held
 from scalinglaws.laws.forms import Array, Law, Parameter, Rule, Term
 from scalinglaws.laws.rules import (
     FINALS,
@@ -72,13 +73,14 @@ def one_variable(
         name=name, title=title, formula=f"L = ({scale}/{symbol})^{exponent}", parameters=own, internal=(scale, exponent),
         terms=(Term(0, 0, 1),), distinct=2, published={exponent: published[0], scale: published[1]},
         to_natural=_power, grid=((0.02, 0.1, 0.5, 2.0),), source=source, rule=rule, variables=(column,), held_out=column,
-        selection=selection, reshape=reshape,
+        selection=selection, reshape=reshape, holds={exponent: held.exponent(1), scale: held.crossing(0, 0)},
     )  # fmt: skip
     offset = replace(
         plain, name=f"{name}-offset", title=f"{title}, above an offset", formula=f"L = E + ({scale}/{symbol})^{exponent}",
         parameters=(Parameter("E", "nats per token", True), *own), internal=("E", scale, exponent),
         terms=(Term(0), Term(1, 0, 2)), distinct=3, published={},
         to_natural=_power_offset, grid=((0.05, 0.2, 0.5, 2.0), (0.1, 0.5, 0.9)),
+        holds={"E": held.scale(0), exponent: held.exponent(2), scale: held.crossing(1, 0)},
     )  # fmt: skip
     return plain, offset
 

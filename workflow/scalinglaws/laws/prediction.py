@@ -62,8 +62,8 @@ def held_out(points: Points, law: Law, objective: Objective, weights: Array) -> 
     windows = []
     for at, end in zip(edges, [*edges[1:], np.inf], strict=True):
         rest, there = values < at, (values >= at) & (values < end)
-        if rest.sum() <= law.n_parameters or any(
-            len(np.unique(points.columns[name][rest])) < law.distinct for name in law.varied
+        if rest.sum() <= len(law.free) or any(
+            len(np.unique(points.columns[name][rest])) < law.needed(name) for name in law.varied
         ):
             continue
         some = np.flatnonzero(rest)
@@ -133,8 +133,9 @@ def within(fit: Fit, resamples: Resamples | None, log_variables: Array, seed: in
     freedom, n = resamples.n_trunks - 1, len(fit.log_loss)
     widen = np.sqrt(resamples.n_trunks / freedom) * stdtrit(freedom, 0.975) / ndtri(0.975)
     drawn = law.log_prediction(resamples.theta, z) - centre
-    residuals = (fit.log_loss - fit.log_prediction) * np.sqrt(n / max(n - law.n_parameters, 1))
-    scatter = np.random.default_rng(seed).choice(residuals, size=drawn.shape)
+    residuals = -fit.residuals * np.sqrt(n / max(n - len(law.free), 1))
+    # A residual of the loss in nats is turned into one of its logarithm at the place of the new run.
+    scatter = np.random.default_rng(seed).choice(residuals, size=drawn.shape) / fit.objective.slope(centre)
     for low, high, values in (("ci_low", "ci_high", drawn), ("run_low", "run_high", drawn + scatter)):
         below, above = np.quantile(values, [0.025, 0.975], axis=0)
         out[low] = np.exp(centre + widen * np.minimum(below, 0.0))

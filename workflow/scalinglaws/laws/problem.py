@@ -4,8 +4,8 @@ Shapes: B parameter vectors, n points, P parameters.
 
 There are two ways to the same derivatives. The terms of most laws have features that do not depend on the parameters, and
 ``Problem`` turns sums over points into matrix products that it prepares once; it is what makes thousands of fits take a second.
-``_ReuseProblem`` evaluates the features anew at each step, as the law of repeated tokens needs. It could serve every law, but
-it sums in another order, which moves resamples by up to 3e-8 of their values, and takes twice the time (docs/laws.md).
+``_BentProblem`` evaluates the features anew at each step, as terms need that are no power laws. It could serve every law, but it
+sums in another order, which moves resamples by up to 3e-8 of their values, and takes twice the time (docs/laws.md).
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from __future__ import annotations
 import numpy as np
 
 from scalinglaws.laws.forms import Array, Law, weighted_outer
+
+LARGEST_LOG_LOSS = 100.0  # log predictions are cut here before they become losses: steps that far are never taken
 
 
 class Problem:
@@ -26,10 +28,12 @@ class Problem:
         The objective is ``factor`` times a Huber function of this delta, infinite for squares.
     rough
         Whether steps start far from the answer, where the Hessian is often indefinite: they use the metric in its place.
+    raw
+        Whether residuals are differences of losses and not of log losses.
     """
 
-    def __init__(self, law: Law, z: Array, log_loss: Array, delta: float, factor: float, rough: bool) -> None:
-        self.law, self.y, self.delta, self.factor, self.rough = law, log_loss, delta, factor, rough
+    def __init__(self, law: Law, z: Array, log_loss: Array, delta: float, factor: float, rough: bool, raw: bool = False) -> None:
+        self.law, self.y, self.delta, self.factor, self.rough, self.raw = law, log_loss, delta, factor, rough, raw
         self.design, self.places = [term.features(z) for term in law.terms], [term.parameters for term in law.terms]
         # Products of a term's features, shared by the batch: a sum over points is one matrix product.
         self.squares = [np.einsum("na,nb->nab", features, features).reshape(len(z), -1) for features, _ in self.design]
@@ -43,14 +47,21 @@ class Problem:
         return value, *self._derivatives(f, shares, scale, psi, curvature, irls)
 
     def _outer(self, f: Array, weights: Array) -> tuple[Array, Array, Array, Array]:
-        """Return the value (B,), its slope and curvature in f (B, n), and the weights of reweighted least squares (B, n)."""
-        r = f - self.y
+        """Return the value (B,), its slope and curvature in f (B, n), and the weights of reweighted least squares (B, n).
+
+        Raw residuals r = exp f − L have ∂r = ∂²r = exp f.
+        """
+        predicted = np.exp(np.minimum(f, LARGEST_LOG_LOSS)) if self.raw else None
+        r = f - self.y if predicted is None else predicted - np.exp(self.y)
         psi = np.clip(r, -self.delta, self.delta)
         value = self.factor * (psi * (r - 0.5 * psi) * weights).sum(axis=1)
         weights = self.factor * weights
         irls = weights if np.isinf(self.delta) else weights * (self.delta / np.maximum(np.abs(r), self.delta))
-        curvature = np.where(psi == r, weights, 0.0)
-        return value, psi * weights, curvature, np.broadcast_to(irls, f.shape)
+        curvature, slope = np.where(psi == r, weights, 0.0), psi * weights
+        if predicted is None:
+            return value, slope, curvature, np.broadcast_to(irls, f.shape)
+        slope *= predicted
+        return value, slope, curvature * predicted**2 + slope, irls * predicted**2
 
     def _predict(self, theta: Array) -> tuple[Array, list[Array], Array]:
         """Return log L (B, n), each term's share of the sum (B, n), and the scale s (B, 1)."""
@@ -106,11 +117,12 @@ class Problem:
         return gradient, hessian, metric
 
 
-class _ReuseProblem(Problem):
-    """A law whose terms saturate as tokens or parameters are used again: the features depend on the parameters."""
+class _BentProblem(Problem):
+    """A law with terms whose features depend on the parameters."""
 
-    def __init__(self, law: Law, z: Array, log_loss: Array, delta: float, factor: float, rough: bool) -> None:
-        self.law, self.y, self.delta, self.factor, self.rough, self.z = law, log_loss, delta, factor, rough, z
+    def __init__(self, law: Law, z: Array, log_loss: Array, delta: float, factor: float, rough: bool, raw: bool = False) -> None:
+        self.law, self.y, self.delta, self.factor, self.rough, self.raw = law, log_loss, delta, factor, rough, raw
+        self.z = z
 
     def evaluate(self, theta: Array, weights: Array) -> tuple[Array, Array, Array, Array]:
         """Return what ``Problem.evaluate`` does: ∇²f = Σ p_k (φ_kφ_kᵀ + ∇²t_k) − ∇f∇fᵀ with f = log Σ exp(t_k), φ_k = ∇t_k."""
@@ -134,7 +146,7 @@ class _ReuseProblem(Problem):
         return value, (psi[:, :, None] * gradient).sum(axis=1), hessian, metric
 
 
-def problem_of(law: Law, z: Array, log_loss: Array, delta: float, factor: float, rough: bool) -> Problem:
+def problem_of(law: Law, z: Array, log_loss: Array, delta: float, factor: float, rough: bool, raw: bool = False) -> Problem:
     """Return the problem of a law, of the kind that its terms need; for the parameters see ``Problem``."""
-    kind = _ReuseProblem if law.reuses else Problem
-    return kind(law, z, log_loss, delta, factor, rough)
+    kind = _BentProblem if law.bent else Problem
+    return kind(law, z, log_loss, delta, factor, rough, raw)

@@ -20,6 +20,8 @@ from numpy.typing import ArrayLike
 
 from scalinglaws.laws import chinchilla
 from scalinglaws.laws.forms import Array, Expansion, Law, Parameter, Term, weighted_outer
+from scalinglaws.laws.held import exponent, scale
+from scalinglaws.laws.refits import published
 from scalinglaws.laws.rules import decayed
 
 SIZE, TOKENS, DATASET = range(3)  # places among the variables
@@ -56,6 +58,8 @@ def _saturated(x: Array, u: Array, log_reuse: Array) -> _Saturated:
 class _Repeated(Term):
     """The term B/D'^beta, with the parameters log B, beta and log R_D*."""
 
+    bent = True
+
     @property
     def parameters(self) -> list[int]:
         """Return the places of its internal parameters, in the order of its features."""
@@ -83,6 +87,8 @@ class _Excess(Term):
     Where αA/N^α = βB/D^β no other N and D of the same product have a lower loss, so
     log U_N = (β log U_D + log α − log β + c_A − c_B)/α, and at most log N.
     """
+
+    bent = True
 
     @property
     def parameters(self) -> list[int]:
@@ -182,16 +188,17 @@ REPETITION = _RepetitionLaw(
     reuses=(LOG_RN, LOG_RD),
     distinct=3,
     held_out="tokens",
-    published={
-        "E": 1.87,
-        "A": 521.0,
-        "B": 1488.0,
-        "alpha": 0.3526596,
-        "beta": 0.3526596,
-        "R_D*": 15.387756,
-        "R_N*": 5.309743,
-    },
+    published=published("repetition"),
     to_natural=_natural,
+    holds={
+        "E": scale(0),
+        "A": scale(C_A, SIZE),
+        "B": scale(C_B, TOKENS),
+        "alpha": exponent(ALPHA),
+        "beta": exponent(BETA),
+        "R_D*": scale(LOG_RD),
+        "R_N*": scale(LOG_RN),
+    },
     grid=((0.1, 0.4, 1.0), (0.1, 0.4, 1.0), (0.3, 0.6, 0.9), (0.2, 0.8), (6.0,), (3.0, 30.0)),
 )
 LAWS = (REPETITION,)

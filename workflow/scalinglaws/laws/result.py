@@ -18,9 +18,11 @@ from scalinglaws.laws.catalogue import find
 from scalinglaws.laws.conventions import under_each
 from scalinglaws.laws.fit import Fit, Objective, best_fit, thinned
 from scalinglaws.laws.forms import Array, Law
+from scalinglaws.laws.held import hold
 from scalinglaws.laws.methods import Method
 from scalinglaws.laws.places import forecasts
 from scalinglaws.laws.prediction import HeldOut, held_out
+from scalinglaws.laws.refits import of_law
 from scalinglaws.laws.registry import LAWS
 from scalinglaws.laws.select import Points, select
 from scalinglaws.laws.uncertainty import Resamples, bootstrap, covariance_interval, flags, interval, kept, r2
@@ -48,7 +50,7 @@ class _Goal:
 
     def fit(self, points: Points, law: Law) -> tuple[Fit, Resamples | None]:
         """Return the fit of a law to points, and its resamples where any are asked for."""
-        weights = _weights(points) if self.weighted else np.ones(len(points))
+        weights = _weights(points, self.objective.raw) if self.weighted else np.ones(len(points))
         fit = best_fit(law, points.log_variables(law.variables), np.log(points.loss), self.objective, weights=weights)
         return fit, bootstrap(fit, points.trunk, self.n_bootstrap, self.seed) if self.n_bootstrap else None
 
@@ -57,7 +59,8 @@ def fit_table(
     table: pl.DataFrame, law: str, *, curves: pl.DataFrame | None = None, objective: str = "huber", delta: float = 1e-3,
     n_bootstrap: int = 1000, seed: int = 0, columns: Mapping[str, str] | None = None, exclude_highest: int = 0,
     where: str | None = None, allow_empty: bool = False, weighted: bool = False,
-    critical_batch: CriticalBatch | None = None, at: Sequence[Mapping[str, float]] = (),
+    critical_batch: CriticalBatch | None = None, at: Sequence[Mapping[str, float]] = (), residuals: str = "log",
+    fixed: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Fit a law to a table of runs and return the content of fit.json.
 
@@ -69,8 +72,9 @@ def fit_table(
         Name of a law in ``laws/registry.py``.
     curves
         Learning curves, for the laws that are fitted to them.
-    objective, delta
-        Function of the residuals in log loss: huber, with its delta, squared or absolute.
+    objective, delta, residuals
+        Function of the residuals: huber, with its delta, squared or absolute. They are differences of log losses ("log") or of
+        losses in nats per token ("raw").
     n_bootstrap, seed
         Number of resamples of trunks, 0 for the fit alone, and their seed.
     columns, where, exclude_highest, critical_batch
@@ -78,9 +82,11 @@ def fit_table(
     allow_empty
         Whether too few points give a result without parameters, with a flag that says why, rather than an error.
     weighted
-        Whether each loss is weighted by the inverse square of its relative standard error.
+        Whether each loss is weighted by the inverse square of its relative standard error, with raw residuals of its own one.
     at
         Values of the law's variables where the loss of a new run is predicted (``places.forecasts``).
+    fixed
+        Values of parameters that are held and not fitted, by name (``held.hold``).
 
     Returns
     -------
@@ -102,14 +108,16 @@ def fit_table(
     form, columns, estimates = find(law), columns or {}, None
     options: dict[str, Any] = {"where": where, "exclude_highest": exclude_highest, "critical_batch": critical_batch}
     if isinstance(form, Method):
-        for option, given in (("--weighted", weighted), ("--at", at), ("--critical-batch", critical_batch)):
+        options_of_equations = {"--weighted": weighted, "--at": at, "--critical-batch": critical_batch, "--fix": fixed}
+        for option, given in options_of_equations.items():
             if given:
                 raise StudyError(f"law {law} takes no {option}")
         points = select(table, form, columns, curves=curves, **options)
         out, estimates = _of_method(form, points, n_bootstrap, seed, allow_empty)
         own = out.get("exponents", {})
     else:
-        goal = _Goal(Objective(objective, delta), weighted, n_bootstrap, seed)
+        goal = _Goal(Objective(objective, delta, residuals), weighted, n_bootstrap, seed)
+        form = hold(form, fixed or {})
         points = select(table, form, columns, curves=curves, **options)
         out, estimates = _of_equation(form, points, goal, at, allow_empty)
         own = out["parameters"] | out.get("exponents", {})
@@ -117,6 +125,7 @@ def fit_table(
     if of_compute and estimates is not None:
         counted = curves if LAWS.find(law).curves else None
         out["conventions"] = under_each(table, counted, form, columns, options, estimates, own)
+    out["refits"] = of_law(law)
     if points.told:
         out["table"] = points.told
     return _clean(out)
@@ -127,7 +136,7 @@ def warning_of_time(law: str, n_rows: int) -> str:
     form = find(law) if law in LAWS else None
     # A million points of an equation were fitted in 75 to 154 seconds. Where its features depend on the parameters, ten minutes
     # for a million points are a guess: 300,000 were not fitted in two minutes.
-    seconds = n_rows * (6e-4 if isinstance(form, Law) and form.reuses else 1.2e-4)
+    seconds = n_rows * (6e-4 if isinstance(form, Law) and form.bent else 1.2e-4)
     minutes = math.ceil(seconds / 60)
     return f"A fit of {n_rows:,} rows may take {minutes} minute{'s' * (minutes > 1)}." if seconds > HALF_A_MINUTE else ""
 
@@ -173,8 +182,8 @@ def _of_equation(
     return out, estimates
 
 
-def _weights(points: Points) -> Array:
-    """Return inverse squares of the relative standard errors, of mean 1, (n,).
+def _weights(points: Points, raw: bool) -> Array:
+    """Return inverse squares of the relative standard errors, or of the standard errors for raw residuals, of mean 1, (n,).
 
     Raises StudyError where a standard error is missing, not positive, or no standard error of such a loss.
     """
@@ -185,20 +194,21 @@ def _weights(points: Points) -> Array:
             f"run {points.run[bad[0]]} has loss_stderr = {stderr[bad[0]]}: --weighted needs a positive standard error for each "
             f"loss, {STDERRS[0]:g} to {STDERRS[1]:g} of it; map its column with --columns loss_stderr=NAME"
         )
-    weights = (points.loss / stderr) ** 2
+    weights = ((1.0 if raw else points.loss) / stderr) ** 2
     return np.asarray(weights / weights.mean(), np.float64)
 
 
 def _enough(points: Points, law: Law) -> None:
     """Raise _TooFewError where the points are too few for the law, or a variable that it needs does not vary."""
-    if len(points) <= law.n_parameters:
+    n_free = len(law.free)
+    if len(points) <= n_free:
         reasons: dict[str, int] = {}
         for item in points.excluded:
             reasons[item["reason"]] = reasons.get(item["reason"], 0) + 1
         why = "; ".join(f"{count} excluded: {reason}" for reason, count in sorted(reasons.items()))
         raise _TooFewError(
-            f"law {law.name} has {law.n_parameters} parameters and {len(points)} points are left: it needs at least "
-            f"{law.n_parameters + 1} ({law.rule}{'; ' + why if why else ''})"
+            f"law {law.name} has {n_free} parameters and {len(points)} points are left: it needs at least "
+            f"{n_free + 1} ({law.rule}{'; ' + why if why else ''})"
         )
     for name in law.varied:
         if len(np.unique(points.columns[name])) < 2:
@@ -232,8 +242,10 @@ def _result(
         "objective": {
             "name": objective.name,
             "delta": objective.delta if objective.name == "huber" else None,
+            "residuals": objective.residuals,
             "value": fit.value if fit else None,
         },
+        "fixed": dict(law.fixed),
         "n_points": len(points),
         "n_runs": len(set(points.run)),
         "n_trunks": len(set(points.trunk)),
@@ -253,11 +265,13 @@ def _result(
 
 
 def _parameters(fit: Fit, resamples: Resamples | None) -> dict[str, Any]:
-    """Return each natural parameter with its standard error, 95 % interval and unit."""
+    """Return each natural parameter with its standard error, 95 % interval and unit; one that is held has no interval."""
     out = {}
     for k, parameter in enumerate(fit.law.parameters):
-        values, n_trunks = (resamples.natural[:, k], resamples.n_trunks) if resamples else (np.empty(0), 0)
-        out[parameter.name] = interval(float(fit.natural[k]), values, parameter.log, n_trunks) | {"unit": parameter.unit}
+        held = parameter.name in fit.law.fixed
+        values, n_trunks = (resamples.natural[:, k], resamples.n_trunks) if resamples and not held else (np.empty(0), 0)
+        estimate = fit.law.fixed[parameter.name] if held else float(fit.natural[k])
+        out[parameter.name] = interval(estimate, values, parameter.log, n_trunks) | {"unit": parameter.unit}
     return out
 
 

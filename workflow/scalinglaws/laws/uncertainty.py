@@ -91,22 +91,24 @@ def _one_step(fit: Fit, member: np.ndarray, n_trunks: int, n_resamples: int, rng
     ``member`` (n,) is the number of each point's trunk. Of many trunks the sums of scores are drawn from their normal limit.
     """
     scores, hessian = _scores(fit, member, n_trunks)
-    if np.linalg.matrix_rank(hessian) < fit.law.n_parameters:
+    if np.linalg.matrix_rank(hessian) < len(hessian):
         return np.empty((0, fit.law.n_parameters))
     if n_trunks > MANY_TRUNKS:
         values, vectors = np.linalg.eigh(scores.T @ scores)
         drawn = rng.standard_normal((n_resamples, len(values))) @ (vectors * np.sqrt(np.maximum(values, 0.0))).T
     else:
         drawn = (rng.multinomial(n_trunks, np.full(n_trunks, 1 / n_trunks), size=n_resamples) - 1.0) @ scores
-    return np.asarray(np.clip(fit.theta - np.linalg.solve(hessian, drawn.T).T, *fit.law.bounds()), np.float64)
+    theta = np.repeat(fit.theta[None], n_resamples, axis=0)
+    theta[:, fit.law.free] -= np.linalg.solve(hessian, drawn.T).T
+    return np.asarray(np.clip(theta, *fit.law.bounds()), np.float64)
 
 
 def _resample(fit: Fit, times: np.ndarray) -> Solution:
     """Fit the resamples in which points count so many ``times`` (B, n), leaving out those that do not identify the law."""
     law, present = fit.law, times > 0
-    usable = present.sum(axis=1) >= law.n_parameters
-    for column in fit.z.T:
-        usable &= _distinct(column, present, law.distinct) >= min(law.distinct, len(np.unique(column)))
+    usable = present.sum(axis=1) >= len(law.free)
+    for name, column in zip(law.variables, fit.z.T, strict=True):
+        usable &= _distinct(column, present, law.needed(name)) >= min(law.needed(name), len(np.unique(column)))
     weights = times[usable] * fit.weights
     starts = np.repeat(fit.theta[None], len(weights), axis=0)
     return solve(law, fit.z, fit.log_loss, starts, fit.objective, weights, warm=True, iterations=ITERATIONS)
@@ -164,9 +166,10 @@ def kept(names: Iterable[str], natural: Array) -> dict[str, list[float]]:
 
 
 def r2(fit: Fit) -> float:
-    """Return the share of the variance of log loss that the law explains; NaN where the losses do not vary."""
-    total = ((fit.log_loss - fit.log_loss.mean()) ** 2).sum()
-    return float(1 - ((fit.log_loss - fit.log_prediction) ** 2).sum() / total) if total > 0 else float("nan")
+    """Return the share of the variance that the law explains, of log loss or, with raw residuals, of loss; NaN where it is 0."""
+    measured = np.exp(fit.log_loss) if fit.objective.raw else fit.log_loss
+    total = ((measured - measured.mean()) ** 2).sum()
+    return float(1 - (fit.residuals**2).sum() / total) if total > 0 else float("nan")
 
 
 def covariance_interval(fit: Fit, trunk: list[str]) -> list[dict[str, float]]:
@@ -186,7 +189,8 @@ def covariance_interval(fit: Fit, trunk: list[str]) -> list[dict[str, float]]:
     Returns
     -------
     list of dict
-        stderr, ci_low and ci_high in the order of the law's parameters; NaN below 3 trunks or where H is singular.
+        stderr, ci_low and ci_high in the order of the law's parameters; NaN of a parameter that is held at a value, and of all
+        below 3 trunks or where H is singular.
 
     References
     ----------
@@ -196,12 +200,15 @@ def covariance_interval(fit: Fit, trunk: list[str]) -> list[dict[str, float]]:
     law = fit.law
     scores, hessian = _scores(fit, member, len(names))
     empty = {"stderr": float("nan"), "ci_low": float("nan"), "ci_high": float("nan")}
-    if len(names) < FEWEST_TRUNKS or np.linalg.matrix_rank(hessian) < law.n_parameters:
+    if len(names) < FEWEST_TRUNKS or np.linalg.matrix_rank(hessian) < len(hessian):
         return [dict(empty) for _ in law.parameters]
     inverse = np.linalg.inv(hessian)
     covariance = inverse @ scores.T @ scores @ inverse * len(names) / (len(names) - 1)
     out = []
     for k, (parameter, slope) in enumerate(zip(law.parameters, _natural_slopes(fit), strict=True)):
+        if parameter.name in law.fixed:
+            out.append(dict(empty))
+            continue
         error = float(np.sqrt(slope @ covariance @ slope))
         half, value = stdtrit(len(names) - 1, 0.975) * error, fit.natural[k]
         with np.errstate(over="ignore"):
@@ -211,33 +218,35 @@ def covariance_interval(fit: Fit, trunk: list[str]) -> list[dict[str, float]]:
 
 
 def _scores(fit: Fit, member: np.ndarray, n_trunks: int) -> tuple[Array, Array]:
-    """Return the sums of scores by trunk (G, P) and the Hessian (P, P) at a fit; ``member`` (n,) numbers the points' trunks."""
-    law, residuals = fit.law, fit.log_prediction - fit.log_loss
+    """Return the sums of scores by trunk (G, F) and the Hessian (F, F) at a fit; ``member`` (n,) numbers the points' trunks.
+
+    They are those of the F free parameters.
+    """
+    residuals, jacobian = fit.residuals, fit.jacobian[:, fit.law.free]
     spread = 1.06 * np.median(np.abs(residuals)) / 0.6745 * len(residuals) ** -0.2
     delta = {"huber": fit.objective.delta, "absolute": 1e-9, "squared": np.inf}[fit.objective.name]
     width = max(delta, spread)
     psi = np.clip(residuals, -delta, delta) * fit.weights
     curvature = np.where(np.abs(residuals) <= width, min(1.0, delta / width), 0.0) if np.isfinite(delta) else np.ones(len(psi))
-    jacobian = law.jacobian(fit.theta[None], fit.z)[0]
-    scores = np.zeros((n_trunks, law.n_parameters))
+    scores = np.zeros((n_trunks, jacobian.shape[1]))
     np.add.at(scores, member, psi[:, None] * jacobian)
     hessian = np.einsum("n,ni,nj->ij", curvature * fit.weights, jacobian, jacobian)
     return scores, hessian
 
 
 def _natural_slopes(fit: Fit) -> Array:
-    """Return d natural / d theta (natural, internal) by central differences, of the logarithm where a parameter is a scale."""
+    """Return d natural / d theta (natural, free) by central differences, of the logarithm where a parameter is a scale."""
     steps = 1e-6 * np.maximum(np.abs(fit.theta), 1.0)
     above, below = (fit.law.natural(fit.theta + sign * np.diag(steps), fit.centre) for sign in (1, -1))
     log = np.array([parameter.log for parameter in fit.law.parameters])
     with np.errstate(divide="ignore", invalid="ignore"):  # a scale beyond the range of a float has no slope
         above, below = (np.where(log, np.log(values), values) for values in (above, below))
-        return np.asarray(((above - below) / (2 * steps[:, None])).T, np.float64)
+        return np.asarray(((above - below) / (2 * steps[:, None])).T[:, fit.law.free], np.float64)
 
 
 def condition(fit: Fit) -> float:
     """Return the condition number of the jacobian at the fit with columns of unit length; inf where a column vanishes."""
-    jacobian = fit.law.jacobian(fit.theta[None], fit.z)[0]
+    jacobian = fit.law.jacobian(fit.theta[None], fit.z)[0][:, fit.law.free]
     length = np.linalg.norm(jacobian, axis=0)
     if not (length > 1e-12 * length.max()).all():
         return float("inf")
@@ -272,8 +281,8 @@ def _about_data(fit: Fit, points: Points) -> list[str]:
     for name in fit.law.varied:
         values = points.columns[name]
         distinct, ratio = len(np.unique(values)), values.max() / values.min()
-        if distinct < fit.law.distinct:
-            out.append(f"Not identified: {name} has {distinct} distinct values and the law needs {fit.law.distinct}.")
+        if distinct < (needed := fit.law.needed(name)):
+            out.append(f"Not identified: {name} has {distinct} distinct values and the law needs {needed}.")
         elif ratio < NARROW_RANGE:
             out.append(f"Not identified: {name} varies by a factor of {ratio:.3g} only.")
     for place in fit.law.reuses:
@@ -296,7 +305,7 @@ def _about_parameters(fit: Fit) -> list[str]:
     for parameter, value in zip(fit.law.parameters, fit.natural, strict=True):
         if not np.isfinite(value) or value == 0:
             out.append(f"{parameter.name} is beyond the range of numbers: the exponent is too small or too large.")
-        elif not parameter.log and value > STEEPEST:
+        elif parameter.name in fit.law.compared and value > STEEPEST and parameter.name not in fit.law.fixed:
             out.append(f"Not identified: the exponent {parameter.name} runs away ({value:.3g}).")
     shares = fit.law.shares(fit.theta[None], fit.z)
     for share, term in zip(shares, fit.law.terms, strict=True):
@@ -326,6 +335,6 @@ def _about_resamples(fit: Fit, resamples: Resamples) -> list[str]:
         if hit > 0.025:
             out.append(f"Not identified: {name} hits a bound in {100 * hit:.0f} % of the resamples.")
     for k, parameter in enumerate(fit.law.parameters):
-        if not parameter.log and resamples.natural[:, k].std() > 0.5 * abs(fit.natural[k]):
+        if parameter.name in fit.law.compared and resamples.natural[:, k].std() > 0.5 * abs(fit.natural[k]):
             out.append(f"Not resolved: the standard error of {parameter.name} is more than half of it.")
     return out

@@ -73,7 +73,10 @@ def forecaster(fit: Fit) -> Forecaster:
     """
     order = np.argsort(fit.z.sum(axis=1), kind="stable")
     some = np.sort(order[np.unique(np.linspace(0, len(order) - 1, MOST_POINTS).astype(int))])
-    x, log_loss, weights = fit.z[some] + fit.centre, fit.log_loss[some], fit.weights[some] / fit.weights.mean()
+    x, log_loss = fit.z[some] + fit.centre, fit.log_loss[some]
+    # Weights of raw residuals are inverse variances of losses; the noise here is that of log losses.
+    weights = fit.weights * fit.objective.slope(fit.log_loss) ** 2
+    weights = weights[some] / weights.mean()
     scatter = _scatter(fit)
     field = estimate(fit.law, x, log_loss, weights, fit.theta[None], scatter)
     size, windows = x.sum(axis=1), []
@@ -95,12 +98,11 @@ def forecaster(fit: Fit) -> Forecaster:
 def _scatter(fit: Fit) -> float:
     """Return the standard deviation of a new run's log loss: that of usual residuals by their median, and NOISE at least."""
     n, usual = len(fit.log_loss), float(np.median(np.abs(fit.log_loss - fit.log_prediction)))
-    return max(NOISE, usual / ndtri(0.75) * np.sqrt(n / max(n - fit.law.n_parameters, 1)))
+    return max(NOISE, usual / ndtri(0.75) * np.sqrt(n / max(n - len(fit.law.free), 1)))
 
 
 def _enough(law: Law, log_variables: Array) -> bool:
     """Tell whether a law can be fitted to points at log variables (n, V): enough of them, and of each variable's values."""
-    varied = [log_variables[:, law.variables.index(name)] for name in law.varied]
-    return len(log_variables) >= max(FEWEST_POINTS, law.n_parameters + 2) and all(
-        len(np.unique(values.round(6))) >= law.distinct for values in varied
+    return len(log_variables) >= max(FEWEST_POINTS, len(law.free) + 2) and all(
+        len(np.unique(log_variables[:, law.variables.index(name)].round(6))) >= law.needed(name) for name in law.varied
     )

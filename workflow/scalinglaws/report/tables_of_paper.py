@@ -16,6 +16,7 @@ from scalinglaws.figures.shared import compute_efficient
 from scalinglaws.figures.shared.compute_efficient import PUBLISHED_CROSSING, PUBLISHED_TRENDS, Derived
 from scalinglaws.figures.shared.fit_json import Fit, parameter, unresolved
 from scalinglaws.laws.catalogue import LAWS, METHODS, PF_DAY
+from scalinglaws.laws.refits import OF_LAW
 from scalinglaws.laws.registry import LAW_KINDS
 from scalinglaws.models.config import ModelConfig
 from scalinglaws.models.count import n_params, table1
@@ -50,6 +51,7 @@ LATER = (
     ("chinchilla", "Hoffmann et al. 2022, approach 3", ("a", "b")),
     ("repetition", "Muennighoff et al. 2023", ("R_D*",)),
     ("overtraining", "Gadre et al. 2024", ("eta",)),
+    ("farseer", "Li et al. 2025", ("alpha", "beta", "gamma")),
 )
 PUBLISHED_ALPHA_C_MIN = 0.054  # equation 6.4
 UNITS = {"C*": "PF-days", "N*": "parameters", "D*": "tokens", "L*": "nats per token"}
@@ -218,7 +220,23 @@ def later(fits: Fits) -> list[str]:
                 row[-1] = full(doubt) if doubt else agreement(parameter(fits[law], name), known, "as large")
             rows.append([f"{name}: {law}", source, *row[1:]])
     counted = differences(fits)
-    lines = table(("parameter", "by", *HEAD[1:]), rows)
+    lines = [*table(("parameter", "by", *HEAD[1:]), rows), *_beside_others(fits)]
     if not counted:
         return [*lines, "", "No law of compute was fitted under several conventions of FLOP."]
     return [*lines, "", "What is counted as compute moves its exponents:", "", *(f"- {line}" for line in counted)]
+
+
+def _beside_others(fits: Fits) -> list[str]:
+    """Return a table of the parameters of each fitted law of which other studies published fits, ours before theirs."""
+    rows = []
+    for law, published in OF_LAW.items():
+        found = {name: parameter(fits[law], name)["estimate"] for name in published[0].values} if law in fits else {}
+        if any(value is not None for value in found.values()):
+            rows.append([law, "this study", "", ", ".join(f"{name} = {number(value)}" for name, value in found.items())])
+            for each in published:
+                values = ", ".join(f"{name} = {as_printed(value)}" for name, value in each.values.items())
+                rows.append(["", each.source, each.of, values])
+    if not rows:
+        return []
+    head = "Published fits of the same laws. Exponents can be compared; scales and offsets are those of a text and a vocabulary."
+    return ["", head, "", *table(("law", "by", "fitted to", "values"), rows)]

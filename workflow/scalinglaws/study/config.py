@@ -233,11 +233,15 @@ class Ladder(Strict):
 
 
 class FitsConfig(Strict):
-    """How the laws are fitted. ``laws`` has their names, or is all that the study's experiments can feed."""
+    """How the laws are fitted. ``laws`` has their names, or is all that the study's experiments can feed.
+
+    ``residuals`` are differences of log losses (log) or of losses (raw), and delta has their unit.
+    """
 
     laws: Literal["all"] | list[str] = "all"
     objective: Literal["huber", "squared", "absolute"] = "huber"
     delta: Annotated[Rate, Field(ge=DELTAS[0], le=DELTAS[1])] = 1e-3
+    residuals: Literal["log", "raw"] = "log"
     bootstrap: Annotated[int, Field(ge=0, le=MOST_RESAMPLES), NUMBER] = 1000
     seed: Seed = 0
 
