@@ -14,6 +14,7 @@ from dataclasses import replace
 import numpy as np
 
 from scalinglaws.common.errors import StudyError
+from scalinglaws.common.nearest import proposal
 from scalinglaws.laws.forms import Hold, Law
 
 
@@ -57,7 +58,7 @@ def hold(law: Law, fixed: Mapping[str, float]) -> Law:
     for name, value in fixed.items():
         at = law.holds.get(name)
         if name not in names:
-            raise StudyError(f"--fix: law {law.name} has no parameter {name}: its parameters are {', '.join(names)}")
+            raise StudyError(f"--fix: law {law.name} has no parameter {name}: {proposal(name, names, 'it has')}")
         if at is None or not set(at.needs) <= set(fixed):
             raise StudyError(f"--fix: law {law.name} cannot hold {name} so: it can hold {_able(law)}")
         if not np.isfinite(value) or (value <= 0 and law.parameters[names.index(name)].log):
