@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,7 @@ import polars as pl
 import pytest
 
 from fixtures.planted_laws import planted
+from scalinglaws.cli import app
 from scalinglaws.cli.laws import mapping, number
 from scalinglaws.common.errors import StudyError
 from scalinglaws.laws.catalogue import LAWS
@@ -124,6 +127,16 @@ def test_resamples_leave_held_parameters_alone() -> None:
     found = bootstrap(fit, [str(k) for k in range(len(fit.z))], 30, 0)
     np.testing.assert_allclose(found.natural[:, 1], 406.4, rtol=1e-12)
     assert found.natural[:, 3].std() > 0
+
+
+def test_the_command_takes_residuals_and_what_is_held(tmp_path: Path) -> None:
+    chinchilla_runs().write_csv(tmp_path / "runs.csv")
+    out = tmp_path / "fit.json"
+    command = ["fit", "--law", "chinchilla", "--table", str(tmp_path / "runs.csv"), "--out", str(out), "--bootstrap", "0"]
+    assert app.main([*command, "--residuals", "raw", "--fix", "E=1.69,alpha=0.34", "--fix", "beta=0.28"]) == 0
+    found = json.loads(out.read_text())
+    assert found["fixed"] == {"E": 1.69, "alpha": 0.34, "beta": 0.28} and found["objective"]["residuals"] == "raw"
+    assert found["parameters"]["A"]["estimate"] == pytest.approx(406.4, rel=0.02)
 
 
 @pytest.mark.parametrize(
