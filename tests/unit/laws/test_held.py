@@ -144,7 +144,10 @@ def test_the_command_takes_residuals_and_what_is_held(tmp_path: Path) -> None:
     [
         ("chinchilla", "gamma=0.3", "law chinchilla has no parameter gamma: its parameters are E, A, B, alpha, beta"),
         ("chinchilla", "E=-1", "E of law chinchilla is a positive number"),
-        ("chinchilla", "alpha=0", "takes no such alpha"),
+        ("chinchilla", "alpha=11", "takes no such alpha, it is too small or too large"),
+        ("kaplan-nd", "alpha_N=0.076,alpha_D=0", "alpha_D of law kaplan-nd is a positive number"),
+        ("kaplan-nd", "alpha_N=5,alpha_D=0.1", "takes no such alpha_N"),
+        ("overtraining", "eta=-0.1", "eta of law overtraining is a positive number"),
         ("chinchilla", "E=1,A=1,B=1,alpha=0.3,beta=0.3", "holds every parameter of law chinchilla"),
         ("kaplan-nd", "alpha_N=0.076", r"cannot hold alpha_N so: it can hold alpha_N \(with alpha_D\), alpha_D, N_c, D_c"),
         ("farseer", "a1=-0.1", "cannot hold a1 so: it can hold alpha, beta, gamma"),
