@@ -18,7 +18,7 @@ from scalinglaws.laws.forms import Hold, Law
 
 
 def exponent(place: int, times: float = 1.0, signed: bool = False) -> Hold:
-    """Return the hold of an exponent e that is ``times`` smaller than the internal one at ``place``, ``signed`` if it may be negative."""
+    """Return the hold of an exponent e that is ``times`` smaller than the internal one at ``place``; ``signed``: of either sign."""
     return Hold(place, lambda value, fixed: times * value, signed=signed)
 
 
@@ -69,7 +69,7 @@ def hold(law: Law, fixed: Mapping[str, float]) -> Law:
 
 
 def _check(law: Law, name: str, value: float, fixed: Mapping[str, float]) -> None:
-    """Raise StudyError where a law has no such parameter, cannot hold it with the others that are ``fixed``, or never at a value."""
+    """Raise StudyError where a law has no such parameter, cannot hold it with the others that are ``fixed``, or not so."""
     names = [parameter.name for parameter in law.parameters]
     if name not in names:
         raise StudyError(f"--fix: law {law.name} has no parameter {name}: its parameters are {', '.join(names)}")
