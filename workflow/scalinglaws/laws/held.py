@@ -18,7 +18,7 @@ from scalinglaws.laws.forms import Hold, Law
 
 
 def exponent(place: int, times: float = 1.0, signed: bool = False) -> Hold:
-    """Return the hold of an exponent e that is ``times`` smaller than the internal one at ``place``; ``signed``: of either sign."""
+    """Return the hold of an exponent that is ``times`` smaller than the internal one at ``place``; ``signed``: of either sign."""
     return Hold(place, lambda value, fixed: times * value, signed=signed)
 
 
