@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,7 @@ import polars as pl
 import pytest
 
 from fixtures.planted_laws import planted
+from scalinglaws.cli import app
 from scalinglaws.cli.laws import mapping, number
 from scalinglaws.common.errors import StudyError
 from scalinglaws.laws.catalogue import LAWS
@@ -126,12 +129,25 @@ def test_resamples_leave_held_parameters_alone() -> None:
     assert found.natural[:, 3].std() > 0
 
 
+def test_the_command_takes_residuals_and_what_is_held(tmp_path: Path) -> None:
+    chinchilla_runs().write_csv(tmp_path / "runs.csv")
+    out = tmp_path / "fit.json"
+    command = ["fit", "--law", "chinchilla", "--table", str(tmp_path / "runs.csv"), "--out", str(out), "--bootstrap", "0"]
+    assert app.main([*command, "--residuals", "raw", "--fix", "E=1.69,alpha=0.34", "--fix", "beta=0.28"]) == 0
+    found = json.loads(out.read_text())
+    assert found["fixed"] == {"E": 1.69, "alpha": 0.34, "beta": 0.28} and found["objective"]["residuals"] == "raw"
+    assert found["parameters"]["A"]["estimate"] == pytest.approx(406.4, rel=0.02)
+
+
 @pytest.mark.parametrize(
     ("law", "text", "words"),
     [
-        ("chinchilla", "gamma=0.3", "law chinchilla has no parameter gamma: its parameters are E, A, B, alpha, beta"),
+        ("chinchilla", "gamma=0.3", "law chinchilla has no parameter gamma: it has E, A, B, alpha, beta"),
         ("chinchilla", "E=-1", "E of law chinchilla is a positive number"),
-        ("chinchilla", "alpha=0", "takes no such alpha"),
+        ("chinchilla", "alpha=11", "takes no such alpha, it is too small or too large"),
+        ("kaplan-nd", "alpha_N=0.076,alpha_D=0", "alpha_D of law kaplan-nd is a positive number"),
+        ("kaplan-nd", "alpha_N=5,alpha_D=0.1", "takes no such alpha_N"),
+        ("overtraining", "eta=-0.1", "eta of law overtraining is a positive number"),
         ("chinchilla", "E=1,A=1,B=1,alpha=0.3,beta=0.3", "holds every parameter of law chinchilla"),
         ("kaplan-nd", "alpha_N=0.076", r"cannot hold alpha_N so: it can hold alpha_N \(with alpha_D\), alpha_D, N_c, D_c"),
         ("farseer", "a1=-0.1", "cannot hold a1 so: it can hold alpha, beta, gamma"),

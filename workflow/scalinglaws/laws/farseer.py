@@ -184,6 +184,6 @@ LAWS = (
         to_natural=_natural,
         grid=((0.4, 0.7, 0.9), (0.2, 0.5), (-0.03, -0.15), (-0.1, 0.1), (-0.2, 0.2)),
         pinned={TOKENS: 0.0},
-        holds={"alpha": exponent(OF_H[2]), "beta": exponent(OF_B[2]), "gamma": exponent(OF_E[2])},
+        holds={name: exponent(of[2], signed=True) for name, of in (("alpha", OF_H), ("beta", OF_B), ("gamma", OF_E))},
     ),
 )

@@ -75,7 +75,8 @@ class Hold:
     """How a natural parameter is held at a value (``laws/held.py``): the internal parameter at ``place`` is held.
 
     ``internal`` gives its value from that of the natural parameter and from all that are held, by name. ``variable`` is the place
-    of a variable whose log is then centred at ``centre`` of the value. ``needs`` names what must be held as well.
+    of a variable whose log is then centred at ``centre`` of the value. ``needs`` names what must be held as well. A value is
+    positive unless ``signed`` is true.
     """
 
     place: int
@@ -83,6 +84,7 @@ class Hold:
     variable: int | None = None
     centre: Callable[[float], float] = float
     needs: tuple[str, ...] = ()
+    signed: bool = False
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ from scalinglaws.common.nearest import proposal
 from scalinglaws.laws.forms import Hold, Law
 
 
-def exponent(place: int, times: float = 1.0) -> Hold:
-    """Return the hold of an exponent e that is ``times`` smaller than the internal one at ``place``."""
-    return Hold(place, lambda value, fixed: times * value)
+def exponent(place: int, times: float = 1.0, signed: bool = False) -> Hold:
+    """Return the hold of an exponent that is ``times`` smaller than the internal one at ``place``; ``signed``: of either sign."""
+    return Hold(place, lambda value, fixed: times * value, signed=signed)
 
 
 def scale(place: int, variable: int | None = None, centre: float = 0.0) -> Hold:
@@ -54,25 +54,33 @@ def hold(law: Law, fixed: Mapping[str, float]) -> Law:
         If a name is no parameter of the law or cannot be held, a value is out of range, or no parameter is left to fit.
     """
     names = [parameter.name for parameter in law.parameters]
+    for name, value in fixed.items():
+        _check(law, name, value, fixed)
+    if len(fixed) == len(names):
+        raise StudyError(f"--fix holds every parameter of law {law.name}: leave at least one to fit")
     held, pinned, (lower, upper) = {}, dict(law.pinned), law.ranges()
     for name, value in fixed.items():
-        at = law.holds.get(name)
-        if name not in names:
-            raise StudyError(f"--fix: law {law.name} has no parameter {name}: {proposal(name, names, 'it has')}")
-        if at is None or not set(at.needs) <= set(fixed):
-            raise StudyError(f"--fix: law {law.name} cannot hold {name} so: it can hold {_able(law)}")
-        if not np.isfinite(value) or (value <= 0 and law.parameters[names.index(name)].log):
-            raise StudyError(f"--fix {name}={value:g}: {name} of law {law.name} is a positive number")
+        at = law.holds[name]
         held[at.place] = at.internal(value, fixed)
         if not lower[at.place] <= held[at.place] <= upper[at.place]:
             raise StudyError(f"--fix {name}={value:g}: law {law.name} takes no such {name}, it is too small or too large")
         if at.variable is not None:
             pinned[at.variable] = at.centre(value)
-    if len(held) == len(names):
-        raise StudyError(f"--fix holds every parameter of law {law.name}: leave at least one to fit")
     return replace(law, held=held, pinned=pinned, fixed={name: float(fixed[name]) for name in names if name in fixed})
 
 
+def _check(law: Law, name: str, value: float, fixed: Mapping[str, float]) -> None:
+    """Raise StudyError where a law has no such parameter, cannot hold it with the others that are ``fixed``, or not so."""
+    names = [parameter.name for parameter in law.parameters]
+    if name not in names:
+        raise StudyError(f"--fix: law {law.name} has no parameter {name}: {proposal(name, names, 'it has')}")
+    if name not in law.holds or not set(law.holds[name].needs) <= set(fixed):
+        raise StudyError(f"--fix: law {law.name} cannot hold {name} so: it can hold {_able(law)}")
+    if not np.isfinite(value) or (value <= 0 and not law.holds[name].signed):
+        raise StudyError(f"--fix {name}={value:g}: {name} of law {law.name} is a positive number")
+
+
 def _able(law: Law) -> str:
+    """Return the names of the parameters that a law can hold, in words."""
     able = [name + (f" (with {' and '.join(at.needs)})" if at.needs else "") for name, at in law.holds.items()]
     return ", ".join(able) or "none"

@@ -230,8 +230,9 @@ def _beside_others(fits: Fits) -> list[str]:
     """Return a table of the parameters of each fitted law of which other studies published fits, ours before theirs."""
     rows = []
     for law, published in OF_LAW.items():
-        found = {name: parameter(fits[law], name)["estimate"] for name in published[0].values} if law in fits else {}
-        if any(value is not None for value in found.values()):
+        found = {name: parameter(fits.get(law), name)["estimate"] for name in published[0].values}
+        found = {name: value for name, value in found.items() if value is not None}
+        if found:
             rows.append([law, "this study", "", ", ".join(f"{name} = {number(value)}" for name, value in found.items())])
             for each in published:
                 values = ", ".join(f"{name} = {as_printed(value)}" for name, value in each.values.items())
