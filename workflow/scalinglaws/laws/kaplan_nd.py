@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from scalinglaws.laws.forms import Array, Law, Parameter, Term
-from scalinglaws.laws.rules import early, note_max_tokens
+from scalinglaws.laws.rules import early, note_max_tokens, turned
 
 
 def _natural(theta: Array, centre: Array) -> Array:
@@ -26,8 +26,8 @@ LAWS = (
         title="Loss against model and dataset size",
         formula="L = [(N_c/N)^(alpha_N/alpha_D) + D_c/D]^alpha_D",
         source="Kaplan et al. 2020 (1.5)",
-        rule="early-stopped runs; D is the size of the dataset",
-        selection=(early, note_max_tokens),
+        rule="early-stopped runs, without those that max_tokens ended before their validation loss had turned; D is the dataset",
+        selection=(early, turned, note_max_tokens),
         variables=("n_params", "dataset_tokens"),
         parameters=(
             Parameter("alpha_N", "", False),
