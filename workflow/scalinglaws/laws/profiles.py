@@ -3,7 +3,7 @@
 The parabola in log N goes through the losses by least squares, in the widest window in which it describes them. Windows are nested:
 the first has all sizes, and each next one leaves out the size farthest, in log N, from the size of the lowest loss, never that or its
 neighbours. A window is taken where the root mean square of the residuals, for the degrees of freedom that are left, is at most
-twice the noise of the losses (at least LEAST_TOLERANCE of the loss). Below FEWEST_TESTED sizes a misfit says little, so where that
+NOISES times the noise of the losses (at least LEAST_TOLERANCE of the loss). Below FEWEST_TESTED sizes a misfit says little, so where that
 many nearest sizes are no parabola, the minimum is the lowest point of Akima's interpolation through the mean loss of each size.
 
 It is the parabola of the **loss** and not of its logarithm: the vertex then depends neither on E nor on the scale of the rest. Where
@@ -11,8 +11,8 @@ the windows span the same range about the optimum at every compute, skewness mov
 coefficients and not exponents (Czech et al. 2026). PCHIP would not do for Akima, since it is flat at the lowest node, so that its
 minimum is always a sampled size.
 
-The noise is that of the table itself: a size is compared with the cubic through its two neighbours on either side, at the size of
-the lowest loss and next to it, which any smooth profile passes within a fraction of a typical spacing's fourth power.
+The noise is that of the table itself: the size of the lowest loss and the NEAR sizes on either side of it are each compared with
+the cubic through two neighbours on either side, from which a smooth profile differs by the fourth power of their spacing.
 
 Shapes: B resamples, n runs, S sizes.
 
@@ -35,7 +35,8 @@ from scalinglaws.laws.forms import Array
 
 FEWEST_SIZES = 3
 FEWEST_TESTED = 5  # sizes of the narrowest window whose parabola is tested: it leaves two degrees of freedom
-NOISES, LEAST_TOLERANCE = 2.0, 2e-3  # the misfit that is tolerated: so many times the noise, and at least this share of the loss
+NOISES, LEAST_TOLERANCE = 2.5, 2e-3  # the misfit that is tolerated: so many times the noise, and at least this share of the loss
+NEAR = 2
 FEWEST_RESIDUALS = 6  # below this many comparisons with neighbours the noise is not known
 # Sizes nearer than this share count as one: an interpolation through two of them would follow their noise.
 SAME_SIZE = 0.01
@@ -104,7 +105,7 @@ def noise(profiles: Sequence[tuple[Array, Array]]) -> float:
     for log_n, loss in profiles:
         _, x, y = means(log_n, loss)
         lowest = int(np.argmin(y)) if len(y) else 0
-        for i in range(max(2, lowest - 1), min(len(x) - 2, lowest + 2)):
+        for i in range(max(2, lowest - NEAR), min(len(x) - 2, lowest + NEAR + 1)):
             near = np.array([i - 2, i - 1, i + 1, i + 2])
             others = [np.delete(x[near], k) for k in range(4)]
             weights = np.array([np.prod((x[i] - other) / (x[near[k]] - other)) for k, other in enumerate(others)])
@@ -162,7 +163,7 @@ def _parabolas(
     x, y = (log_n - middle) / scale, loss - level
     moments = np.column_stack([*(x**k for k in range(5)), *(y * x**k for k in range(3)), y * y])
     sums = weights @ (moments[:, :, None] * member[:, None, :]).reshape(len(x), -1)
-    sums = np.take_along_axis(sums.reshape(len(weights), 9, -1), order[:, None, :], axis=2).cumsum(axis=2).swapaxes(1, 2)
+    sums = np.take_along_axis(sums.reshape(len(weights), 9, member.shape[1]), order[:, None, :], axis=2).cumsum(axis=2).swapaxes(1, 2)
     matrix, right = sums[:, :, np.add.outer(np.arange(3), np.arange(3))], sums[:, :, 5:8]
     size = np.minimum(np.arange(member.shape[1]) + 1, count[:, None])
     matrix[size < FEWEST_SIZES] = np.eye(3)
