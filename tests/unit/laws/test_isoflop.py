@@ -144,7 +144,7 @@ def test_published_exponents_of_two_tables(name: str, published: float, whole: f
         pytest.skip(f"the published table isoflop/{name}.csv is not beside the repository")
     fit = fit_table(pl.read_csv(path), "isoflop", n_bootstrap=200)
     found = fit["exponents"]["a"]
-    assert abs(found["estimate"] - published) < 0.6 * abs(whole - published)
+    assert abs(found["estimate"] - published) < 0.7 * abs(whole - published)
     assert fit["shape_free"]["a"] == pytest.approx(published, abs=0.006)
     assert found["ci_low"] < published < found["ci_high"]
     assert {p["method"] for p in fit["profiles"]} == {PARABOLA, INTERPOLATION} and 1e-3 < fit["noise"] < 2e-3

@@ -5,6 +5,7 @@ Each law chooses among the planned runs by its own rules, and what is left is he
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from scalinglaws.study.questions import FEWEST_BATCHES, WORDS
 from scalinglaws.study.study import Study
 from scalinglaws.tables.external import External
 
+EXPECTED = "early-stopped on all the data, where max_tokens is expected to end a run while its loss falls"
 # What the values of a variable are called in a sentence, and what gives more of them.
 VARIABLES = {
     "n_params": ("model sizes", "models"),
@@ -109,30 +111,30 @@ def of_law(name: str, runs: pl.DataFrame, curves: pl.DataFrame | None) -> list[s
     except StudyError:  # the table has no row that the law can use
         return [f"will have no points: it takes {law.rule}"]
     if not len(points):
-        return [f"will have no points: it takes {law.rule}{_expected(points)}"]
+        return [f"will have no points: it takes {law.rule}{_left_out(points)}"]
     if isinstance(law, Law):
         return _of_equation(law, points)
     return {"isoflop": _of_profiles, "critical-batch": _of_batches}.get(name, lambda points: [])(points)
 
 
-def _expected(points: Points) -> str:
-    """Return what is said of early-stopped runs on all the data, which are not counted."""
-    count = sum(item["reason"] == FALLING for item in points.excluded)
-    early = f"{counted(count, 'early-stopped run')} on all the data"
-    return f"; {early} not counted, since max_tokens ends such runs while their loss falls" if count else ""
+def _left_out(points: Points) -> str:
+    """Return how many of the fitted runs the law's rules leave out, by reason, the commonest first."""
+    reasons = Counter(item["reason"] for item in points.excluded if "fit: false" not in item["reason"])
+    parts = [f"{count} ({EXPECTED if reason == FALLING else reason})" for reason, count in reasons.most_common()]
+    return f"; left out: {', '.join(parts)}" if parts else ""
 
 
 def _of_equation(law: Law, points: Points) -> list[str]:
     """Return what the points of an equation lack: their number, values of each variable, trunks, variation apart."""
     if len(points) <= law.n_parameters:
         few = f"will have {counted(len(points), 'point')} for its {law.n_parameters} parameters and needs {law.n_parameters + 1}"
-        return [f"{few}: it takes {law.rule}{_expected(points)}"]
+        return [f"{few}: it takes {law.rule}{_left_out(points)}"]
     out = []
     for name in law.varied:
         values, (what, more) = points.columns[name], VARIABLES[name]
         distinct, ratio = len(np.unique(values)), values.max() / values.min()
         if distinct < law.distinct:
-            out.append(f"will have {distinct} of the {law.distinct} {what} that identify it: add {more}{_expected(points)}")
+            out.append(f"will have {distinct} of the {law.distinct} {what} that identify it: add {more}{_left_out(points)}")
         elif ratio < NARROW_RANGE:
             out.append(f"has {what} that span a factor of {ratio:.3g} only: spread them over {NARROW_RANGE:g} at least")
     if not out and len(law.varied) > 1:
@@ -146,7 +148,7 @@ def _of_equation(law: Law, points: Points) -> list[str]:
 def _together(law: Law, points: Points) -> list[str]:
     """Return a sentence where one variable follows from the others, within the factor NARROW_RANGE, as tokens ∝ N does."""
     logs = points.log_variables(law.varied)
-    for k, name in enumerate(law.varied):
+    for k, name in reversed(list(enumerate(law.varied))):
         others = np.column_stack([np.ones(len(logs)), np.delete(logs, k, axis=1)])
         left = logs[:, k] - others @ np.linalg.lstsq(others, logs[:, k], rcond=None)[0]
         factor = float(np.exp(np.ptp(left)))
