@@ -41,6 +41,10 @@ def early(**grid: Any) -> dict[str, Any]:
     return {"stop": "early", "patience": 3, "max_tokens": "4M", "schedule": "constant", "grid": grid}
 
 
+def swept(models: list[str], batches: list[int]) -> dict[str, Any]:
+    return {"schedule": "constant", "grid": {"model": models, "batch_tokens": batches, "tokens": ["1M"]}}
+
+
 def proportional(models: list[str], factors: list[float]) -> list[dict[str, Any]]:
     """Return points whose tokens are so many times 100 tokens per parameter."""
     return [{"model": model, "tokens": int(100 * SIZES[model] * factor)} for model in models for factor in factors]
@@ -52,7 +56,7 @@ def proportional(models: list[str], factors: list[float]) -> list[dict[str, Any]
         ("config", ""),
         ("workflow/studies/paper", ""),
         ("workflow/studies/h100", ""),
-        ("workflow/studies/kaplan2020", "power-n power-c power-cmin chinchilla"),  # 131G tokens are more than an epoch of its text
+        ("workflow/studies/kaplan2020", "power-n power-c power-cmin chinchilla"),  # budgets of several epochs
         ("workflow/studies/smoke", "power-n power-d power-c kaplan-nd chinchilla"),  # two models at two budgets
     ],
 )
@@ -83,8 +87,10 @@ def test_a_design_on_a_bent_line_is_seen_as_well() -> None:
 @pytest.mark.parametrize(
     ("law", "experiment", "said"),
     [
-        ("power-n", {"grid": {"model": ["2x16", "2x32"], "tokens": ["2M"]}}, "will have 2 points for its 2 parameters and needs 3"),
-        ("power-n", {"grid": {"model": ["1x16", "1x32", "1x48"], "tokens": ["2M"]}}, "will have no points: it takes final losses"),
+        ("power-n", {"grid": {"model": ["2x16", "2x32"], "tokens": ["2M"]}},
+         "will have 2 points for its 2 parameters and needs 3"),
+        ("power-n", {"grid": {"model": ["1x16", "1x32", "1x48"], "tokens": ["2M"]}},
+         "will have no points: it takes final losses"),
         ("power-n-offset", {"grid": {"model": ["2x16", "2x32"], "tokens": ["2M"], "seed": [0, 1]}},
          "will have 2 of the 3 model sizes that identify it: add models"),
         ("power-n", {"points": [{"model": {"n_layer": 2, "d_model": d}, "tokens": "2M"} for d in (32, 34, 36)]},
@@ -97,12 +103,13 @@ def test_a_design_on_a_bent_line_is_seen_as_well() -> None:
          "will have 2 points for its 2 parameters and needs 3: it takes early-stopped runs of the largest model"),
         ("kaplan-nd", early(model=["2x16", "2x32"], dataset_tokens=["64k", "all"]), "left out: 2 (early-stopped on all the data"),
         ("kaplan-nd", early(model=MODELS, dataset_tokens=["all"]), "will have no points"),
-        ("isoflop", {"grid": {"model": MODELS, "tokens": ["1M", "4M"]}}, "will have 0 profiles of at least 3 sizes at one compute"),
-        ("critical-batch", {"schedule": "constant", "grid": {"model": ["2x16", "1x16"], "batch_tokens": [1024, 2048], "tokens": ["1M"]}},
+        ("isoflop", {"grid": {"model": MODELS, "tokens": ["1M", "4M"]}},
+         "will have 0 profiles of at least 3 sizes at one compute"),
+        ("critical-batch", swept(["2x16", "1x16"], [1024, 2048]),
          "is named under fits.laws and will not be fitted: it takes three batch sizes of one model"),
-        ("critical-batch", {"schedule": "constant", "grid": {"model": ["1x16"], "batch_tokens": [512, 2048, 8192], "tokens": ["1M"]}},
+        ("critical-batch", swept(["1x16"], [512, 2048, 8192]),
          "will have no points"),
-        ("critical-batch", {"schedule": "constant", "grid": {"model": ["2x16"], "batch_tokens": [512, 1024, 2048], "tokens": ["1M"]}},
+        ("critical-batch", swept(["2x16"], [512, 1024, 2048]),
          "has batch sizes that span a factor of 4 at 6.14e+03 parameters, less than 32"),
         ("repetition", {"grid": {"model": MODELS, "tokens": ["1M", "4M"]}}, "it takes budgets of more than one epoch"),
     ],
@@ -113,11 +120,15 @@ def test_what_a_law_lacks_is_said_with_its_numbers(law: str, experiment: dict[st
 
 
 def test_profiles_of_equal_compute_are_counted() -> None:
-    profiles = [[{"model": model, "tokens": int(c / (6 * size))} for model, size in SIZES.items()] for c in (2e11, 8e11, 3.2e12)]
-    assert warnings(made(["isoflop"], size={"points": sum(profiles, [])})) == []
-    (two,) = warnings(made(["isoflop"], size={"points": sum(profiles[1:], [])}))
+    def profiles(computes: tuple[float, ...], sizes: int) -> Study:
+        models = list(SIZES.items())[:sizes]
+        points = [{"model": model, "tokens": int(c / (6 * n))} for c in computes for model, n in models]
+        return made(["isoflop"], size={"points": points})
+
+    assert warnings(profiles((2e11, 8e11, 3.2e12), 5)) == []
+    (two,) = warnings(profiles((8e11, 3.2e12), 5))
     assert "will have 2 profiles only" in two
-    (few,) = warnings(made(["isoflop"], size={"points": sum((profile[:4] for profile in profiles), [])}))
+    (few,) = warnings(profiles((2e11, 8e11, 3.2e12), 4))
     assert "will have 3 of 3 profiles of fewer than 5 sizes" in few
 
 

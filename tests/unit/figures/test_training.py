@@ -348,7 +348,8 @@ def test_the_excess_is_over_the_runs_on_the_whole_split_though_no_fit_has_them()
     assert groups.overfitting(data, tables["runs"]).is_empty()
     found = groups.overfitting(groups.with_whole(data, fit_json.left_out(fits["kaplan-nd"], tables["runs"])), tables["runs"])
     assert len(found) == len(data) and set(found["n_params"]) == set(data["n_params"])
-    losses = dict(tables["runs"].filter((polars.col("stop") == "early") & ~polars.col("dataset_limited")).select("n_params", "loss").rows())
+    whole = tables["runs"].filter((polars.col("stop") == "early") & ~polars.col("dataset_limited"))
+    losses = dict(whole.select("n_params", "loss").rows())
     expected = [row["loss"] / losses[row["n_params"]] - 1 for row in found.iter_rows(named=True)]
     assert np.allclose(found["delta"], expected) and found["delta_stderr"].is_not_null().all()
 

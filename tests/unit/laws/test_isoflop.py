@@ -158,7 +158,7 @@ def shifted(k: int) -> np.ndarray:
 
 
 def test_windows_take_the_bias_of_profiles_that_are_not_centred_alike() -> None:
-    """Sizes that span another range about the optimum at each compute bias parabolas through whole profiles, not those near it."""
+    """Sizes that span another range about the optimum at each compute bias whole parabolas, and not those near it."""
     found = []
     for seed in range(8):
         table = rows([n * shifted(k) for k, n in enumerate(TRUE_N)], noise=0.001, seed=seed)

@@ -99,7 +99,7 @@ def test_what_max_tokens_ended_while_its_loss_fell_is_in_no_law_of_the_data() ->
         left_out = {item["run"] for item in points.excluded if item["reason"] == FALLING}
         assert left_out == set(table["run"]) - kept
         (told,) = (note for note in points.notes if "they are left out" in note)
-        assert told.startswith("max_tokens ended 5 of 10 early-stopped runs, 2 on all the data, before the validation loss had turned")
+        assert told.startswith("max_tokens ended 5 of 10 early-stopped runs, 2 on all the data, before the validation loss")
     whole = ends_table().filter(pl.col("run").is_in(["patience", "whole"]))
     (told,) = chosen(whole, "kaplan-nd").notes
     assert "raise max_tokens to have them in" in told and "smaller datasets" not in told

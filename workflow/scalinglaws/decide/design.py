@@ -89,8 +89,8 @@ def _unfed(study: Study) -> Iterator[str]:
     fed = registry.laws_of(study)
     for name in registry.asked(study.fits.laws):
         if name not in fed:
-            needs = "learning curves of its own runs" if registry.LAWS.find(name).curves and "curves" not in study.fitted_kinds else ""
-            needs = needs or WORDS[registry.LAWS.find(name).question]
+            entry = registry.LAWS.find(name)
+            needs = WORDS["curves" if entry.curves and "curves" not in study.fitted_kinds else entry.question]
             yield f"law {name} is named under fits.laws and will not be fitted: it takes {needs}, in experiments with fit: true"
 
 
@@ -159,8 +159,8 @@ def _together(law: Law, points: Points) -> list[str]:
                 per = points.columns["tokens"] / points.columns["n_params"]
                 ratio = f" (tokens per parameter go from {per.min():.3g} to {per.max():.3g})"
             return [
-                f"cannot tell its terms apart: {VARIABLES[name][0]} follow {rest} within a factor of {factor:.3g}{ratio}; vary one "
-                f"over a factor of {NARROW_RANGE:g} while the other is held"
+                f"cannot tell its terms apart: {VARIABLES[name][0]} follow {rest} within a factor of {factor:.3g}{ratio}; "
+                f"vary one over a factor of {NARROW_RANGE:g} while the other is held"
             ]
     return []
 
@@ -172,14 +172,15 @@ def _of_profiles(points: Points) -> list[str]:
     whole = [count for count in sizes if count >= FEWEST_SIZES]
     if len(whole) < FEWEST_PROFILES:
         return [
-            f"will have {counted(len(whole), 'profile')} of at least {FEWEST_SIZES} sizes at one compute and needs {FEWEST_PROFILES}: "
-            "add budgets such that several model sizes have equal 6·N·tokens"
+            f"will have {counted(len(whole), 'profile')} of at least {FEWEST_SIZES} sizes at one compute and needs "
+            f"{FEWEST_PROFILES}: add budgets such that several model sizes have equal 6·N·tokens"
         ]
     out = []
     if len(whole) < HONEST_PROFILES:
         out.append(f"will have {len(whole)} profiles only, so that nothing tests its line: add a compute")
     if few := sum(count < HONEST_SIZES for count in whole):
-        out.append(f"will have {few} of {len(whole)} profiles of fewer than {HONEST_SIZES} sizes, whose minima are uncertain: add sizes")
+        uncertain = f"profiles of fewer than {HONEST_SIZES} sizes, whose minima are uncertain"
+        out.append(f"will have {few} of {len(whole)} {uncertain}: add model sizes")
     return out
 
 
@@ -189,13 +190,14 @@ def _of_batches(points: Points) -> list[str]:
     swept = {size: np.unique(batch[n == size]) for size in np.unique(n)}
     most = max(len(batches) for batches in swept.values())
     if most < FEWEST_BATCHES:
-        return [f"will have {counted(most, 'batch size')} of a model at most and needs {FEWEST_BATCHES}: add values of batch_tokens"]
+        has = f"will have {counted(most, 'batch size')} of a model at most"
+        return [f"{has} and needs {FEWEST_BATCHES}: add values of batch_tokens"]
     spans = {size: b[-1] / b[0] for size, b in swept.items() if len(b) >= FEWEST_BATCHES}
     narrow = {size: span for size, span in spans.items() if span < HONEST_SPAN}
     if not narrow:
         return []
     size, span = min(narrow.items(), key=lambda item: item[1])
     return [
-        f"has batch sizes that span a factor of {span:.3g} at {size:.3g} parameters, less than {HONEST_SPAN:g}: sweep well beyond the "
-        "critical batch size on both sides"
+        f"has batch sizes that span a factor of {span:.3g} at {size:.3g} parameters, less than {HONEST_SPAN:g}: "
+        "sweep well beyond the critical batch size on both sides"
     ]

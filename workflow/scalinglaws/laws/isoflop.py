@@ -1,8 +1,8 @@
 """The law ``isoflop``: the size of least loss at each of several computes, and lines N_opt ∝ C^a and D_opt ∝ C^b through these.
 
-A profile is the runs of nearly equal compute, and ``laws/profiles.py`` finds its minimum: by a parabola in the widest window that is one,
-else by interpolation. The lowest point of the interpolation is reported beside it for every profile, and so are the lines through
-these points.
+A profile is the runs of nearly equal compute, and ``laws/profiles.py`` finds its minimum: by a parabola in the widest window that is
+one, else by interpolation. The lowest point of the interpolation is reported beside it for every profile, and so are the lines
+through these points.
 
 References
 ----------
@@ -50,9 +50,9 @@ MANY_LEFT_OUT = 0.05
 class Profile:
     """The minimum at a compute in FLOP: parameters, tokens and nats, which are NaN where ``edge`` says why there is none.
 
-    ``method`` is PARABOLA or INTERPOLATION. The window has ``window_sizes`` sizes from ``window_low`` to ``window_high`` parameters.
-    ``misfit`` is the root mean square residual of the parabola in it, as a share of the loss, and ``misfit_whole`` that of the
-    parabola through all sizes. ``shape_free_…`` is the lowest point of the interpolation.
+    ``method`` is PARABOLA or INTERPOLATION. The window has ``window_sizes`` sizes from ``window_low`` to ``window_high``
+    parameters. ``misfit`` is the root mean square residual of the parabola in it, as a share of the loss, and ``misfit_whole``
+    that of the parabola through all sizes. ``shape_free_…`` is the lowest point of the interpolation.
     """
 
     flops: float
@@ -78,8 +78,8 @@ class IsoflopFit:
     """The lines N_opt = n_coefficient · C^a and D_opt = d_coefficient · C^b, C in FLOP, as ``uncertainty.interval`` returns them.
 
     ``shape_free`` has the four values by interpolation alone. ``noise`` is that of the losses, as a share of them, and NaN where
-    nothing tells it. ``resamples`` (B, 4) are a, b and the logs of both coefficients in the resamples that have a line. ``counts``
-    are those of points, runs, profiles, used profiles, their trunks, degenerate resamples.
+    nothing tells it. ``resamples`` (B, 4) are a, b and the logs of both coefficients in the resamples that have a line.
+    ``counts`` are those of points, runs, profiles, used profiles, their trunks, degenerate resamples.
     """
 
     a: dict[str, float]
@@ -231,8 +231,8 @@ def _flags(
         one, other, half = found[name]["estimate"], shape_free[name], (found[name]["ci_high"] - found[name]["ci_low"]) / 2
         if abs(other - one) > half:
             out.append(
-                f"{name} is {one:.4g} by the minima as chosen and {other:.4g} by interpolation of every profile: they differ by more "
-                f"than the half-width of the interval ({half:.2g}): the profiles are not parabolas, or noise hides their minima."
+                f"{name} is {one:.4g} by the minima as chosen and {other:.4g} by interpolation of every profile: they differ by "
+                f"more than the half-width of the interval ({half:.2g}): the profiles are not parabolas, or noise hides their minima."
             )
     return out
 

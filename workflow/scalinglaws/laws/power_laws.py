@@ -93,8 +93,8 @@ LAWS = (
     *one_variable(
         name="power-d", symbol="D", column="dataset_tokens", unit="tokens", title="Loss against dataset size",
         source="Kaplan et al. 2020 (1.2)", published=(0.095, 5.4e13),
-        rule="early-stopped runs of the largest model, without those that max_tokens ended before their validation loss had turned; "
-        "D is the dataset",
+        rule="early-stopped runs of the largest model, without those that max_tokens ended before their validation loss had "
+        "turned; D is the dataset",
         selection=(early, largest_model, turned, note_max_tokens),
     ),
     *one_variable(

@@ -1,14 +1,15 @@
 """The size of least loss in a profile, the runs of one compute: by a parabola near the minimum, or by interpolation.
 
-The parabola in log N goes through the losses by least squares, in the widest window in which it describes them. Windows are nested:
-the first has all sizes, and each next one leaves out the size farthest, in log N, from the size of the lowest loss, never that or its
-neighbours. A window is taken where the root mean square of the residuals, for the degrees of freedom that are left, is at most
-NOISES times the noise of the losses (at least LEAST_TOLERANCE of the loss). Below FEWEST_TESTED sizes a misfit says little, so where that
-many nearest sizes are no parabola, the minimum is the lowest point of Akima's interpolation through the mean loss of each size.
+The parabola in log N goes through the losses by least squares, in the widest window in which it describes them. Windows are
+nested: the first has all sizes, and each next one leaves out the size farthest, in log N, from the size of the lowest loss, never
+that or its neighbours. A window is taken where the root mean square of the residuals, for the degrees of freedom that are left, is
+at most NOISES times the noise of the losses, or LEAST_TOLERANCE of the loss. Below FEWEST_TESTED sizes a misfit says little, so
+where that many nearest sizes are no parabola, the minimum is the lowest point of Akima's interpolation through the mean loss of
+each size.
 
-It is the parabola of the **loss** and not of its logarithm: the vertex then depends neither on E nor on the scale of the rest. Where
-the windows span the same range about the optimum at every compute, skewness moves each minimum by the same factor, which biases
-coefficients and not exponents (Czech et al. 2026). PCHIP would not do for Akima, since it is flat at the lowest node, so that its
+It is the parabola of the **loss** and not of its logarithm: the vertex then depends neither on E nor on the scale of the rest.
+Where the windows span the same range about the optimum at every compute, skewness moves each minimum by the same factor, which
+biases coefficients and not exponents (Czech et al. 2026). PCHIP would not do for Akima, since it is flat at the lowest node, so that its
 minimum is always a sampled size.
 
 The noise is that of the table itself: the size of the lowest loss and the NEAR sizes on either side of it are each compared with
@@ -56,8 +57,8 @@ class Minima:
     """The minima of one profile in B resamples; each array is (B,).
 
     ``log_n`` and ``loss`` are where it is and the loss there, ``why`` a place in WHY, ``interpolated`` whether it is Akima's.
-    ``n_window`` is the number of sizes in the window, ``low`` and ``high`` its ends in log N. ``misfit`` and ``misfit_whole`` are
-    those of the parabola in the window, or in the narrowest one, and through all sizes, as shares of the lowest loss; NaN at three.
+    ``n_window`` is the number of sizes in the window, ``low`` and ``high`` its ends in log N. ``misfit`` is that of the parabola in
+    the window, or in the narrowest one, and ``misfit_whole`` that through all sizes, as shares of the lowest loss; NaN at three.
     """
 
     log_n: Array
@@ -163,7 +164,8 @@ def _parabolas(
     x, y = (log_n - middle) / scale, loss - level
     moments = np.column_stack([*(x**k for k in range(5)), *(y * x**k for k in range(3)), y * y])
     sums = weights @ (moments[:, :, None] * member[:, None, :]).reshape(len(x), -1)
-    sums = np.take_along_axis(sums.reshape(len(weights), 9, member.shape[1]), order[:, None, :], axis=2).cumsum(axis=2).swapaxes(1, 2)
+    sums = np.take_along_axis(sums.reshape(len(weights), 9, member.shape[1]), order[:, None, :], axis=2)
+    sums = sums.cumsum(axis=2).swapaxes(1, 2)
     matrix, right = sums[:, :, np.add.outer(np.arange(3), np.arange(3))], sums[:, :, 5:8]
     size = np.minimum(np.arange(member.shape[1]) + 1, count[:, None])
     matrix[size < FEWEST_SIZES] = np.eye(3)
@@ -178,7 +180,7 @@ def _parabolas(
 
 
 def akima_minimum(nodes: Array, values: Array) -> tuple[Array, Array]:
-    """Return where Akima's interpolation is lowest (B,) and its value there (B,); values (B, S) at nodes (S,), inf where absent."""
+    """Return where Akima's interpolation of values (B, S), inf where absent, at nodes (S,) is lowest (B,), and how low (B,)."""
     at, lowest = np.empty(len(values)), np.empty(len(values))
     count = np.isfinite(values).sum(axis=1)
     for size in np.unique(count):

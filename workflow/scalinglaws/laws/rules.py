@@ -65,8 +65,8 @@ def still_falling(table: pl.DataFrame) -> pl.Expr:
     """Return whether max_tokens ended an early-stopped run before its validation loss had turned; null where a row does not say.
 
     The loss had turned where the best step came before the last one and tokens were repeated: a run that sees no token twice
-    does not overfit, and where its best step is not the last, that is noise. Without such a turn the budget limits the loss, which
-    is then an upper bound of what early stopping would give. A ``table`` without the column stopped says nothing.
+    does not overfit, and where its best step is not the last, that is noise. Without such a turn the budget limits the loss,
+    which is then an upper bound of what early stopping would give. A ``table`` without the column stopped says nothing.
     """
     if "stopped" not in table.columns:
         return pl.lit(None, pl.Boolean)
@@ -84,8 +84,8 @@ def turned(table: pl.DataFrame, excluded: Excluded, notes: list[str]) -> pl.Data
         limited = table["dataset_limited"].fill_null(False) if "dataset_limited" in table.columns else falling
         whole = int((falling & ~limited).sum())
         notes.append(
-            f"max_tokens ended {count} of {counted(len(table), 'early-stopped run')}{f', {whole} on all the data,' if whole else ''} "
-            "before the validation loss had turned: their budgets limit their losses, so they are left out; raise max_tokens"
+            f"max_tokens ended {count} of {counted(len(table), 'early-stopped run')}"
+            f"{f', {whole} on all the data,' if whole else ''} before the validation loss had turned: their budgets limit their losses, so they are left out; raise max_tokens"
             f"{' or take smaller datasets' if whole < count else ''} to have them in."
         )
     return drop(table, ~still_falling(table), FALLING, excluded)
@@ -102,8 +102,8 @@ def note_max_tokens(table: pl.DataFrame, excluded: Excluded, notes: list[str]) -
     reached = int((limited["stopped"] == "max_tokens").sum())
     if reached > MOST_AT_MAX_TOKENS * len(limited):
         notes.append(
-            f"{reached} of {counted(len(limited), 'run')} on limited data reached max_tokens before patience ran out, with their least "
-            "validation loss before the end: more training might find a lower one, so raise max_tokens or take smaller datasets."
+            f"{reached} of {counted(len(limited), 'run')} on limited data reached max_tokens before patience ran out, with their "
+            "least validation loss before the end: more training might find a lower one, so raise max_tokens or take smaller datasets."
         )
     return table
 

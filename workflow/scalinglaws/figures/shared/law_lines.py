@@ -94,7 +94,7 @@ def error_bars(axis: Axes, data: polars.DataFrame, x: str, colour: Any, label: s
 
 
 def hollow(axis: Axes, left_out: polars.DataFrame, x: str, colour: str, scale: Scale) -> None:
-    """Draw hollow triangles at the runs that a fit leaves out (``fit_json.left_out``), in the colour of their column ``colour``."""
+    """Draw hollow triangles at the runs that a fit leaves out (``fit_json.left_out``), in the colours of a column."""
     for row in left_out.iter_rows(named=True):
         axis.plot(row[x], row["loss"], color=scale(float(row[colour])), **HOLLOW)
 

@@ -155,7 +155,8 @@ def _curves(axis: Axes, curves: polars.DataFrame, runs: polars.DataFrame, scale:
         runs.group_by("n_params").agg(count=polars.col("dataset_tokens").n_unique()).sort("count", "n_params", descending=True)
     )
     n_params = sizes["n_params"][0] if len(sizes) else 0
-    chosen = runs.with_columns(ended=ended(runs)).filter(polars.col("n_params") == n_params).unique("dataset_tokens", keep="first", maintain_order=True)
+    chosen = runs.with_columns(ended=ended(runs)).filter(polars.col("n_params") == n_params)
+    chosen = chosen.unique("dataset_tokens", keep="first", maintain_order=True)
     losses: list[float] = []
     ends: list[float] = []
     any_ended = False
