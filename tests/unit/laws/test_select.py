@@ -65,32 +65,6 @@ def test_each_law_takes_its_losses(law: str, runs: set[str]) -> None:
         assert "early" in left_out["data0-1e+07"]
 
 
-def test_what_max_tokens_ended_within_an_epoch_is_no_point_of_the_law_of_data() -> None:
-    ended = pl.when(pl.col("dataset_limited")).then(pl.lit("patience")).otherwise(pl.lit("max_tokens"))
-    table = study_table().with_columns(pl.when(pl.col("stop") == "early").then(ended).alias("stopped"))
-    points = chosen(table, "power-d")
-    assert set(points.run) == {"data2-100000", "data2-1e+06"}
-    (reason,) = (item["reason"] for item in points.excluded if item["run"] == "data2-1e+07")
-    assert reason == "it reached max_tokens within one epoch of all the data"
-    assert "data2-1e+07" in chosen(table, "kaplan-nd").run
-
-
-def test_fits_of_early_stopped_runs_say_where_runs_reached_max_tokens() -> None:
-    """Of the six runs on limited data, two are of the largest model. Those on all the data reach max_tokens and do not count."""
-    for reached, of_all, of_largest in (
-        ([], None, None),
-        (["data0-100000"], None, None),
-        (["data0-100000", "data1-1e+06"], "2 of 6 runs", None),
-        (["data2-1e+06"], None, "1 of 2 runs"),
-    ):
-        at_end = pl.col("run").is_in(reached) | ~pl.col("dataset_limited")
-        ended = pl.when(at_end).then(pl.lit("max_tokens")).otherwise(pl.lit("patience"))
-        table = study_table().with_columns(stopped=pl.when(pl.col("stop") == "early").then(ended))
-        for law, words in (("kaplan-nd", of_all), ("power-d", of_largest)):
-            told = [note for note in chosen(table, law).notes if "max_tokens" in note]
-            assert [note.startswith(f"{words} on limited data") for note in told] == ([True] if words else [])
-
-
 def test_the_compute_frontier_has_no_run_that_another_betters() -> None:
     points = chosen(study_table(), "power-c")
     order = np.argsort(points.columns["flops"])

@@ -81,10 +81,14 @@ def test_what_was_run_counts_runs_sizes_and_those_that_diverged() -> None:
     assert "1 diverged and are in no fit: diverged." in section and "max_tokens" not in section
     runs = study()[0].sort("run")
     early = runs["stop"] == "early"
-    for ended, words in (("patience", "none"), ("max_tokens", str(int((early & runs["dataset_limited"]).sum())))):
-        told = runs.with_columns(stopped=polars.when(early).then(polars.lit(ended)))
+    limited = str(int((early & runs["dataset_limited"]).sum()))
+    falling = f" {limited} of these had their validation loss still falling and are in no fit."
+    for ended, best, words, more in (
+        ("patience", 0.5, "none", ""), ("max_tokens", 0.5, limited, ""), ("max_tokens", 1.0, limited, falling)
+    ):  # fmt: skip
+        told = runs.with_columns(stopped=polars.when(early).then(polars.lit(ended)), best_step=best * polars.col("steps"))
         (first, *_) = what_was_run(told)
-        assert first.endswith(f"on limited data, {words} reached max_tokens before patience ran out.")
+        assert first.endswith(f"on limited data, {words} reached max_tokens before patience ran out.{more}")
 
 
 def test_table_1_of_the_largest_transformer_by_hand() -> None:

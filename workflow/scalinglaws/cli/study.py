@@ -54,6 +54,7 @@ def plan(
     from scalinglaws.cluster.device import device_of_profile
     from scalinglaws.common.errors import StudyError
     from scalinglaws.common.numbers import short
+    from scalinglaws.decide.design import warnings
     from scalinglaws.decide.load import load
     from scalinglaws.decide.plan import plan_rows, plan_totals, sentences
 
@@ -62,7 +63,7 @@ def plan(
     study = load(configfile, RESULTS)
     rows, totals = plan_rows(study, RESULTS), plan_totals(study, RESULTS)
     if as_json:
-        print_json({"runs": rows, "totals": totals})
+        print_json({"runs": rows, "totals": totals, "warnings": warnings(study)})
         return
     elsewhere = ", ".join(table.path for table in study.external)
     print(f"study {study.name}: {len(rows)} runs" + (f", and those in {elsewhere}" if elsewhere else ""))
@@ -81,7 +82,7 @@ def plan(
         for row in rows
     ]
     print_table(columns, texts, right=("tokens", "from", "GFLOP"))
-    print("\n".join(sentences(totals)))
+    print("\n".join([*sentences(totals), *(f"warning: {sentence}" for sentence in warnings(study))]))
     if profile:
         device = device_of_profile(profile)
         if device is None:

@@ -76,6 +76,11 @@ def run(configfile: Path, cores: int, more: list[str], results: Path) -> int:
     log.parent.mkdir(parents=True, exist_ok=True)
     first = status(study, results)
     print(f"[{study.name}] {first.runs_done} of {first.runs} runs are there; log: {log}", flush=True)
+    if not first.finished:
+        from scalinglaws.decide.design import warnings
+
+        for sentence in warnings(study):
+            print(f"[{study.name}] warning: {sentence}", file=sys.stderr, flush=True)
     command = [sys.executable, "-m", "snakemake", "--configfile", str(configfile), "--cores", str(cores), *more]
     for number in (signal.SIGINT, signal.SIGTERM):  # a shell that starts this in the background has them ignored
         signal.signal(number, signal.default_int_handler)

@@ -1,11 +1,8 @@
 """The law ``isoflop``: the size of least loss at each of several computes, and lines N_opt ∝ C^a and D_opt ∝ C^b through these.
 
-A profile is the runs of nearly equal compute. Its minimum is found in two ways. The first is a parabola in log N by least
-squares, of the **loss** and not of its logarithm: the vertex then depends neither on E nor on the scale of the rest. Where the
-sizes span the same range about the optimum at every compute, skewness moves each minimum by the same factor, which biases the
-coefficients and not the exponents (Czech et al. 2026); log loss lacks this property. The second way is free of shape: the lowest
-point of Akima's interpolation through the mean loss of each size (as Porian et al. 2024). PCHIP would not do, since it is flat at
-the lowest node, so that its minimum is always a sampled size.
+A profile is the runs of nearly equal compute, and ``laws/profiles.py`` finds its minimum: by a parabola in the widest window that is
+one, else by interpolation. The lowest point of the interpolation is reported beside it for every profile, and so are the lines
+through these points.
 
 References
 ----------
@@ -22,46 +19,41 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.interpolate import Akima1DInterpolator
 
 from scalinglaws.common.errors import StudyError
 from scalinglaws.laws.forms import Array
 from scalinglaws.laws.methods import Method, fields
+from scalinglaws.laws.profiles import (
+    FEWEST_SIZES,
+    FEWEST_TESTED,
+    INTERPOLATION,
+    PARABOLA,
+    WHY,
+    akima_minimum,
+    groups,
+    means,
+    minima,
+    noise,
+    tolerated,
+)
 from scalinglaws.laws.rules import decayed, single_epoch
 from scalinglaws.laws.select import Points
 from scalinglaws.laws.uncertainty import FEW_TRUNKS, FEWEST_TRUNKS, interval
 
-FEWEST_SIZES, FEWEST_PROFILES = 3, 2
+FEWEST_PROFILES = 2
 # With fewer sizes than this, resamples either lose a profile or give it the same minimum; two profiles test no line.
 HONEST_SIZES, HONEST_PROFILES = 5, 3
-# Sizes nearer than this share count as one: an interpolation through two of them would follow their noise.
-SAME_SIZE = 0.01
 MANY_LEFT_OUT = 0.05
-WHY = (
-    "",
-    f"fewer than {FEWEST_SIZES} sizes",
-    "the lowest loss is at the smallest size",
-    "the lowest loss is at the largest size",
-    "the parabola has no minimum",
-    "the parabola's minimum lies outside the sampled sizes",
-)
-
-
-@dataclass(frozen=True)
-class Minimum:
-    """The minimum of one profile by the parabola, NaN where it has none, and shape-free; ``edge`` says why it is not used."""
-
-    log_n: float
-    loss: float
-    shape_free_log_n: float
-    shape_free_loss: float
-    n_sizes: int
-    edge: str
 
 
 @dataclass(frozen=True)
 class Profile:
-    """The minimum at a compute in FLOP: parameters, tokens and nats, which are NaN where ``edge`` says why there is none."""
+    """The minimum at a compute in FLOP: parameters, tokens and nats, which are NaN where ``edge`` says why there is none.
+
+    ``method`` is PARABOLA or INTERPOLATION. The window has ``window_sizes`` sizes from ``window_low`` to ``window_high``
+    parameters. ``misfit`` is the root mean square residual of the parabola in it, as a share of the loss, and ``misfit_whole``
+    that of the parabola through all sizes. ``shape_free_…`` is the lowest point of the interpolation.
+    """
 
     flops: float
     n_points: int
@@ -70,6 +62,12 @@ class Profile:
     n_opt: float = np.nan
     tokens_opt: float = np.nan
     loss: float = np.nan
+    method: str = ""
+    window_sizes: int = 0
+    window_low: float = np.nan
+    window_high: float = np.nan
+    misfit: float = np.nan
+    misfit_whole: float = np.nan
     shape_free_n_opt: float = np.nan
     shape_free_tokens_opt: float = np.nan
     shape_free_loss: float = np.nan
@@ -79,8 +77,9 @@ class Profile:
 class IsoflopFit:
     """The lines N_opt = n_coefficient · C^a and D_opt = d_coefficient · C^b, C in FLOP, as ``uncertainty.interval`` returns them.
 
-    ``shape_free`` has the four values by the other way. ``resamples`` (B, 4) are a, b and the logs of both coefficients in the
-    resamples that have a line. ``counts`` are those of points, runs, profiles, used profiles, their trunks, degenerate resamples.
+    ``shape_free`` has the four values by interpolation alone. ``noise`` is that of the losses, as a share of them, and NaN where
+    nothing tells it. ``resamples`` (B, 4) are a, b and the logs of both coefficients in the resamples that have a line.
+    ``counts`` are those of points, runs, profiles, used profiles, their trunks, degenerate resamples.
     """
 
     a: dict[str, float]
@@ -88,79 +87,11 @@ class IsoflopFit:
     n_coefficient: dict[str, float]
     d_coefficient: dict[str, float]
     shape_free: dict[str, float]
+    noise: float
     profiles: list[Profile]
     resamples: Array
     flags: list[str]
     counts: dict[str, int]
-
-
-def groups(flops: ArrayLike, tolerance: float = 0.1) -> NDArray[np.int64]:
-    """Return the number (n,) of each row's profile, from 0 at the least compute.
-
-    A profile ends where the compute (n,) in FLOP exceeds that of its first row by the share ``tolerance``.
-    """
-    values = np.log(np.asarray(flops, np.float64))
-    number, current, first = np.zeros(len(values), np.int64), -1, -np.inf
-    for i in np.argsort(values, kind="stable"):
-        if values[i] - first > np.log1p(tolerance) + 1e-12:
-            current, first = current + 1, values[i]
-        number[i] = current
-    return number
-
-
-def _means(log_n: Array, values: Array) -> tuple[Array, Array, Array]:
-    """Return, for the S distinct sizes, the rows of each as ones in a matrix (n, S), mean log N (S,) and mean value (S,)."""
-    number = groups(np.exp(log_n), SAME_SIZE)
-    member = np.eye(number.max(initial=-1) + 1)[number]
-    count = member.sum(axis=0)
-    return member, log_n @ member / count, values @ member / count
-
-
-def profile_minimum(log_n: ArrayLike, loss: ArrayLike) -> Minimum | None:
-    """Return the minimum of one profile.
-
-    Parameters
-    ----------
-    log_n, loss
-        Natural logs of N (n,), and losses in nats (n,).
-
-    Returns
-    -------
-    Minimum or None
-        The minimum by the parabola and by interpolation; None where the profile has fewer than 3 distinct sizes.
-    """
-    x, y = np.asarray(log_n, np.float64), np.asarray(loss, np.float64)
-    x, y = np.array([x, y])[:, np.lexsort((y, x))]
-    _, nodes, mean = _means(x, y)
-    if len(nodes) < FEWEST_SIZES:
-        return None
-    (vertex,), (value,), (why,) = _parabolas(x, y, np.ones((1, len(x))))
-    curve = Akima1DInterpolator(nodes, mean)
-    turns = np.asarray(curve.derivative().roots(extrapolate=False), np.float64)
-    at = np.concatenate([nodes, np.clip(turns[np.isfinite(turns)], nodes[0], nodes[-1])])
-    best = at[np.argmin(curve(at))]
-    return Minimum(float(vertex), float(value), float(best), float(curve(best)), len(nodes), WHY[why])
-
-
-def _parabolas(log_n: Array, loss: Array, weights: Array) -> tuple[Array, Array, NDArray[np.int64]]:
-    """Return vertex in log N (B,), loss there (B,) and place in WHY (B,) of the parabolas with weights (B, n), in one batch."""
-    member, nodes, _ = _means(log_n, loss)
-    mass = weights @ member
-    present = mass > 0
-    mean = np.where(present, (weights * loss) @ member / np.where(present, mass, 1.0), np.inf)
-    few, lowest, first = present.sum(axis=1) < FEWEST_SIZES, mean.argmin(axis=1), present.argmax(axis=1)
-    last = len(nodes) - 1 - present[:, ::-1].argmax(axis=1)
-    middle, scale, level = (nodes[0] + nodes[-1]) / 2, (nodes[-1] - nodes[0]) / 2, loss.mean()
-    powers = np.vander((log_n - middle) / scale, 5, increasing=True)
-    matrix = (weights @ powers)[:, np.add.outer(np.arange(3), np.arange(3))]
-    matrix[few] = np.eye(3)
-    right = (weights * (loss - level)) @ powers[:, :3]
-    c0, c1, c2 = np.linalg.solve(matrix, right[:, :, None])[:, :, 0].T
-    convex = ~few & (c2 > 0)
-    vertex = np.where(convex, -c1 / np.where(convex, 2 * c2, 1.0), np.nan)
-    at, value = middle + scale * vertex, level + c0 + c1 * vertex / 2
-    outside = ~((at > nodes[first]) & (at < nodes[last]))
-    return at, value, np.select([few, lowest == first, lowest == last, ~convex, outside], [1, 2, 3, 4, 5], 0)
 
 
 def fit_isoflop(
@@ -168,6 +99,8 @@ def fit_isoflop(
     n_bootstrap: int = 1000, seed: int = 0, tolerance: float = 0.1,
 ) -> IsoflopFit:  # fmt: skip
     """Find profiles, their minima, and the lines through them. A minimum at an edge is left out, with a flag.
+
+    Resamples find each minimum by the same rule, at the noise of the whole table.
 
     Parameters
     ----------
@@ -193,13 +126,16 @@ def fit_isoflop(
     points = np.column_stack([np.log(n), np.log(np.where(np.isfinite(d), d, c / (6 * n))), y, np.log(c)])
     number = groups(c, tolerance)
     parts = [points[number == k] for k in range(number.max(initial=-1) + 1)]
-    profiles = [_profile(part) for part in parts]
+    scatter = noise([(part[:, 0], part[:, 2]) for part in parts])
+    allowed = tolerated(scatter)
+    profiles = [_profile(part, allowed) for part in parts]
     used = [p for p in profiles if not p.edge]
     x = np.log([p.flops for p in used])
-    minima = [[(p.n_opt, p.tokens_opt) for p in used], [(p.shape_free_n_opt, p.shape_free_tokens_opt) for p in used]]
-    best, other = _lines(x, np.log(minima).reshape(2, -1, 2), np.ones((2, len(used)), bool))
+    optima = [[(p.n_opt, p.tokens_opt) for p in used], [(p.shape_free_n_opt, p.shape_free_tokens_opt) for p in used]]
+    best, other = _lines(x, np.log(optima).reshape(2, -1, 2), np.ones((2, len(used)), bool))
     kept = [k for k, p in enumerate(profiles) if not p.edge]
-    n_trunks, ok, drawn = _resample(x, [parts[k] for k in kept], [trunks[order][number == k] for k in kept], n_bootstrap, seed)
+    of_kept = [(parts[k], trunks[order][number == k]) for k in kept]
+    n_trunks, ok, drawn = _resample(x, of_kept, allowed, n_bootstrap, seed)
     found = {name: interval(float(best[k]), drawn[:, k], False, n_trunks) for k, name in enumerate("ab")}
     with np.errstate(over="ignore", under="ignore", divide="ignore"):
         for k, name in ((2, "n_coefficient"), (3, "d_coefficient")):
@@ -208,19 +144,30 @@ def fit_isoflop(
     counts = {"points": len(y), "runs": len(set(run)), "profiles": len(profiles), "used": len(used)}
     counts |= {"trunks": n_trunks, "degenerate": len(ok) - len(drawn)}
     flags = _flags(profiles, ok, len(drawn), n_trunks, found, shape_free)
-    return IsoflopFit(**found, shape_free=shape_free, profiles=profiles, resamples=drawn, flags=flags, counts=counts)
+    return IsoflopFit(
+        **found, shape_free=shape_free, noise=scatter, profiles=profiles, resamples=drawn, flags=flags, counts=counts
+    )
 
 
-def _profile(points: Array) -> Profile:
+def _profile(points: Array, tolerance: float) -> Profile:
     """Return the profile of the points (n, 4) of one compute: log N, log D, loss, log C."""
     log_n, log_d, loss, log_c = points.T
-    flops, best = float(np.exp(log_c.mean())), profile_minimum(log_n, loss)
-    _, nodes, at_nodes = _means(log_n, log_d)
-    if best is None or best.edge:
-        return Profile(flops, len(loss), len(nodes), WHY[1] if best is None else best.edge)
-    where = np.array([best.log_n, best.shape_free_log_n])
-    (n, free_n), (d, free_d) = np.exp(where).tolist(), np.exp(np.interp(where, nodes, at_nodes)).tolist()
-    return Profile(flops, len(loss), len(nodes), "", n, d, best.loss, free_n, free_d, best.shape_free_loss)
+    flops, (_, nodes, mean) = float(np.exp(log_c.mean())), means(log_n, loss)
+    if len(nodes) < FEWEST_SIZES:
+        return Profile(flops, len(loss), len(nodes), WHY[1])
+    best = minima(log_n, loss, np.ones((1, len(loss))), tolerance)
+    if best.why[0]:
+        return Profile(flops, len(loss), len(nodes), WHY[best.why[0]])
+    (free,), (free_loss,) = akima_minimum(nodes, mean[None])
+    where = np.array([best.log_n[0], free])
+    (n, free_n), (d, free_d) = np.exp(where).tolist(), np.exp(np.interp(where, nodes, means(log_n, log_d)[2])).tolist()
+    return Profile(
+        flops, len(loss), len(nodes), "", n, d, float(best.loss[0]),
+        method=INTERPOLATION if best.interpolated[0] else PARABOLA, window_sizes=int(best.n_window[0]),
+        window_low=float(np.exp(best.low[0])), window_high=float(np.exp(best.high[0])),
+        misfit=float(best.misfit[0]), misfit_whole=float(best.misfit_whole[0]),
+        shape_free_n_opt=free_n, shape_free_tokens_opt=free_d, shape_free_loss=float(free_loss),
+    )  # fmt: skip
 
 
 def _lines(x: Array, minima: Array, ok: NDArray[np.bool_]) -> Array:
@@ -235,24 +182,25 @@ def _lines(x: Array, minima: Array, ok: NDArray[np.bool_]) -> Array:
 
 
 def _resample(
-    x: Array, parts: list[Array], trunks: list[np.ndarray], n_bootstrap: int, seed: int
+    x: Array, parts: list[tuple[Array, np.ndarray]], tolerance: float, n_bootstrap: int, seed: int
 ) -> tuple[int, NDArray[np.bool_], Array]:
-    """Draw the trunks of these profiles with replacement, all rows of a trunk together, in every profile.
+    """Draw the trunks of these profiles, points and trunks of each, with replacement, all rows of a trunk together.
 
     Return the number of trunks; which resampled minima (B, K) are used, as some are at an edge; and the lines of the resamples
     that have enough of them. Tokens at a size are chosen, not measured, so each profile keeps their curve.
     """
-    names, member = np.unique(np.concatenate([*trunks, np.empty(0, str)]), return_inverse=True)
+    names, member = np.unique(np.concatenate([*(trunks for _, trunks in parts), np.empty(0, str)]), return_inverse=True)
     if len(parts) < FEWEST_PROFILES:
         return len(names), np.zeros((0, len(parts)), bool), np.empty((0, 4))
     share = np.full(len(names), 1 / len(names))
     counts = np.random.default_rng(seed).multinomial(len(names), share, size=n_bootstrap).astype(np.float64)
-    ok, minima = np.zeros((n_bootstrap, len(parts)), bool), np.empty((n_bootstrap, len(parts), 2))
-    for k, (part, at) in enumerate(zip(parts, np.split(member, np.cumsum([len(p) for p in parts])), strict=False)):
-        minima[:, k, 0], _, why = _parabolas(part[:, 0], part[:, 2], counts[:, at])
-        minima[:, k, 1] = np.interp(minima[:, k, 0], *_means(part[:, 0], part[:, 1])[1:])
-        ok[:, k] = why == 0
-    return len(names), ok, _lines(x, minima, ok)[ok.sum(axis=1) >= FEWEST_PROFILES]
+    ok, best = np.zeros((n_bootstrap, len(parts)), bool), np.empty((n_bootstrap, len(parts), 2))
+    for k, ((part, _), at) in enumerate(zip(parts, np.split(member, np.cumsum([len(p) for p, _ in parts])), strict=False)):
+        found = minima(part[:, 0], part[:, 2], counts[:, at], tolerance)
+        best[:, k, 0] = found.log_n
+        best[:, k, 1] = np.interp(found.log_n, *means(part[:, 0], part[:, 1])[1:])
+        ok[:, k] = found.why == 0
+    return len(names), ok, _lines(x, best, ok)[ok.sum(axis=1) >= FEWEST_PROFILES]
 
 
 def _flags(
@@ -277,12 +225,14 @@ def _flags(
         out.append(f"{len(ok) - n_drawn} resamples had fewer than {FEWEST_PROFILES} minima and were left out.")
     if len(ok) and (n_drawn < 2 or n_trunks < FEWEST_TRUNKS):
         out.append(f"No intervals: {n_trunks} trunks and {n_drawn} usable resamples are too few.")
+    if other := sum(p.method == INTERPOLATION for p in used):
+        out.append(f"{other} of {len(used)} minima are interpolated: near them no {FEWEST_TESTED} sizes lie on a parabola.")
     for name in ("a", "b"):
         one, other, half = found[name]["estimate"], shape_free[name], (found[name]["ci_high"] - found[name]["ci_low"]) / 2
         if abs(other - one) > half:
             out.append(
-                f"{name} is {one:.4g} by parabolas and {other:.4g} shape-free: they differ by more than the half-width of "
-                f"the interval ({half:.2g}): the profiles are not parabolas, or noise hides their minima."
+                f"{name} is {one:.4g} by the minima as chosen and {other:.4g} by interpolation of every profile: they differ by "
+                f"more than the half-width of the interval ({half:.2g}): the profiles are not parabolas, or noise hides their minima."
             )
     return out
 
@@ -309,6 +259,8 @@ def _result(points: Points, n_bootstrap: int, seed: int, allow_empty: bool) -> d
     own = {
         "exponents": {"a": fit.a | {"unit": ""}, "b": fit.b | {"unit": ""}} if found else {},
         "shape_free": fit.shape_free if found else {},
+        "noise": fit.noise,
+        "tolerance": tolerated(fit.noise),
         "profiles": [dataclasses.asdict(profile) for profile in fit.profiles],
         "held_out": _held_out(fit),
     }

@@ -14,7 +14,7 @@ import numpy as np
 
 from scalinglaws.laws.forms import EXPONENT_RANGE, Array, Expansion, Hold, Law, Parameter, Term, weighted_outer
 from scalinglaws.laws.held import crossing, scale
-from scalinglaws.laws.rules import early, note_max_tokens
+from scalinglaws.laws.rules import early, note_max_tokens, turned
 
 SIZE, DATASET = range(2)  # places among the variables
 C_E, C_N, RATIO, C_D, LOG_SCALE = range(5)  # places among the internal parameters above an offset
@@ -93,8 +93,8 @@ KAPLAN_ND = Law(
     title="Loss against model and dataset size",
     formula="L = [(N_c/N)^(alpha_N/alpha_D) + D_c/D]^alpha_D",
     source="Kaplan et al. 2020 (1.5)",
-    rule="early-stopped runs; D is the size of the dataset",
-    selection=(early, note_max_tokens),
+    rule="early-stopped runs, without those that max_tokens ended before their validation loss had turned; D is the dataset",
+    selection=(early, turned, note_max_tokens),
     variables=("n_params", "dataset_tokens"),
     parameters=(
         Parameter("alpha_N", "", False),

@@ -23,9 +23,9 @@ from scalinglaws.laws.rules import (
     frontier,
     largest_budget,
     largest_model,
-    limited_by_data,
     note_max_tokens,
     single_epoch,
+    turned,
 )
 
 
@@ -95,8 +95,9 @@ LAWS = (
     *one_variable(
         name="power-d", symbol="D", column="dataset_tokens", unit="tokens", title="Loss against dataset size",
         source="Kaplan et al. 2020 (1.2)", published=(0.095, 5.4e13),
-        rule="early-stopped runs of the largest model, without those that max_tokens ended within one epoch; D is the dataset",
-        selection=(early, largest_model, limited_by_data, note_max_tokens),
+        rule="early-stopped runs of the largest model, without those that max_tokens ended before their validation loss had "
+        "turned; D is the dataset",
+        selection=(early, largest_model, turned, note_max_tokens),
     ),
     *one_variable(
         name="power-c", symbol="C", column="flops", unit="FLOP", title="Loss against compute",

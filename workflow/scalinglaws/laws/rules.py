@@ -17,7 +17,8 @@ from scalinglaws.laws.forms import Rule
 
 Excluded = list[dict[str, str]]
 BEYOND = "more than one epoch"
-MOST_AT_MAX_TOKENS = 0.25  # share of runs that reached max_tokens above which a fit of early-stopped runs is doubtful
+MOST_AT_MAX_TOKENS = 0.25  # share of a fit's runs that reached max_tokens above which a fit of early-stopped runs is doubtful
+FALLING = "max_tokens ended it before its validation loss had turned"
 FINALS = "final losses of runs whose rate decayed, a single epoch of all the data"
 
 
@@ -61,12 +62,34 @@ def early(table: pl.DataFrame, excluded: Excluded, notes: list[str]) -> pl.DataF
     return drop(table, pl.col("stop") == "early", "not stopped early", excluded) if "stop" in table.columns else table
 
 
-def limited_by_data(table: pl.DataFrame, excluded: Excluded, notes: list[str]) -> pl.DataFrame:
-    """Leave out runs on all the data that reached max_tokens within one epoch: their budget limits their loss, not D."""
-    if not {"stopped", "dataset_limited", "tokens", "dataset_tokens"} <= set(table.columns):
-        return table
-    capped = (pl.col("stopped") == "max_tokens") & ~pl.col("dataset_limited").fill_null(False) & within_epoch()
-    return drop(table, ~capped, "it reached max_tokens within one epoch of all the data", excluded)
+def still_falling(table: pl.DataFrame) -> pl.Expr:
+    """Return whether max_tokens ended an early-stopped run before its validation loss had turned; null where a row does not say.
+
+    The loss had turned where the best step came before the last one and tokens were repeated: a run that sees no token twice
+    does not overfit, and where its best step is not the last, that is noise. Without such a turn the budget limits the loss,
+    which is then an upper bound of what early stopping would give. A ``table`` without the column stopped says nothing.
+    """
+    if "stopped" not in table.columns:
+        return pl.lit(None, pl.Boolean)
+    names = ("best_step", "steps", "tokens", "dataset_tokens")
+    known = [pl.col(name).cast(pl.Float64) if name in table.columns else pl.lit(None, pl.Float64) for name in names]
+    best, steps, tokens, dataset = (pl.when(column.is_finite()).then(column) for column in known)
+    turned = (best <= steps - 1) & (tokens > dataset)  # steps are no whole number where they are tokens over batch_tokens
+    return (pl.col("stopped") == "max_tokens") & ~turned.fill_null(False)
+
+
+def turned(table: pl.DataFrame, excluded: Excluded, notes: list[str]) -> pl.DataFrame:
+    """Leave out early-stopped runs that max_tokens ended before their validation loss had turned, and note how many they are."""
+    falling = table.select(falling=still_falling(table).fill_null(False))["falling"]
+    if count := int(falling.sum()):
+        limited = table["dataset_limited"].fill_null(False) if "dataset_limited" in table.columns else falling
+        whole = int((falling & ~limited).sum())
+        notes.append(
+            f"max_tokens ended {count} of {counted(len(table), 'early-stopped run')}"
+            f"{f', {whole} on all the data,' if whole else ''} before the validation loss had turned: their budgets limit their losses, so they are left out; raise max_tokens"
+            f"{' or take smaller datasets' if whole < count else ''} to have them in."
+        )
+    return drop(table, ~still_falling(table), FALLING, excluded)
 
 
 def note_max_tokens(table: pl.DataFrame, excluded: Excluded, notes: list[str]) -> pl.DataFrame:
@@ -80,8 +103,8 @@ def note_max_tokens(table: pl.DataFrame, excluded: Excluded, notes: list[str]) -
     reached = int((limited["stopped"] == "max_tokens").sum())
     if reached > MOST_AT_MAX_TOKENS * len(limited):
         notes.append(
-            f"{reached} of {counted(len(limited), 'run')} on limited data reached max_tokens before early stopping ended them: "
-            "more training might lower their losses, so raise max_tokens or take smaller datasets."
+            f"{reached} of {counted(len(limited), 'run')} on limited data reached max_tokens before patience ran out, with their "
+            "least validation loss before the end: more training might find a lower one, so raise max_tokens or take smaller datasets."
         )
     return table
 

@@ -23,7 +23,7 @@ COLUMNS = (
     *("run", "trunk", "n_params", "tokens", "dataset_tokens", "flops", "loss"),
     *("loss_stderr", "batch_tokens", "steps", "steps_min", "flops_min"),
 )
-OF_RULES = ("n_layer", "decay")  # columns of numbers that rules (laws/rules.py) ask
+OF_RULES = ("n_layer", "decay", "best_step")  # columns of numbers that rules (laws/rules.py) ask
 TRUTHS = ("fitted", "dataset_limited")  # columns of truth values that they ask
 TEXTS = ("stop", "stopped", "schedule", "phase")  # columns of words that they ask
 # A table with these columns was made by aggregation, which has checked the rows that come from elsewhere.

@@ -12,6 +12,7 @@ from scalinglaws.figures.registry import FIGURES, Figure
 from scalinglaws.figures.shared.fit_json import Fit
 from scalinglaws.figures.shared.loss_by_text import own_name
 from scalinglaws.laws.registry import LAW_KINDS
+from scalinglaws.laws.rules import still_falling
 from scalinglaws.report import tables_of_paper
 from scalinglaws.report.markdown import table
 from scalinglaws.study.questions import WORDS
@@ -94,8 +95,10 @@ def early_stopping(runs: polars.DataFrame) -> list[str]:
     if limited.is_empty():
         return []
     reached = int((limited["stopped"] == "max_tokens").sum())
+    falling = int(limited.select(falling=still_falling(limited).fill_null(False))["falling"].sum())
+    left = f" {count(falling)} of these had their validation loss still falling and are in no fit." if falling else ""
     of = f"Of {counted(len(limited), 'early-stopped run')} on limited data,"
-    return [f"{of} {count(reached) if reached else 'none'} reached max_tokens before patience ran out."]
+    return [f"{of} {count(reached) if reached else 'none'} reached max_tokens before patience ran out.{left}"]
 
 
 def _sizes(values: polars.Series, none: str = "not said") -> str:

@@ -12,8 +12,8 @@ from scalinglaws.figures.shared import batch_laws, fit_json, law_lines, scales, 
 TITLE = "L(N, D) against D, and L(N, S)"
 CAPTION = """
 Figure 4 of the paper. The test loss of early-stopped runs against their training set, with the joint fit of equation 1.5, and,
-where it is fitted, learning curves against the least number of steps, with equation 1.6. Bars show 1.96 standard errors. The
-paper found exponents of 0.076 (N) and 0.103 (D), then 0.077 (N) and 0.76 (S).
+where it is fitted, learning curves against the least number of steps, with equation 1.6. Bars show 1.96 standard errors, and
+triangles upper bounds. The paper found exponents of 0.076 (N) and 0.103 (D), then 0.077 (N) and 0.76 (S).
 """
 
 
@@ -26,8 +26,9 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
     figure, axes = style.panels() if steps is None else style.panels(2)
     fit = fits.get("kaplan-nd")
     data = fit_json.points(fit, tables["runs"]).drop_nulls(["n_params", "dataset_tokens"])
-    curves = step_points(steps)
-    scale = scales.Scale([int(n) for n in [*data["n_params"], *curves["n_params"]]], "N (non-embedding parameters)")
+    capped, curves = fit_json.left_out(fit, tables["runs"]), step_points(steps)
+    sizes = [int(n) for n in [*data["n_params"], *capped["n_params"], *curves["n_params"]]]
+    scale = scales.Scale(sizes, "N (non-embedding parameters)")
     _against_data(axes[0], fit, data, scale, tables["runs"])
     if steps is not None:
         _against_steps(axes[1], steps, curves, scale, tables["runs"])
@@ -38,16 +39,19 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
 def _against_data(
     axis: Axes, fit: fit_json.Fit | None, data: polars.DataFrame, scale: scales.Scale, runs: polars.DataFrame
 ) -> None:
+    capped = fit_json.left_out(fit, runs)
+    tokens = np.concatenate([data["dataset_tokens"].to_numpy(), capped["dataset_tokens"].to_numpy()])
     for (n_params,), group in data.group_by("n_params", maintain_order=True):
         law_lines.error_bars(axis, group, "dataset_tokens", scale(float(n_params)))
-        _curve(axis, fit, float(n_params), data["dataset_tokens"].to_numpy(), scale)
-    style.loss_axis(axis, law_lines.reach(data))
-    style.log_axis(axis, data["dataset_tokens"].to_numpy(), "D (tokens in the training set)")
+        _curve(axis, fit, float(n_params), tokens, scale)
+    law_lines.hollow(axis, capped, "dataset_tokens", "n_params", scale)
+    style.loss_axis(axis, np.concatenate([law_lines.reach(data), capped["loss"].to_numpy()]))
+    style.log_axis(axis, tokens, "D (tokens in the training set)")
     doubt = fit_json.unresolved(fit, "kaplan-nd")
     if data.is_empty():
         style.sentence(axis, doubt or "not resolved: there are no early-stopped runs to draw")
     else:
-        law_lines.label_kaplan_nd(axis, fit)
+        law_lines.label_kaplan_nd(axis, fit, len(capped))
         style.legend_below(axis, [*law_lines.missed(fit, runs, "the fit of L(N, D)"), *fit_json.brief(doubt)])
 
 

@@ -15,7 +15,7 @@ TITLE = "Overfitting: L(N, D) by size and dataset"
 CAPTION = """
 Figure 9 of the paper. **a** The test loss of early-stopped runs against model size, with the joint fit of equation 1.5. **b**
 Their excess over the same size on the whole split, with equation 4.3; short dashes are the ratio that the fit expects. Bars
-show 1.96 standard errors. The paper's data collapse on this line.
+show 1.96 standard errors, and triangles are bounds. The paper's data collapse on this line.
 """
 
 
@@ -27,8 +27,10 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
     figure, (left, right) = style.panels(2)
     fit = fits.get("kaplan-nd")
     data = fit_json.points(fit, tables["runs"]).drop_nulls(["n_params", "dataset_tokens"])
-    scale = scales.Scale([int(d) for d in data["dataset_tokens"]], "D (tokens in the training set)", "warm")
-    sizes = data["n_params"].to_numpy()
+    capped = fit_json.left_out(fit, tables["runs"])
+    datasets = [int(d) for d in [*data["dataset_tokens"], *capped["dataset_tokens"]]]
+    scale = scales.Scale(datasets, "D (tokens in the training set)", "warm")
+    sizes = np.concatenate([data["n_params"].to_numpy(), capped["n_params"].to_numpy()])
     for (tokens,), group in data.group_by("dataset_tokens", maintain_order=True):
         colour = scale(float(tokens))
         law_lines.error_bars(left, group, "n_params", colour)
@@ -36,20 +38,26 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
         loss = law_lines.kaplan_nd(fit, x, float(tokens))
         if loss is not None:
             left.plot(x, loss, "--", color=colour, linewidth=0.9, zorder=3)
-    style.loss_axis(left, law_lines.reach(data))
-    style.log_axis(left, data["n_params"].to_numpy(), "N (non-embedding parameters)")
+    law_lines.hollow(left, capped, "n_params", "dataset_tokens", scale)
+    style.loss_axis(left, np.concatenate([law_lines.reach(data), capped["loss"].to_numpy()]))
+    style.log_axis(left, sizes, "N (non-embedding parameters)")
     doubt = fit_json.unresolved(fit, "kaplan-nd")
     if data.is_empty():
         style.sentence(left, doubt or "not resolved: there are no early-stopped runs to draw")
     else:
-        law_lines.label_kaplan_nd(left, fit)
+        law_lines.label_kaplan_nd(left, fit, len(capped))
         style.legend_below(left, [*law_lines.missed(fit, tables["runs"], "the fit of L(N, D)"), *fit_json.brief(doubt)])
-    _collapse(right, fit, groups.overfitting(data, tables["runs"]), scale)
+    whole = groups.with_whole(data, capped)
+    bounded = set(whole.filter(polars.col("run").is_in(capped["run"].to_list()))["n_params"])
+    _collapse(right, fit, groups.overfitting(whole, tables["runs"]), scale, bounded)
     scale.bar(figure, [left, right])
     return figure
 
 
-def _collapse(axis: Axes, fit: fit_json.Fit | None, data: polars.DataFrame, scale: scales.Scale) -> None:
+def _collapse(
+    axis: Axes, fit: fit_json.Fit | None, data: polars.DataFrame, scale: scales.Scale, bounded: set[float]
+) -> None:
+    """Draw the excess; of the sizes ``bounded`` it is a lower bound, as max_tokens ended their runs on the whole split."""
     axis.set_ylabel(r"$\delta L = L(N,D)/L(N,\infty) - 1$")
     label = r"$N^{\alpha_N/\alpha_D}/D$"
     exponents = [fit_json.parameter(fit, name)["estimate"] for name in fit_json.EXPONENTS["kaplan-nd"]]
@@ -67,8 +75,11 @@ def _collapse(axis: Axes, fit: fit_json.Fit | None, data: polars.DataFrame, scal
     for index, token in enumerate(tokens):
         error = style.Z95 * (data["delta_stderr"][index] or 0.0)
         options: dict[str, Any] = {"fmt": "o", "markersize": 3.6, "elinewidth": 0.7, "color": scale(float(token)), "zorder": 5}
+        options |= {"fmt": "^", "markerfacecolor": "white"} if data["n_params"][index] in bounded else {}
         axis.errorbar(x[index], data["delta"][index], yerr=error, **options)
     missed = _predictions(axis, fit, data, x)
+    if bounded & set(data["n_params"]):
+        axis.plot([], [], color="0.3", **law_lines.HOLLOW, label="at least: max_tokens ended the run on the whole split")
     axis.axhline(0, color="0.5", linewidth=0.6)
     style.log_axis(axis, x, label, counts=False)
     style.legend_below(axis, missed)

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import polars
 
+from scalinglaws.laws.rules import FALLING
+
 Fit = dict[str, Any]
 
 POINT_SCHEMA: dict[str, Any] = {
@@ -77,6 +79,18 @@ def points(fit: Fit | None, runs: polars.DataFrame | None = None) -> polars.Data
         return frame.with_columns(loss_stderr=polars.lit(None, polars.Float64))
     stderr = runs.select("run", loss_stderr=polars.col("loss_stderr").cast(polars.Float64)).unique("run", keep="first")
     return frame.join(stderr, on="run", how="left", maintain_order="left")
+
+
+def left_out(fit: Fit | None, runs: polars.DataFrame) -> polars.DataFrame:
+    """Return the runs that a fit leaves out since max_tokens ended them while their loss still fell (``rules.turned``), sorted.
+
+    They have the columns of ``points`` that the table of ``runs`` has, and dataset_limited.
+    """
+    names = [item["run"] for item in (fit or {}).get("excluded") or [] if item.get("reason") == FALLING]
+    kept = [name for name in (*POINT_SCHEMA, "loss_stderr", "dataset_limited") if name in runs.columns]
+    types = {name: dtype for name, dtype in (POINT_SCHEMA | {"loss_stderr": polars.Float64}).items() if name in kept}
+    found = runs.filter(polars.col("run").is_in(names)).select(kept).cast(types)
+    return found.drop_nulls(["n_params", "dataset_tokens", "loss"]).sort("n_params", "dataset_tokens", "run")
 
 
 def parameter(fit: Fit | None, name: str) -> dict[str, float | None]:

@@ -178,6 +178,15 @@ def overfitting(data: polars.DataFrame, runs: polars.DataFrame) -> polars.DataFr
     return part.with_columns(delta=ratio - 1, delta_stderr=ratio * relative)
 
 
+def with_whole(data: polars.DataFrame, left_out: polars.DataFrame) -> polars.DataFrame:
+    """Return the points of a fit and, of the runs that it leaves out (``fit_json.left_out``), those on the whole split.
+
+    Their losses are upper bounds of L(N, ∞), as max_tokens ended them while they fell; ``overfitting`` has no others for it.
+    """
+    whole = left_out.filter(~polars.col("dataset_limited").fill_null(False))
+    return polars.concat([data, whole.select(name for name in data.columns if name in whole.columns)], how="diagonal")
+
+
 def lost(runs: polars.DataFrame, chosen: polars.DataFrame, free: tuple[str, ...]) -> list[str]:
     """Return a note that counts diverged runs that agree with ``chosen`` in all fields but those ``free``, shape and seed."""
     fixed = columns_but((*free, *SHAPE, "seed"))

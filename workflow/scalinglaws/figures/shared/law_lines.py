@@ -10,6 +10,10 @@ from matplotlib.axes import Axes
 
 from scalinglaws.figures.shared import misfit, style
 from scalinglaws.figures.shared.fit_json import POWER_LAWS, Fit, parameter, points, published, with_interval
+from scalinglaws.figures.shared.scales import Scale
+
+# The marker of a run whose loss is an upper bound: its budget ended it while its loss still fell.
+HOLLOW: dict[str, Any] = {"marker": "^", "markersize": 4.2, "linestyle": "none", "markerfacecolor": "white", "zorder": 5}
 
 
 def _line(fit: Fit | None, law: str) -> tuple[float, float, float] | None:
@@ -89,10 +93,21 @@ def error_bars(axis: Axes, data: polars.DataFrame, x: str, colour: Any, label: s
     axis.errorbar(data[x].to_numpy(), data["loss"].to_numpy(), yerr=half, color=colour, label=label, **options)
 
 
-def label_kaplan_nd(axis: Axes, fit: Fit | None) -> None:
-    """Add the legend entries of the joint fit: number of runs, equation, and exponents with intervals and published values."""
+def hollow(axis: Axes, left_out: polars.DataFrame, x: str, colour: str, scale: Scale) -> None:
+    """Draw hollow triangles at the runs that a fit leaves out (``fit_json.left_out``), in the colours of a column."""
+    for row in left_out.iter_rows(named=True):
+        axis.plot(row[x], row["loss"], color=scale(float(row[colour])), **HOLLOW)
+
+
+def label_kaplan_nd(axis: Axes, fit: Fit | None, n_left_out: int) -> None:
+    """Add the legend entries of the joint fit: number of runs, equation, and exponents with intervals and published values.
+
+    ``n_left_out`` is the number of hollow triangles.
+    """
     count = len((fit or {}).get("points") or [])
     axis.plot([], [], "o", color="0.3", markersize=3.6, label=f"{count} early-stopped runs, ±1.96 standard errors")
+    if n_left_out:
+        axis.plot([], [], color="0.3", **HOLLOW, label=f"{n_left_out} left out: max_tokens ended them while the loss still fell")
     if kaplan_nd(fit, 1.0, 1.0) is None:
         return
     equation = r"$L(N,D) = [(N_c/N)^{\alpha_N/\alpha_D} + D_c/D]^{\alpha_D}$"

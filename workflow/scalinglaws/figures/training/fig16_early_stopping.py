@@ -13,6 +13,7 @@ from scalinglaws.common.numbers import short
 from scalinglaws.figures.shared import batch_laws, fit_json, groups, scales, style
 from scalinglaws.figures.shared.groups import finished
 from scalinglaws.laws.allocation import LossNS, earliest_stop
+from scalinglaws.laws.rules import still_falling
 
 TITLE = "Early stopping against its lower bound"
 CAPTION = """
@@ -53,12 +54,14 @@ def bounds(runs: polars.DataFrame, fit: fit_json.Fit | None) -> polars.DataFrame
 
     The excess is L(N, D) − L(N, ∞) in nats. The bound (5.7) is in steps and null where the excess is not positive; without a fit
     of L(N, S) it has the published α_S and S_c = 1, and is then known up to a factor. The standard error of the excess takes the
-    two losses as independent. A run has ``ended`` by its budget, and would have gone on, where its best step is its last.
+    two losses as independent. A run has ``ended`` by its budget, and would have gone on, where its best step is its last or the
+    fits leave it out for that reason (``rules.still_falling``).
     """
     early = finished(runs).filter((polars.col("stop") == "early") & polars.col("best_step").is_not_null())
+    early = early.with_columns(ended=ended(early))
     data = early.select("run", **{name: polars.col(name) for name in ("n_params", "dataset_tokens", "loss", "loss_stderr")})
     part = groups.overfitting(data, runs).join(
-        early.select("best_step", "steps", "run"), on="run", how="left", maintain_order="left"
+        early.select("best_step", "ended", "run"), on="run", how="left", maintain_order="left"
     )
     law = batch_laws.loss_ns(fit)
     s_c, alpha_s = (law.s_c, law.alpha_s) if law else (1.0, batch_laws.PUBLISHED["alpha_S"])
@@ -68,8 +71,12 @@ def bounds(runs: polars.DataFrame, fit: fit_json.Fit | None) -> polars.DataFrame
         excess=polars.col("loss") - polars.col("loss_whole"),
         excess_stderr=stderr,
         bound=polars.Series(np.where(np.isfinite(found), found, np.nan), dtype=polars.Float64).fill_nan(None),
-        ended=polars.col("best_step") >= polars.col("steps"),
     )
+
+
+def ended(runs: polars.DataFrame) -> polars.Expr:
+    """Return whether its budget ended an early-stopped run while its validation loss still fell."""
+    return (polars.col("best_step") >= polars.col("steps")).fill_null(False) | still_falling(runs).fill_null(False)
 
 
 def _bound(axis: Axes, data: polars.DataFrame, fit: fit_json.Fit | None, scale: scales.Scale) -> None:
@@ -148,9 +155,11 @@ def _curves(axis: Axes, curves: polars.DataFrame, runs: polars.DataFrame, scale:
         runs.group_by("n_params").agg(count=polars.col("dataset_tokens").n_unique()).sort("count", "n_params", descending=True)
     )
     n_params = sizes["n_params"][0] if len(sizes) else 0
-    chosen = runs.filter(polars.col("n_params") == n_params).unique("dataset_tokens", keep="first", maintain_order=True)
+    chosen = runs.with_columns(ended=ended(runs)).filter(polars.col("n_params") == n_params)
+    chosen = chosen.unique("dataset_tokens", keep="first", maintain_order=True)
     losses: list[float] = []
     ends: list[float] = []
+    any_ended = False
     for run in chosen.sort("dataset_tokens").iter_rows(named=True):
         rows = curves.filter((polars.col("run") == run["run"]) & (polars.col("step") >= 8)).sort("step")
         if rows.is_empty():
@@ -159,7 +168,8 @@ def _curves(axis: Axes, curves: polars.DataFrame, runs: polars.DataFrame, scale:
         axis.plot(rows["step"], rows["loss_test"], color=colour, linewidth=1.0, zorder=4)
         axis.plot(rows["step"], rows["loss_train"], color=colour, linewidth=0.8, linestyle=TRAIN, zorder=3)
         best = rows.filter(polars.col("step") == run["best_step"])
-        axis.plot(best["step"], best["loss_test"], "o", color=colour, markersize=3.8, zorder=6)
+        axis.plot(best["step"], best["loss_test"], "^" if run["ended"] else "o", color=colour, markersize=3.8, zorder=6)
+        any_ended |= run["ended"]
         shown = [*rows["loss_test"].drop_nulls(), *rows["loss_train"].drop_nulls()]
         losses += [value for value in shown if value > 0]
         ends += rows["step"].to_list()
@@ -170,4 +180,6 @@ def _curves(axis: Axes, curves: polars.DataFrame, runs: polars.DataFrame, scale:
     axis.plot([], [], color="0.3", linewidth=1.0, label="test")
     axis.plot([], [], color="0.3", linewidth=0.8, linestyle=TRAIN, label="train")
     axis.plot([], [], "o", color="0.3", markersize=3.8, label="least validation loss")
+    if any_ended:
+        axis.plot([], [], "^", color="0.3", markersize=3.8, label="the same, of a run that its budget ended")
     return style.legend_below(axis, [f"N = {short(n_params)}"])

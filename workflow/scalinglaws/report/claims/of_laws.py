@@ -99,7 +99,8 @@ def collapse(tables: Tables, fits: Fits) -> Measured:
     """Return what decides claim 5: the scatter of log(1 + δL) about a parabola in log(N^(α_N/α_D)/D)."""
     fit = fits["kaplan-nd"]
     alpha_n, alpha_d = (intervals.of_fit(fit, name).value for name in ("alpha_N", "alpha_D"))
-    part = groups.overfitting(fit_json.points(fit, tables["runs"]).drop_nulls(["n_params", "dataset_tokens"]), tables["runs"])
+    points = fit_json.points(fit, tables["runs"]).drop_nulls(["n_params", "dataset_tokens"])
+    part = groups.overfitting(groups.with_whole(points, fit_json.left_out(fit, tables["runs"])), tables["runs"])
     quantities = {"sizes": float(part["n_params"].n_unique()), "runs": float(len(part))}
     quantities["largest"] = float(part["delta"].max() or math.nan)  # type: ignore[arg-type]
     if len(part) < 4 or not alpha_n / alpha_d > 0:
