@@ -157,7 +157,8 @@ def _result(points: Points, n_bootstrap: int, seed: int, allow_empty: bool) -> d
     if batches is not None:
         lines["batch_tokens"] = batches
         parameters |= batches.parameters("tokens")
-        own["checks"] = _check(with_batch, n_bootstrap, rng)
+        own["checks"], doubts = _check(with_batch, n_bootstrap, rng)
+        also += doubts
     own["scatter"] = {name: each.scatter for name, each in lines.items()}
     own["lines"] = {name: {"of": list(each.of), "optima": each.n} for name, each in lines.items()}
     own["resamples"] = _kept(lines)
@@ -176,14 +177,21 @@ def _batch_line(used: Sequence[Optimum], n_bootstrap: int, rng: np.random.Genera
     return line(NAMES["batch_tokens"], {"tokens": logs}, y, n_bootstrap, rng), []
 
 
-def _check(used: Sequence[Optimum], n_bootstrap: int, rng: np.random.Generator) -> dict[str, Any]:
-    """Return the exponent of N in the best batch size where it is fitted beside that of D: Step Law has none."""
+def _check(used: Sequence[Optimum], n_bootstrap: int, rng: np.random.Generator) -> tuple[dict[str, Any], list[str]]:
+    """Return the exponents of N and D in the best batch size where both are fitted, and a sentence if that of N is not zero."""
     vary, _ = _varying(used)
     if len(vary) < 2 or len(used) < 4:
-        return {}
+        return {}, []
     y = np.log([each.batch_tokens for each in used])
     found = line({"": "", "n_params": "batch_N", "tokens": "batch_D"}, vary, y, n_bootstrap, rng).parameters("")
-    return {name: found[name] for name in ("batch_N", "batch_D")}
+    of_n = found["batch_N"]
+    if not of_n["ci_low"] * of_n["ci_high"] > 0:
+        return {name: found[name] for name in ("batch_N", "batch_D")}, []
+    sentence = (
+        f"The best batch size depends on N as well, as N^{of_n['estimate']:.2f} [{of_n['ci_low']:.2f}, {of_n['ci_high']:.2f}] beside "
+        f"D^{found['batch_D']['estimate']:.2f}: K_B·D^gamma holds for sizes as in this table."
+    )
+    return {name: found[name] for name in ("batch_N", "batch_D")}, [sentence]
 
 
 def _kept(lines: Mapping[str, Line]) -> dict[str, list[float]]:

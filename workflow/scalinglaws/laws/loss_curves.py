@@ -30,7 +30,10 @@ from scalinglaws.laws.schedules import Curve, curve, curves_of
 from scalinglaws.laws.select import Points
 from scalinglaws.laws.uncertainty import interval, kept
 from scalinglaws.laws.where import condition
+from scalinglaws.study.questions import fields_but
 
+# Settings of runs in which curves of one model may differ.
+VARIED = ("schedule", "decay", "warmup_tokens", "tokens", "seed", "threads", "eval_tokens", "curve_tokens")
 DELTA = 1e-3
 HELD, STEPS, RATE = "held_out", "steps", "learning_rate"
 FEWEST_BLOCKS, MOST_BLOCKS = 4, 40  # of a curve
@@ -66,9 +69,10 @@ def points_of(
     left = {name: frame for name, frame in found.items() if name not in {item["run"] for item in excluded}}
     if not left:
         raise StudyError("the table of curves has no curve left: give curves, or another --where")
-    model = _commonest(left)
-    excluded += [{"run": name, "reason": "not of the model of most curves"} for name in left if name not in model]
-    told = [f"{counted(len(left) - len(model), 'curve')} left out: of another model than most."] if len(left) > len(model) else []
+    model = _commonest(left, {} if curves is None else _settings(table))
+    excluded += [{"run": name, "reason": "of another model, or of other settings, than most curves"} for name in left if name not in model]
+    others = len(left) - len(model)
+    told = [f"{counted(others, 'curve')} left out: of another model, or of other settings, than most."] if others else []
     parts = [(name, left[name], held_out is not None and _meets(left[name], held_out)) for name in model]
     run = [name for name, frame, _ in parts for _ in range(len(frame))]
     arrays = {name: np.concatenate([frame[name].to_numpy().astype(float) for _, frame, _ in parts]) for name in (STEPS, RATE)}
@@ -82,18 +86,28 @@ def _meets(frame: pl.DataFrame, text: str) -> bool:
     return bool(frame.select(condition(frame, text).fill_null(False).alias("keep"))["keep"].all())
 
 
-def _commonest(found: Mapping[str, pl.DataFrame]) -> list[str]:
-    """Return the curves of the model that most curves are of: equal n_params and batch_tokens, as far as these are known."""
-    models: dict[tuple[float, ...], list[str]] = {}
+def _settings(runs: pl.DataFrame) -> dict[str, tuple[str, ...]]:
+    """Return the settings that schedules may not differ in, as texts, of each run and trunk of a table of runs."""
+    names = [name for name in fields_but(VARIED) if name in runs.columns]
+    out: dict[str, tuple[str, ...]] = {}
+    for row in runs.select([*names, *(name for name in ("run", "trunk") if name in runs.columns)]).iter_rows(named=True):
+        out |= {str(row[key]): tuple(str(row[name]) for name in names) for key in ("run", "trunk") if row.get(key) is not None}
+    return out
+
+
+def _commonest(found: Mapping[str, pl.DataFrame], settings: Mapping[str, tuple[str, ...]]) -> list[str]:
+    """Return the curves of the model that most curves are of: equal settings, n_params and batch_tokens, as far as known."""
+    models: dict[tuple[Any, ...], list[str]] = {}
     for name, frame in found.items():
-        known = tuple(float(frame[key].max() or 0.0) for key in ("n_params", "batch_tokens"))
-        models.setdefault(known, []).append(name)
+        known = tuple(float(frame[key].max() or 0.0) for key in ("n_params", "batch_tokens"))  # type: ignore[arg-type]
+        models.setdefault((settings.get(name), *known), []).append(name)
     return max(models.values(), key=lambda names: (len(names), max(names)))
 
 
 def curves_in(points: Points) -> tuple[list[Curve], list[Curve]]:
     """Return the curves to fit and those held out."""
-    run, parts = np.array(points.run), ([], [])  # type: tuple[Any, tuple[list[Curve], list[Curve]]]
+    run = np.array(points.run)
+    parts: tuple[list[Curve], list[Curve]] = ([], [])
     for name in dict.fromkeys(points.run):
         at = run == name
         made = curve(name, points.columns[STEPS][at], points.columns[RATE][at], points.loss[at])

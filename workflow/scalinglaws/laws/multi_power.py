@@ -90,11 +90,13 @@ def _loss(theta: Array, curve: Curve, places: np.ndarray, slopes: bool) -> tuple
     x = np.maximum(area[:, None] - curve.at, 0.0) * (c * np.exp(-gamma * log_after))
     log_y = np.log1p(x)
     left = np.exp(-beta * log_y)
-    fall = b * ((1 - left) @ curve.drop)
+    fall = b * (curve.drop.sum() - left @ curve.drop)
     loss = l0 + decay - fall
     if not slopes:
         return loss, np.empty((0, 7))
-    inner = b * beta * left * x / (1 + x) * curve.drop  # slope of the fall in log C, by source
+    inner = left * x  # slope of the fall in log C, by source
+    inner /= 1 + x
+    inner *= b * beta * curve.drop
     columns = [np.ones_like(loss), decay, -decay * log_area, -fall, -inner.sum(axis=1)]
     columns += [-b * ((left * log_y) @ curve.drop), inner @ log_after]
     return loss, np.column_stack(columns)
@@ -189,13 +191,21 @@ def _solve(curves: Sequence[Curve], start: Array, delta: float, weight: float) -
     """Return the least value that is reached from a start, and where; ``weight`` is that of the prior."""
     scale, margin = np.sqrt(weight) / SPREAD, 1e-9 * (UPPER - LOWER)
 
+    prior = np.zeros((3, len(NAMES)))
+    prior[:, SHAPE] = np.diag(scale)
+    known: dict[bytes, tuple[Array, Array]] = {}  # the last place: its residuals and slopes are found together
+
+    def both(theta: Array) -> tuple[Array, Array]:
+        if (key := theta.tobytes()) not in known:
+            known.clear()
+            known[key] = _log_residuals(theta, curves)
+        return known[key]
+
     def residuals(theta: Array) -> Array:
-        return np.concatenate([_log_residuals(theta, curves)[0], scale * (theta[SHAPE] - EXPECTED)])
+        return np.concatenate([both(theta)[0], scale * (theta[SHAPE] - EXPECTED)])
 
     def jacobian(theta: Array) -> Array:
-        prior = np.zeros((3, len(NAMES)))
-        prior[:, SHAPE] = np.diag(scale)
-        return np.vstack([_log_residuals(theta, curves)[1], prior])
+        return np.vstack([both(theta)[1], prior])
 
     def loss(z: Array) -> Array:  # the Huber function of squares, and its two derivatives; the prior stays quadratic
         plain = z <= 1

@@ -102,21 +102,26 @@ def minimum(z: Array, y: Array) -> tuple[Array, float, float, int] | str:
         inside = weights > 0
         for k, what in enumerate(QUANTITIES[: z.shape[1]]):
             if _distinct(np.exp(z[inside, k])) < FEWEST_VALUES:
-                return f"fewer than {FEWEST_VALUES} values of the {what} lie about its least loss"
+                return _end(z, z[np.argmin(y)]) or f"fewer than {FEWEST_VALUES} values of the {what} lie about its least loss"
         found = quadratic(z[inside] - centre, y[inside], weights[inside])
         if isinstance(found, str):
-            return found
+            return _end(z, z[np.argmin(y)]) or found
         step, value, scatter = found
         at = centre + step
         if np.abs(step).max() < 1e-6 or tried == ROUNDS - 1:
             break
         # Later steps are halved, since two windows may each lead to the other.
         centre = np.clip(centre + step * (1.0 if tried < ROUNDS // 3 else 0.5), z.min(axis=0), z.max(axis=0))
+    return _end(z, at, 1e-9) or (at, value, scatter, int(inside.sum()))
+
+
+def _end(z: Array, at: Array, margin: float = -1e-9) -> str:
+    """Return a sentence where a place (k,) lies beyond the sampled values by more than a margin, else an empty text."""
     for k, what in enumerate(QUANTITIES[: z.shape[1]]):
-        for outside, end in ((at[k] < z[:, k].min(), "smallest"), (at[k] > z[:, k].max(), "largest")):
+        for outside, end in ((z[:, k].min() - at[k] > margin, "smallest"), (at[k] - z[:, k].max() > margin, "largest")):
             if outside:
-                return f"its least loss lies beyond the {end} {what}"
-    return at, value, scatter, int(inside.sum())
+                return f"its least loss lies at or beyond the {end} {what}"
+    return ""
 
 
 def window(z: Array, centre: Array) -> Array:

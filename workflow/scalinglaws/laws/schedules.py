@@ -24,7 +24,8 @@ NUMBERS = COLUMNS[2:]
 # A change of the rate that exceeds those beside it by this factor happens at once, at the later of its two rows.
 ALONE = 4.0
 MOST_ROWS = 600  # rows of a curve that enter sums; of a longer curve an even choice of rows is taken
-NODES, WEIGHTS = ((each + shift) / 2 for each, shift in zip(np.polynomial.legendre.leggauss(4), (1.0, 0.0), strict=True))
+WARM_UP = 16  # pieces of a warm-up that lies before the first row
+NODES, WEIGHTS = ((each + shift) / 2 for each, shift in zip(np.polynomial.legendre.leggauss(2), (1.0, 0.0), strict=True))
 HINT = "map its column with --columns {name}=NAME"
 
 
@@ -93,11 +94,14 @@ def curve(name: str, steps: ArrayLike, rate: ArrayLike, loss: ArrayLike | None =
     jump = np.add.reduceat(jump, keep[:-1]).astype(bool) if len(keep) < len(t) else jump
     t, eta, y, start = t[keep], eta[keep], y[keep], int(np.searchsorted(keep, start))
     width, before, after = np.diff(t), eta[:-1], eta[1:]
-    step_area = width * np.where(jump, before, (before + after) / 2)
+    # A jump is that of the later row's own step.
+    step_area = np.where(jump, np.maximum(width - 1, 0) * before + np.minimum(width, 1) * after, width * (before + after) / 2)
     area = t[0] * eta[0] / 2 + np.concatenate([[0.0], np.cumsum(step_area)])
-    # The rise from zero before the first row is a slope as well.
-    width, whole, sums = np.append(t[0], width), np.append(0.0, eta), np.append(0.0, area)
-    return Curve(name, t, eta, y, start, area, *_sources(whole, width, sums, np.append(t[0] == 0, jump)))
+    # The rise from zero before the first row is a slope as well, in WARM_UP pieces.
+    share = np.arange(WARM_UP) / WARM_UP if t[0] > 0 else np.zeros(1)
+    whole, sums = np.append(share * eta[0], eta), np.append(share**2 * area[0], area)
+    width, sudden = np.append(np.full(len(share), t[0] / len(share)), width), np.append(np.full(len(share), t[0] == 0), jump)
+    return Curve(name, t, eta, y, start, area, *_sources(whole, width, sums, sudden))
 
 
 def _jumps(rate: Array, start: int) -> np.ndarray:
@@ -128,7 +132,8 @@ def _sources(rate: Array, width: Array, area: Array, jump: np.ndarray) -> tuple[
     drop = [(rate[:-1] - rate[1:])[sudden], (-change * WEIGHTS).ravel()]
     after = [rate[1:][sudden], (low + change * NODES).ravel()]
     at = [area[1:][sudden], (area[smooth, None] + width[smooth, None] * (low * NODES + change * NODES**2 / 2)).ravel()]
-    return np.concatenate(drop), np.concatenate(after), np.concatenate(at)
+    # The sum of rates since a change holds the rate of its own step.
+    return np.concatenate(drop), np.concatenate(after), np.concatenate(at) - np.concatenate(after)
 
 
 def curves_of(table: pl.DataFrame, columns: Mapping[str, str]) -> dict[str, pl.DataFrame]:

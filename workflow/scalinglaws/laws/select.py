@@ -108,6 +108,8 @@ def select(
         raise StudyError("the table has no rows: give a row for each run")
     columns, given = columns or {}, table.columns
     if law.own_points:
+        if exclude_highest:
+            raise StudyError(f"law {law.name} takes no --exclude-highest: choose curves with --where and --held-out")
         chosen: Points = law.own_points(table, curves, columns, where, held_out)
         return chosen
     if held_out is not None:
