@@ -1,4 +1,4 @@
-"""Best rates and batch sizes: planted surfaces, numpy's parabola, the sweep of docs/learning-rate.md, and Step Law's own table."""
+"""Best rates and batch sizes: planted surfaces, numpy's parabola, the sweep of docs/learning-rate.md, and Step Law's table."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_exact_quadratics_give_the_exact_law() -> None:
     table, truth = sweeps(np.random.default_rng(0), scatter=0.0, noise=0.0)
     fit = fit_table(table.sample(fraction=1.0, shuffle=True, seed=1), "learning-rate", n_bootstrap=0)
     assert estimates(fit) == pytest.approx(truth, rel=1e-6)
-    assert all(each["scatter"] < 1e-9 for each in fit["optima"]) and fit["flags"] == [] or len(fit["optima"]) == 12
+    assert len(fit["optima"]) == 12 and all(each["scatter"] < 1e-9 for each in fit["optima"])
     assert fit["checks"]["batch_N"]["estimate"] == pytest.approx(0.0, abs=1e-7)
     assert fit["held_out"]["error"] == pytest.approx(0.0, abs=1e-6)
 
@@ -49,7 +49,9 @@ def test_the_parabola_is_that_of_numpy() -> None:
     rng = np.random.default_rng(2)
     x = rng.uniform(-1, 1, 30)
     y = 1 + 0.3 * (x - 0.2) ** 2 + 0.01 * rng.standard_normal(30)
-    at, value, scatter = quadratic(x[:, None], y, np.ones(30))  # type: ignore[misc]
+    found = quadratic(x[:, None], y, np.ones(30))
+    assert not isinstance(found, str)
+    at, value, scatter = found
     c2, c1, c0 = np.polyfit(x, y, 2)
     assert (at[0], value) == pytest.approx((-c1 / (2 * c2), c0 - c1**2 / (4 * c2)))
     assert scatter == pytest.approx(np.sqrt(((y - np.polyval([c2, c1, c0], x)) ** 2).sum() / 27))
@@ -77,8 +79,8 @@ def test_optima_beyond_the_rates_are_left_out() -> None:
         assert estimates(fit) == pytest.approx(truth, rel=1e-5)
         assert sum("is left out" in flag for flag in fit["flags"]) == len(left)
     with pytest.raises(StudyError, match="No law: 0 of 12"):
-        fit_table(table.filter(pl.col("learning_rate") < 1e-4), "learning-rate")
-    empty = fit_table(table.filter(pl.col("learning_rate") < 1e-4), "learning-rate", allow_empty=True)
+        fit_table(table.filter(pl.col("learning_rate") < 5e-4), "learning-rate")
+    empty = fit_table(table.filter(pl.col("learning_rate") < 5e-4), "learning-rate", allow_empty=True)
     assert empty["parameters"] == {} and "No law" in empty["flags"][-1]
 
 

@@ -78,7 +78,7 @@ def test_exact_curves_give_the_parameters_and_other_schedules() -> None:
     held = exact("wsd", 30_000)
     assert predict(fit.theta, held, held.measured) == pytest.approx(held.loss[held.measured], abs=1e-3)
     for name, value, truth in zip(NAMES, fit.natural, MULTI_POWER.values(), strict=True):
-        assert value == pytest.approx(truth, rel=0.1), name
+        assert value == pytest.approx(truth, rel=0.25 if name == "C" else 0.05), name
 
 
 def test_a_stable_phase_predicts_the_decays_of_its_trunk() -> None:
@@ -94,8 +94,17 @@ def test_a_stable_phase_predicts_the_decays_of_its_trunk() -> None:
         own = {"run": f"r{steps}", "trunk": "t", "n_params": 1e6, "phase": "decay", "step": at, "learning_rate": rate[at]}
         parts.append(pl.DataFrame(own | {"loss_test": exact_loss(rate, at, MULTI_POWER)}))
     at = np.arange(100, int(0.9 * total[-1]), 100)
-    trunk = {"run": None, "trunk": "t", "n_params": 1e6, "phase": "stable", "step": at, "learning_rate": rates("constant", 36_000)[at]}
-    parts.insert(0, pl.DataFrame(trunk | {"loss_test": exact_loss(decay[36_000], at, MULTI_POWER)}, schema_overrides={"run": pl.String}))
+    trunk = {
+        "run": None,
+        "trunk": "t",
+        "n_params": 1e6,
+        "phase": "stable",
+        "step": at,
+        "learning_rate": rates("constant", 36_000)[at],
+    }
+    parts.insert(
+        0, pl.DataFrame(trunk | {"loss_test": exact_loss(decay[36_000], at, MULTI_POWER)}, schema_overrides={"run": pl.String})
+    )
     table = pl.concat(parts)
     found = curves_of(table, {})
     assert list(found) == ["r12000", "r18000", "r36000", "t"]
@@ -164,7 +173,7 @@ SIZES = {
 @pytest.mark.skipif(not PUBLISHED_CURVES.is_dir(), reason="the published loss curves are not here")
 @pytest.mark.parametrize("size", SIZES)
 def test_the_published_errors_are_found_again(size: str) -> None:
-    """Of the published parameters, rounded as they are, and of a fit to the three curves that the authors fitted, on the other six.
+    """Of the published parameters, rounded as they are, and of a fit to the three curves that the authors fitted, on six others.
 
     The authors' parameters are an early stop of their optimizer: at the minimum of the same objective the fitted curves are met
     better, and a cosine of three times the steps worse (docs/rates.md). So the fit may err by a fifth more than they report.

@@ -1,11 +1,11 @@
 """The law ``learning-rate``: the best learning rate, LR = K_LR·N^alpha·D^beta, and the best batch size, B = K_B·D^gamma.
 
-``laws/rate_optima.py`` finds the optimum of each size N and budget D; here are the lines through their logarithms, by least squares.
-A quantity that does not vary in the table, or that follows another one, gets no exponent: a sweep at one budget and one batch size
-gives LR = K_LR·N^alpha.
+``laws/rate_optima.py`` finds the optimum of each size N and budget D; here are the lines through their logarithms, by least
+squares. A quantity that does not vary in the table, or that follows another one, gets no exponent: a sweep at one budget and one
+batch size gives LR = K_LR·N^alpha.
 
-Each optimum stands for itself: in a resample its distance from the line keeps or changes its sign (a wild bootstrap). Whatever made
-the distance, noise of the losses or a surface that is no quadratic, enters the interval, and no resample loses a size.
+Each optimum stands for itself: in a resample its distance from the line keeps or changes its sign (a wild bootstrap). Whatever
+made the distance, noise of the losses or a surface that is no quadratic, enters the interval, and no resample loses a size.
 
 References
 ----------
@@ -79,7 +79,8 @@ class Line:
     def natural(self) -> tuple[Array, Array]:
         """Return the coefficients (P,) and those of the resamples (B, P), with the constant in place of its logarithm."""
         with np.errstate(over="ignore", under="ignore"):
-            return tuple(np.hstack([np.exp(each[..., :1]), each[..., 1:]]) for each in (self.best, self.draws))  # type: ignore[return-value]
+            best, draws = (np.hstack([np.exp(each[..., :1]), each[..., 1:]]) for each in (self.best, self.draws))
+        return best, draws
 
 
 def line(names: Mapping[str, str], columns: Mapping[str, Array], y: Array, n_bootstrap: int, rng: np.random.Generator) -> Line:
@@ -125,7 +126,7 @@ def _varying(used: Sequence[Optimum]) -> tuple[dict[str, Array], list[str]]:
         for name in logs
         if name not in found
     ]
-    if len(found) == 2 and abs(np.corrcoef(*found.values())[0, 1]) > ALIKE:
+    if len(found) == 2 and abs(np.corrcoef(logs["n_params"], logs["tokens"])[0, 1]) > ALIKE:
         del found["tokens"]
         said.append("tokens follow n_params: the exponents of N are those along this line, and none of tokens is fitted.")
     return found, said
@@ -144,7 +145,9 @@ def _result(points: Points, n_bootstrap: int, seed: int, allow_empty: bool) -> d
     flags = [f"N = {each.n_params:.4g}, D = {each.tokens:.4g} is left out: {each.why}." for each in found if each.why]
     vary, said = _varying(used) if used else ({}, [])
     if not vary or len(used) <= len(vary):
-        flags.append(f"No law: {len(used)} of {len(found)} sizes and budgets have an optimum between their rates, which is too few.")
+        flags.append(
+            f"No law: {len(used)} of {len(found)} sizes and budgets have an optimum between their rates, which is too few."
+        )
         if not allow_empty:
             raise StudyError(f"law learning-rate: {' '.join(flags)}")
         return fields(LEARNING_RATE, points, counts, {}, own, flags)
@@ -188,8 +191,8 @@ def _check(used: Sequence[Optimum], n_bootstrap: int, rng: np.random.Generator) 
     if not of_n["ci_low"] * of_n["ci_high"] > 0:
         return {name: found[name] for name in ("batch_N", "batch_D")}, []
     sentence = (
-        f"The best batch size depends on N as well, as N^{of_n['estimate']:.2f} [{of_n['ci_low']:.2f}, {of_n['ci_high']:.2f}] beside "
-        f"D^{found['batch_D']['estimate']:.2f}: K_B·D^gamma holds for sizes as in this table."
+        f"The best batch size depends on N as well, as N^{of_n['estimate']:.2f} [{of_n['ci_low']:.2f}, {of_n['ci_high']:.2f}] "
+        f"beside D^{found['batch_D']['estimate']:.2f}: K_B·D^gamma holds for sizes as in this table."
     )
     return {name: found[name] for name in ("batch_N", "batch_D")}, [sentence]
 
@@ -223,9 +226,14 @@ def _flags(lines: Mapping[str, Line], used: Sequence[Optimum]) -> list[str]:
     words = {"learning_rate": "rates", "batch_tokens": "batch sizes"}
     for name, each in lines.items():
         if each.freedom < 2:
-            out.append(f"No intervals: {each.n} optima for {len(each.best)} parameters of the best {words[name]}: nothing tests the line.")
+            out.append(
+                f"No intervals: {each.n} optima for {len(each.best)} parameters of the best {words[name]}: nothing tests the law."
+            )
         elif each.scatter > LARGE_SCATTER:
-            out.append(f"The best {words[name]} scatter by {100 * np.expm1(each.scatter):.0f} % about the law, up to a factor of {each.far:.2g}.")
+            out.append(
+                f"The best {words[name]} scatter by {100 * np.expm1(each.scatter):.0f} % about the law, up to a factor of "
+                f"{each.far:.2g}."
+            )
     if len(used) < FEW_TRUNKS:
         out.append(f"Only {len(used)} sizes and budgets: intervals are widened for it (Student's t), and are rough.")
     return out
@@ -271,7 +279,7 @@ def _far(fit: dict[str, Any], place: Mapping[str, float]) -> str | None:
         values = [each[name] for each in used]
         factor = max(place[name] / max(values), min(values) / place[name])
         if factor > FAR:
-            return f"{name} = {place[name]:.4g} lies a factor of {factor:.3g} beyond the optima: nothing in this table tests the law there."
+            return f"{name} = {place[name]:.4g} lies a factor of {factor:.3g} beyond the optima: nothing tests the law there."
     return None
 
 

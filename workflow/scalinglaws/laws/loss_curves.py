@@ -2,9 +2,9 @@
 
 ``laws/multi_power.py`` has the equation and its fit, ``laws/schedules.py`` what a schedule is.
 
-Of two or three curves there is nothing to resample, so the intervals come from blocks of steps: each curve is cut into blocks that
-are longer than its residuals are correlated, and in each resample the residuals of a block keep or change their sign together (a
-wild bootstrap by blocks). The design stays whole: a resample without the steps after a jump of the rate would not know C at all.
+Of two or three curves there is nothing to resample, so the intervals come from blocks of steps: each curve is cut into blocks
+that are longer than its residuals are correlated, and in each resample the residuals of a block keep or change their sign
+together (a wild bootstrap by blocks). The design stays whole: a resample without the steps after a jump would not know C at all.
 
 References
 ----------
@@ -24,8 +24,18 @@ from scalinglaws.common.numbers import counted
 from scalinglaws.laws.forms import Array
 from scalinglaws.laws.methods import Method, fields
 from scalinglaws.laws.multi_power import (
-    LOG, LOWER, NAMES, SHAPE, SPREAD, UPPER, CurveFit, correlation_time, fit_curves, natural, predict,
-)  # fmt: skip
+    LOG,
+    LOWER,
+    NAMES,
+    SHAPE,
+    SPREAD,
+    UPPER,
+    CurveFit,
+    correlation_time,
+    fit_curves,
+    natural,
+    predict,
+)
 from scalinglaws.laws.schedules import Curve, curve, curves_of
 from scalinglaws.laws.select import Points
 from scalinglaws.laws.uncertainty import interval, kept
@@ -70,7 +80,9 @@ def points_of(
     if not left:
         raise StudyError("the table of curves has no curve left: give curves, or another --where")
     model = _commonest(left, {} if curves is None else _settings(table))
-    excluded += [{"run": name, "reason": "of another model, or of other settings, than most curves"} for name in left if name not in model]
+    excluded += [
+        {"run": name, "reason": "of another model, or of other settings, than most curves"} for name in left if name not in model
+    ]
     others = len(left) - len(model)
     told = [f"{counted(others, 'curve')} left out: of another model, or of other settings, than most."] if others else []
     parts = [(name, left[name], held_out is not None and _meets(left[name], held_out)) for name in model]
@@ -164,7 +176,7 @@ def resampled(fit: CurveFit, block: np.ndarray, n_bootstrap: int, seed: int) -> 
 
 
 def errors(theta: Array, each: Curve) -> dict[str, float]:
-    """Return how the law predicts a curve: R², mean absolute and root mean square error in nats, and the last loss's share of error."""
+    """Return how the law predicts a curve: R², mean absolute and root mean square error in nats, share of the last loss."""
     places = each.measured
     if not len(places):
         return {"r2": np.nan, "mae": np.nan, "rmse": np.nan, "final_error": np.nan}
@@ -199,7 +211,9 @@ def _result(points: Points, n_bootstrap: int, seed: int, allow_empty: bool) -> d
     }
     judged = [errors(fit.theta, each) for each in held]
     rows = [{"run": each.name, "fitted": True, "rows": len(each.measured)} | errors(fit.theta, each) for each in fitted]
-    rows += [{"run": each.name, "fitted": False, "rows": len(each.measured)} | error for each, error in zip(held, judged, strict=True)]
+    rows += [
+        {"run": each.name, "fitted": False, "rows": len(each.measured)} | error for each, error in zip(held, judged, strict=True)
+    ]
     own = {
         "curves": rows,
         "judged": {name: float(np.mean([error[name] for error in judged])) for name in judged[0]} if judged else None,

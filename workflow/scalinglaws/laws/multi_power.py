@@ -41,10 +41,10 @@ EXPECTED, SPREAD = np.array([np.log(2.0), 0.6, 0.64]), np.array([0.7, 0.1, 0.15]
 class CurveFit:
     """The law fitted to curves: ``theta`` (7,) are the internal parameters, with the logs of A, B and C.
 
-    ``residuals`` (n,) are those of log loss, log L − log prediction, and ``jacobian`` (n, 7) the slopes of the log prediction in
-    theta; ``value`` is the sum of the Huber function over them. ``weight`` is that of the prior: how many squared residuals of log
-    loss one standard deviation costs. ``starts`` counts the starts, and ``agreeing`` those that were carried to the end without
-    the prior and came to one value, within a thousandth of it.
+    ``residuals`` (n,) are those of log loss, log L − log prediction, and ``jacobian`` (n, 7) the slopes of the log prediction
+    in theta; ``value`` is the sum of the Huber function over them. ``weight`` is that of the prior: the squared residual of log
+    loss that one standard deviation costs. ``starts`` counts the starts, and ``agreeing`` those that were carried to the end
+    without the prior and came to one value, within a thousandth of it.
     """
 
     theta: Array
@@ -150,9 +150,9 @@ def correlation_time(residuals: Array) -> float:
 def fit_curves(curves: Sequence[Curve], delta: float = 1e-3) -> CurveFit:
     """Fit the law to the measured rows of curves.
 
-    The sum of the Huber function has a long flat valley in C, beta and gamma: two or three curves hardly tell these apart over the
-    steps that they cover, and beyond them they matter. So they are drawn towards what other models have, by a normal prior. Its
-    weight is the variance of the residuals of the fit without it, times the number of rows that count as one.
+    The sum of the Huber function has a long flat valley in C, beta and gamma: two or three curves hardly tell these apart over
+    the steps that they cover, and beyond them they matter. So they are drawn towards what other models have, by a normal prior.
+    Its weight is the variance of the residuals of the fit without it, times the number of rows that count as one.
 
     Parameters
     ----------

@@ -77,5 +77,7 @@ def predicted(path: Path, table: pl.DataFrame, columns: Mapping[str, str]) -> tu
         bounds = np.quantile([predict(one, each, places) for one in drawn], [0.025, 0.975], axis=0)
         values |= {"ci_low": np.minimum(bounds[0], values["loss"]), "ci_high": np.maximum(bounds[1], values["loss"])}
     out = pl.DataFrame(values | {name: np.full(len(places), np.nan) for name in COLUMNS if name not in values})
-    told = {key: value if math.isfinite(value) else None for key, value in errors(theta, each).items()} if len(each.measured) else {}
+    told = (
+        {key: value if math.isfinite(value) else None for key, value in errors(theta, each).items()} if len(each.measured) else {}
+    )
     return out.select(COLUMNS), told

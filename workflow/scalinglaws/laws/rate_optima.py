@@ -2,9 +2,9 @@
 
 Of a grid of rates and batch sizes the lowest point is a poor estimate of the optimum: near it the loss is flat, so that noise
 chooses among neighbours, and the optimum lies between the points of the grid. Here the log of the loss is a quadratic in log rate
-and log batch over a window about the minimum, whose lowest point is the optimum. Runs count less the farther they lie from it, so that no
-run enters or leaves the window at once, and not at all beyond a factor: far from the optimum the loss rises faster on the side of
-large rates, which bends a quadratic. docs/rates.md compares windows on a public table.
+and log batch over a window about the minimum, whose lowest point is the optimum. Runs count less the farther they lie from it, so
+that no run enters or leaves the window at once, and not at all beyond a factor: far from the optimum the loss rises faster on the
+side of large rates, which bends a quadratic. docs/rates.md compares windows on a public table.
 
 References
 ----------
@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike
 from scalinglaws.laws.forms import Array
 from scalinglaws.laws.isoflop import groups
 
-# The window ends at this factor of the optimum's rate and batch size, or where it is to hold that many values of each, farther out.
+# The window ends at this factor of the optimum's rate and batch size, or farther out so that it holds that many values of each.
 FACTOR, VALUES = 4.0, 4
 SAME = 0.02  # rates, batch sizes and budgets nearer than this share count as one
 FEWEST_VALUES = 3  # of each quantity that varies within the window
@@ -35,8 +35,8 @@ class Optimum:
     """The optimum of one size and budget: rate, batch size in tokens and loss in nats, NaN where ``why`` says why there is none.
 
     ``batch_tokens`` is NaN as well where the batch size does not vary. ``n_points``, ``n_rates`` and ``n_batches`` count its runs
-    and their rates and batch sizes, and ``n_window`` the runs that the quadratic goes through; ``scatter`` is the root mean square
-    of their log losses about it, for the degrees of freedom that are left.
+    and their rates and batch sizes, and ``n_window`` the runs that the quadratic goes through; ``scatter`` is the root mean
+    square of their log losses about it, for the degrees of freedom that are left.
     """
 
     n_params: float
@@ -91,10 +91,10 @@ def _optimum(n: float, d: float, rate: Array, batch: Array, log_loss: Array) -> 
 
 
 def minimum(z: Array, y: Array) -> tuple[Array, float, float, int] | str:
-    """Return the minimum of y (m,) over logs z (m, 1 or 2): where it is, its value, the scatter about the quadratic, and its runs.
+    """Return the minimum of y (m,) over logs z (m, 1 or 2): where it is, its value, the scatter about the quadratic, its runs.
 
-    The window begins at the lowest point and moves to the minimum that it gives, until it stays. Where there is no minimum between
-    the sampled values, a text says why.
+    The window begins at the lowest point and moves to the minimum that it gives, until it stays. Where there is no minimum
+    between the sampled values, a text says why.
     """
     centre = z[np.argmin(y)]
     for tried in range(ROUNDS):
@@ -139,7 +139,7 @@ def window(z: Array, centre: Array) -> Array:
 def quadratic(z: Array, y: Array, weights: Array) -> tuple[Array, float, float] | str:
     """Return the minimum of the quadratic through y (m,) at z (m, k) by least squares with ``weights`` (m,).
 
-    It is where it is, its value, and the scatter about the quadratic. Where there is no minimum, or m is too small, a text says so.
+    Returned are its place, its value, and the scatter about the quadratic, or a text where there is none or m is too small.
     """
     m, k = z.shape
     pairs = [(i, j) for i in range(k) for j in range(i, k)]

@@ -30,7 +30,7 @@ class Entry:
 _SIZE_AND_TOKENS, _COMPUTE = ("n_params", "tokens"), ("flops",)
 _ONE_VARIABLE, _ENVELOPE = "scalinglaws.laws.power_laws", "scalinglaws.laws.envelope"
 # Questions: decayed budgets on all the data (size), early-stopped runs on parts of it (data), several batch sizes of one model
-# size (batch), budgets of more than one epoch (repetition), three learning rates of one run (rate), three schedules of one (schedule).
+# size (batch), budgets of more than one epoch (repetition), three learning rates of one run (rate), three schedules (schedule).
 LAWS = Registry(
     "fits.laws",
     (

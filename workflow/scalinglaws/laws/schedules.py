@@ -33,7 +33,7 @@ HINT = "map its column with --columns {name}=NAME"
 class Curve:
     """A loss curve and its schedule at R rows: ``steps`` ascend, ``loss`` is NaN where a row states the schedule alone.
 
-    ``area`` (R,) is the sum of the rates from the first step up to each row. Row ``start`` is that at which the warm-up has ended.
+    ``area`` (R,) is the sum of the rates from the first step up to each row. At row ``start`` the warm-up has ended.
     The changes of the rate are Q sources: ``drop`` (Q,) is how much the rate falls, which is negative where it rises, as in the
     warm-up, ``rate_after`` the rate then, and ``at`` the sum of the rates up to there.
     """
@@ -143,8 +143,8 @@ def curves_of(table: pl.DataFrame, columns: Mapping[str, str]) -> dict[str, pl.D
     ----------
     table
         A row for each step that is known: run, steps (or step), learning_rate, and loss, which may be empty. Without a column run
-        it is one curve. The table ``curves`` of a study is taken as well: rows without a run are the curve of their trunk, and the
-        schedule of its runs up to their own first rows.
+        it is one curve. The table ``curves`` of a study is taken as well: rows without a run are the curve of their trunk, and
+        the schedule of its runs up to their own first rows.
     columns
         Our name of a column -> the table's own.
 
@@ -164,7 +164,7 @@ def curves_of(table: pl.DataFrame, columns: Mapping[str, str]) -> dict[str, pl.D
             raise StudyError(f"the table of curves: row {bad} has no number in the column {name}: fill it, or leave out the row")
     absent = [pl.lit(None, pl.String if name in ("run", "trunk") else pl.Float64).alias(name) for name in COLUMNS]
     table = table.with_columns(each for each, name in zip(absent, COLUMNS, strict=True) if name not in table.columns)
-    out = {}
+    out: dict[str, pl.DataFrame] = {}
     for trunk in table.partition_by("trunk", maintain_order=True):
         out |= _of_trunk(trunk)
     return dict(sorted(out.items()))

@@ -165,7 +165,7 @@ def select(
 
 
 def _named(table: pl.DataFrame, columns: Mapping[str, str], names: Sequence[str]) -> pl.DataFrame:
-    """Return the table with the columns ``names`` as far as it has them; run defaults to the row's number, from 1, and trunk to the run."""
+    """Return the table with the columns ``names`` that it has; run defaults to the row's number, from 1, and trunk to the run."""
     table = rows.statuses(rows.numbered(named(table, names, columns)))
     table = rows.truths(rows.numbers(table, OF_RULES, "the table", RENAME_IT), TRUTHS, "the table")
     table, number = rows.texts(table, (*TEXTS, "run", "trunk")), pl.col(rows.ROW).cast(pl.String)
