@@ -105,7 +105,7 @@ def test_tokens_that_follow_n_get_no_exponent() -> None:
 
 def test_intervals_cover_the_truth() -> None:
     hits = []
-    for seed in range(40):
+    for seed in range(30):
         table, truth = sweeps(np.random.default_rng(seed))
         found = fit_table(table, "learning-rate", n_bootstrap=200, seed=seed)["parameters"]
         hits.append([found[name]["ci_low"] < value < found[name]["ci_high"] for name, value in truth.items()])

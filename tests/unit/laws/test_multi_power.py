@@ -158,8 +158,11 @@ def test_the_command_fits_and_predicts_a_schedule(tmp_path: Path, capsys: pytest
     assert main([*ask, "--out", str(paths["predicted.csv"])]) == 0
     assert "mean absolute error" in capsys.readouterr().err
     predicted = pl.read_csv(paths["predicted.csv"])
-    assert np.abs(predicted["loss"].to_numpy() - loss).max() < 0.02
-    assert ((predicted["ci_low"] <= predicted["loss"]) & (predicted["loss"] <= predicted["ci_high"])).all()
+    found = {name: predicted[name].to_numpy() for name in predicted.columns}
+    assert np.abs(found["loss"] - loss).max() < 0.02
+    for below, above in (("run_low", "ci_low"), ("ci_low", "loss"), ("loss", "ci_high"), ("ci_high", "run_high")):
+        assert (found[below] <= found[above] + 1e-12).all(), (below, above)
+    assert ((found["run_low"] <= loss) & (loss <= found["run_high"])).mean() > 0.95
     paths["fit.json"].write_text('{"law": "power-n"}')
     assert main(ask) == 1 and "not the result of fit --law multi-power" in capsys.readouterr().err
 

@@ -26,8 +26,9 @@ def curve(
 ) -> None:
     """Predict the loss curve of a learning-rate schedule by the multi-power law, before anything is trained with it.
 
-    Each row of the schedule gets the loss of the law and its 95 % interval, for the law alone. What lies before the first row is
-    taken for a linear warm-up. Where the schedule has losses, the errors of the prediction are told.
+    Each row of the schedule gets the loss of the law with two 95 % intervals: of a run (run_low, run_high), by how the law errs
+    on curves that are left out of the fit, and of the law alone (ci_low, ci_high). What lies before the first row is taken for a
+    linear warm-up. Where the schedule has losses, the errors of the prediction are told.
 
     \b
     Example:
@@ -43,7 +44,9 @@ def curve(
     if as_json:
         print_json({"curve": table.to_dicts(), "errors": errors})
     elif out is None:
-        print_table(COLUMNS, [[f"{value:.6g}" for value in row] for row in table.iter_rows()], right=COLUMNS)
+        print_table(
+            COLUMNS, [["" if value is None else f"{value:.6g}" for value in row] for row in table.iter_rows()], right=COLUMNS
+        )
     if out is not None:
         write_bytes(out, table.write_csv().encode())
     if errors and not as_json:

@@ -175,6 +175,28 @@ def resampled(fit: CurveFit, block: np.ndarray, n_bootstrap: int, seed: int) -> 
     return np.clip(out, LOWER, UPPER)
 
 
+def law_error(fitted: Sequence[Curve]) -> dict[str, Any] | None:
+    """Return how the law errs on a curve that it was not fitted to, found by leaving out each curve whose rate changes.
+
+    Returns
+    -------
+    dict or None
+        ``rms``, the root mean square of the log residuals, a curve counting once; ``curves``, how many were left out; and
+        ``area``, the largest sum of rates of a fitted curve. None where fewer than two curves have a rate that changes.
+    """
+    found = []
+    for each in fitted:
+        rest = [other for other in fitted if other is not each]
+        enough = sum(len(other.measured) for other in rest) > len(NAMES)
+        if each.decays and len(each.measured) and enough and any(other.decays for other in rest):
+            theta, places = fit_curves(rest, DELTA).theta, each.measured
+            found.append(float((np.log(predict(theta, each, places) / each.loss[places]) ** 2).mean()))
+    if not found:
+        return None
+    area = max(float(each.area[-1]) for each in fitted)
+    return {"rms": float(np.sqrt(np.mean(found))), "curves": len(found), "area": area}
+
+
 def errors(theta: Array, each: Curve) -> dict[str, float]:
     """Return how the law predicts a curve: R², mean absolute and root mean square error in nats, share of the last loss."""
     places = each.measured
@@ -194,7 +216,7 @@ def _result(points: Points, n_bootstrap: int, seed: int, allow_empty: bool) -> d
     """Return fit.json, with the errors of each curve under ``curves`` and their means over those held out under ``judged``."""
     fitted, held = curves_in(points)
     counts = {"points": sum(len(each.measured) for each in fitted), "runs": len(fitted), "trunks": 0}
-    nothing: dict[str, Any] = {"curves": [], "judged": None, "held_out": _held([]), "resamples": {}}
+    nothing: dict[str, Any] = {"curves": [], "judged": None, "held_out": _held([]), "resamples": {}, "law_error": None}
     try:
         fit = fit_curves(fitted, DELTA)
     except StudyError as error:
@@ -220,6 +242,7 @@ def _result(points: Points, n_bootstrap: int, seed: int, allow_empty: bool) -> d
         "held_out": _held(judged),
         "resamples": kept(NAMES, drawn) if len(drawn) else {},
         "scatter": float(np.sqrt((fit.residuals**2).mean())),
+        "law_error": law_error(fitted),
     }
     out = fields(MULTI_POWER, points, counts, parameters, own, _flags(fit, fitted, counts["trunks"]))
     level = np.concatenate([np.log(each.loss[each.measured]) for each in fitted])
@@ -245,7 +268,7 @@ def _flags(fit: CurveFit, fitted: Sequence[Curve], n_blocks: int) -> list[str]:
         out.append("Only one of the best starts came to this fit: another minimum may be as good.")
     changing = sum(each.decays for each in fitted)
     if changing < 2:
-        out.append("The rate changes in one fitted curve alone: how B, C, beta and gamma share its effect is not known.")
+        out.append("The rate changes in one fitted curve alone: it does not tell B, C, beta and gamma apart, nor test the law.")
     scatter = float(np.sqrt((fit.residuals**2).mean()))
     if scatter > LARGE_MISFIT:
         out.append(f"The losses scatter by {100 * scatter:.2g} % about the law: these curves do not follow it, or are noisy.")
@@ -254,7 +277,7 @@ def _flags(fit: CurveFit, fitted: Sequence[Curve], n_blocks: int) -> list[str]:
     return out
 
 
-UNITS = {"L0": "nats", "A": "nats", "B": "nats"}
+UNITS = {"L0": "nats", "A": "nats", "B": "nats per unit of rate"}
 MULTI_POWER = Method(
     name="multi-power",
     title="Loss curve under a learning-rate schedule",

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from scipy.special import stdtrit
 
 from scalinglaws.common import sums
 from scalinglaws.common.errors import StudyError
@@ -18,11 +19,11 @@ from scalinglaws.laws.loss_curves import errors
 from scalinglaws.laws.multi_power import NAMES, internal, predict
 from scalinglaws.laws.schedules import curve, curves_of
 
-COLUMNS = ("step", "learning_rate", "loss", "ci_low", "ci_high")
+COLUMNS = ("step", "learning_rate", "loss", "run_low", "run_high", "ci_low", "ci_high")
 
 
-def read_multi_power(path: Path) -> tuple[Array, Array]:
-    """Return the internal parameters (7,) of a fit.json of the law multi-power, and those of its resamples (B, 7).
+def read_multi_power(path: Path) -> tuple[Array, Array, dict[str, Any] | None]:
+    """Return the internal parameters (7,) of a fit.json of the law multi-power, those of its resamples (B, 7), and its law_error.
 
     Raises
     ------
@@ -36,9 +37,22 @@ def read_multi_power(path: Path) -> tuple[Array, Array]:
             raise ValueError(f"it is a fit of {fit['law']}")
         values = [float(fit["parameters"][name]["estimate"]) for name in NAMES]
         drawn = np.array([fit["resamples"][name] for name in NAMES], np.float64).T if fit["resamples"] else np.empty((0, 7))
+        found: dict[str, Any] | None = fit["law_error"]
+        if found is not None:
+            found = {name: float(found[name]) for name in ("rms", "curves", "area")}
     except (ValueError, KeyError, TypeError) as error:
         raise StudyError(f"--fit: {path} is not the result of fit --law multi-power with parameters: {error!r}") from None
-    return internal(values), internal(drawn)
+    return internal(values), internal(drawn), found
+
+
+def _of_run(values: dict[str, Array], own: dict[str, Any], area: Array) -> dict[str, Array]:
+    """Return run_low and run_high (n,): the interval of the law and its own error, added in squares of logs."""
+    error = stdtrit(own["curves"], 0.975) * own["rms"] * np.maximum(1.0, area / own["area"])
+    below, above = (np.log(values["loss"] / values["ci_low"]), np.log(values["ci_high"] / values["loss"]))
+    return {
+        "run_low": values["loss"] * np.exp(-np.hypot(below, error)),
+        "run_high": values["loss"] * np.exp(np.hypot(above, error)),
+    }
 
 
 def predicted(path: Path, table: pl.DataFrame, columns: Mapping[str, str]) -> tuple[pl.DataFrame, dict[str, Any]]:
@@ -56,15 +70,17 @@ def predicted(path: Path, table: pl.DataFrame, columns: Mapping[str, str]) -> tu
     Returns
     -------
     tuple
-        A row of COLUMNS for each row of the schedule after its warm-up, with the interval of the law alone, empty where the fit
-        has no resamples; and, where the schedule has losses, the errors that ``loss_curves.errors`` returns, else an empty dict.
+        A row of COLUMNS for each row of the schedule after its warm-up; and, where the schedule has losses, the errors that
+        ``loss_curves.errors`` returns, else an empty dict. ``ci_low`` and ``ci_high`` are the 95 % interval of the law alone,
+        empty where the fit has no resamples. ``run_low`` and ``run_high`` count the law's own error as well, as it is on curves
+        left out of the fit, in proportion to the sum of rates beyond the largest that was fitted; empty where nothing tells it.
 
     Raises
     ------
     StudyError
         If the fit or the schedule cannot be used.
     """
-    theta, drawn = read_multi_power(path)
+    theta, drawn, own = read_multi_power(path)
     found = curves_of(table, columns)
     if len(found) != 1:
         raise StudyError(f"--schedule has {len(found)} runs ({', '.join(sorted(found)[:3])}): give the schedule of one run")
@@ -76,8 +92,10 @@ def predicted(path: Path, table: pl.DataFrame, columns: Mapping[str, str]) -> tu
     if len(drawn) > 1:
         bounds = np.quantile([predict(one, each, places) for one in drawn], [0.025, 0.975], axis=0)
         values |= {"ci_low": np.minimum(bounds[0], values["loss"]), "ci_high": np.maximum(bounds[1], values["loss"])}
+        if own is not None:
+            values |= _of_run(values, own, each.area[places])
     out = pl.DataFrame(values | {name: np.full(len(places), np.nan) for name in COLUMNS if name not in values})
     told = (
         {key: value if math.isfinite(value) else None for key, value in errors(theta, each).items()} if len(each.measured) else {}
     )
-    return out.select(COLUMNS), told
+    return out.select(COLUMNS).fill_nan(None), told
