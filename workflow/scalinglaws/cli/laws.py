@@ -30,7 +30,7 @@ def fit(
         Path | None, typer.Option(help="Runs, as .csv, .parquet or .jsonl, with n_params, loss, and tokens or flops.")
     ] = None,
     curves: Annotated[
-        Path | None, typer.Option(help="Learning curves, for the laws envelope, kaplan-ns and critical-batch.")
+        Path | None, typer.Option(help="Learning curves, for the laws envelope, kaplan-ns, critical-batch and multi-power.")
     ] = None,
     columns: Annotated[
         list[str] | None,
@@ -51,6 +51,13 @@ def fit(
     exclude_highest: Annotated[
         int, typer.Option(metavar="N", min=0, max=LARGEST_INTEGER, help="Leave out the N runs with the largest losses.")
     ] = 0,
+    held_out: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CONDITION",
+            help="Curves that are predicted and judged instead of fitted, for the law multi-power: \"run in ('a', 'b')\".",
+        ),
+    ] = None,
     weighted: Annotated[
         bool, typer.Option("--weighted", help="Weight each loss by its own standard error, the column loss_stderr.")
     ] = False,
@@ -67,7 +74,8 @@ def fit(
         typer.Option(
             metavar="NAME=VALUE,…",
             help="Forecast the loss of a new run there, with intervals: n_params=20M,tokens=2G. For a law of compute, and for "
-            "the best run of a compute by the law chinchilla: flops=1e21. Can be given several times.",
+            "the best run of a compute by the law chinchilla: flops=1e21. The law learning-rate gives the rate and the batch "
+            "size of a run there. Can be given several times.",
         ),
     ] = None,
     objective: Annotated[
@@ -134,6 +142,7 @@ def fit(
         columns=mapping("--columns", "COLUMN", columns),
         exclude_highest=exclude_highest,
         where=where,
+        held_out=held_out,
         allow_empty=allow_empty,
         weighted=weighted,
         critical_batch=critical_batch_of(critical_batch),

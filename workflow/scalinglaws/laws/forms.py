@@ -41,7 +41,8 @@ class Described:
     ``variables`` are the columns of the points that it needs. ``published`` are the values of ``source`` for the parameters and
     for the exponents derived from them. ``rule`` is the sentence, and ``selection`` the steps, that say which losses it is fitted
     to. ``reshape``, for laws of learning curves, makes the points of the rows of the curves before they are checked.
-    ``derived`` names the exponents that follow from a fit beside its parameters.
+    ``derived`` names the exponents that follow from a fit beside its parameters. ``own_points``, for laws of whole loss curves,
+    takes (table, table of curves or None, names of columns, where, held_out) and returns the points.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Described:
     selection: tuple[Rule, ...] = ()
     reshape: Rule | None = None
     derived: tuple[str, ...] = ()
+    own_points: Callable[..., Any] | None = None
 
     @property
     def compared(self) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +13,12 @@ from scalinglaws.laws.select import Points
 @dataclass(frozen=True, kw_only=True)
 class Method(Described):
     """A law with a procedure of its own. ``result`` takes (points, number of resamples, seed, whether a result without
-    parameters is allowed) and returns the content of fit.json.
+    parameters is allowed) and returns the content of fit.json. ``recommend``, where ``--at`` can be asked, takes that content and
+    places, and returns a list of what the law says there and a list of sentences of doubt.
     """
 
     result: Callable[[Points, int, int, bool], dict[str, Any]]
+    recommend: Callable[[dict[str, Any], Sequence[Mapping[str, float]]], tuple[list[dict[str, Any]], list[str]]] | None = None
 
 
 def fields(

@@ -30,7 +30,7 @@ class Entry:
 _SIZE_AND_TOKENS, _COMPUTE = ("n_params", "tokens"), ("flops",)
 _ONE_VARIABLE, _ENVELOPE = "scalinglaws.laws.power_laws", "scalinglaws.laws.envelope"
 # Questions: decayed budgets on all the data (size), early-stopped runs on parts of it (data), several batch sizes of one model
-# size (batch), budgets of more than one epoch (repetition).
+# size (batch), budgets of more than one epoch (repetition), three learning rates of one run (rate), three schedules (schedule).
 LAWS = Registry(
     "fits.laws",
     (
@@ -53,6 +53,8 @@ LAWS = Registry(
         Entry("repetition", "repetition", "scalinglaws.laws.repetition"),
         Entry("isoflop", "size", "scalinglaws.laws.isoflop"),
         Entry("critical-batch", "batch", "scalinglaws.laws.critical_batch", curves=True),
+        Entry("learning-rate", "rate", "scalinglaws.laws.learning_rate"),
+        Entry("multi-power", "schedule", "scalinglaws.laws.loss_curves", curves=True),
     ),
 )
 LAW_KINDS = {entry.name: entry.question for entry in LAWS.values()}

@@ -60,7 +60,7 @@ def fit_table(
     n_bootstrap: int = 1000, seed: int = 0, columns: Mapping[str, str] | None = None, exclude_highest: int = 0,
     where: str | None = None, allow_empty: bool = False, weighted: bool = False,
     critical_batch: CriticalBatch | None = None, at: Sequence[Mapping[str, float]] = (), residuals: str = "log",
-    fixed: Mapping[str, float] | None = None,
+    fixed: Mapping[str, float] | None = None, held_out: str | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Fit a law to a table of runs and return the content of fit.json.
 
@@ -77,7 +77,7 @@ def fit_table(
         losses in nats per token ("raw").
     n_bootstrap, seed
         Number of resamples of trunks, 0 for the fit alone, and their seed.
-    columns, where, exclude_highest, critical_batch
+    columns, where, exclude_highest, critical_batch, held_out
         See ``select.select``.
     allow_empty
         Whether too few points give a result without parameters, with a flag that says why, rather than an error.
@@ -107,14 +107,19 @@ def fit_table(
         raise StudyError(f"--bootstrap is {n_bootstrap}: use 0 for the fit alone, or at least 2 resamples (1000)")
     form, columns, estimates = find(law), columns or {}, None
     options: dict[str, Any] = {"where": where, "exclude_highest": exclude_highest, "critical_batch": critical_batch}
+    options["held_out"] = held_out
     if isinstance(form, Method):
-        options_of_equations = {"--weighted": weighted, "--at": at, "--critical-batch": critical_batch, "--fix": fixed}
+        places = () if form.recommend else at
+        options_of_equations = {"--weighted": weighted, "--at": places, "--critical-batch": critical_batch, "--fix": fixed}
         for option, given in options_of_equations.items():
             if given:
                 raise StudyError(f"law {law} takes no {option}")
         points = select(table, form, columns, curves=curves, **options)
         out, estimates = _of_method(form, points, n_bootstrap, seed, allow_empty)
         own = out.get("exponents", {})
+        if form.recommend and at:
+            out["recommended"], doubts = form.recommend(out, at)
+            out["flags"] = [*out["flags"], *doubts]
     else:
         goal = _Goal(Objective(objective, delta, residuals), weighted, n_bootstrap, seed)
         form = hold(form, fixed or {})

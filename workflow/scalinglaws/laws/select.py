@@ -71,6 +71,7 @@ def read_table(path: str | Path) -> pl.DataFrame:
 def select(
     table: pl.DataFrame, law: Described, columns: Mapping[str, str] | None = None, where: str | None = None,
     exclude_highest: int = 0, curves: pl.DataFrame | None = None, critical_batch: CriticalBatch | None = None,
+    held_out: str | None = None,
 ) -> Points:  # fmt: skip
     """Return the points of a law in a table of runs, or in the learning curves of these runs.
 
@@ -90,6 +91,8 @@ def select(
         Learning curves, which some laws are fitted to.
     critical_batch
         B_crit(L), which gives steps_min and flops_min from steps, batch_tokens and loss.
+    held_out
+        A condition on the columns of curves that are judged and not fitted, for laws of whole loss curves.
 
     Raises
     ------
@@ -105,16 +108,24 @@ def select(
     if table.is_empty():
         raise StudyError("the table has no rows: give a row for each run")
     columns, given = columns or {}, table.columns
-    table = _named(table, columns)
+    if law.own_points:
+        if exclude_highest:
+            raise StudyError(f"law {law.name} takes no --exclude-highest: choose curves with --where and --held-out")
+        chosen: Points = law.own_points(table, curves, columns, where, held_out)
+        return chosen
+    if held_out is not None:
+        raise StudyError(f"law {law.name} takes no --held-out: it is for laws of whole loss curves, such as multi-power")
+    names = (*COLUMNS, *(name for name in law.variables if name not in COLUMNS))
+    table = _named(table, columns, names)
     of_curves = LAWS.find(law.name).curves
     elsewhere = not of_curves and not set(given) >= OWN
-    table = rows.numbers(table, ("dataset_tokens",) if of_curves else COLUMNS[2:], "the table", MAP_IT)
+    table = rows.numbers(table, ("dataset_tokens",) if of_curves else names[2:], "the table", MAP_IT)
     if where is not None:
         table = drop(table, condition(table, where).fill_null(False), f"not ({where})", excluded)
     if of_curves:
         if curves is None:
             raise StudyError(f"law {law.name} is fitted to learning curves: give their table with --curves")
-        curves = rows.numbers(_named(curves, {}), ("loss_test", *COLUMNS[2:]), "the table of curves", RENAME_IT)
+        curves = rows.numbers(_named(curves, {}, COLUMNS), ("loss_test", *COLUMNS[2:]), "the table of curves", RENAME_IT)
         table = usable_curves(table, curves, excluded)
         table = rows.numbered(law.reshape(table, excluded, [])) if law.reshape else table
     else:
@@ -129,18 +140,18 @@ def select(
     if critical_batch is not None and not critical_batch.resolved:
         table = drop(table, pl.repeat(False, pl.len()), "B_crit(L) is not resolved, so it has no S_min and no C_min", excluded)
     found.refuse_if_empty("the table")
-    found.table = _filled(table, law, critical_batch, given)
-    rows.unreadable(found, COLUMNS[2:])
+    found.table = _filled(table, law, names, critical_batch, given)
+    rows.unreadable(found, names[2:])
     rows.unusable(found, ("loss", *law.variables), "the table")
     if elsewhere:
-        names = {columns.get(name) for name in ("run", "trunk")}
-        rows.copies(found, [name for name in given if name not in names])
+        of_runs = {columns.get(name) for name in ("run", "trunk")}
+        rows.copies(found, [name for name in given if name not in of_runs])
         rows.impossible(found, "the table", "flops")
         rows.doubtful(found, columns.get("loss", "loss"))
         rows.few_trunks(found)
     found.refuse_if_empty("the table")
     excluded += [{"run": run, "reason": reason} for _, run, reason in found.left_out]
-    table, notes = found.table.with_columns(pl.col(COLUMNS[2:]).fill_null(float("nan"))), list(found.sentences)
+    table, notes = found.table.with_columns(pl.col(names[2:]).fill_null(float("nan"))), list(found.sentences)
     for rule in law.selection:
         table = rule(table, excluded, notes)
     if exclude_highest:
@@ -149,31 +160,33 @@ def select(
         rank = pl.col("loss").rank("ordinal", descending=True)
         table = drop(table, rank > min(exclude_highest, len(table)), f"among the {exclude_highest} highest losses", excluded)
     table = table.sort(["run", "flops", "tokens", "loss"], maintain_order=True)
-    values = {name: table[name].to_numpy().astype(np.float64) for name in COLUMNS[2:]}
+    values = {name: table[name].to_numpy().astype(np.float64) for name in names[2:]}
     loss = values.pop("loss")
     return Points(table["run"].to_list(), table["trunk"].to_list(), loss, values, excluded, notes, found.sentences)
 
 
-def _named(table: pl.DataFrame, columns: Mapping[str, str]) -> pl.DataFrame:
-    """Return the table with the default column names; run defaults to the row's number, from 1, and trunk to the run."""
-    table = rows.statuses(rows.numbered(named(table, COLUMNS, columns)))
+def _named(table: pl.DataFrame, columns: Mapping[str, str], names: Sequence[str]) -> pl.DataFrame:
+    """Return the table with the columns ``names`` that it has; run defaults to the row's number, from 1, and trunk to the run."""
+    table = rows.statuses(rows.numbered(named(table, names, columns)))
     table = rows.truths(rows.numbers(table, OF_RULES, "the table", RENAME_IT), TRUTHS, "the table")
     table, number = rows.texts(table, (*TEXTS, "run", "trunk")), pl.col(rows.ROW).cast(pl.String)
     run, trunk = (pl.col(name) if name in table.columns else pl.lit(None, pl.String) for name in ("run", "trunk"))
     return table.with_columns(pl.coalesce(run, trunk, number).alias("run"), pl.coalesce(trunk, run, number).alias("trunk"))
 
 
-def _filled(table: pl.DataFrame, law: Described, critical_batch: CriticalBatch | None, given: Sequence[str]) -> pl.DataFrame:
+def _filled(
+    table: pl.DataFrame, law: Described, names: Sequence[str], critical_batch: CriticalBatch | None, given: Sequence[str]
+) -> pl.DataFrame:
     """Return the table with flops and tokens filled from each other (C = 6ND), and dataset_tokens from tokens.
 
-    ``given`` are the names of columns that the user's table has.
+    ``names`` are the columns that it shall have, and ``given`` those that the user's table has.
 
     Raises StudyError for a column that the law needs and the table lacks.
     """
     have = [name for name in table.columns if not name.startswith("__")]
     if "loss" not in have:
         raise StudyError(f"the table has no column 'loss': {proposal('loss', given, 'it has')}; map it with --columns loss=NAME")
-    table = table.with_columns(pl.lit(None, pl.Float64).alias(name) for name in COLUMNS[2:] if name not in have)
+    table = table.with_columns(pl.lit(None, pl.Float64).alias(name) for name in names[2:] if name not in have)
     table = with_budgets(table)
     steps = pl.coalesce("steps", pl.col("tokens") / pl.col("batch_tokens"))
     table = table.with_columns(pl.coalesce("dataset_tokens", "tokens"), steps.alias("steps"))
