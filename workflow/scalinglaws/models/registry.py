@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from scalinglaws.common.registry import Registry
 from scalinglaws.models.architecture import Architecture
+from scalinglaws.models.entries.llama import LLAMA
 from scalinglaws.models.entries.lstm import LSTM
 from scalinglaws.models.entries.recurrent import RECURRENT
 from scalinglaws.models.entries.transformer import TRANSFORMER
@@ -14,5 +15,6 @@ ARCHITECTURES: Registry[Architecture] = Registry(
         TRANSFORMER,
         LSTM,
         RECURRENT,
+        LLAMA,
     ],
 )
