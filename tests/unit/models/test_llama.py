@@ -74,7 +74,7 @@ def test_gradients_in_float64_are_those_of_transformers(name: str) -> None:
     theirs = exact(theirs_of(module, config))
     module = module.double()
     ours, wanted = loss_of(logits(module, module(TOKENS))), loss_of(theirs(TOKENS).logits)
-    assert math.isclose(float(ours), float(wanted), rel_tol=1e-12)
+    assert math.isclose(ours.item(), wanted.item(), rel_tol=1e-12)
     ours.backward()
     wanted.backward()
     gradients = {key: value.grad for key, value in theirs.named_parameters()}
@@ -147,7 +147,7 @@ def test_options_and_their_defaults() -> None:
     spec = spec_of()
     options = {"n_kv_heads": 2, "norm": "pre", "norm_eps": 1e-5, "qk_norm": "none", "rope_base": 10000.0, "tied": True}
     assert dict(spec.options) == options and (spec.n_heads, spec.d_attn, spec.d_ff) == (2, 32, 88)
-    assert spec.id.startswith("llama-n25k-t1.0M") and spec.n_params == 2 * (4 * 32 * 32 + 3 * 32 * 88)
+    assert spec.id.startswith("llama-n25.1k-t1.0M") and spec.n_params == 2 * (4 * 32 * 32 + 3 * 32 * 88)
     assert spec_of(d_ff_multiple=32).d_ff == 96 and spec_of(d_ff=88, block="llama-2", rope_base="1e4").id == spec.id
     # The rule of 8/3 gives the published width of Llama-2 7B.
     assert model_fields("llama", 32, 4096, d_ff_multiple=256)["d_ff"] == 11008

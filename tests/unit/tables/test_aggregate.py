@@ -74,6 +74,13 @@ def test_the_table_tells_patience_from_max_tokens():
         assert run_row(spec, metrics, ["data"], True)["stopped"] == stopped
 
 
+def test_active_parameters_are_all_where_a_run_does_not_say():
+    spec = small_spec()
+    values = METRICS | {"id": spec.id, "steps": 40, "best_step": 40, "tokens": 2560, "n_params": 1536}
+    for said, active in (({}, 1536), ({"n_params_active": 700}, 700)):
+        assert run_row(spec, RunMetrics.from_plain(values | said, "metrics.json"), [], True)["n_params_active"] == active
+
+
 def test_a_budget_trained_before_a_column_was_measured_agrees(two_budgets):
     results, manifest, specs = two_budgets
     measured = {"loss_by_position": [4.0, 3.0], "noise_square": 0.5, "noise_trace": 7.0}

@@ -17,17 +17,27 @@ from scalinglaws.models.config import ModelConfig
 from scalinglaws.models.layers import Embedding, Linear, OutputEmbedding, draw_weights
 
 
+class RMSNorm(nn.RMSNorm):
+    """An RMS norm that is computed in float32 whatever the precision of products, as in the published models."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x (…, n) divided by the root of its mean square over the last dimension, times the weights (n,)."""
+        return F.rms_norm(x.to(self.weight.dtype), self.normalized_shape, self.weight, self.eps)
+
+
 def rotations(n_pos: int, width: int, base: float) -> tuple[Tensor, Tensor]:
-    """Return the cosines and sines (T, 1, S/2) of rotary positions, by angles in float32 as the published models have them."""
+    """Return the cosines and sines (T, 1, S) of ``rotate``, by angles in float32 as the published models have them."""
     frequency = 1.0 / base ** (torch.arange(0, width, 2, dtype=torch.float32) / width)
     angle = torch.arange(n_pos, dtype=torch.float32)[:, None, None] * frequency
-    return angle.cos(), angle.sin()
+    return torch.cat((angle.cos(), angle.cos()), -1), torch.cat((-angle.sin(), angle.sin()), -1)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Return the heads (B, T, H, S) with number i of the first half and of the second turned as a pair."""
-    a, b = x.chunk(2, -1)
-    return torch.cat((a * cos - b * sin, b * cos + a * sin), -1)
+    """Return the heads (B, T, H, S) in which pairs are turned: (a, b), i of the first half and i of the second.
+
+    They become (a cos − b sin, b cos + a sin): each half is multiplied by the cosines, and the other half by the sines.
+    """
+    return x * cos + x.roll(x.shape[-1] // 2, -1) * sin
 
 
 class Attention(nn.Module):
@@ -43,7 +53,7 @@ class Attention(nn.Module):
         self.project = Linear(config.d_attn, config.d_model, bias=False)
         # Queries and keys are normalised over each head, over all heads together, or not at all.
         self.spans = (config.d_attn, d_kv) if kind == "all" else (self.width, self.width)
-        self.q_norm, self.k_norm = (nn.Identity() if kind == "none" else nn.RMSNorm(span, eps) for span in self.spans)
+        self.q_norm, self.k_norm = (nn.Identity() if kind == "none" else RMSNorm(span, eps) for span in self.spans)
         self.grouped = config.options["n_kv_heads"] < config.n_heads
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -60,11 +70,11 @@ class Attention(nn.Module):
 class FeedForward(nn.Module):
     """SwiGLU: the product of a linear map and of another one through SiLU."""
 
-    def __init__(self, config: ModelConfig):
+    def __init__(self, d_model: int, d_ff: int):
         super().__init__()
-        self.gate = Linear(config.d_model, config.d_ff, bias=False)
-        self.up = Linear(config.d_model, config.d_ff, bias=False)
-        self.down = Linear(config.d_ff, config.d_model, bias=False)
+        self.gate = Linear(d_model, d_ff, bias=False)
+        self.up = Linear(d_model, d_ff, bias=False)
+        self.down = Linear(d_ff, d_model, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return what the feed-forward part adds to the residual stream, (B, T, C)."""
@@ -78,7 +88,7 @@ class Block(nn.Module):
         super().__init__()
         self.post, self.dropout = config.options["norm"] == "post", config.dropout
         self.attention, self.feed_forward = Attention(config), feed_forward
-        self.norm1, self.norm2 = (nn.RMSNorm(config.d_model, config.options["norm_eps"]) for _ in range(2))
+        self.norm1, self.norm2 = (RMSNorm(config.d_model, config.options["norm_eps"]) for _ in range(2))
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         """Return the residual stream (B, T, C) after this layer."""
@@ -106,18 +116,18 @@ class Llama(nn.Module):
         self.layers = [Block(config, self.feed_forward(config)) for _ in range(config.n_layer)]
         for i, layer in enumerate(self.layers):
             self.add_module(f"layer{i}", layer)
-        self.norm = nn.RMSNorm(config.d_model, config.options["norm_eps"])
+        self.norm = RMSNorm(config.d_model, config.options["norm_eps"])
         if not config.options["tied"]:
             self.head = OutputEmbedding(config.n_vocab, config.d_model)
         for name, table in zip(("cos", "sin"), rotations(config.n_ctx, config.d_attn // config.n_heads, config.options["rope_base"])):
             self.register_buffer(name, table, persistent=False)
         # What adds to the residual stream is drawn smaller, so that the stream is as long at any depth (GPT-2).
         residual = 1.0 / math.sqrt(2 * config.n_layer)
-        draw_weights(self, {"project.weight": residual, "down.weight": residual})
+        draw_weights(self, {"project.weight": residual, "down.weight": residual, "down": residual})
 
     def feed_forward(self, config: ModelConfig) -> nn.Module:
         """Return the feed-forward part of one layer."""
-        return FeedForward(config)
+        return FeedForward(config.d_model, config.d_ff)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Return the hidden state (B, T, C) at each of the tokens (B, T)."""

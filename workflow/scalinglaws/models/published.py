@@ -16,6 +16,9 @@ CLASSES = {
     ("llama", "pre", "none"): "Llama",
     ("llama", "pre", "head"): "Qwen3",
     ("llama", "post", "all"): "Olmo2",
+    ("moe", "pre", "none"): "Mixtral",
+    ("moe", "pre", "head"): "Qwen3Moe",
+    ("moe", "pre", "all"): "Olmoe",
 }
 # Names of the parts of a layer, here and there.
 PARTS = {
@@ -23,9 +26,18 @@ PARTS = {
     "attention.k.weight": "self_attn.k_proj.weight",
     "attention.v.weight": "self_attn.v_proj.weight",
     "attention.project.weight": "self_attn.o_proj.weight",
-    "feed_forward.gate.weight": "mlp.gate_proj.weight",
-    "feed_forward.up.weight": "mlp.up_proj.weight",
-    "feed_forward.down.weight": "mlp.down_proj.weight",
+}
+FEED_FORWARD = {
+    "llama": {
+        "feed_forward.gate.weight": "mlp.gate_proj.weight",
+        "feed_forward.up.weight": "mlp.up_proj.weight",
+        "feed_forward.down.weight": "mlp.down_proj.weight",
+    },
+    "moe": {
+        "feed_forward.router.weight": "mlp.gate.weight",
+        "feed_forward.gate_up": "mlp.experts.gate_up_proj",
+        "feed_forward.down": "mlp.experts.down_proj",
+    },
 }
 NORMS = {
     "pre": {"norm1.weight": "input_layernorm.weight", "norm2.weight": "post_attention_layernorm.weight"},
@@ -55,8 +67,11 @@ def _family(config: ModelConfig) -> str:
     kind = (config.architecture, options.get("norm", ""), options.get("qk_norm", ""))
     if kind not in CLASSES:
         known = "; ".join(f"{a} with norm {norm} and qk_norm {qk}" for a, norm, qk in CLASSES)
+        raise StudyError(f"architecture {config.architecture}: transformers has no class of this model: it has one of {known}")
+    if options.get("n_shared_experts") or (CLASSES[kind] == "Mixtral" and not options["renormalize"]):
         raise StudyError(
-            f"architecture {config.architecture}: transformers has no class of this model: it has one of {known}"
+            "architecture moe: transformers has no class of this model: it has one without shared experts (n_shared_experts), "
+            "and without qk_norm only with renormalize: true"
         )
     return CLASSES[kind]
 
@@ -84,8 +99,21 @@ def config_values(config: ModelConfig) -> dict[str, Any]:
         "rms_norm_eps": options["norm_eps"],
         "rope_parameters": {"rope_type": "default", "rope_theta": options["rope_base"]},
         "tie_word_embeddings": options["tied"],
+        **_of_experts(config),
         **dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id")),
     }
+
+
+def _of_experts(config: ModelConfig) -> dict[str, Any]:
+    """Return the arguments of a mixture of experts; none where the model is none."""
+    options = config.options
+    if config.architecture != "moe":
+        return {}
+    shared = {"num_experts_per_tok": options["n_experts_per_token"], "num_experts": options["n_experts"]}
+    # Their loss is not divided by the experts of a token.
+    shared |= {"router_aux_loss_coef": options["balance"] / options["n_experts_per_token"]}
+    shared |= {"norm_topk_prob": options["renormalize"]} if _family(config) != "Mixtral" else {}
+    return shared | ({"moe_intermediate_size": config.d_ff} if _family(config) == "Qwen3Moe" else {})
 
 
 def weight_names(config: ModelConfig) -> dict[str, str]:
@@ -99,7 +127,7 @@ def weight_names(config: ModelConfig) -> dict[str, str]:
         No class of transformers has this architecture with these options.
     """
     assert _family(config)
-    parts = PARTS | NORMS[config.options["norm"]] | ({} if config.options["qk_norm"] == "none" else QK_NORMS)
+    parts = PARTS | FEED_FORWARD[config.architecture] | NORMS[config.options["norm"]] | ({} if config.options["qk_norm"] == "none" else QK_NORMS)
     names = {"token_embedding": "model.embed_tokens.weight", "norm.weight": "model.norm.weight"}
     if not config.options["tied"]:
         names["head.embedding"] = "lm_head.weight"

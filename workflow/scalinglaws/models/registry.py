@@ -6,6 +6,7 @@ from scalinglaws.common.registry import Registry
 from scalinglaws.models.architecture import Architecture
 from scalinglaws.models.entries.llama import LLAMA
 from scalinglaws.models.entries.lstm import LSTM
+from scalinglaws.models.entries.moe import MOE
 from scalinglaws.models.entries.recurrent import RECURRENT
 from scalinglaws.models.entries.transformer import TRANSFORMER
 
@@ -16,5 +17,6 @@ ARCHITECTURES: Registry[Architecture] = Registry(
         LSTM,
         RECURRENT,
         LLAMA,
+        MOE,
     ],
 )

@@ -105,6 +105,7 @@ def run_row(spec: RunSpec, metrics: RunMetrics, experiments: list[str], fitted: 
     }
     row |= {"tokens": metrics.tokens, "dataset_tokens": metrics.dataset_tokens}
     row |= {name: getattr(metrics, name) for name, _ in schema.MEASURED}
+    row["n_params_active"] = metrics.n_params if metrics.n_params_active is None else metrics.n_params_active
     # A float holds no whole number above 2^53 exactly, and pyarrow refuses to round.
     row |= {name: float(row[name]) for name in FLOPS}
     return row | {"run": spec.id, "trunk": spec.trunk.id, "experiments": experiments, "fitted": fitted}
