@@ -105,7 +105,15 @@ def test_counts_are_those_of_transformers(name: str) -> None:
         # Touvron et al. 2023, 7B; Grattafiori et al. 2024, 8B; Qwen3-0.6B, which is tied; OLMo-2-7B: totals of their files.
         ({"block": "llama-2", "n_layer": 32, "d_model": 4096, "d_ff_multiple": 256, "n_heads": 32}, 6_738_415_616),
         (
-            {"block": "llama-3", "n_layer": 32, "d_model": 4096, "d_ff": 14336, "n_heads": 32, "n_kv_heads": 8, "n_vocab": 128256},
+            {
+                "block": "llama-3",
+                "n_layer": 32,
+                "d_model": 4096,
+                "d_ff": 14336,
+                "n_heads": 32,
+                "n_kv_heads": 8,
+                "n_vocab": 128256,
+            },
             8_030_261_248,
         ),
         (
@@ -185,4 +193,6 @@ def test_a_mixed_block_has_no_class_in_transformers() -> None:
 def test_initial_weights_do_not_depend_on_the_block() -> None:
     """A comparison of blocks starts all of them from the same matrices; norms have no random numbers."""
     one, other = (build(config_of(name), seed=1) for name in ("llama-2", "olmo-2"))
-    assert isinstance(one, Llama) and torch.equal(one.get_parameter("layer1.feed_forward.down.weight"), other.get_parameter("layer1.feed_forward.down.weight"))
+    assert isinstance(one, Llama) and torch.equal(
+        one.get_parameter("layer1.feed_forward.down.weight"), other.get_parameter("layer1.feed_forward.down.weight")
+    )

@@ -187,7 +187,9 @@ def test_parameters_and_flops_are_those_counted(name: str) -> None:
     assert sum(p.numel() for p in inner) == n_params(config)
     assert all((p.dim() > 1) == (p.storage_offset() < model.n_matrix) for p in model.params.values())
     rows = table1(config)
-    assert sum(p.numel() for key, p in model.params.items() if key.endswith("embedding")) == rows["embed"][0] + rows["de_embed"][0]
+    assert (
+        sum(p.numel() for key, p in model.params.items() if key.endswith("embedding")) == rows["embed"][0] + rows["de_embed"][0]
+    )
     # The counter knows products; without the fused kernels the forward pass is made of them.
     with (
         FlopCounterMode(display=False) as counter,

@@ -1,4 +1,4 @@
-"""Every architecture with every optimizer, the schedules in turn: trains, resumes to the same bytes after a kill, is evaluated."""
+"""Every architecture trains with every optimizer, resumes to the same bytes after a kill and is evaluated, schedules in turn."""
 
 from __future__ import annotations
 

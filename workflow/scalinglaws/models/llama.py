@@ -119,8 +119,9 @@ class Llama(nn.Module):
         self.norm = RMSNorm(config.d_model, config.options["norm_eps"])
         if not config.options["tied"]:
             self.head = OutputEmbedding(config.n_vocab, config.d_model)
-        for name, table in zip(("cos", "sin"), rotations(config.n_ctx, config.d_attn // config.n_heads, config.options["rope_base"])):
-            self.register_buffer(name, table, persistent=False)
+        cos, sin = rotations(config.n_ctx, config.d_attn // config.n_heads, config.options["rope_base"])
+        self.register_buffer("cos", cos, persistent=False)
+        self.register_buffer("sin", sin, persistent=False)
         # What adds to the residual stream is drawn smaller, so that the stream is as long at any depth (GPT-2).
         residual = 1.0 / math.sqrt(2 * config.n_layer)
         draw_weights(self, {"project.weight": residual, "down.weight": residual, "down": residual})

@@ -127,7 +127,9 @@ def weight_names(config: ModelConfig) -> dict[str, str]:
         No class of transformers has this architecture with these options.
     """
     assert _family(config)
-    parts = PARTS | FEED_FORWARD[config.architecture] | NORMS[config.options["norm"]] | ({} if config.options["qk_norm"] == "none" else QK_NORMS)
+    parts = PARTS | FEED_FORWARD[config.architecture] | NORMS[config.options["norm"]]
+    if config.options["qk_norm"] != "none":
+        parts |= QK_NORMS
     names = {"token_embedding": "model.embed_tokens.weight", "norm.weight": "model.norm.weight"}
     if not config.options["tied"]:
         names["head.embedding"] = "lm_head.weight"

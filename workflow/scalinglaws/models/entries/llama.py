@@ -1,4 +1,4 @@
-"""The decoder of Llama, Qwen3 and OLMo-2 as an entry of the registry: its options, the published blocks among them, its counts."""
+"""The decoder of Llama, Qwen3 and OLMo-2 as an entry of the registry: its options, the published blocks and its counts."""
 
 from __future__ import annotations
 
@@ -55,12 +55,13 @@ class LlamaOptions(AttentionOptions):
             raise StudyError(f"model.n_heads: {n_heads} heads do not divide d_attn {d_attn} (d_model by default)")
         if d_attn // n_heads % 2:
             raise StudyError(
-                f"model.n_heads: {n_heads} heads of d_attn {d_attn} (d_model by default) are {d_attn // n_heads} wide, and rotary "
-                "positions turn pairs of numbers: choose a d_attn and n_heads that give an even width"
+                f"model.n_heads: {n_heads} heads of d_attn {d_attn} (d_model by default) are {d_attn // n_heads} wide, and "
+                "rotary positions turn pairs of numbers: choose a d_attn and n_heads that give an even width"
             )
         if n_heads % n_kv_heads:
             raise StudyError(f"model.n_kv_heads: {n_kv_heads} heads of keys and values do not divide {n_heads} heads (n_heads)")
-        block = {name: BLOCKS[self.block][name] if getattr(self, name) is None else getattr(self, name) for name in BLOCKS[self.block]}
+        given = {name: getattr(self, name) for name in BLOCKS[self.block]}
+        block = BLOCKS[self.block] | {name: value for name, value in given.items() if value is not None}
         widths = {"n_heads": n_heads, "d_attn": d_attn, "d_ff": self.d_ff or self.feed_forward_width(d_model)}
         return {**widths, "n_kv_heads": n_kv_heads, "tied": self.tied, **block}
 

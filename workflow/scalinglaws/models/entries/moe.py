@@ -11,8 +11,7 @@ from scalinglaws.common.fields import NUMBER, Rate
 from scalinglaws.models.architecture import Architecture, Rows
 from scalinglaws.models.config import ModelConfig
 from scalinglaws.models.entries.llama import FORMULAS as DENSE
-from scalinglaws.models.entries.llama import LlamaOptions, attention_rows, embedding_rows
-from scalinglaws.models.entries.llama import vectors as vectors
+from scalinglaws.models.entries.llama import LlamaOptions, attention_rows, embedding_rows, vectors
 
 MOST_EXPERTS = 65536
 
@@ -36,7 +35,8 @@ class MoeOptions(LlamaOptions):
         """
         if self.n_experts_per_token > self.n_experts:
             raise StudyError(
-                f"model.n_experts_per_token: a token cannot meet {self.n_experts_per_token} experts of {self.n_experts} (n_experts)"
+                f"model.n_experts_per_token: a token cannot meet {self.n_experts_per_token} experts of {self.n_experts} "
+                "(n_experts): lower it, or raise n_experts"
             )
         names = ("n_experts", "n_experts_per_token", "n_shared_experts", "renormalize", "balance")
         return super().resolved(n_layer, d_model) | {name: getattr(self, name) for name in names}
