@@ -214,6 +214,7 @@ def aggregate(
         rows["evals"] += found
     rows["curves"], warnings = curve_table(curves)
     warnings += without_timing(rows["runs"], rows["timings"]) + without_error(rows["runs"]) + lossy_tokenizers(rows["runs"])
+    warnings += with_experts(rows["runs"])
     elsewhere = External(rows["runs"])
     for table in external:
         rows["runs"] += elsewhere.rows(Path(table["path"]), table["columns"])
@@ -231,6 +232,17 @@ def without_timing(runs: list[Row], timings: list[Row]) -> list[str]:
         return []
     missing = counted(len(lacking), "run")
     return [f"No timing.json is there for {missing} ({lacking[0]} is the first): plans do not know the speed."]
+
+
+def with_experts(runs: list[Row]) -> list[str]:
+    """Return a sentence about runs whose N counts experts that a token does not meet; none where there are no such runs."""
+    found = [row["run"] for row in runs if row["n_params_active"] < row["n_params"]]
+    if not found:
+        return []
+    return [
+        f"In {counted(len(found), 'run')} ({found[0]} is the first) n_params counts every expert, and n_params_active those that "
+        "a token meets. Laws take n_params: scalinglaws fit --columns n_params=n_params_active takes the other."
+    ]
 
 
 def without_error(runs: list[Row]) -> list[str]:
