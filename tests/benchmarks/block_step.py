@@ -48,7 +48,7 @@ class PlainBlock(nn.Module):
     def __init__(self, spec: RunSpec):
         super().__init__()
         self.options, width, self.head = dict(spec.options), spec.d_model, spec.d_attn // spec.n_heads
-        self.groups, d_kv = spec.n_heads // self.options["n_kv_heads"], self.head * self.options["n_kv_heads"]
+        self.groups, d_kv = spec.n_heads // spec.n_kv_heads, self.head * spec.n_kv_heads
         self.q, self.k, self.v = (nn.Linear(width, n, bias=False) for n in (spec.d_attn, d_kv, d_kv))
         self.o = nn.Linear(spec.d_attn, width, bias=False)
         self.gate, self.up = (nn.Linear(width, spec.d_ff, bias=False) for _ in range(2))

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+import polars
+import pyarrow
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from fixtures import planted_models
 from fixtures.small_runs import model_fields, small_spec
 from fixtures.small_study import changed
 from fixtures.transformers_models import exact, theirs_of
 from scalinglaws.common.errors import StudyError
+from scalinglaws.figures.shared.groups import main_family
 from scalinglaws.models import published
 from scalinglaws.models.build import build
 from scalinglaws.models.config import ModelConfig
@@ -26,6 +30,7 @@ from scalinglaws.models.module import logits, named_parameters
 from scalinglaws.study import config as study_config
 from scalinglaws.study import study
 from scalinglaws.study.spec import RunSpec
+from scalinglaws.tables.schema import RUNS
 
 N_VOCAB = 50
 TOKENS = torch.randint(N_VOCAB, (3, 24), generator=torch.Generator().manual_seed(0))
@@ -153,12 +158,20 @@ def spec_of(**model: Any) -> RunSpec:
 
 def test_options_and_their_defaults() -> None:
     spec = spec_of()
-    options = {"n_kv_heads": 2, "norm": "pre", "norm_eps": 1e-5, "qk_norm": "none", "rope_base": 10000.0, "tied": True}
-    assert dict(spec.options) == options and (spec.n_heads, spec.d_attn, spec.d_ff) == (2, 32, 88)
+    options = {"norm": "pre", "norm_eps": 1e-5, "qk_norm": "none", "rope_base": 10000.0, "tied": True}
+    assert dict(spec.options) == options and (spec.n_heads, spec.n_kv_heads, spec.d_attn, spec.d_ff) == (2, 2, 32, 88)
     assert spec.id.startswith("llama-n25.1k-t1.0M") and spec.n_params == 2 * (4 * 32 * 32 + 3 * 32 * 88)
     assert spec_of(d_ff_multiple=32).d_ff == 96 and spec_of(d_ff=88, block="llama-2", rope_base="1e4").id == spec.id
     # The rule of 8/3 gives the published width of Llama-2 7B.
     assert model_fields("llama", 32, 4096, d_ff_multiple=256)["d_ff"] == 11008
+
+
+def test_grouped_queries_are_a_part_of_the_shape_and_not_of_the_options_that_sizes_share() -> None:
+    """A family of sizes agrees in the options and differs in the shape, so that figures draw it as one."""
+    grouped, plain = spec_of(n_heads=4, n_kv_heads=2), spec_of(n_heads=4)
+    assert grouped.options == plain.options and grouped.id != plain.id
+    rows = [planted_models.row(spec) for spec in (grouped, plain, spec_of(d_model=48))]
+    assert len(main_family(cast(polars.DataFrame, polars.from_arrow(pyarrow.Table.from_pylist(rows, schema=RUNS))))) == 3
 
 
 @pytest.mark.parametrize("block", BLOCKS)

@@ -46,7 +46,7 @@ class Attention(nn.Module):
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.width = config.d_attn // config.n_heads
-        d_kv, kind, eps = self.width * config.options["n_kv_heads"], config.options["qk_norm"], config.options["norm_eps"]
+        d_kv, kind, eps = self.width * config.n_kv_heads, config.options["qk_norm"], config.options["norm_eps"]
         self.q = Linear(config.d_model, config.d_attn, bias=False)
         self.k = Linear(config.d_model, d_kv, bias=False)
         self.v = Linear(config.d_model, d_kv, bias=False)
@@ -54,7 +54,7 @@ class Attention(nn.Module):
         # Queries and keys are normalised over each head, over all heads together, or not at all.
         self.spans = (config.d_attn, d_kv) if kind == "all" else (self.width, self.width)
         self.q_norm, self.k_norm = (nn.Identity() if kind == "none" else RMSNorm(span, eps) for span in self.spans)
-        self.grouped = config.options["n_kv_heads"] < config.n_heads
+        self.grouped = config.n_kv_heads < config.n_heads
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         """Return what attention adds to the residual stream, (B, T, C)."""

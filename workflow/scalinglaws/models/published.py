@@ -93,7 +93,7 @@ def config_values(config: ModelConfig) -> dict[str, Any]:
         "intermediate_size": config.d_ff,
         "num_hidden_layers": config.n_layer,
         "num_attention_heads": config.n_heads,
-        "num_key_value_heads": options["n_kv_heads"],
+        "num_key_value_heads": config.n_kv_heads,
         "head_dim": config.d_attn // config.n_heads,
         "max_position_embeddings": config.n_ctx,
         "rms_norm_eps": options["norm_eps"],

@@ -60,6 +60,7 @@ def _operations(shape: ModelConfig) -> list[str]:
         cells = [[title, parameters, flops] for title, _, parameters, _, flops in cells]
     head = ("operation", "parameters", "here", "forward FLOP per token", "here") if formulas else HEAD
     widths = f"d_ff = {shape.d_ff}, d_attn = {shape.d_attn}, " if shape.d_ff else ""
+    widths += f"d_kv = {shape.d_attn // shape.n_heads * shape.n_kv_heads}, " if shape.n_kv_heads else ""
     return [
         f"The largest {NAMES.get(shape.architecture, f'model of architecture {shape.architecture}')} of this study, "
         f"{shape.n_layer} layers of width {shape.d_model}: {widths}n_ctx = {shape.n_ctx}, n_vocab = {shape.n_vocab}."

@@ -77,7 +77,7 @@ def _most_heads(d_attn: int) -> int:
 
 def attention_rows(c: ModelConfig) -> Rows:
     """Return the rows of Table 1 of attention with grouped queries and of the embeddings, in their order; norms are left out."""
-    d_kv = c.d_attn // c.n_heads * c.options["n_kv_heads"]
+    d_kv = c.d_attn // c.n_heads * c.n_kv_heads
     qkv = c.n_layer * c.d_model * (c.d_attn + 2 * d_kv)
     project = c.n_layer * c.d_attn * c.d_model
     return {
@@ -106,7 +106,7 @@ def rows(c: ModelConfig) -> Rows:
 def vectors(c: ModelConfig) -> int:
     """Return the number of weights of norms; there are no biases."""
     head = c.d_attn // c.n_heads
-    of_heads = {"none": 0, "head": 2 * head, "all": c.d_attn + head * c.options["n_kv_heads"]}[c.options["qk_norm"]]
+    of_heads = {"none": 0, "head": 2 * head, "all": c.d_attn + head * c.n_kv_heads}[c.options["qk_norm"]]
     return c.n_layer * (2 * c.d_model + of_heads) + c.d_model
 
 
