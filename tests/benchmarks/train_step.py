@@ -5,23 +5,22 @@
 Four steps are compared: a plain loop of the same model, ours, ours with dropout, and PyTorch's autograd of our model with
 dropout. Each is a process of its own. They take turns, step by step, and processor time is counted, not wall time, so that
 whatever else runs disturbs the ratios little: they are medians over turns. Where a process dies, the benchmark ends with
-status 1.
+status 1. block_step.py does the same for the architectures without a hand-written step.
 """
 
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import statistics
-import time
 from collections.abc import Callable
-from multiprocessing.connection import Connection
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fixtures.small_runs import flat_model, small_spec
+from fixtures.turns import Step, compare, ratio
 from scalinglaws.models.device import prepare
 from scalinglaws.optim.optimizers import build_optimizer
 from scalinglaws.study.spec import RunSpec
@@ -107,8 +106,13 @@ def own_step(spec: RunSpec, by_hand: bool) -> Callable[[Tensor, Tensor], float]:
     return step
 
 
-def worker(kind: str, shape: tuple[int, int, int], threads: int, turns: Connection) -> None:
-    """Take a step of a kind whenever told to and answer with its processor seconds, until told None."""
+def makers(shape: tuple[int, int, int], threads: int) -> dict[str, Callable[[], Step]]:
+    """Return what makes each kind of step."""
+    return {kind: partial(step_of, kind, shape, threads) for kind in KINDS}
+
+
+def step_of(kind: str, shape: tuple[int, int, int], threads: int) -> Step:
+    """Set this process up for a kind of step, and return the step."""
     if kind == "plain":
         torch.set_num_threads(threads)
         torch.set_flush_denormal(True)
@@ -118,49 +122,7 @@ def worker(kind: str, shape: tuple[int, int, int], threads: int, turns: Connecti
     spec = spec_of(*shape, dropout=DROPOUT if kind in ("dropout", "autograd") else 0.0)
     step = plain_step(*shape) if kind == "plain" else own_step(spec, by_hand=kind != "autograd")
     batch = torch.randint(N_VOCAB, (BATCH_TOKENS // N_CTX, N_CTX + 1))
-    while turns.recv() is not None:
-        began = time.process_time()
-        step(batch[:, :-1], batch[:, 1:])
-        turns.send(time.process_time() - began)
-
-
-def compare(shape: tuple[int, int, int], seconds: float, threads: int) -> list[dict[str, float]]:
-    """Return the processor seconds of a step of each kind, by turns."""
-    spawn = multiprocessing.get_context("spawn")
-    ends, processes = [], []
-    for kind in KINDS:
-        ours, theirs = spawn.Pipe()
-        processes.append(spawn.Process(target=worker, args=(kind, shape, threads, theirs), daemon=True))
-        processes[-1].start()
-        theirs.close()  # so that the death of the process ends the pipe, instead of leaving it silent
-        ends.append(ours)
-    turns: list[dict[str, float]] = []
-    for _ in range(3):  # the first steps allocate memory and choose kernels
-        _turn(ends)
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end or len(turns) < 5:
-        turns.append(_turn(ends))
-    for one in ends:
-        one.send(None)
-    for process in processes:
-        process.join()
-    return turns
-
-
-def _turn(ends: list[Connection]) -> dict[str, float]:
-    times = {}
-    for kind, one in zip(KINDS, ends, strict=True):
-        try:
-            one.send("step")
-            times[kind] = float(one.recv())
-        except (EOFError, OSError):
-            raise SystemExit("a process of the benchmark died: its error is above") from None
-    return times
-
-
-def ratio(turns: list[dict[str, float]], kind: str, other: str) -> float:
-    """Return the median over turns of the time of one kind of step over that of another."""
-    return statistics.median(times[kind] / times[other] for times in turns)
+    return partial(step, batch[:, :-1], batch[:, 1:])
 
 
 def main() -> None:
@@ -173,7 +135,7 @@ def main() -> None:
     shapes, seconds = ((SHAPES[0], SHAPES[-1]), 0.0) if args.smoke else (SHAPES, args.seconds)
     print("N         layers x d_model   plain tokens/s   ours tokens/s   ratio   dropout's cost   dropout by autograd   turns")
     for n_layer, d_model, n_heads in shapes:
-        turns = compare((n_layer, d_model, n_heads), seconds, args.threads)
+        turns = compare(makers((n_layer, d_model, n_heads), args.threads), seconds)
         n = spec_of(n_layer, d_model, n_heads).n_params
         plain, own = (BATCH_TOKENS / statistics.median(times[kind] for times in turns) for kind in ("plain", "ours"))
         cost, slower = ratio(turns, "dropout", "ours") - 1, ratio(turns, "autograd", "dropout")

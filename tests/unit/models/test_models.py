@@ -1,4 +1,5 @@
-"""The LSTM against its equations in NumPy float64, the recurrent Transformer against one with copied layers, and training."""
+"""The LSTM against its equations in NumPy float64, the recurrent Transformer against one with copied layers; and of every
+architecture: causality, gradients against float64, and counts against tensors. tests/unit/train/test_matrix.py trains them."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from fixtures.small_runs import N_VOCAB, flat_model, killed_at, same_run, small_spec, write_tokens
+from fixtures.small_runs import N_VOCAB, flat_model, killed_at, model_fields, same_run, small_spec, write_tokens
 from scalinglaws.common.errors import StudyError
 from scalinglaws.evaluate.losses import batch_losses
 from scalinglaws.models.build import build
@@ -32,7 +33,13 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "lstm": {"architecture": "lstm", "n_layer": 2, "d_model": 16, "n_heads": 0, "d_ff": 0, "d_attn": 0},
     "cycle": {"architecture": "recurrent", "n_layer": 2, "n_repeats": 3},
     "sequence": {"architecture": "recurrent", "n_layer": 2, "n_repeats": 2, "sharing": "sequence"},
+    "llama-2": model_fields("llama", 2, 8, n_heads=2),
+    "llama-3": model_fields("llama", 2, 16, n_heads=4, n_kv_heads=2, block="llama-3", tied=False),
+    "qwen3": model_fields("llama", 2, 16, n_heads=4, n_kv_heads=1, block="qwen3"),
+    "olmo-2": model_fields("llama", 2, 16, n_heads=2, block="olmo-2", d_attn=24, tied=False),
+    "moe": model_fields("moe", 2, 16, n_heads=2, n_experts=4, n_shared_experts=1),
 }
+BY_HAND = ("transformer", "cycle", "sequence")  # the architectures with a hand-written step
 
 
 def config_of(name: str) -> ModelConfig:
@@ -151,7 +158,7 @@ def test_a_later_token_changes_no_earlier_logit(name: str) -> None:
 def test_gradient_is_that_of_float64_autograd(name: str) -> None:
     model, exact = make(name), FlatModel(make(name, by_hand=False).module.double())
     wanted = exact.backward(TOKENS, TARGETS, weight=0.5)
-    assert isinstance(model.module, TransformerCPU) == (name != "lstm")
+    assert isinstance(model.module, TransformerCPU) == (name in BY_HAND)
     loss = model.backward(TOKENS, TARGETS, weight=0.5)
     assert math.isclose(float(loss), float(wanted), rel_tol=1e-5)
     for key, grad in exact.grads.items():
@@ -176,11 +183,13 @@ def test_the_fast_step_of_shared_layers_is_the_plain_one(name: str) -> None:
 def test_parameters_and_flops_are_those_counted(name: str) -> None:
     model, config = make(name, by_hand=False), config_of(name)
     assert sum(p.numel() for p in model.params.values()) == n_params_total(config) == model.flat.numel()
-    inner = [p for key, p in model.params.items() if p.dim() == 2 and not key.endswith("embedding")]
+    inner = [p for key, p in model.params.items() if p.dim() > 1 and not key.endswith("embedding")]
     assert sum(p.numel() for p in inner) == n_params(config)
-    assert all(p.dim() == (2 if p.storage_offset() < model.n_matrix else 1) for p in model.params.values())
+    assert all((p.dim() > 1) == (p.storage_offset() < model.n_matrix) for p in model.params.values())
     rows = table1(config)
-    assert sum(p.numel() for key, p in model.params.items() if key.endswith("embedding")) == rows["embed"][0]
+    assert (
+        sum(p.numel() for key, p in model.params.items() if key.endswith("embedding")) == rows["embed"][0] + rows["de_embed"][0]
+    )
     # The counter knows products; without the fused kernels the forward pass is made of them.
     with (
         FlopCounterMode(display=False) as counter,
@@ -201,11 +210,13 @@ def test_an_lstm_has_8_n_layer_d_model_squared_parameters() -> None:
     assert n_params(config) == sum(p.numel() for p in reference.parameters()) == 8 * 3 * 10**2
 
 
-def test_dropout_and_bfloat16_of_an_lstm() -> None:
-    full, half = make("lstm"), make("lstm", precision="bfloat16")
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", [name for name in ARCHITECTURES if name not in BY_HAND])
+def test_dropout_and_bfloat16(name: str) -> None:
+    full, half = make(name), make(name, precision="bfloat16")
     assert abs(float(half.backward(TOKENS, TARGETS)) - float(full.backward(TOKENS, TARGETS))) < 0.05
     assert float(torch.nn.functional.cosine_similarity(half.grad, full.grad, dim=0)) > 0.99
-    dropped = make("lstm", dropout=0.1)
+    dropped = make(name, dropout=0.1)
     losses = []
     for _ in range(2):
         torch.manual_seed(0)
@@ -218,7 +229,7 @@ def test_dropout_and_bfloat16_of_an_lstm() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"architecture": "rnn"}, "architecture: 'rnn' is unknown: use one of transformer, lstm, recurrent"),
+        ({"architecture": "rnn"}, "architecture: 'rnn' is unknown: use one of transformer, lstm, recurrent, llama, moe"),
         (
             {"architecture": "recurrent", "n_repeats": 2, "sharing": "random"},
             "sharing: 'random' is unknown: use one of cycle, sequence",

@@ -12,13 +12,17 @@ import polars
 import pytest
 
 from fixtures import planted
+from fixtures.small_runs import model_fields
 from scalinglaws.common import numbers
 from scalinglaws.figures.registry import FIGURES
 from scalinglaws.figures.shared import compute_efficient
 from scalinglaws.laws import allocation
 from scalinglaws.laws.catalogue import LAWS, METHODS, PF_DAY
 from scalinglaws.laws.registry import LAW_KINDS
+from scalinglaws.models.config import ModelConfig
+from scalinglaws.models.count import flops_6nd, flops_attention, flops_last_layer, n_params
 from scalinglaws.report import command, markdown, tables_of_paper
+from scalinglaws.report.operations import FIELDS, operations
 from scalinglaws.report.report import report, what_was_run
 from scalinglaws.study.questions import WORDS
 
@@ -97,6 +101,29 @@ def test_table_1_of_the_largest_transformer_by_hand() -> None:
     assert line(section, "Attention: QKV")[2::2] == [f"{2 * 3 * 48 * 48:,}", f"{2 * 2 * 3 * 48 * 48:,}"]
     assert line(section, "All without embeddings")[2::2] == [f"{n:,}", f"{2 * n + 2 * 2 * 128 * 48:,}"]
     assert f"2N is {2 * n:,} FLOP" in section and f"would add {100 * 2 * 48 * 256 / (2 * n + 2 * 2 * 128 * 48):.1f} %" in section
+
+
+@pytest.mark.parametrize("architecture", ["llama", "moe", "lstm", "recurrent"])
+def test_table_1_of_other_architectures_follows_the_transformers(architecture: str) -> None:
+    model = {"n_repeats": 3} if architecture == "recurrent" else {}
+    fields = model_fields(architecture, 2, 32, **model)
+    options = json.dumps(dict(fields.pop("options"))) if architecture in ("llama", "moe") else None
+    run = {**fields, "options": options or None, "n_ctx": 128, "n_vocab": 256, "run": "one", "n_params": 1}
+    alone = "\n".join(operations(polars.DataFrame([run])))
+    shape = ModelConfig(**{name: run[name] for name in FIELDS}, options=json.loads(options or "{}"))
+    assert line(alone, "All without embeddings")[2::2] == [
+        f"{n_params(shape):,}",
+        f"{(flops_attention(shape, 1) - flops_last_layer(shape, 1) + flops_6nd(shape, 1)) // 3:,}",
+    ]
+    for row in alone.split("\n"):
+        assert not re.search(r"\|\s*\|", row), row
+    both = "\n".join(operations(polars.concat([study()[0], polars.DataFrame([run])], how="diagonal_relaxed")))
+    assert both.endswith(alone) and both.startswith("The largest Transformer")
+
+
+def test_a_run_whose_options_are_not_told_has_no_table() -> None:
+    fields = model_fields("llama", 2, 32) | {"options": None, "n_ctx": 128, "n_vocab": 256, "run": "one", "n_params": 1}
+    assert operations(polars.DataFrame([fields])) == ["The shape of no run of this study is known."]
 
 
 def test_planted_fits_appear_with_sentences_that_follow_from_them() -> None:

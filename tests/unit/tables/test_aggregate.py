@@ -11,7 +11,7 @@ from fixtures.small_runs import small_spec
 from scalinglaws.common import sums
 from scalinglaws.common.errors import StudyError
 from scalinglaws.tables import schema as tables
-from scalinglaws.tables.aggregate import aggregate, run_row, write_tables
+from scalinglaws.tables.aggregate import aggregate, run_row, with_experts, write_tables
 from scalinglaws.tables.read import read_any, read_own, read_warnings
 from scalinglaws.tables.write import write
 from scalinglaws.train.metrics import RunMetrics
@@ -88,6 +88,16 @@ def test_the_table_tells_patience_from_max_tokens():
     for spec, steps, status, stopped in cases:
         metrics = RunMetrics.from_plain(known | {"steps": steps, "best_step": steps - 1, "status": status}, "metrics.json")
         assert run_row(spec, metrics, ["data"], True)["stopped"] == stopped
+
+
+def test_active_parameters_are_all_where_a_run_does_not_say():
+    spec = small_spec()
+    values = METRICS | {"id": spec.id, "steps": 40, "best_step": 40, "tokens": 2560, "n_params": 1536}
+    for said, active in (({}, 1536), ({"n_params_active": 700}, 700)):
+        row = run_row(spec, RunMetrics.from_plain(values | said, "metrics.json"), [], True)
+        assert row["n_params_active"] == active
+        told = with_experts([row, row])
+        assert not told if active == 1536 else told[0].startswith(f"In 2 runs ({spec.id} is the first) n_params counts every")
 
 
 def test_a_budget_trained_before_a_column_was_measured_agrees(two_budgets):

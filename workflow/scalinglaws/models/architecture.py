@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
@@ -76,6 +76,12 @@ class Architecture:
         The pydantic model of the keys under ``model`` that the architecture has besides n_layer and d_model.
     prefix
         What the ids of its runs start with; empty for its name.
+    formulas
+        Row -> (the formula of its parameters, that of its forward FLOP per token), as the report prints them; ``all`` is the
+        sum of the rows without embeddings. A row without formulas has its numbers alone.
+    active
+        The number of parameters of the rows without embeddings that one token meets, where it does not meet all of them, as
+        in a mixture of experts; None where N is that number.
     """
 
     name: str
@@ -85,6 +91,8 @@ class Architecture:
     cpu_module: str | Maker | None = None
     options: type[Options] = Options
     prefix: str = ""
+    formulas: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    active: Callable[[ModelConfig], int] | None = None
 
     def __post_init__(self) -> None:
         if self.prefix and not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", self.prefix):

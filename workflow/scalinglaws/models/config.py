@@ -19,6 +19,7 @@ class ModelConfig:
     n_vocab: int = 0  # different tokens
     architecture: str = "transformer"  # name of an entry of models/registry.py
     n_heads: int = 0  # attention heads, which divide d_attn
+    n_kv_heads: int = 0  # heads of keys and values, which divide n_heads
     n_repeats: int = 1  # times that each layer is used
     sharing: str = "cycle"  # order in which repeated layers A and B are used: ABAB, or AABB for "sequence"
     dropout: float = 0.0  # probability with which an activation is zeroed in training

@@ -44,6 +44,12 @@ def n_params(config: ModelConfig) -> int:
     return sum(parameters for name, (parameters, _) in table1(config).items() if name not in EMBEDDINGS)
 
 
+def n_params_active(config: ModelConfig) -> int:
+    """Return the part of N that one token meets: all of it, but for mixtures of experts."""
+    active = ARCHITECTURES.find(config.architecture).active
+    return active(config) if active else n_params(config)
+
+
 def n_params_total(config: ModelConfig) -> int:
     """Return the number of trained numbers: N, embeddings, biases and norms."""
     vectors = ARCHITECTURES.find(config.architecture).vectors(config)

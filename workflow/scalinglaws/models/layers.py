@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping
 
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from scalinglaws.models.module import named_parameters
 
@@ -29,6 +30,18 @@ class Embedding(nn.Embedding):
         """Leave the weights to ``draw_weights``."""
 
 
+class OutputEmbedding(nn.Module):
+    """The ``head`` of a model whose output is not tied. Its table is an embedding by name, for initial weights and optimizers."""
+
+    def __init__(self, n_vocab: int, d_model: int):
+        super().__init__()
+        self.embedding = Embedding(n_vocab, d_model)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Return the logits (…, n_vocab) of hidden states (…, C)."""
+        return F.linear(hidden, self.embedding.weight)
+
+
 @torch.no_grad()
 def draw_weights(module: nn.Module, lengths: Mapping[str, float] | None = None) -> None:
     """Draw every matrix from a normal distribution, in the order of the flat buffer; set norms to one and biases to zero.
@@ -39,12 +52,12 @@ def draw_weights(module: nn.Module, lengths: Mapping[str, float] | None = None) 
         The complete model.
     lengths
         End of a matrix's name -> the expected length of its rows. Other embeddings have ``EMBEDDING_LENGTH``, and other
-        matrices have 1, which is a variance of 1 / fan-in.
+        matrices have 1, which is a variance of 1 / fan-in. Tensors of three dimensions are matrices side by side.
     """
     known = {**(lengths or {}), "embedding": EMBEDDING_LENGTH, "": 1.0}
     for name, parameter in named_parameters(module).items():
         if parameter.dim() > 1:
             length = next(length for end, length in known.items() if name.endswith(end))
-            parameter.normal_(0.0, length / math.sqrt(parameter.shape[1]))
+            parameter.normal_(0.0, length / math.sqrt(parameter.shape[-1]))
         else:
             parameter.fill_(1.0 if name.endswith("weight") else 0.0)

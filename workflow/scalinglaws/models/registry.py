@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from scalinglaws.common.registry import Registry
 from scalinglaws.models.architecture import Architecture
+from scalinglaws.models.entries.llama import LLAMA
 from scalinglaws.models.entries.lstm import LSTM
+from scalinglaws.models.entries.moe import MOE
 from scalinglaws.models.entries.recurrent import RECURRENT
 from scalinglaws.models.entries.transformer import TRANSFORMER
 
@@ -14,5 +16,7 @@ ARCHITECTURES: Registry[Architecture] = Registry(
         TRANSFORMER,
         LSTM,
         RECURRENT,
+        LLAMA,
+        MOE,
     ],
 )

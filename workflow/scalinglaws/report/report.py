@@ -15,6 +15,7 @@ from scalinglaws.laws.registry import LAW_KINDS
 from scalinglaws.laws.rules import still_falling
 from scalinglaws.report import tables_of_paper
 from scalinglaws.report.markdown import table
+from scalinglaws.report.operations import operations
 from scalinglaws.study.questions import WORDS
 
 NOTE = (
@@ -49,7 +50,7 @@ def report(
     fits = {law: fits[law] for law in LAW_KINDS if law in fits}
     sections = {
         "What was run": what_was_run(runs),
-        "Table 1: parameters and forward FLOP of a Transformer": tables_of_paper.operations(runs),
+        "Table 1: parameters and forward FLOP": operations(runs),
         "Table 2: fit of L(N, D)": tables_of_paper.one_law(fits, "kaplan-nd"),
         "Table 3: fit of L(N, S_min)": tables_of_paper.one_law(fits, "kaplan-ns"),
         "Table 4: the laws": tables_of_paper.equations(fits),

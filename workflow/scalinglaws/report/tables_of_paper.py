@@ -1,4 +1,4 @@
-"""Tables 1 to 6 of Kaplan et al. 2020 for a study, the crossing of its section 6.3, and what came after, as Markdown.
+"""Tables 2 to 6 of Kaplan et al. 2020 for a study, the crossing of its section 6.3, and what came after, as Markdown.
 
 Only exponents are compared with the published ones: scales carry the units of a vocabulary and of a text.
 """
@@ -18,8 +18,6 @@ from scalinglaws.figures.shared.fit_json import Fit, parameter, unresolved
 from scalinglaws.laws.catalogue import LAWS, METHODS, PF_DAY
 from scalinglaws.laws.refits import OF_LAW
 from scalinglaws.laws.registry import LAW_KINDS
-from scalinglaws.models.config import ModelConfig
-from scalinglaws.models.count import n_params, table1
 from scalinglaws.report.exponents import agreement, differences, full, verdict
 from scalinglaws.report.markdown import table
 from scalinglaws.study.questions import WORDS
@@ -27,15 +25,6 @@ from scalinglaws.study.questions import WORDS
 Fits = dict[str, Fit]
 HEAD = ("parameter", "this study", "95 % interval", "published", "finding")
 OTHER_UNITS, SEE_BELOW = "Not compared: other units.", "Not resolved: see below."
-# The rows of Table 1: operation, parameters, forward FLOP per token.
-OPERATIONS = {
-    "embed": ("Embed", "(n_vocab + n_ctx) d_model", "4 d_model"),
-    "attention_qkv": ("Attention: QKV", "n_layer d_model 3 d_attn", "2 n_layer d_model 3 d_attn"),
-    "attention_mask": ("Attention: mask", "0", "2 n_layer n_ctx d_attn"),
-    "attention_project": ("Attention: project", "n_layer d_attn d_model", "2 n_layer d_attn d_model"),
-    "feed_forward": ("Feed-forward", "n_layer 2 d_model d_ff", "2 n_layer 2 d_model d_ff"),
-    "de_embed": ("De-embed", "0, shared with embed", "2 d_model n_vocab"),
-}
 # The rows of Table 5: law, exponent, scale and its unit.
 BASIC = (
     ("power-n", "alpha_N", "N_c", "parameters"),
@@ -61,34 +50,6 @@ def not_fitted(laws: Sequence[str]) -> str:
     """Say that a study has no fit of ``laws``, and which runs they need."""
     taken = listed([WORDS[kind] for kind in dict.fromkeys(LAW_KINDS[law] for law in laws)])
     return f"This study has no fit of {listed(laws, 'or')} (taken: {taken})."
-
-
-def operations(runs: polars.DataFrame) -> list[str]:
-    """Return Table 1 for the largest Transformer of ``runs``, beside 2N + 2 n_layer n_ctx d_attn."""
-    needed = ["n_layer", "d_model", "d_ff", "d_attn", "n_ctx", "n_vocab"]
-    known = runs.filter(polars.col("architecture") == "transformer").drop_nulls(needed)
-    if known.is_empty():
-        return ["No run of this study is a Transformer whose shape is known."]
-    run = known.sort("n_params", "run", descending=[True, False]).row(0, named=True)
-    shape = ModelConfig(**{name: run[name] for name in needed})
-    rows, n, mask = table1(shape), n_params(shape), 2 * shape.n_layer * shape.n_ctx * shape.d_attn
-    inner = [flops for name, (_, flops) in rows.items() if name not in ("embed", "de_embed")]
-    cells = [
-        [title, formula, count(rows[name][0]), cost, count(rows[name][1])] for name, (title, formula, cost) in OPERATIONS.items()
-    ]
-    total = ["All without embeddings", "N = 2 d_model n_layer (2 d_attn + d_ff)", count(n)]
-    cells.append([*total, "C_forward = 2N + 2 n_layer n_ctx d_attn", count(sum(inner))])
-    last = rows["de_embed"][1]
-    return [
-        f"The largest Transformer of this study, {shape.n_layer} layers of width {shape.d_model}: d_ff = {shape.d_ff}, d_attn = "
-        f"{shape.d_attn}, n_ctx = {shape.n_ctx}, n_vocab = {shape.n_vocab}.",
-        "",
-        *table(("operation", "parameters", "here", "forward FLOP per token", "here"), cells),
-        "",
-        f"2N is {count(2 * n)} FLOP per token and 2 n_layer n_ctx d_attn is {count(mask)}: C = 6ND leaves out the mask, "
-        f"{100 * mask / sum(inner):.1f} % of the forward cost. The last layer, which it leaves out too, would add "
-        f"{100 * last / sum(inner):.1f} %.",
-    ]
 
 
 def one_law(fits: Fits, law: str) -> list[str]:

@@ -76,8 +76,8 @@ def _complete_model(schema: dict[str, Any]) -> None:
 class ModelShape(BaseModel):
     """A model's size and the options of its architecture. "2x32" is short for {n_layer: 2, d_model: 32}.
 
-    By default d_attn = d_model and d_ff = 4 d_model. A recurrent model uses each of its layers n_repeats times, A and B as ABAB
-    (sharing: cycle) or AABB (sequence).
+    By default d_attn = d_model and d_ff = 4 d_model, or 8/3 d_model in architectures llama and moe. A recurrent model uses each
+    of its layers n_repeats times, A and B as ABAB (sharing: cycle) or AABB (sequence). docs/models.md explains every option.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True, json_schema_extra=_complete_model)

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from scalinglaws.study.spec import RunSpec
 
 # The fields that make the shape of a model.
-SHAPE = ("n_layer", "d_model", "n_heads", "d_ff", "d_attn")
+SHAPE = ("n_layer", "d_model", "n_heads", "n_kv_heads", "d_ff", "d_attn")
 COMPARISONS: dict[str, tuple[str, tuple[str, ...], int]] = {
     # question: (the field that is compared, fields that may differ because they suit it, the fewest different values)
     "schedule": ("schedule", ("decay", "warmup_tokens", "learning_rate"), 3),

@@ -30,7 +30,7 @@ COPIED = (
 MOST_PARAMETERS = 10**15  # of a model
 ROUNDED = ("beta1", "beta2", "weight_decay", "grad_clip", "dropout")
 # Fields of a spec that hold options of architectures, and their values where an architecture has none.
-ABSENT: dict[str, Any] = {"n_heads": 0, "d_ff": 0, "d_attn": 0, "n_repeats": 1, "sharing": "cycle"}
+ABSENT: dict[str, Any] = {"n_heads": 0, "d_ff": 0, "d_attn": 0, "n_kv_heads": 0, "n_repeats": 1, "sharing": "cycle"}
 
 
 def resolve_rate(s: Settings, n: int, tokens: int, where: str) -> float:

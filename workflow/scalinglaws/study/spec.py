@@ -164,6 +164,7 @@ class RunSpec(Spec):
     architecture: str = "transformer"
     n_repeats: int = 1
     sharing: str = "cycle"  # the order of recurrent layers A and B: ABAB, or sequence: AABB
+    n_kv_heads: int = 0  # heads of keys and values in architectures whose queries may be grouped
     noise_every: int = 0  # steps between measurements of the gradient noise scale; 0: none
     options: Options = ()  # options of the architecture that no field above holds, as (name, value), sorted by name
     optimizer_options: Options = ()  # options of a plug-in's optimizer, as (name, value), sorted by name
@@ -239,6 +240,7 @@ NEUTRAL: dict[type, dict[str, Any]] = {
     TokenizerSpec: {"n_vocab": None, "corpus": None, "path": None, "sha256": None},
     RunSpec: {"tokens": 0, "decay": 0.0, "dataset_tokens": None, "stop": "budget", "patience": 0}
     | {"optimizer": "adamw", "dropout": 0.0, "micro_batch_tokens": None, "architecture": "transformer"}
+    | {"n_kv_heads": 0}
     | {"n_repeats": 1, "sharing": "cycle", "noise_every": 0, "options": (), "optimizer_options": (), "plugins": ()},
 }
 

@@ -106,6 +106,7 @@ def run_row(spec: RunSpec, metrics: RunMetrics, experiments: list[str], fitted: 
     }
     row |= {"tokens": metrics.tokens, "dataset_tokens": metrics.dataset_tokens}
     row |= {name: getattr(metrics, name) for name, _ in schema.MEASURED}
+    row["n_params_active"] = metrics.n_params if metrics.n_params_active is None else metrics.n_params_active
     # A float holds no whole number above 2^53 exactly, and pyarrow refuses to round.
     row |= {name: float(row[name]) for name in FLOPS}
     return row | {"run": spec.id, "trunk": spec.trunk.id, "experiments": experiments, "fitted": fitted}
@@ -217,6 +218,7 @@ def aggregate(manifest: Path, results: Path, external: list[Row], names: dict[st
         rows["evals"] += found
     rows["curves"], warnings = curve_table(curves)
     warnings += without_timing(rows["runs"], rows["timings"]) + without_error(rows["runs"]) + lossy_tokenizers(rows["runs"])
+    warnings += with_experts(rows["runs"])
     elsewhere = External(rows["runs"])
     for table in external:
         rows["runs"] += elsewhere.rows(Path(table["path"]), table["columns"])
@@ -234,6 +236,17 @@ def without_timing(runs: list[Row], timings: list[Row]) -> list[str]:
         return []
     missing = counted(len(lacking), "run")
     return [f"No timing.json is there for {missing} ({lacking[0]} is the first): plans do not know the speed."]
+
+
+def with_experts(runs: list[Row]) -> list[str]:
+    """Return a sentence about runs whose N counts experts that a token does not meet; none where there are no such runs."""
+    found = [row["run"] for row in runs if row["n_params_active"] < row["n_params"]]
+    if not found:
+        return []
+    return [
+        f"In {counted(len(found), 'run')} ({found[0]} is the first) n_params counts every expert, and n_params_active those that "
+        "a token meets. Laws take n_params: scalinglaws fit --columns n_params=n_params_active takes the other."
+    ]
 
 
 def without_error(runs: list[Row]) -> list[str]:

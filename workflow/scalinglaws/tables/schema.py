@@ -50,7 +50,7 @@ def columns(record: type, *first: str, without: tuple[str, ...] = ()) -> list[Co
 # RunMetrics' tokens and dataset_tokens take the place of the spec's; its positions and loss_tokens become rows of ``evals``.
 MEASURED = columns(
     RunMetrics,
-    *("n_params", "n_params_total", "n_vocab", "steps", "flops_6nd", "flops_last_layer", "flops_attention"),
+    *("n_params", "n_params_total", "n_params_active", "n_vocab", "steps", "flops_6nd", "flops_last_layer", "flops_attention"),
     *("loss", "loss_stderr", "loss_train", "bits_per_byte", "best_step", "status"),
     without=("id", "tokens", "dataset_tokens", "loss_tokens", "positions", "version"),
 )

@@ -65,6 +65,7 @@ class FlatModel:
         # It is asked for here, where parameters and gradients have reached their places.
         own_step = getattr(module, "own_step", None)
         self.own_step: Callable[[Tensor, Tensor, float], Tensor] | None = own_step() if own_step else None
+        self.extra_loss: Callable[[], Tensor] | None = getattr(module, "extra_loss", None)
         self.compiled_loss: Callable[[Tensor, Tensor], Tensor] | None = None
 
     def loss(self, tokens: Tensor, targets: Tensor) -> Tensor:
@@ -79,7 +80,7 @@ class FlatModel:
             self.compiled_loss = torch.compile(self.loss)
 
     def backward(self, tokens: Tensor, targets: Tensor, weight: float = 1.0) -> Tensor:
-        """Add ``weight`` times the gradient of the mean loss to ``grad``.
+        """Add ``weight`` times the gradient of the mean loss, and of the module's extra loss where it has one, to ``grad``.
 
         Parameters
         ----------
@@ -91,7 +92,7 @@ class FlatModel:
         Returns
         -------
         Tensor
-            ``weight`` times the mean loss in nats per token, 0-d.
+            ``weight`` times the mean loss in nats per token, 0-d, without the extra loss.
 
         Raises
         ------
@@ -110,5 +111,5 @@ class FlatModel:
                 self.compiled_loss = None
         if self.compiled_loss is None:
             loss = self.loss(tokens, targets) * weight
-        loss.backward()
+        (loss if self.extra_loss is None else loss + self.extra_loss() * weight).backward()
         return loss.detach()

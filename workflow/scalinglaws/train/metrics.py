@@ -18,8 +18,9 @@ from typing import Any, NewType, Self
 from scalinglaws.common.errors import StudyError
 from scalinglaws.common.read import parse_json, read_json, read_text
 
-# Raised when fields get another meaning. Version 1 is neutral: it is left out of the files, whose bytes are as before versions.
-VERSION = 1
+VERSION = 1  # raised when fields get another meaning
+# Fields that are left out of the files at these values, so that their bytes are as before the fields existed.
+NEUTRAL = {"version": 1, "n_params_active": None}
 # What to do about a file that is whole and of another form than this version reads.
 AGAIN = "delete its folder and run snakemake again"
 # A count of FLOP: whole, and too large for the 64 bits of an integer column.
@@ -30,9 +31,9 @@ class Record:
     """The base of all records: they are written as JSON and read from it, with every type checked on reading."""
 
     def plain(self) -> dict[str, Any]:
-        """Return the fields as JSON values, in their order; a version at its neutral value is left out."""
+        """Return the fields as JSON values, in their order, without those of NEUTRAL at their neutral values."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
-        return {name: value for name, value in values.items() if name != "version" or value != VERSION}
+        return {name: value for name, value in values.items() if name not in NEUTRAL or value != NEUTRAL[name]}
 
     @classmethod
     def from_plain(cls, values: Any, source: Path | str) -> Self:
@@ -80,7 +81,7 @@ class RunMetrics(Record):
     loss_stderr: float | None  # standard error of ``loss``, clustered by passage
     loss_train: float | None  # mean over the batches before ``best_step``
     bits_per_byte: float | None  # None also where the tokenizer does not give the text back
-    n_params: int  # without embeddings
+    n_params: int  # without embeddings; every expert of a mixture counts
     n_params_total: int
     dataset_tokens: int  # distinct tokens of the training set
     n_vocab: int
@@ -89,6 +90,7 @@ class RunMetrics(Record):
     flops_attention: Flop
     loss_tokens: int | None = None  # targets that ``loss`` is a mean of
     positions: dict[str, list[float | None]] | None = None  # "loss" and "stderr" at each position of the context
+    n_params_active: int | None = None  # the part of n_params that a token meets; None: all of it
     version: int = VERSION
 
 

@@ -218,6 +218,7 @@ def finish(trainer: Trainer, tokens: Path) -> RunMetrics:
     ok = math.isfinite(loss) and not trainer.diverged
     train_losses = [row["loss_train"] for row in trainer.rows if row["step"] <= best_step]
     shape, processed = spec.shape(trainer.n_vocab), trainer.step * spec.batch_tokens
+    active = count.n_params_active(shape)
     return RunMetrics(
         id=spec.id,
         status="ok" if ok else "diverged",
@@ -237,6 +238,7 @@ def finish(trainer: Trainer, tokens: Path) -> RunMetrics:
         flops_attention=Flop(count.flops_attention(shape, processed)),
         loss_tokens=test.n_targets,
         positions=positions(losses, test) if ok else None,
+        n_params_active=None if active == spec.n_params else active,
     )
 
 

@@ -21,4 +21,11 @@ def vectors(c: ModelConfig) -> int:
     return 4 * c.n_layer * c.d_model + (c.n_layer + 1) * 2 * c.d_model
 
 
-LSTM = Architecture(name="lstm", rows=rows, vectors=vectors, module="scalinglaws.models.lstm:LSTM")
+FORMULAS = {
+    "embed": ("n_vocab d_model", "4 d_model"),
+    "gates": ("n_layer 8 d_model^2", "2 n_layer 8 d_model^2"),
+    "de_embed": ("0, shared with embed", "2 d_model n_vocab"),
+    "all": ("N = 8 n_layer d_model^2", "C_forward = 2N"),
+}
+
+LSTM = Architecture(name="lstm", rows=rows, vectors=vectors, module="scalinglaws.models.lstm:LSTM", formulas=FORMULAS)

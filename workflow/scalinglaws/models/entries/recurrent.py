@@ -18,4 +18,10 @@ class RecurrentOptions(AttentionOptions):
     sharing: Literal["cycle", "sequence"] = "cycle"
 
 
-RECURRENT = dataclasses.replace(TRANSFORMER, name="recurrent", options=RecurrentOptions, prefix="")
+ONCE = ("embed", "de_embed", "all")  # rows whose formulas do not count the uses of a layer
+FORMULAS = {
+    name: (parameters, flops if name in ONCE else f"n_repeats {flops}")
+    for name, (parameters, flops) in TRANSFORMER.formulas.items()
+} | {"all": (TRANSFORMER.formulas["all"][0], "C_forward = n_repeats (2N + 2 n_layer n_ctx d_attn)")}
+
+RECURRENT = dataclasses.replace(TRANSFORMER, name="recurrent", options=RecurrentOptions, prefix="", formulas=FORMULAS)

@@ -60,6 +60,16 @@ def vectors(c: ModelConfig) -> int:
     return biases + (2 * c.n_layer + 1) * 2 * c.d_model
 
 
+FORMULAS = {
+    "embed": ("(n_vocab + n_ctx) d_model", "4 d_model"),
+    "attention_qkv": ("n_layer d_model 3 d_attn", "2 n_layer d_model 3 d_attn"),
+    "attention_mask": ("0", "2 n_layer n_ctx d_attn"),
+    "attention_project": ("n_layer d_attn d_model", "2 n_layer d_attn d_model"),
+    "feed_forward": ("n_layer 2 d_model d_ff", "2 n_layer 2 d_model d_ff"),
+    "de_embed": ("0, shared with embed", "2 d_model n_vocab"),
+    "all": ("N = 2 d_model n_layer (2 d_attn + d_ff)", "C_forward = 2N + 2 n_layer n_ctx d_attn"),
+}
+
 TRANSFORMER = Architecture(
     name="transformer",
     rows=rows,
@@ -68,4 +78,5 @@ TRANSFORMER = Architecture(
     cpu_module="scalinglaws.models.transformer_cpu:fastest",
     options=AttentionOptions,
     prefix="gpt",
+    formulas=FORMULAS,
 )
