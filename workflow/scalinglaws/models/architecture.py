@@ -76,6 +76,9 @@ class Architecture:
         The pydantic model of the keys under ``model`` that the architecture has besides n_layer and d_model.
     prefix
         What the ids of its runs start with; empty for its name.
+    parametrizations
+        The parametrizations that it can have (optim/parametrization.py). Where ``mup`` is one, the module applies
+        ``ModelConfig.multipliers``, and the names of what belongs to its layers begin with ``layer`` and a number.
     """
 
     name: str
@@ -85,6 +88,7 @@ class Architecture:
     cpu_module: str | Maker | None = None
     options: type[Options] = Options
     prefix: str = ""
+    parametrizations: tuple[str, ...] = ("standard",)
 
     def __post_init__(self) -> None:
         if self.prefix and not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", self.prefix):

@@ -68,4 +68,5 @@ TRANSFORMER = Architecture(
     cpu_module="scalinglaws.models.transformer_cpu:fastest",
     options=AttentionOptions,
     prefix="gpt",
+    parametrizations=("standard", "mup"),
 )
