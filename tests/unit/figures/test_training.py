@@ -230,7 +230,7 @@ def test_best_rates_under_two_parametrizations_are_those_planted() -> None:
         assert [width for width, _ in best] == widths
         assert np.allclose([least.x for _, least in best], planted_rates, rtol=1e-6)
     text = words(draw("parametrizations", tables))
-    assert "from width 8 to 32 the best rate changes by a factor 0.25" in text and "by a factor 1.00" in text
+    assert "standard: best rate × 0.25 from width 8 to 32" in text and "base width 8: best rate × 1.00 from" in text
     assert "1 diverged run left out" in text
 
 

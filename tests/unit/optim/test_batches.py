@@ -21,7 +21,7 @@ def test_a_number_is_itself() -> None:
 
 
 def test_step_law_at_a_hundred_billion_tokens() -> None:
-    """0.58 · (1e11)^0.571 in logarithms to the base 10 is −0.236572 + 6.281 = 6.044428, 1.1077M tokens or 540.9 sequences of 2048."""
+    """0.58 · (1e11)^0.571 in logarithms to the base 10 is −0.236572 + 6.281 = 6.044428: 540.9 sequences of 2048."""
     assert batch("step-law", 10**11) == pytest.approx(10**6.044428, rel=1e-5)
     assert batch("step-law", 10**11, 2048) == 541 * 2048
 
@@ -35,7 +35,12 @@ def test_a_power_law_is_rounded_to_whole_units_and_never_to_none() -> None:
 
 @pytest.mark.parametrize(
     ("given", "depends"),
-    [(2048, False), ("step-law", True), ({"coefficient": 512, "tokens_exponent": 0}, False), ({"coefficient": 1, "tokens_exponent": 0.5}, True)],
+    [
+        (2048, False),
+        ("step-law", True),
+        ({"coefficient": 512, "tokens_exponent": 0}, False),
+        ({"coefficient": 1, "tokens_exponent": 0.5}, True),
+    ],
 )
 def test_rules_tell_whether_budgets_change_them(given: Any, depends: bool) -> None:
     assert depends_on_budget(READ.validate_python(given)) is depends

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fixtures.small_runs import N_VOCAB, flat_model, killed_at, same_run, small_spec, write_tokens
+from fixtures.small_runs import N_VOCAB, flat_model, killed_at, same_run, small_spec, text_tokens, write_tokens
 from scalinglaws.common.errors import StudyError
 from scalinglaws.models.build import build
 from scalinglaws.models.module import logits
@@ -25,7 +25,7 @@ from scalinglaws.train.distributed import Processes
 from scalinglaws.train.flat import FlatModel
 from scalinglaws.train.run import train, train_rung
 
-STEPS, RATE = 4, 0.01
+STEPS, RATE = 8, 0.01
 
 
 def mup(base_width: int, **base: Any) -> tuple[tuple[str, Any], ...]:
@@ -39,9 +39,8 @@ def wide(width: int, parametrization: tuple[tuple[str, Any], ...] = (), **change
 
 
 def batch(seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Return tokens and targets of 16 sequences of 16 positions."""
-    generator = torch.Generator().manual_seed(seed)
-    tokens = torch.randint(N_VOCAB, (16, 17), generator=generator)
+    """Return tokens and targets of 16 sequences of 16 positions, in which there is something to learn."""
+    tokens = torch.from_numpy(text_tokens(16 * 17, seed).astype(np.int64)).view(16, 17)
     return tokens[:, :-1], tokens[:, 1:]
 
 
@@ -56,7 +55,9 @@ def trained(spec: RunSpec, steps: int = STEPS, rate: float = RATE, by_hand: bool
     return model
 
 
-@pytest.mark.parametrize("changes", [{}, {"weight_decay": 0.3}, {"architecture": "recurrent", "n_repeats": 2}, {"optimizer": "sgd"}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"weight_decay": 0.3}, {"architecture": "recurrent", "n_repeats": 2}, {"optimizer": "sgd"}]
+)
 @pytest.mark.parametrize("by_hand", [True, False])
 def test_at_its_base_it_is_the_standard_one_to_the_last_bit(changes: dict[str, Any], by_hand: bool) -> None:
     base = mup(16, base_head_width=8, **({} if changes.keys() & {"optimizer", "n_repeats"} else {"base_depth": 2}))
@@ -74,8 +75,13 @@ def test_multipliers_by_hand() -> None:
     assert (found.output, found.residual) == (1 / 4, pytest.approx(1 / 3))
     model, base = flat_model(spec), flat_model(wide(16, n_heads=4))
     # Embeddings and what adds to the residual stream start as they do in the base, but for the fan-in of the latter.
-    for name, ratio in (("token_embedding", 1.0), ("position_embedding", 1.0), ("layer0.project.weight", 0.5), ("layer1.down.weight", 0.5)):
-        assert float(model.params[name].std() / base.params[name].std()) == pytest.approx(ratio, rel=0.15), name
+    for name, ratio in (
+        ("token_embedding", 1.0),
+        ("position_embedding", 1.0),
+        ("layer0.project.weight", 0.5),
+        ("layer1.down.weight", 0.5),
+    ):
+        assert float((model.params[name].std() / base.params[name].std()).detach()) == pytest.approx(ratio, rel=0.15), name
 
 
 @pytest.mark.parametrize(
@@ -98,7 +104,9 @@ def test_multipliers_by_hand() -> None:
         ("sgd", "norm.weight", (64,), (4, 1, 1)),
     ],
 )
-def test_factors_of_a_step_are_those_published(optimizer: str, name: str, size: tuple[int, ...], factors: tuple[float, ...]) -> None:
+def test_factors_of_a_step_are_those_published(
+    optimizer: str, name: str, size: tuple[int, ...], factors: tuple[float, ...]
+) -> None:
     depth = {"base_depth": 2} if optimizer == "adamw" else {}
     spec = wide(64, mup(16, **depth), n_layer=6, optimizer=optimizer)
     found = step_factors(spec, name, size)
@@ -106,32 +114,29 @@ def test_factors_of_a_step_are_those_published(optimizer: str, name: str, size: 
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_updates_are_those_of_torch_with_a_rate_for_each_tensor(optimizer: str) -> None:
+def test_updates_are_the_papers_with_a_rate_for_each_tensor(optimizer: str) -> None:
+    """Algorithm 2 of Loshchilov and Hutter 2019 and momentum agree, in float64, at four times the base width."""
     spec = wide(32, mup(8), optimizer=optimizer, weight_decay=0.2, grad_clip=0.0)
     model = flat_model(spec)
-    groups: list[dict[str, Any]] = []
+    ours, exact = build_optimizer(model, spec), {name: value.detach().double() for name, value in model.params.items()}
+    mean, square = ({name: torch.zeros_like(value) for name, value in exact.items()} for _ in range(2))
+    for t in range(1, STEPS + 1):
+        model.grad.normal_(std=1e-8 if t == 1 else 1.0, generator=torch.Generator().manual_seed(t))  # small ones show epsilon
+        for name, value in exact.items():
+            grad, hidden = model.grads[name].double(), name.startswith("layer") and value.dim() == 2
+            if value.dim() == 2:
+                value.mul_(1 - RATE * 0.2)
+            if optimizer == "sgd":
+                mean[name].mul_(0.9).add_(grad)
+                value.sub_((RATE if hidden else 4 * RATE) * mean[name])
+                continue
+            mean[name].mul_(0.9).add_(0.1 * grad)
+            square[name].mul_(0.95).add_(0.05 * grad**2)
+            root = (square[name] / (1 - 0.95**t)).sqrt() + 1e-8 / 4
+            value.sub_((RATE / 4 if hidden else RATE) * mean[name] / (1 - 0.9**t) / root)
+        ours.update(RATE, t - 1)
     for name, value in model.params.items():
-        hidden, factor = name.startswith("layer") and value.dim() == 2, 4 if optimizer == "adamw" else 1
-        rate = RATE / factor if hidden else RATE * 4 / (4 if optimizer == "adamw" else 1)
-        given = {"params": [torch.nn.Parameter(value.detach().clone())], "lr": rate}
-        given["weight_decay"] = 0.2 * RATE / rate if value.dim() == 2 else 0.0
-        groups.append(given | ({"eps": 1e-8 / 4} if optimizer == "adamw" else {}))
-    made = torch.optim.AdamW(groups, betas=(0.9, 0.95)) if optimizer == "adamw" else None
-    ours = build_optimizer(model, spec)
-    momentum = [torch.zeros_like(group["params"][0]) for group in groups]
-    for step in range(STEPS):
-        model.grad.normal_(generator=torch.Generator().manual_seed(step))
-        for group, velocity, grad in zip(groups, momentum, model.grads.values(), strict=True):
-            (parameter,) = group["params"]
-            parameter.grad = grad.clone()
-            if made is None:  # torch's weight decay of SGD is not decoupled, so that it is written out
-                velocity.mul_(0.9).add_(grad)
-                parameter.data.mul_(1 - group["lr"] * group["weight_decay"]).sub_(group["lr"] * velocity)
-        if made is not None:
-            made.step()
-        ours.update(RATE, step)
-    for (name, value), group in zip(model.params.items(), groups, strict=True):
-        torch.testing.assert_close(value.detach(), group["params"][0].detach(), rtol=1e-5, atol=1e-6, msg=f"{name}: {{}}".format)
+        torch.testing.assert_close(value.detach().double(), exact[name], rtol=1e-5, atol=1e-6, msg=f"{name}: {{}}".format)
 
 
 class Shared(Processes):
@@ -169,11 +174,10 @@ def activations(model: FlatModel, tokens: Tensor) -> dict[str, Tensor]:
         model.module.norm.register_forward_pre_hook(lambda _, given: found.update(stream=given[0])),  # type: ignore[union-attr, operator]
         layer.project.register_forward_hook(lambda _, given, out: found.update(attention=out)),  # type: ignore[union-attr, operator]
     ]
-    with torch.no_grad():
-        found["logits"] = logits(model.module, model.module(tokens))
+    found["logits"] = logits(model.module, model.module(tokens))  # with autograd, since the fast forward calls no hooks
     for hook in hooks:
         hook.remove()
-    return {name: value.clone() for name, value in found.items()}
+    return {name: value.detach() for name, value in found.items()}
 
 
 def growth(widths: tuple[int, ...], made: Any, rate: float, optimizer: str = "adamw") -> dict[str, tuple[float, float]]:
@@ -181,25 +185,26 @@ def growth(widths: tuple[int, ...], made: Any, rate: float, optimizer: str = "ad
     sizes: dict[str, list[tuple[float, float]]] = {}
     for width in widths:
         spec = made(width)
-        before, after = (activations(trained(spec, steps, rate, by_hand=False), batch(1)[0]) for steps in (0, STEPS))
+        before, after = (activations(trained(spec, steps, rate), batch(1)[0]) for steps in (0, STEPS))
         for name, value in after.items():
             sizes.setdefault(name, []).append((float(value.std()), float((value - before[name]).std())))
     x = np.log(widths)
     return {name: tuple(np.polyfit(x, np.log(values), 1)[0]) for name, values in sizes.items()}  # type: ignore[misc]
 
 
-WIDTHS = (16, 32, 64, 128, 256)
-FLAT = 0.12  # exponent within which an activation counts as flat: a factor 1.4 from width 16 to 256
+WIDTHS = (16, 64, 256)
+FLAT = 0.1  # exponent within which an activation counts as flat: a factor 1.3 from width 16 to 256
+SETTLING = 0.25  # the same for logits, in which what is not learned falls as the root of the width, and is a part at first
 
 
-@pytest.mark.parametrize(("optimizer", "rate"), [("adamw", 0.02), ("sgd", 0.5)])
+@pytest.mark.parametrize(("optimizer", "rate"), [("adamw", 0.01), ("sgd", 0.3)])
 def test_activations_are_flat_in_the_width(optimizer: str, rate: float) -> None:
     changes = {"optimizer": optimizer, "grad_clip": 0.0}
     ours = growth(WIDTHS, lambda width: wide(width, mup(16, base_head_width=8), **changes), rate)
     standard = growth(WIDTHS, lambda width: wide(width, **changes), rate)
-    for name, (_, change) in ours.items():
-        assert abs(change) < FLAT, (name, change)
-    assert max(change for _, change in standard.values()) > 3 * FLAT
+    for name, exponents in ours.items():
+        assert max(exponents) < FLAT and min(exponents) > -(SETTLING if name == "logits" else FLAT), (name, exponents)
+    assert all(change > 3 * FLAT for _, change in standard.values()), standard
 
 
 def test_activations_are_flat_in_the_depth() -> None:
@@ -214,7 +219,10 @@ def test_activations_are_flat_in_the_depth() -> None:
     [
         ({"optimizer": "muon"}, "parametrization: mup has no rules for optimizer muon: use one of adamw, sgd"),
         ({"optimizer": "adafactor"}, "no rules for optimizer adafactor"),
-        ({"architecture": "lstm"}, "no rules for architecture lstm: use one of transformer, recurrent, or set parametrization: standard"),
+        (
+            {"architecture": "lstm"},
+            "no rules for architecture lstm: use one of transformer, recurrent, or set parametrization: standard",
+        ),
         ({"optimizer": "sgd", "parametrization": mup(8, base_depth=2)}, r"parametrization\.base_depth: .* adamw alone"),
         ({"architecture": "recurrent", "n_repeats": 2, "parametrization": mup(8, base_depth=2)}, r"base_depth: .* several times"),
     ],
@@ -228,7 +236,9 @@ def test_what_it_is_not_derived_for_is_refused(changes: dict[str, Any], words: s
     check(dataclasses.replace(spec, parametrization=()))
 
 
-@pytest.mark.parametrize("changes", [{}, {"optimizer": "sgd"}, {"architecture": "recurrent", "n_repeats": 2}, {"schedule": "cosine", "decay": 0.0}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"optimizer": "sgd"}, {"architecture": "recurrent", "n_repeats": 2}, {"schedule": "cosine", "decay": 0.0}]
+)
 def test_a_run_that_breaks_off_or_starts_from_a_rung_ends_with_the_same_bytes(tmp_path: Path, changes: dict[str, Any]) -> None:
     tokens = write_tokens(tmp_path / "tokens")
     spec = wide(16, mup(8, **({} if changes.keys() & {"optimizer", "n_repeats"} else {"base_depth": 1})), **changes)

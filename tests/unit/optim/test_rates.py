@@ -41,7 +41,9 @@ def test_step_law_at_a_billion_parameters() -> None:
     assert rate("step-law", 10**9, 10**11) == pytest.approx(10**-2.78715, rel=1e-4)
 
 
-@pytest.mark.parametrize(("given", "depends"), [(0.1, False), ("kaplan", False), ("step-law", True), ({"tokens_exponent": 0}, False), ({}, True)])
+@pytest.mark.parametrize(
+    ("given", "depends"), [(0.1, False), ("kaplan", False), ("step-law", True), ({"tokens_exponent": 0}, False), ({}, True)]
+)
 def test_rules_tell_whether_budgets_change_them(given: Any, depends: bool) -> None:
     if isinstance(given, dict):
         given = {"coefficient": 1, "exponent": -0.2, "tokens_exponent": 0.3} | given

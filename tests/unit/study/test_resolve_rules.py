@@ -20,7 +20,8 @@ def built(**paths: Any) -> list[RunSpec]:
     """Return the runs of the experiment ``size`` of STUDY with some keys changed, by size and budget."""
     data = changed(**paths)
     made = study.build(config.parse(data), Path("nowhere"))
-    return sorted((run for name, run in made.runs.items() if "size" in made.experiments[name]), key=lambda run: (run.n_params, run.tokens))
+    runs = [run for name, run in made.runs.items() if "size" in made.experiments[name]]
+    return sorted(runs, key=lambda run: (run.n_params, run.tokens))
 
 
 def ids(**paths: Any) -> set[str]:
@@ -76,7 +77,8 @@ def test_a_wrong_parametrization_is_told_by_its_key(given: Any, words: str) -> N
 
 def test_what_mup_is_not_derived_for_is_refused_by_its_place() -> None:
     told = refused(defaults__parametrization=MUP, experiments__size__optimizer="muon")
-    assert "experiments.size.grid" in told and "parametrization: mup has no rules for optimizer muon: use one of adamw, sgd" in told
+    assert "experiments.size.grid" in told
+    assert "parametrization: mup has no rules for optimizer muon: use one of adamw, sgd" in told
     assert "architecture lstm" in refused(defaults__parametrization=MUP, defaults__architecture="lstm")
 
 
@@ -97,8 +99,16 @@ def test_a_batch_of_a_rule_is_whole_micro_batches() -> None:
 @pytest.mark.parametrize(
     ("key", "given", "words"),
     [
-        ("learning_rate", "step-law", "learning_rate: step-law: under schedule wsd all budgets share one stable phase, so the rate cannot"),
-        ("batch_tokens", "step-law", "batch_tokens: step-law: under schedule wsd all budgets share one stable phase, so the batch cannot"),
+        (
+            "learning_rate",
+            "step-law",
+            "learning_rate: step-law: under schedule wsd all budgets share one stable phase, so the rate",
+        ),
+        (
+            "batch_tokens",
+            "step-law",
+            "batch_tokens: step-law: under schedule wsd all budgets share one stable phase, so the batch",
+        ),
         ("batch_tokens", {"coefficient": 1, "tokens_exponent": 0.5}, "batch_tokens.tokens_exponent: under schedule wsd"),
     ],
 )

@@ -91,7 +91,9 @@ def plain(module: nn.Module) -> Any:
     They share the memory of the parameters and of their gradients. Looking parameters up in modules, which each step does some
     fifty times a layer, and passing them as such takes 2 % of the step of a small model.
     """
-    found = SimpleNamespace(**{name: getattr(module, name) for name in ("eps", "n_heads", "scale", "residual") if hasattr(module, name)})
+    found = SimpleNamespace(
+        **{name: getattr(module, name) for name in ("eps", "n_heads", "scale", "residual") if hasattr(module, name)}
+    )
     for name, parameter in module.named_parameters(recurse=False):
         tensor = parameter.detach()
         tensor.grad = parameter.grad

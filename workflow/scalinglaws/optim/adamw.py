@@ -18,8 +18,8 @@ EPS = 1e-8  # added to the root of the second moment: the default of Kingma and 
 class AdamW:
     """Adam whose weight decay acts on the matrices alone, beside the gradient.
 
-    The moments ``exp_avg`` and ``exp_avg_sq`` are flat, as the model is. The kernel is called once for each part of the flat buffer
-    that has a weight decay and factors of the parametrization of its own: once or twice under the standard one.
+    The moments ``exp_avg`` and ``exp_avg_sq`` are flat, as the model is. The kernel is called for each part of the flat
+    buffer that has a weight decay and factors of the parametrization of its own: once or twice under the standard one.
 
     References
     ----------

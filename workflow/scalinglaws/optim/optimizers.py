@@ -30,7 +30,8 @@ def build_optimizer(model: FlatParameters, settings: Settings, processes: Proces
     Raises
     ------
     StudyError
-        No optimizer has that name, the run's parametrization has no rules for it, or a plug-in's lacks something that training needs.
+        No optimizer has that name, the run's parametrization has no rules for it, or a plug-in's lacks something that training
+        needs.
     """
     if settings.optimizer not in OPTIMIZERS:
         known = ", ".join(OPTIMIZERS)

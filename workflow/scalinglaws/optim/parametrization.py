@@ -52,9 +52,11 @@ class MuP(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Literal["mup"]
-    base_width: Annotated[int, Field(gt=0, le=WIDEST, description="the d_model at which muP is the standard parametrization"), NUMBER]
-    base_head_width: Annotated[int, Field(gt=0, le=WIDEST, description="the width of a head there, 16 by default"), NUMBER] | None = None
-    base_depth: Annotated[int, Field(gt=0, le=100_000, description="the n_layer there; scales depth too"), NUMBER] | None = None
+    base_width: Annotated[int, Field(gt=0, le=WIDEST, description="d_model at which the rate is tuned"), NUMBER]
+    base_head_width: Annotated[int, Field(gt=0, le=WIDEST, description="width of a head there, 16 by default"), NUMBER] | None = (
+        None
+    )
+    base_depth: Annotated[int, Field(gt=0, le=100_000, description="n_layer there; depth is scaled too"), NUMBER] | None = None
 
 
 def _complete(value: Any) -> Any:
@@ -68,7 +70,8 @@ def _complete(value: Any) -> Any:
 if TYPE_CHECKING:
     Parametrization = str | MuP
 else:
-    Parametrization = Annotated[Literal["standard"] | MuP, BeforeValidator(_complete, json_schema_input_type=Literal["standard"] | MuP)]
+    _KINDS = Literal["standard"] | MuP
+    Parametrization = Annotated[_KINDS, BeforeValidator(_complete, json_schema_input_type=_KINDS)]
 
 
 class Parametrized(Protocol):
@@ -137,9 +140,11 @@ def check(settings: Parametrized) -> None:
             f"parametrization: mup has no rules for optimizer {settings.optimizer}: use one of {', '.join(STEPS)}, {instead}"
         )
     if depth and settings.optimizer != "adamw":
-        raise StudyError(f"parametrization.base_depth: depth has rules for adamw alone, not for {settings.optimizer}: leave it out")
+        raise StudyError(
+            f"parametrization.base_depth: there are rules for adamw alone, not for {settings.optimizer}: leave it out"
+        )
     if depth and settings.n_repeats > 1:
-        raise StudyError("parametrization.base_depth: depth has no rules for layers that are used several times: leave it out")
+        raise StudyError("parametrization.base_depth: there are no rules for layers that are used several times: leave it out")
 
 
 def multipliers(settings: Parametrized) -> Multipliers:
@@ -177,7 +182,8 @@ def step_factors(settings: Parametrized, name: str, size: tuple[int, ...]) -> St
 def _factors(settings: Parametrized) -> tuple[float, float, float]:
     """Return how many times as wide and as deep as the base a model is, and the width of a head in the base."""
     base = dict(settings.parametrization)
-    return settings.d_model / base["base_width"], settings.n_layer / base.get("base_depth", settings.n_layer), base["base_head_width"]
+    depth = settings.n_layer / base.get("base_depth", settings.n_layer)
+    return settings.d_model / base["base_width"], depth, base["base_head_width"]
 
 
 def _adamw(width: float, depth: float, hidden: bool) -> StepFactors:

@@ -12,7 +12,13 @@ from scalinglaws.optim.rates import LARGEST_RATE, SMALLEST_RATE, rule_of
 from scalinglaws.study.config import Settings
 from scalinglaws.study.spec import RunSpec
 
-SHARED = "under schedule wsd all budgets share one stable phase, so the {what} cannot depend on the budget: {do} use schedule cosine, linear or constant"
+
+def _refuse_shared(key: str, what: str, instead: str) -> None:
+    """Refuse a rule that depends on the budget where budgets share trunks. Raises StudyError."""
+    raise StudyError(
+        f"{key}: under schedule wsd all budgets share one stable phase, so the {what} cannot depend on the budget: {instead} "
+        "or use schedule cosine, linear or constant"
+    )
 
 
 def resolve_rate(s: Settings, n: int, tokens: int, where: str) -> float:
@@ -42,8 +48,10 @@ def resolve_rate(s: Settings, n: int, tokens: int, where: str) -> float:
     """
     given, rule = s.learning_rate, rule_of(s.learning_rate)
     if rule.depends_on_budget(given) and s.schedule == "wsd":
-        key, do = (f".{rule.budget_option}", "set it to 0 or") if rule.budget_option else (f": {rule.name}", "name another rule, or")
-        raise StudyError(f"{where}: learning_rate{key}: {SHARED.format(what='rate', do=do)}")
+        option, instead = (
+            (f".{rule.budget_option}", "set it to 0") if rule.budget_option else (f": {rule.name}", "name another rule")
+        )
+        _refuse_shared(f"{where}: learning_rate{option}", "rate", instead)
     rate = rule.rate(given, n, tokens)
     if not SMALLEST_RATE <= rate <= LARGEST_RATE:
         why = (rate <= 0 and rule.valid) or f"a rate from {SMALLEST_RATE:g} to {LARGEST_RATE:g} is expected"
@@ -74,11 +82,14 @@ def resolve_batch(s: Settings, tokens: int, where: str) -> int:
         The rule depends on the budget under a schedule that shares trunks, or it gives too large a batch.
     """
     if batches.depends_on_budget(s.batch_tokens) and s.schedule == "wsd":
-        key, do = (": step-law", "give a number, or") if isinstance(s.batch_tokens, str) else (".tokens_exponent", "set it to 0 or")
-        raise StudyError(f"{where}: batch_tokens{key}: {SHARED.format(what='batch', do=do)}")
+        named = isinstance(s.batch_tokens, str)
+        option, instead = (f": {s.batch_tokens}", "give a number") if named else (".tokens_exponent", "set it to 0")
+        _refuse_shared(f"{where}: batch_tokens{option}", "batch", instead)
     batch = batches.batch_tokens(s.batch_tokens, tokens, s.micro_batch_tokens or s.n_ctx)
     if batch > batches.MOST_BATCH:
-        raise StudyError(f"{where}: batch_tokens: the rule gives {batch:.2g} tokens at a budget of {tokens:.2g}: 2^40 are the most")
+        raise StudyError(
+            f"{where}: batch_tokens: the rule gives {batch:.2g} tokens at a budget of {tokens:.2g}, above the most, 2^40"
+        )
     return batch
 
 

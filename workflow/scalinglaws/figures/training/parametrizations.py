@@ -67,7 +67,8 @@ def sweeps(runs: polars.DataFrame) -> list[tuple[str, polars.DataFrame]]:
     counts = family.group_by(KEY, *SHAPE).agg(rates=polars.col(RATE).n_unique()).filter(polars.col("rates") >= FEWEST_RATES)
     swept = family.join(counts, on=[KEY, *SHAPE], how="semi", nulls_equal=True, maintain_order="left")
     named = [(called(group[KEY][0]), group) for group in swept.partition_by(KEY, maintain_order=True)]
-    chosen = sorted(sorted(named, key=lambda item: (-len(item[1]), item[0]))[:2], key=lambda item: (item[0] != "standard", item[0]))
+    most = sorted(named, key=lambda item: (-len(item[1]), item[0]))[:2]
+    chosen = sorted(most, key=lambda item: (item[0] != "standard", item[0]))
     if len(chosen) < FEWEST:
         return []
     (_, one), (_, other) = chosen
@@ -95,7 +96,7 @@ def _best_rates(axis: Axes, best: list[tuple[str, list[tuple[int, Minimum]]]]) -
         axis.plot([], [], f"{marker}-", color=colour, markersize=4.5, linewidth=0.8, label=name)
         if len(inside) > 1:
             (first, low), (last, high) = inside[0], inside[-1]
-            notes.append(f"{name}: from width {first} to {last} the best rate changes by a factor {high.x / low.x:.2f}")
+            notes.append(f"{name}: best rate × {high.x / low.x:.2f} from width {first} to {last}")
     style.positive_axis(axis, values)
     axis.set_ylabel("Learning rate of least loss")
     style.legend_below(axis, notes)
