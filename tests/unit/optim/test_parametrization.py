@@ -169,18 +169,18 @@ def test_parts_are_as_long_as_can_be() -> None:
 def activations(model: FlatModel, tokens: Tensor) -> dict[str, Tensor]:
     """Return the residual stream before the last norm, the attention of the last layer, and the logits."""
     found: dict[str, Tensor] = {}
-    layer = model.module.layers[-1]  # type: ignore[union-attr, index]
+    module: Any = model.module
     hooks = [
-        model.module.norm.register_forward_pre_hook(lambda _, given: found.update(stream=given[0])),  # type: ignore[union-attr, operator]
-        layer.project.register_forward_hook(lambda _, given, out: found.update(attention=out)),  # type: ignore[union-attr, operator]
+        module.norm.register_forward_pre_hook(lambda _, given: found.update(stream=given[0])),
+        module.layers[-1].project.register_forward_hook(lambda _, given, out: found.update(attention=out)),
     ]
-    found["logits"] = logits(model.module, model.module(tokens))  # with autograd, since the fast forward calls no hooks
+    found["logits"] = logits(module, module(tokens))  # with autograd, since the fast forward calls no hooks
     for hook in hooks:
         hook.remove()
     return {name: value.detach() for name, value in found.items()}
 
 
-def growth(widths: tuple[int, ...], made: Any, rate: float, optimizer: str = "adamw") -> dict[str, tuple[float, float]]:
+def growth(widths: tuple[int, ...], made: Any, rate: float) -> dict[str, tuple[float, float]]:
     """Return, for each activation, the exponents of its size and of its change by STEPS updates over the width or depth."""
     sizes: dict[str, list[tuple[float, float]]] = {}
     for width in widths:
@@ -189,7 +189,7 @@ def growth(widths: tuple[int, ...], made: Any, rate: float, optimizer: str = "ad
         for name, value in after.items():
             sizes.setdefault(name, []).append((float(value.std()), float((value - before[name]).std())))
     x = np.log(widths)
-    return {name: tuple(np.polyfit(x, np.log(values), 1)[0]) for name, values in sizes.items()}  # type: ignore[misc]
+    return {name: tuple(np.polyfit(x, np.log(values), 1)[0]) for name, values in sizes.items()}
 
 
 WIDTHS = (16, 64, 256)
@@ -199,7 +199,7 @@ SETTLING = 0.25  # the same for logits, in which what is not learned falls as th
 
 @pytest.mark.parametrize(("optimizer", "rate"), [("adamw", 0.01), ("sgd", 0.3)])
 def test_activations_are_flat_in_the_width(optimizer: str, rate: float) -> None:
-    changes = {"optimizer": optimizer, "grad_clip": 0.0}
+    changes: dict[str, Any] = {"optimizer": optimizer, "grad_clip": 0.0}
     ours = growth(WIDTHS, lambda width: wide(width, mup(16, base_head_width=8), **changes), rate)
     standard = growth(WIDTHS, lambda width: wide(width, **changes), rate)
     for name, exponents in ours.items():

@@ -17,8 +17,8 @@ from scalinglaws.study.questions import COMPARISONS, SHAPE
 TITLE = "Parametrizations"
 CAPTION = """
 The final test loss is shown against the learning rate in a colour for each width, under the standard parametrization (**a**) and
-another one (**b**), and the rate at the lowest point of a parabola against the width, with 95 % intervals (**c**). Where a rate
-transfers, it does not depend on the width. Best rates at the end of those tried are hollow.
+another one (**b**), and the rate at the lowest point of a parabola against the width, with 95 % intervals (**c**). Best rates at
+the end of those tried are hollow.
 """
 KEY, _, FEWEST = COMPARISONS["parametrization"]
 FEWEST_RATES = COMPARISONS["rate"][2]
@@ -42,6 +42,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, object]) -> Figure
     best = [(name, optima(runs, WIDTH)) for name, runs in found]
     for axis, (name, runs), (_, minima) in zip((left, middle), found, best, strict=True):
         draw_sweep(axis, runs, minima, scale, WIDTH, both["loss"].to_numpy())
+        style.plain_ticks(axis, (1, 3))
         first = [groups.described(both)] if axis is left else []
         style.legend_below(axis, [name, *first, *groups.lost(tables["runs"], runs, (RATE,))])
     _best_rates(right, best)
