@@ -44,6 +44,7 @@ from scalinglaws.models.registry import ARCHITECTURES
 
 HEAD_WIDTH = 16  # the base width of a head where none is given: that of a model whose n_heads are not given either
 STANDARD = Multipliers()
+Width = Annotated[int, Field(gt=0, le=WIDEST), NUMBER]
 
 
 class MuP(BaseModel):
@@ -52,11 +53,9 @@ class MuP(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Literal["mup"]
-    base_width: Annotated[int, Field(gt=0, le=WIDEST, description="d_model at which the rate is tuned"), NUMBER]
-    base_head_width: Annotated[int, Field(gt=0, le=WIDEST, description="width of a head there, 16 by default"), NUMBER] | None = (
-        None
-    )
-    base_depth: Annotated[int, Field(gt=0, le=100_000, description="n_layer there; depth is scaled too"), NUMBER] | None = None
+    base_width: Width = Field(description="d_model at which the rate is tuned")
+    base_head_width: Width | None = Field(None, description="width of a head there, 16 by default")
+    base_depth: Annotated[int, Field(gt=0, le=100_000), NUMBER] | None = Field(None, description="n_layer there; scales depth too")
 
 
 def _complete(value: Any) -> Any:
