@@ -15,7 +15,7 @@ from fixtures.drawing import draw, words
 from fixtures.pictures import panels
 from scalinglaws.figures import registry
 from scalinglaws.figures.scaling import fig04_loss_vs_data
-from scalinglaws.figures.shared import groups, least_squares, loss_by_position, loss_by_steps, style
+from scalinglaws.figures.shared import groups, least_squares, loss_by_position, loss_by_steps, rate_sweeps, style
 from scalinglaws.figures.training import (
     fig11_fixed_resources,
     fig16_early_stopping,
@@ -24,6 +24,7 @@ from scalinglaws.figures.training import (
     fig22_schedules,
     learning_rate,
     optimizers,
+    parametrizations,
     repetition,
 )
 from scalinglaws.laws.allocation import steps_min
@@ -217,6 +218,20 @@ def test_the_best_rate_follows_the_planted_law() -> None:
         learning_rate=polars.when(polars.col("run") == "o6144").then(0.001).otherwise(polars.col("learning_rate"))
     )
     assert learning_rate.rule(other, sweep) is None
+
+
+def test_best_rates_under_two_parametrizations_are_those_planted() -> None:
+    tables = plant.parametrizations()
+    found = parametrizations.sweeps(tables["runs"])
+    assert [name for name, _ in found] == ["standard", "muP, base width 8"]
+    widths = list(plant.SHAPES.values())[:3]  # the fourth has no sweep under the standard one
+    for (_, runs), planted_rates in zip(found, ([0.08 / width for width in widths], [0.01] * 3), strict=True):
+        best = rate_sweeps.optima(runs, "d_model")
+        assert [width for width, _ in best] == widths
+        assert np.allclose([least.x for _, least in best], planted_rates, rtol=1e-6)
+    text = words(draw("parametrizations", tables))
+    assert "standard: best rate × 0.25 from width 8 to 32" in text and "base width 8: best rate × 1.00 from" in text
+    assert "1 diverged run left out" in text
 
 
 def test_the_interval_of_a_minimum_holds_the_truth() -> None:

@@ -17,7 +17,7 @@ from scalinglaws.data.batches import Split
 from scalinglaws.evaluate.losses import batch_losses, token_losses
 from scalinglaws.models import kernels
 from scalinglaws.models.build import build
-from scalinglaws.models.config import ModelConfig
+from scalinglaws.models.config import ModelConfig, Multipliers
 from scalinglaws.models.count import n_params_total, table1
 from scalinglaws.models.module import logits
 from scalinglaws.models.transformer import Transformer
@@ -153,6 +153,7 @@ def drop_alike(x: torch.Tensor, dropout: float, training: bool) -> torch.Tensor:
         (ModelConfig(1, 64, 96, 32, 70, 40, n_heads=2), 3, 0),
         (dataclasses.replace(SMALL, dropout=0.1), 3, 1 << 60),
         (dataclasses.replace(SMALL, dropout=0.4, n_repeats=2), 3, 1 << 60),  # each use of a layer has masks of its own
+        (dataclasses.replace(SMALL, dropout=0.1, multipliers=Multipliers(2.0, 0.5, 0.3, 1.7, 0.6)), 3, 1 << 60),
     ],
 )
 def test_fast_step_equals_autograd(monkeypatch: pytest.MonkeyPatch, config: ModelConfig, n_seq: int, work: int) -> None:

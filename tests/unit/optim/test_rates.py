@@ -36,7 +36,14 @@ def test_a_power_law_in_size_and_budget() -> None:
     assert rate(law | {"max": "1e-5"}, 10**4, 10**8) == 1e-5
 
 
-@pytest.mark.parametrize(("given", "depends"), [(0.1, False), ("kaplan", False), ({"tokens_exponent": 0}, False), ({}, True)])
+def test_step_law_at_a_billion_parameters() -> None:
+    """1.79 · (1e9)^−0.713 · (1e11)^0.307 in logarithms to the base 10 is 0.25285 − 6.417 + 3.377 = −2.78715."""
+    assert rate("step-law", 10**9, 10**11) == pytest.approx(10**-2.78715, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("given", "depends"), [(0.1, False), ("kaplan", False), ("step-law", True), ({"tokens_exponent": 0}, False), ({}, True)]
+)
 def test_rules_tell_whether_budgets_change_them(given: Any, depends: bool) -> None:
     if isinstance(given, dict):
         given = {"coefficient": 1, "exponent": -0.2, "tokens_exponent": 0.3} | given
@@ -56,7 +63,8 @@ def test_an_unknown_rule_is_named() -> None:
 
 
 def test_registries_import_no_torch() -> None:
-    assert list(RATES) == ["number", "kaplan", "power"]
+    assert list(RATES) == ["number", "kaplan", "step-law", "power"]
     code = "import sys, scalinglaws.optim.registry, scalinglaws.optim.rates, scalinglaws.optim.schedule, scalinglaws.optim.base"
+    code += ", scalinglaws.optim.parametrization, scalinglaws.optim.batches"
     code += "; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "False"

@@ -24,6 +24,8 @@ NEVER: tuple[Any, ...] = (
     *("9" * 60, "9" * 400, "9" * 5000, f"{'9' * 17}^99", [], {}, [1], "x", "0x10", "\0", "\ud800"),
 )
 POWER: dict[str, Any] = {"coefficient": 1, "exponent": -0.3}
+BATCH: dict[str, Any] = {"coefficient": 1, "tokens_exponent": 0.5}
+MUP: dict[str, Any] = {"name": "mup", "base_width": 16}
 
 
 def study(data: dict[str, Any]) -> Study:
@@ -76,6 +78,10 @@ def test_no_number_of_a_run_is_unbounded(key: str) -> None:
         ("defaults__learning_rate", [POWER | {"max": value} for value in (0, 1e308, True)], "rate.max"),
         ("defaults__learning_rate", [POWER | {"exponent": value} for value in (9, -9)], "1e-15 to 1000 is expected"),
         ("defaults__learning_rate", [1e-320, 1e6], "learning_rate"),
+        ("defaults__batch_tokens", [BATCH | {"coefficient": value} for value in (0, 1e308, True)], "batch_tokens.coefficient"),
+        ("defaults__batch_tokens", [BATCH | {"max": value} for value in (0, 2**41, True)], "batch_tokens.max"),
+        ("defaults__batch_tokens", [BATCH | {"tokens_exponent": value} for value in (11, 1e308)], "batch_tokens.tokens_exp"),
+        ("defaults__parametrization", [MUP | {"base_width": value} for value in (0, 10**9, True)], "parametrization.base_width"),
     ],
 )
 def test_other_numbers_have_bounds(path: str, values: list[Any], words: str) -> None:

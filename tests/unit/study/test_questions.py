@@ -32,6 +32,7 @@ def points(*given: dict[str, Any]) -> dict[str, Any]:
     [
         (points({}, {"seed": 1}), "seed"),
         (points({}, {"optimizer": "sgd", "learning_rate": 0.3}), "optimizer"),
+        (points({}, {"parametrization": {"name": "mup", "base_width": 16}}), "parametrization"),
         (points({}, {"schedule": "cosine"}, {"schedule": "linear"}), "schedule"),
         (points({}, {"corpus": "mail"}), "quality"),
         (points({}, {"n_ctx": 8}), "context"),

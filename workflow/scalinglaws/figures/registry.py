@@ -92,6 +92,7 @@ FIGURES: dict[str, Figure] = {
         _figure("forecasts", "scaling", "forecast", "runs forecasts"),
         _figure("learning_rate", "training", "rate", "runs"),
         _figure("optimizers", "training", "optimizer", "runs curves"),
+        _figure("parametrizations", "training", "rate parametrization", "runs"),
         _figure("quality", "models", "quality", "runs evals"),
         _figure("repetition", "training", "repetition", "runs", "repetition", bare=True),
         _figure("seeds", "models", "seed", "runs"),

@@ -82,6 +82,9 @@ class Architecture:
     active
         The number of parameters of the rows without embeddings that one token meets, where it does not meet all of them, as
         in a mixture of experts; None where N is that number.
+    parametrizations
+        The parametrizations that it can have (optim/parametrization.py). Where ``mup`` is one, the module applies
+        ``ModelConfig.multipliers``, and the names of what belongs to its layers begin with ``layer`` and a number.
     """
 
     name: str
@@ -93,6 +96,7 @@ class Architecture:
     prefix: str = ""
     formulas: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     active: Callable[[ModelConfig], int] | None = None
+    parametrizations: tuple[str, ...] = ("standard",)
 
     def __post_init__(self) -> None:
         if self.prefix and not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", self.prefix):

@@ -8,6 +8,17 @@ from typing import Any
 
 
 @dataclass(frozen=True)
+class Multipliers:
+    """The factors of a parametrization in a module: all are 1 in the standard one (optim/parametrization.py)."""
+
+    embedding: float = 1.0  # on the initial size of embeddings
+    branch: float = 1.0  # on the initial size of matrices whose products are added to the residual stream
+    residual: float = 1.0  # on what a layer adds to the residual stream
+    attention: float = 1.0  # on the products of queries and keys, which are divided by the root of a head's width
+    output: float = 1.0  # on the last hidden state, from which logits are made
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """The numbers that fix a model's tensors and its arithmetic; an architecture ignores those that it does not have."""
 
@@ -24,3 +35,4 @@ class ModelConfig:
     sharing: str = "cycle"  # order in which repeated layers A and B are used: ABAB, or AABB for "sequence"
     dropout: float = 0.0  # probability with which an activation is zeroed in training
     options: Mapping[str, Any] = field(default_factory=dict)  # resolved options that no field above holds, by name
+    multipliers: Multipliers = Multipliers()  # factors of the parametrization, for modules that follow them

@@ -132,8 +132,8 @@ def _blocks(n_pos: int) -> list[tuple[int, int]]:
     return [(start, min(start + QUERY_BLOCK, n_pos)) for start in range(0, n_pos, QUERY_BLOCK)]
 
 
-def attention(qkv: Tensor, n_seq: int, n_heads: int) -> tuple[Tensor, Tensor, list[Tensor]]:
-    """Mix the values of qkv (rows, 3 A) by causal attention.
+def attention(qkv: Tensor, n_seq: int, n_heads: int, scale: float) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """Mix the values of qkv (rows, 3 A) by causal attention, which multiplies the products of queries and keys by ``scale``.
 
     Returns
     -------
@@ -148,7 +148,7 @@ def attention(qkv: Tensor, n_seq: int, n_heads: int) -> tuple[Tensor, Tensor, li
     probabilities = []
     for start, stop in _blocks(n_pos):
         mask = hidden[start:stop, :stop]
-        p = torch.baddbmm(mask, q[:, start:stop], k[:, :stop].transpose(1, 2), alpha=1 / math.sqrt(size))
+        p = torch.baddbmm(mask, q[:, start:stop], k[:, :stop].transpose(1, 2), alpha=scale)
         torch.softmax(p, -1, out=p)
         probabilities.append(p)
         out = torch.bmm(p, v[:, :stop])
@@ -156,15 +156,17 @@ def attention(qkv: Tensor, n_seq: int, n_heads: int) -> tuple[Tensor, Tensor, li
     return mixed.view(len(qkv), n_heads * size), split, probabilities
 
 
-def attention_backward(dmixed: Tensor, n_seq: int, n_heads: int, split: Tensor, probabilities: list[Tensor]) -> Tensor:
+def attention_backward(
+    dmixed: Tensor, n_seq: int, n_heads: int, scale: float, split: Tensor, probabilities: list[Tensor]
+) -> Tensor:
     """Return the gradient of ``attention`` in qkv, (rows, 3 A).
 
     Parameters
     ----------
     dmixed
         The gradient in the mixed values (rows, A).
-    n_seq, n_heads
-        Numbers of sequences and of heads.
+    n_seq, n_heads, scale
+        Numbers of sequences and of heads, and the factor on the products of queries and keys.
     split, probabilities
         What ``attention`` returned after the mixed values.
     """
@@ -186,6 +188,6 @@ def attention_backward(dmixed: Tensor, n_seq: int, n_heads: int, split: Tensor, 
         else:
             dk[:, :stop].add_(dkey)
             dv[:, :stop].add_(dvalue)
-    grads[:2].mul_(1 / math.sqrt(size))
+    grads[:2].mul_(scale)
     heads = grads.view(3, n_seq, n_heads, n_pos, size)
     return heads.permute(1, 3, 0, 2, 4).reshape(len(dmixed), 3 * n_heads * size)

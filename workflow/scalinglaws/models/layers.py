@@ -42,8 +42,13 @@ class OutputEmbedding(nn.Module):
         return F.linear(hidden, self.embedding.weight)
 
 
+def scaled(x: Tensor, factor: float) -> Tensor:
+    """Return x times a factor of the parametrization; where that is 1, as in the standard one, x itself."""
+    return x if factor == 1 else x * factor
+
+
 @torch.no_grad()
-def draw_weights(module: nn.Module, lengths: Mapping[str, float] | None = None) -> None:
+def draw_weights(module: nn.Module, lengths: Mapping[str, float] | None = None, embedding: float = 1.0) -> None:
     """Draw every matrix from a normal distribution, in the order of the flat buffer; set norms to one and biases to zero.
 
     Parameters
@@ -53,8 +58,10 @@ def draw_weights(module: nn.Module, lengths: Mapping[str, float] | None = None) 
     lengths
         End of a matrix's name -> the expected length of its rows. Other embeddings have ``EMBEDDING_LENGTH``, and other
         matrices have 1, which is a variance of 1 / fan-in. Tensors of three dimensions are matrices side by side.
+    embedding
+        A factor on the length of those other embeddings.
     """
-    known = {**(lengths or {}), "embedding": EMBEDDING_LENGTH, "": 1.0}
+    known = {**(lengths or {}), "embedding": EMBEDDING_LENGTH * embedding, "": 1.0}
     for name, parameter in named_parameters(module).items():
         if parameter.dim() > 1:
             length = next(length for end, length in known.items() if name.endswith(end))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from scalinglaws.common.errors import StudyError
 from scalinglaws.models.config import ModelConfig
-from scalinglaws.models.layers import Embedding, Linear, draw_weights
+from scalinglaws.models.layers import Embedding, Linear, draw_weights, scaled
 from scalinglaws.models.recurrent import layer_order
 
 
@@ -21,7 +21,8 @@ class Block(nn.Module):
 
     def __init__(self, config: ModelConfig):
         super().__init__()
-        self.n_heads, self.dropout = config.n_heads, config.dropout
+        self.n_heads, self.dropout, self.residual = config.n_heads, config.dropout, config.multipliers.residual
+        self.scale = config.multipliers.attention / math.sqrt(config.d_attn // config.n_heads)
         self.qkv = Linear(config.d_model, 3 * config.d_attn)
         self.project = Linear(config.d_attn, config.d_model)
         self.up = Linear(config.d_model, config.d_ff)
@@ -31,14 +32,14 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the residual stream (B, T, C) after this layer."""
-        x = x + self.drop(self.attention(self.norm1(x)))
-        return x + self.drop(self.down(F.gelu(self.up(self.norm2(x)), approximate="tanh")))
+        x = x + scaled(self.drop(self.attention(self.norm1(x))), self.residual)
+        return x + scaled(self.drop(self.down(F.gelu(self.up(self.norm2(x)), approximate="tanh"))), self.residual)
 
     def attention(self, x: Tensor) -> Tensor:
         """Return what causal attention adds to the residual stream, (B, T, C)."""
         n_seq, n_pos, _ = x.shape
         q, k, v = self.qkv(x).view(n_seq, n_pos, 3, self.n_heads, -1).permute(2, 0, 3, 1, 4)  # (B, H, T, S) each
-        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)  # (B, H, T, S)
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=self.scale)  # (B, H, T, S)
         return self.project(mixed.transpose(1, 2).reshape(n_seq, n_pos, -1))  # (B, T, A) -> (B, T, C)
 
     def drop(self, x: Tensor) -> Tensor:
@@ -68,8 +69,8 @@ class Transformer(nn.Module):
         self.layers = [blocks[i] for i in layer_order(config)]
         self.norm = nn.LayerNorm(config.d_model)
         # What adds to the residual stream is drawn smaller, so that the stream is as long at any depth (GPT-2).
-        residual = 1.0 / math.sqrt(2 * len(self.layers))
-        draw_weights(self, {"project.weight": residual, "down.weight": residual})
+        branch = config.multipliers.branch / math.sqrt(2 * len(self.layers))
+        draw_weights(self, {"project.weight": branch, "down.weight": branch}, config.multipliers.embedding)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Return the hidden state (B, T, C) at each of the tokens (B, T)."""
@@ -77,4 +78,4 @@ class Transformer(nn.Module):
         x = F.dropout(x, self.config.dropout, self.training)
         for layer in self.layers:
             x = layer(x)
-        return self.norm(x)
+        return scaled(self.norm(x), self.config.multipliers.output)

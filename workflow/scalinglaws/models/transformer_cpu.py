@@ -29,6 +29,7 @@ from scalinglaws.models.kernels import (
     norm,
     norm_backward,
 )
+from scalinglaws.models.layers import scaled
 from scalinglaws.models.recurrent import layer_order
 from scalinglaws.models.transformer import Transformer
 
@@ -58,14 +59,14 @@ def forward(layer: Any, x: Tensor, n_seq: int, dropout: float = 0.0) -> tuple[Te
     """Return the residual stream (R, C) after a layer, and what its gradient needs; ``dropout`` is that of training."""
     normed1, norm1 = norm(layer.norm1, x)
     qkv = linear(normed1, layer.qkv.weight, layer.qkv.bias)  # (R, 3 A)
-    mixed, split, probabilities = attention(qkv, n_seq, layer.n_heads)  # (R, A)
+    mixed, split, probabilities = attention(qkv, n_seq, layer.n_heads, layer.scale)  # (R, A)
     mask1 = dropout_mask(x.shape, dropout)
-    x = masked(linear(mixed, layer.project.weight, layer.project.bias), mask1).add_(x)
+    x = scaled(masked(linear(mixed, layer.project.weight, layer.project.bias), mask1), layer.residual).add_(x)
     normed2, norm2 = norm(layer.norm2, x)
     up = linear(normed2, layer.up.weight, layer.up.bias)  # (R, d_ff)
     active, square, sigmoid = gelu(up)
     mask2 = dropout_mask(x.shape, dropout)
-    x = masked(linear(active, layer.down.weight, layer.down.bias), mask2).add_(x)
+    x = scaled(masked(linear(active, layer.down.weight, layer.down.bias), mask2), layer.residual).add_(x)
     return x, Kept(norm1, normed1, split, probabilities, mixed, mask1, norm2, normed2, up, square, sigmoid, active, mask2)
 
 
@@ -74,12 +75,12 @@ def backward(layer: Any, dx: Tensor, kept: Kept, n_seq: int) -> Tensor:
 
     ``dx`` is the gradient in its output, and ``kept`` is what ``forward`` kept; both gradients are (R, C).
     """
-    dactive = linear_backward(layer.down, masked(dx, kept.mask2), kept.active)
+    dactive = linear_backward(layer.down, scaled(masked(dx, kept.mask2), layer.residual), kept.active)
     dup = gelu_backward(dactive, kept.up, kept.square, kept.sigmoid)
     dnormed = linear_backward(layer.up, dup, kept.normed2)
     dx = norm_backward(layer.norm2, dnormed, kept.norm2).add_(dx)
-    dmixed = linear_backward(layer.project, masked(dx, kept.mask1), kept.mixed)
-    dqkv = attention_backward(dmixed, n_seq, layer.n_heads, kept.split, kept.probabilities)
+    dmixed = linear_backward(layer.project, scaled(masked(dx, kept.mask1), layer.residual), kept.mixed)
+    dqkv = attention_backward(dmixed, n_seq, layer.n_heads, layer.scale, kept.split, kept.probabilities)
     dnormed = linear_backward(layer.qkv, dqkv, kept.normed1)
     return norm_backward(layer.norm1, dnormed, kept.norm1).add_(dx)
 
@@ -90,7 +91,9 @@ def plain(module: nn.Module) -> Any:
     They share the memory of the parameters and of their gradients. Looking parameters up in modules, which each step does some
     fifty times a layer, and passing them as such takes 2 % of the step of a small model.
     """
-    found = SimpleNamespace(**{name: getattr(module, name) for name in ("eps", "n_heads") if hasattr(module, name)})
+    found = SimpleNamespace(
+        **{name: getattr(module, name) for name in ("eps", "n_heads", "scale", "residual") if hasattr(module, name)}
+    )
     for name, parameter in module.named_parameters(recurse=False):
         tensor = parameter.detach()
         tensor.grad = parameter.grad
@@ -110,7 +113,7 @@ class TransformerCPU(Transformer):
         x = embed(self, tokens)
         for layer in self.layers:
             x, _ = forward(layer, x, len(tokens))
-        return norm(self.norm, x)[0].view(*tokens.shape, -1)
+        return scaled(norm(self.norm, x)[0], self.config.multipliers.output).view(*tokens.shape, -1)
 
     def own_step(self) -> Step:
         """Return the training step, for parameters and gradients that stay where they are."""
@@ -128,7 +131,7 @@ class Step:
     """The training step of a ``TransformerCPU``."""
 
     def __init__(self, module: TransformerCPU):
-        self.model, self.dropout = plain(module), module.config.dropout
+        self.model, self.dropout, self.output = plain(module), module.config.dropout, module.config.multipliers.output
         self.layers = [getattr(self.model, f"layer{i}") for i in layer_order(module.config)]
 
     @torch.no_grad()
@@ -158,6 +161,7 @@ class Step:
             x, kept = forward(layer, x, n_seq, self.dropout)
             layers.append(kept)
         out, final = norm(self.model.norm, x)
+        out = scaled(out, self.output)
 
         # Softmax and its gradient overwrite the logits (R, n_vocab); weight / R is applied to what is smaller than they are.
         scale, target = weight / index.numel(), targets.reshape(-1, 1)
@@ -167,7 +171,7 @@ class Step:
         loss = p.gather(1, target).clamp_(min=torch.finfo(torch.float32).tiny).log_().sum() * -scale
         p.scatter_add_(1, target, torch.full_like(target, -1.0, dtype=torch.float32))
         add_linear_weight(gradient(embedding), p, out, scale)
-        dx = norm_backward(self.model.norm, linear_input(p, embedding).mul_(scale), final)
+        dx = norm_backward(self.model.norm, linear_input(p, embedding).mul_(scale * self.output), final)
 
         for layer in reversed(self.layers):
             dx = backward(layer, dx, layers.pop(), n_seq)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from scalinglaws.optim.base import FlatParameters, Processes, Settings
+from scalinglaws.optim.base import FlatParameters, Processes, Settings, parts
+from scalinglaws.optim.parametrization import StepFactors, step_factors
 
 EPS = 1e-8  # added to the root of the second moment: the default of Kingma and Ba 2015 and of torch
 
@@ -17,7 +18,8 @@ EPS = 1e-8  # added to the root of the second moment: the default of Kingma and 
 class AdamW:
     """Adam whose weight decay acts on the matrices alone, beside the gradient.
 
-    The moments ``exp_avg`` and ``exp_avg_sq`` are flat, as the model is.
+    The moments ``exp_avg`` and ``exp_avg_sq`` are flat, as the model is. The kernel is called for each part of the flat
+    buffer that has a weight decay and factors of the parametrization of its own: once or twice under the standard one.
 
     References
     ----------
@@ -32,12 +34,13 @@ class AdamW:
         like = model.flat[self.share]
         self.exp_avg, self.exp_avg_sq = torch.zeros_like(like), torch.zeros_like(like)
         self.tensors = {"exp_avg": self.exp_avg, "exp_avg_sq": self.exp_avg_sq}
-        n = min(max(model.n_matrix - self.share.start, 0), len(like))  # entries of matrices in this share
-        everything, matrices, vectors = slice(None), slice(0, n), slice(n, None)
-        decayed = [(matrices, settings.weight_decay), (vectors, 0.0)]
-        parts = decayed if settings.weight_decay else [(everything, 0.0)]
-        self.parts = [(part, decay) for part, decay in parts if len(like[part])]
+        self.parts = parts(model, self.share, self._factors)
         self.count = torch.zeros((), device=model.flat.device)
+
+    def _factors(self, name: str, size: tuple[int, ...]) -> tuple[float, StepFactors]:
+        """Return the weight decay of a parameter, and its factors of the parametrization."""
+        factors = step_factors(self.settings, name, size)
+        return self.settings.weight_decay * factors.decay if len(size) > 1 else 0.0, factors
 
     @torch.no_grad()
     def update(self, rate: float, step: int) -> Tensor:
@@ -48,7 +51,7 @@ class AdamW:
         scale = (norm / settings.grad_clip).clamp_(min=1.0) if settings.grad_clip else None
         self.count.fill_(step + 1)
         flat, grad = model.flat[self.share], model.grad[self.share]
-        for part, weight_decay in self.parts:
+        for part, (weight_decay, factors) in self.parts:
             torch._fused_adamw_(
                 [flat[part]],
                 [grad[part]],
@@ -56,11 +59,11 @@ class AdamW:
                 [self.exp_avg_sq[part]],
                 [],
                 [self.count],
-                lr=rate,
+                lr=rate * factors.rate,
                 beta1=settings.beta1,
                 beta2=settings.beta2,
                 weight_decay=weight_decay,
-                eps=EPS,
+                eps=EPS * factors.eps,
                 amsgrad=False,
                 maximize=False,
                 grad_scale=scale,

@@ -6,11 +6,16 @@ An optimizer works on the flat buffers of a model, described by ``FlatParameters
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+import math
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from scalinglaws.optim.parametrization import Parametrized
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+T = TypeVar("T")
 
 
 class FlatParameters(Protocol):
@@ -36,15 +41,11 @@ class FlatParameters(Protocol):
         """Return the shapes of the parameters by name, in the order of ``flat``."""
 
 
-class Settings(Protocol):
+class Settings(Parametrized, Protocol):
     """The settings of a run that optimizers read."""
 
     @property
     def id(self) -> str: ...
-
-    @property
-    def optimizer(self) -> str:
-        """Return the name of the optimizer in the registry."""
 
     @property
     def optimizer_options(self) -> tuple[tuple[str, Any], ...]:
@@ -114,6 +115,37 @@ class BuiltOptimizer(Protocol):
         Tensor
             The norm of the gradient before clipping, 0-d. It stays on the device: a GPU is not waited for.
         """
+
+
+def parts(model: FlatParameters, share: slice, value: Callable[[str, tuple[int, ...]], T]) -> list[tuple[slice, T]]:
+    """Cut a share of the flat buffer where a value that depends on the parameter changes.
+
+    Parameters
+    ----------
+    model
+        The model.
+    share
+        The part of the flat buffer that this process works on.
+    value
+        A function of a parameter's name and size; values are compared.
+
+    Returns
+    -------
+    list
+        (slice, value) in the order of the buffer; slices count from the start of the share, and each is as long as can be.
+    """
+    found: list[tuple[slice, T]] = []
+    start = 0
+    for name, size in model.sizes.items():
+        stop = start + math.prod(size)
+        low, high, own = max(start, share.start) - share.start, min(stop, share.stop) - share.start, value(name, size)
+        start = stop
+        if low >= high:
+            continue
+        if found and found[-1][1] == own:
+            low = found.pop()[0].start
+        found.append((slice(low, high), own))
+    return found
 
 
 def clip(model: FlatParameters, settings: Settings) -> Tensor:

@@ -68,19 +68,24 @@ class RateRule:
     """A rule for the learning rate.
 
     ``rate(given, N, tokens)`` is a pure function of what the config gives, the parameters without embeddings and the budget.
-    ``budget_option`` names the option by which the rate depends on the budget where it is not zero.
+    ``budget_option`` names the option by which the rate depends on the budget where it is not zero; a rule without options
+    that depends on it has ``horizon``.
     """
 
     name: str
     rate: Callable[[Any, int, int], float]
     options: type[BaseModel] | None = None
     budget_option: str = ""
+    horizon: bool = False
     valid: str = ""  # says where the rule holds, for the error where it gives no positive rate
 
     def depends_on_budget(self, given: Any) -> bool:
         """Tell whether the rate is another one for another budget."""
-        return bool(self.budget_option and getattr(given, self.budget_option))
+        return self.horizon or bool(self.budget_option and getattr(given, self.budget_option))
 
+
+# Li et al. 2025 ("Predictable Scale: Part I, Step Law", arXiv 2503.04715): the rate of least loss for N without embeddings and D.
+STEP_LAW = PowerRate(coefficient=1.79, exponent=-0.713, tokens_exponent=0.307)
 
 NUMBER = RateRule("number", constant_rate)
 RATES = Registry(
@@ -88,6 +93,7 @@ RATES = Registry(
     [
         NUMBER,
         RateRule("kaplan", lambda _, n_params, tokens: kaplan_rate(n_params), valid="the rule ends near 1e10 parameters"),
+        RateRule("step-law", lambda _, n_params, tokens: power_rate(STEP_LAW, n_params, tokens), horizon=True),
         RateRule("power", power_rate, PowerRate, budget_option="tokens_exponent"),
     ],
 )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from scalinglaws.optim.base import FlatParameters, Processes, Settings, clip, decay_matrices
+from scalinglaws.optim.base import FlatParameters, Processes, Settings, clip, decay_matrices, parts
+from scalinglaws.optim.parametrization import step_factors
 
 
 class SGD:
@@ -23,6 +24,7 @@ class SGD:
         self.share = processes.share(len(model.flat))
         self.momentum = torch.zeros_like(model.flat[self.share])
         self.tensors = {"momentum": self.momentum}
+        self.parts = parts(model, self.share, lambda name, size: step_factors(settings, name, size).rate)
 
     @torch.no_grad()
     def update(self, rate: float, step: int) -> Tensor:
@@ -30,6 +32,8 @@ class SGD:
         norm = clip(self.model, self.settings)
         decay_matrices(self.model, self.settings, rate)
         self.momentum.mul_(self.settings.beta1).add_(self.model.grad[self.share])
-        self.model.flat[self.share].add_(self.momentum, alpha=-rate)
+        flat = self.model.flat[self.share]
+        for part, factor in self.parts:
+            flat[part].add_(self.momentum[part], alpha=-rate * factor)
         self.processes.spread(self.model.flat)
         return norm

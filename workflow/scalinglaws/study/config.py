@@ -26,6 +26,8 @@ from scalinglaws.common.fields import DELTAS, MOST_RESAMPLES, NUMBER, WIDEST, Co
 from scalinglaws.common.numbers import round_float
 from scalinglaws.common.registry import Registry
 from scalinglaws.models.registry import ARCHITECTURES
+from scalinglaws.optim.batches import BatchTokens
+from scalinglaws.optim.parametrization import Parametrization
 from scalinglaws.optim.rates import LearningRate
 from scalinglaws.optim.registry import OPTIMIZERS
 from scalinglaws.study import plain, plugins, read_yaml
@@ -167,7 +169,7 @@ class Settings(Strict):
     architecture: ArchitectureName = "transformer"
     corpus: str
     n_ctx: Annotated[Count, Field(le=2**30)]
-    batch_tokens: Annotated[Count, Field(le=2**40)]
+    batch_tokens: BatchTokens
     learning_rate: LearningRate
     tokens: Count | None = None
     max_tokens: Count | None = None
@@ -179,6 +181,7 @@ class Settings(Strict):
     warmup_tokens: CountOrZero = 100_000
     optimizer: OptimizerName = "adamw"
     optimizer_options: Annotated[dict[str, Any], Field(description="the options that a plug-in's optimizer declares")] = {}
+    parametrization: Parametrization = "standard"
     beta1: Fraction01 = 0.9
     beta2: Fraction01 = 0.95
     weight_decay: Annotated[Rate, Field(ge=0, le=1000)] = 0.0

@@ -17,6 +17,7 @@ COMPARISONS: dict[str, tuple[str, tuple[str, ...], int]] = {
     # question: (the field that is compared, fields that may differ because they suit it, the fewest different values)
     "schedule": ("schedule", ("decay", "warmup_tokens", "learning_rate"), 3),
     "optimizer": ("optimizer", ("learning_rate", "beta1", "beta2", "weight_decay", "optimizer_options", "plugins"), 2),
+    "parametrization": ("parametrization", ("learning_rate",), 2),
     "seed": ("seed", (), 2),
     "quality": ("corpus", (), 2),
     "rate": ("learning_rate", (), 3),
@@ -35,6 +36,7 @@ WORDS = {
     "batch": "three batch sizes of one model",
     "schedule": "three schedules of one run",
     "optimizer": "two optimizers",
+    "parametrization": "two parametrizations",
     "seed": "two seeds of one run",
     "quality": "the same run on two corpora",
     "rate": "three learning rates of one run",

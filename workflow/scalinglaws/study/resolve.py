@@ -17,58 +17,21 @@ from scalinglaws.common.sums import REPAIR
 from scalinglaws.models.config import ModelConfig
 from scalinglaws.models.count import n_params
 from scalinglaws.models.registry import ARCHITECTURES
-from scalinglaws.optim.rates import LARGEST_RATE, SMALLEST_RATE, rule_of
+from scalinglaws.optim import parametrization
 from scalinglaws.optim.registry import OPTIMIZERS
 from scalinglaws.study.config import Settings
 from scalinglaws.study.explain import explain
+from scalinglaws.study.resolve_rules import check_parametrization, resolve_batch, resolve_rate
 from scalinglaws.study.spec import DROPOUT_RECIPE, RECIPE, CorpusSpec, Options, RunSpec, TokenizerSpec
 
 COPIED = (
-    *("n_ctx", "batch_tokens", "micro_batch_tokens", "warmup_tokens", "eval_tokens", "curve_tokens"),
+    *("n_ctx", "micro_batch_tokens", "warmup_tokens", "eval_tokens", "curve_tokens"),
     *("schedule", "stop", "optimizer", "precision", "threads", "seed", "architecture", "noise_every"),
 )
 MOST_PARAMETERS = 10**15  # of a model
 ROUNDED = ("beta1", "beta2", "weight_decay", "grad_clip", "dropout")
 # Fields of a spec that hold options of architectures, and their values where an architecture has none.
 ABSENT: dict[str, Any] = {"n_heads": 0, "d_ff": 0, "d_attn": 0, "n_kv_heads": 0, "n_repeats": 1, "sharing": "cycle"}
-
-
-def resolve_rate(s: Settings, n: int, tokens: int, where: str) -> float:
-    """Compute the learning rate of a run by the rule that its config gives (optim/rates.py).
-
-    Parameters
-    ----------
-    s
-        The settings of the run.
-    n
-        N, the parameters without embeddings.
-    tokens
-        The budget.
-    where
-        The place of the settings in the config, for errors.
-
-    Returns
-    -------
-    float
-        The rate, rounded to the digits that are hashed.
-
-    Raises
-    ------
-    StudyError
-        The rule gives no positive rate at this size, one above 1000, or one that depends on the budget under a schedule that
-        shares trunks.
-    """
-    given, rule = s.learning_rate, rule_of(s.learning_rate)
-    if rule.depends_on_budget(given) and s.schedule == "wsd":
-        raise StudyError(
-            f"{where}: learning_rate.{rule.budget_option}: under schedule wsd all budgets share one stable phase, so the "
-            "rate cannot depend on the budget: set it to 0 or use schedule cosine, linear or constant"
-        )
-    rate = rule.rate(given, n, tokens)
-    if not SMALLEST_RATE <= rate <= LARGEST_RATE:
-        why = (rate <= 0 and rule.valid) or f"a rate from {SMALLEST_RATE:g} to {LARGEST_RATE:g} is expected"
-        raise StudyError(f"{where}: learning_rate: {rule.name} gives {rate:.2g} at N = {n}: {why}")
-    return round_float(rate)
 
 
 def resolve_options(name: str, model: type[BaseModel] | None, given: dict[str, Any], where: str) -> Options:
@@ -166,7 +129,7 @@ def _wrong_options(name: str, error: ValidationError) -> list[str]:
     return lines
 
 
-def _check_budget(s: Settings, where: str) -> int:
+def _budget(s: Settings, where: str) -> int:
     """Return the tokens to process. Raises StudyError where budget, stop and schedule do not fit together."""
     if s.stop == "early":
         if s.max_tokens is None or s.tokens is not None:
@@ -177,18 +140,23 @@ def _check_budget(s: Settings, where: str) -> int:
             )
     elif s.tokens is None or s.max_tokens is not None:
         raise StudyError(f"{where}: tokens: a budget is needed (max_tokens goes with stop: early)")
-    key, tokens = ("max_tokens", s.max_tokens) if s.stop == "early" else ("tokens", s.tokens)
+    tokens = s.max_tokens if s.stop == "early" else s.tokens
     assert tokens is not None
-    if tokens < s.batch_tokens:
-        raise StudyError(f"{where}: {key}: {short(tokens)} is less than one step of batch_tokens {short(s.batch_tokens)}")
-    if s.batch_tokens % s.n_ctx:
-        raise StudyError(f"{where}: batch_tokens: {s.batch_tokens} is not a multiple of n_ctx {s.n_ctx}")
-    if s.noise_every and s.batch_tokens < 2 * s.n_ctx:
+    return tokens
+
+
+def _check_batch(s: Settings, tokens: int, batch: int, where: str) -> None:
+    """Refuse a batch that the budget, the context or the noise scale cannot have. Raises StudyError."""
+    if tokens < batch:
+        key = "max_tokens" if s.stop == "early" else "tokens"
+        raise StudyError(f"{where}: {key}: {short(tokens)} is less than one step of batch_tokens {short(batch)}")
+    if batch % s.n_ctx:
+        raise StudyError(f"{where}: batch_tokens: {batch} is not a multiple of n_ctx {s.n_ctx}")
+    if s.noise_every and batch < 2 * s.n_ctx:
         raise StudyError(
-            f"{where}: noise_every: the noise scale compares a batch with a part of it, so batch_tokens {s.batch_tokens} must "
+            f"{where}: noise_every: the noise scale compares a batch with a part of it, so batch_tokens {batch} must "
             f"hold two contexts of n_ctx {s.n_ctx}: raise it, or set noise_every to 0"
         )
-    return tokens
 
 
 def _check_micro_batches(spec: RunSpec, where: str) -> None:
@@ -217,7 +185,9 @@ def resolve(s: Settings, corpus: CorpusSpec, tokenizer: TokenizerSpec, most: dic
 
     ``most`` has the largest number of tokens that each split of the corpus can have, where it is known.
     """
-    tokens = _check_budget(s, where)
+    tokens = _budget(s, where)
+    batch = resolve_batch(s, tokens, where)
+    _check_batch(s, tokens, batch, where)
     shape = resolve_shape(s, where)
     early, wsd = s.stop == "early", s.schedule == "wsd"
     model = ModelConfig(n_ctx=s.n_ctx, architecture=s.architecture, **shape | {"options": dict(shape["options"])})
@@ -231,22 +201,25 @@ def resolve(s: Settings, corpus: CorpusSpec, tokenizer: TokenizerSpec, most: dic
     spec = RunSpec(
         corpus=corpus,
         tokenizer=tokenizer,
+        batch_tokens=batch,
         learning_rate=rate,
         tokens=tokens,
         decay=round_float(s.decay) if wsd else 0.0,
         dataset_tokens=None if s.dataset_tokens == "all" else s.dataset_tokens,
         patience=s.patience if early else 0,
         optimizer_options=optimizer_options,
+        parametrization=parametrization.pairs(s.parametrization),
         plugins=plugins_of(s),
         recipe=DROPOUT_RECIPE if s.dropout else RECIPE,
         **shape,
         **given,
     )
+    check_parametrization(spec, where)
     _check_micro_batches(spec, where)
     if wsd and spec.warmup_steps > spec.stable_steps:
         raise StudyError(
             f"{where}: warmup_tokens: {short(s.warmup_tokens)} does not end before the decay of budget {short(tokens)} starts "
-            f"at {short(spec.stable_steps * s.batch_tokens)}"
+            f"at {short(spec.stable_steps * batch)}"
         )
     check_context(s.n_ctx, s.corpus, most, ("train", "test", "validation") if early else ("train", "test"), where)
     _check_data(s, spec, most.get("train"), where)

@@ -22,6 +22,7 @@ from scalinglaws.common.sums import REWRITTEN
 from scalinglaws.models.config import ModelConfig
 from scalinglaws.models.count import n_params
 from scalinglaws.models.registry import ARCHITECTURES
+from scalinglaws.optim.parametrization import multipliers
 
 # This is raised by hand when a change of the code changes the numbers that come out of training.
 RECIPE = 1
@@ -31,7 +32,7 @@ DATA_RECIPE = 1
 
 # Settings that only a plug-in knows, as (name, value) pairs sorted by name; an object in JSON. Values are plain JSON values.
 Options = tuple[tuple[str, Any], ...]
-OPTIONS = ("options", "optimizer_options")
+OPTIONS = ("options", "optimizer_options", "parametrization")
 
 
 class Spec:
@@ -168,6 +169,7 @@ class RunSpec(Spec):
     noise_every: int = 0  # steps between measurements of the gradient noise scale; 0: none
     options: Options = ()  # options of the architecture that no field above holds, as (name, value), sorted by name
     optimizer_options: Options = ()  # options of a plug-in's optimizer, as (name, value), sorted by name
+    parametrization: Options = ()  # (): the standard one; else its name and its base, as (name, value), sorted by name
     plugins: tuple[str, ...] = ()  # sha256 of each plug-in file that the run uses, sorted
     recipe: int = RECIPE
 
@@ -212,7 +214,7 @@ class RunSpec(Spec):
     def shape(self, n_vocab: int) -> ModelConfig:
         """Return the config of its model, which counts and modules are made from; n_vocab is known once the tokenizer is."""
         shared = {name: getattr(self, name) for name in MODEL_FIELDS}
-        return ModelConfig(n_vocab=n_vocab, options=dict(self.options), **shared)
+        return ModelConfig(n_vocab=n_vocab, options=dict(self.options), multipliers=multipliers(self), **shared)
 
     @cached_property
     def micro_contexts(self) -> int:
@@ -241,7 +243,8 @@ NEUTRAL: dict[type, dict[str, Any]] = {
     RunSpec: {"tokens": 0, "decay": 0.0, "dataset_tokens": None, "stop": "budget", "patience": 0}
     | {"optimizer": "adamw", "dropout": 0.0, "micro_batch_tokens": None, "architecture": "transformer"}
     | {"n_kv_heads": 0}
-    | {"n_repeats": 1, "sharing": "cycle", "noise_every": 0, "options": (), "optimizer_options": (), "plugins": ()},
+    | {"n_repeats": 1, "sharing": "cycle", "noise_every": 0, "options": (), "optimizer_options": (), "plugins": ()}
+    | {"parametrization": ()},
 }
 
 

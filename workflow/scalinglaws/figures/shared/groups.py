@@ -77,7 +77,7 @@ def one_rate(runs: polars.DataFrame) -> polars.DataFrame:
     This keeps the points of a sweep of rates out of comparisons of models. Of equally common rates the one with the lowest loss
     is taken. The column ``times`` says how many finished runs of a run's model the table has.
     """
-    model = ["architecture", *SHAPE, "n_repeats", "sharing", "optimizer"]
+    model = ["architecture", *SHAPE, "n_repeats", "sharing", "optimizer", "parametrization"]
     table = finished(runs).with_columns(
         limited=part_of_data(), times=polars.len().over(model), at_rate=polars.len().over([*model, "learning_rate"])
     )

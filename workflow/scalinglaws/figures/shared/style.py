@@ -248,10 +248,10 @@ def _log_ticks(ruler: XAxis | YAxis, limits: Sequence[float], counts: bool) -> N
     ruler.set_minor_formatter(NullFormatter())
 
 
-def plain_ticks(axis: Axes) -> None:
-    """Put plain numbers (1, 2, 5, 10, 100) at the ticks of a logarithmic x axis."""
+def plain_ticks(axis: Axes, subs: tuple[int, ...] = (1, 2, 5)) -> None:
+    """Put plain numbers at the ticks of a logarithmic x axis: 1, 2, 5, 10, or those that ``subs`` names in each decade."""
     low, high = axis.get_xlim()
-    axis.xaxis.set_major_locator(LogLocator(10, subs=(1, 2, 5) if high / low < 1000 else (1,), numticks=12))
+    axis.xaxis.set_major_locator(LogLocator(10, subs=subs if high / low < 1000 else (1,), numticks=12))
     axis.xaxis.set_major_formatter(FuncFormatter(_number))
 
 

@@ -8,9 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scalinglaws.figures.shared import groups, scales, style
-from scalinglaws.figures.shared.least_squares import Line, Minimum, minimum, power_law
+from scalinglaws.figures.shared.least_squares import Line, Minimum, power_law
+from scalinglaws.figures.shared.rate_sweeps import draw_sweep, optima
 from scalinglaws.optim.rates import kaplan_rate
-from scalinglaws.study.questions import COMPARISONS, SHAPE
+from scalinglaws.study.questions import COMPARISONS
 
 TITLE = "Loss against the learning rate"
 CAPTION = """
@@ -36,7 +37,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, object]) -> Figure
     runs = groups.family(tables["runs"], KEY, (), FEWEST)
     scale = scales.Scale([int(n) for n in runs["n_params"]], "N (non-embedding parameters)")
     best = optima(runs)
-    _sweep(left, runs, best, scale)
+    draw_sweep(left, runs, best, scale)
     _optimum(right, best, rule(tables["runs"], runs), scale)
     if runs.is_empty():
         style.sentence(left, f"not resolved: no model was trained at {FEWEST} rates that differ in nothing else")
@@ -45,20 +46,6 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, object]) -> Figure
         style.legend_below(left, notes)
         scale.bar(figure, [left, right])
     return figure
-
-
-def optima(runs: polars.DataFrame) -> list[tuple[int, Minimum]]:
-    """Return N and the lowest point of a parabola through up to five points, for each shape of a sweep.
-
-    Where there are several seeds, they give the scatter.
-    """
-    scatter = groups.scatter(runs, (*SHAPE, KEY))
-    found = []
-    for group in runs.partition_by(SHAPE, maintain_order=True):
-        least = minimum(group[KEY].to_numpy(), group["loss"].to_numpy(), scatter=scatter)
-        if least:
-            found.append((int(group["n_params"][0]), least))
-    return sorted(found, key=lambda item: item[0])
 
 
 def rule(runs: polars.DataFrame, sweep: polars.DataFrame) -> Line | None:
@@ -79,30 +66,6 @@ def rule(runs: polars.DataFrame, sweep: polars.DataFrame) -> Line | None:
                 candidates.append((len(group), line))
                 break
     return max(candidates, key=lambda item: item[0])[1] if candidates else None
-
-
-def _sweep(axis: Axes, runs: polars.DataFrame, best: list[tuple[int, Minimum]], scale: scales.Scale) -> None:
-    for group in runs.partition_by(SHAPE, maintain_order=True):
-        colour = scale(int(group["n_params"][0]))
-        means = group.group_by(KEY).agg(polars.col("loss").mean()).sort(KEY)
-        axis.plot(group[KEY], group["loss"], "o", color=colour, markersize=3.2, zorder=5)
-        axis.plot(means[KEY], means["loss"], color=colour, linewidth=0.5, zorder=3)
-    for n_params, least in best:
-        colour = scale(n_params)
-        if least.edge:
-            axis.plot(least.x, least.y, "o", color=colour, markersize=8, markerfacecolor="none", zorder=6)
-            continue
-        x = np.geomspace(*least.span, 60)
-        axis.plot(x, np.polyval(least.parabola, np.log(x) - least.centre), "--", color=colour, linewidth=1.0, zorder=4)
-        axis.plot(least.x, least.y, "D", color=colour, markersize=4.5, markeredgecolor="black", markeredgewidth=0.6, zorder=7)
-    style.loss_axis(axis, runs["loss"].to_numpy())
-    style.log_axis(axis, runs[KEY].to_numpy(), "Learning rate", counts=False)
-    style.plain_ticks(axis)
-    if any(not least.edge for _, least in best):
-        axis.plot([], [], "D--", color="0.3", linewidth=1.0, label="parabola in the log rate, with its lowest point")
-    if any(least.edge for _, least in best):
-        name = "least loss at the least or the largest rate"
-        axis.plot([], [], "o", color="0.3", markersize=8, markerfacecolor="none", label=name)
 
 
 def _optimum(axis: Axes, best: list[tuple[int, Minimum]], own: Line | None, scale: scales.Scale) -> None:

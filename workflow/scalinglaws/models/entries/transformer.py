@@ -79,4 +79,5 @@ TRANSFORMER = Architecture(
     options=AttentionOptions,
     prefix="gpt",
     formulas=FORMULAS,
+    parametrizations=("standard", "mup"),
 )
