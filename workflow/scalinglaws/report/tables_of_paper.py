@@ -9,8 +9,6 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-import polars
-
 from scalinglaws.common.numbers import as_printed, between, count, listed, number
 from scalinglaws.figures.shared import compute_efficient
 from scalinglaws.figures.shared.compute_efficient import PUBLISHED_CROSSING, PUBLISHED_TRENDS, Derived
