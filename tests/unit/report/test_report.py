@@ -252,8 +252,8 @@ def test_a_crossing_that_the_exponents_do_not_resolve_is_said() -> None:
 def test_fits_of_other_studies_stand_below_ours() -> None:
     found = fit("chinchilla", {"E": 1.234, "A": 99.0, "B": 88.0, "alpha": 0.321, "beta": 0.3})
     text = "\n".join(tables_of_paper.later({"chinchilla": found}))
-    ours = text.index("E = 1.23, A = 99, B = 88, alpha = 0.321, beta = 0.3")
-    assert ours < text.index("Besiroglu et al. 2024") and "E = 1.817, A = 482, B = 2085, alpha = 0.3478, beta = 0.3658" in text
+    ours = text.index("E = 1.23, A = 99.0, B = 88.0, alpha = 0.321, beta = 0.300")
+    assert ours < text.index("Besiroglu et al. 2024") and "E = 1.817, A = 482, B = 2.085e3, alpha = 0.3478, beta = 0.3658" in text
     assert "Porian" not in text and "Published fits of the same laws." in text
     assert "Published fits" not in "\n".join(tables_of_paper.later({}))
 
