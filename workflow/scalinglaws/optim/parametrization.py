@@ -55,7 +55,7 @@ class MuP(BaseModel):
     name: Literal["mup"]
     base_width: Width = Field(description="d_model at which the rate is tuned")
     base_head_width: Width | None = Field(None, description="width of a head there, 16 by default")
-    base_depth: Annotated[int, Field(gt=0, le=100_000), NUMBER] | None = Field(None, description="n_layer there; scales depth too")
+    base_depth: Annotated[int, Field(gt=0, le=100_000), NUMBER] | None = Field(None, description="n_layer there: scales depth")
 
 
 def _complete(value: Any) -> Any:
