@@ -58,7 +58,7 @@ class Minima:
 
     ``log_n`` and ``loss`` are where it is and the loss there, ``why`` a place in WHY, ``interpolated`` whether it is Akima's.
     ``n_window`` is the number of sizes in the window, ``low`` and ``high`` its ends in log N. ``misfit`` is that of the parabola
-    in the window, or in the narrowest one, and ``misfit_whole`` that through all sizes, as shares of the lowest loss; NaN at three.
+    in the window, or in the narrowest one, and ``misfit_whole`` that through all sizes, as shares of the loss; NaN at three.
     """
 
     log_n: Array
