@@ -1,7 +1,7 @@
 """The law ``isoflop``: the size of least loss at each of several computes, and lines N_opt ∝ C^a and D_opt ∝ C^b through these.
 
-A profile is the runs of nearly equal compute, and ``laws/profiles.py`` finds its minimum: by a parabola in the widest window that is
-one, else by interpolation. The lowest point of the interpolation is reported beside it for every profile, and so are the lines
+A profile is the runs of nearly equal compute, and ``laws/profiles.py`` finds its minimum: by a parabola in the widest window that
+is one, else by interpolation. The lowest point of the interpolation is reported beside it for every profile, and so are the lines
 through these points.
 
 References
@@ -232,7 +232,8 @@ def _flags(
         if abs(other - one) > half:
             out.append(
                 f"{name} is {one:.4g} by the minima as chosen and {other:.4g} by interpolation of every profile: they differ by "
-                f"more than the half-width of the interval ({half:.2g}): the profiles are not parabolas, or noise hides their minima."
+                f"more than the half-width of the interval ({half:.2g}): the profiles are not parabolas, or noise hides "
+                "their minima."
             )
     return out
 

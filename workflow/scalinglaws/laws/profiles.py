@@ -2,14 +2,14 @@
 
 The parabola in log N goes through the losses by least squares, in the widest window in which it describes them. Windows are
 nested: the first has all sizes, and each next one leaves out the size farthest, in log N, from the size of the lowest loss, never
-that or its neighbours. A window is taken where the root mean square of the residuals, for the degrees of freedom that are left, is
+that or its neighbours. A window is taken where the root mean square of the residuals, for the degrees of freedom left, is
 at most NOISES times the noise of the losses, or LEAST_TOLERANCE of the loss. Below FEWEST_TESTED sizes a misfit says little, so
 where that many nearest sizes are no parabola, the minimum is the lowest point of Akima's interpolation through the mean loss of
 each size.
 
 It is the parabola of the **loss** and not of its logarithm: the vertex then depends neither on E nor on the scale of the rest.
 Where the windows span the same range about the optimum at every compute, skewness moves each minimum by the same factor, which
-biases coefficients and not exponents (Czech et al. 2026). PCHIP would not do for Akima, since it is flat at the lowest node, so that its
+biases coefficients and not exponents (Czech et al. 2026). PCHIP would not do, since it is flat at the lowest node, so that its
 minimum is always a sampled size.
 
 The noise is that of the table itself: the size of the lowest loss and the NEAR sizes on either side of it are each compared with
@@ -57,8 +57,8 @@ class Minima:
     """The minima of one profile in B resamples; each array is (B,).
 
     ``log_n`` and ``loss`` are where it is and the loss there, ``why`` a place in WHY, ``interpolated`` whether it is Akima's.
-    ``n_window`` is the number of sizes in the window, ``low`` and ``high`` its ends in log N. ``misfit`` is that of the parabola in
-    the window, or in the narrowest one, and ``misfit_whole`` that through all sizes, as shares of the lowest loss; NaN at three.
+    ``n_window`` is the number of sizes in the window, ``low`` and ``high`` its ends in log N. ``misfit`` is that of the parabola
+    in the window, or in the narrowest one, and ``misfit_whole`` that through all sizes, as shares of the loss; NaN at three.
     """
 
     log_n: Array

@@ -86,7 +86,8 @@ def turned(table: pl.DataFrame, excluded: Excluded, notes: list[str]) -> pl.Data
         whole = int((falling & ~limited).sum())
         notes.append(
             f"max_tokens ended {count} of {counted(len(table), 'early-stopped run')}"
-            f"{f', {whole} on all the data,' if whole else ''} before the validation loss had turned: their budgets limit their losses, so they are left out; raise max_tokens"
+            f"{f', {whole} on all the data,' if whole else ''} before the validation loss had turned: "
+            "their budgets limit their losses, so they are left out; raise max_tokens"
             f"{' or take smaller datasets' if whole < count else ''} to have them in."
         )
     return drop(table, ~still_falling(table), FALLING, excluded)
@@ -104,7 +105,8 @@ def note_max_tokens(table: pl.DataFrame, excluded: Excluded, notes: list[str]) -
     if reached > MOST_AT_MAX_TOKENS * len(limited):
         notes.append(
             f"{reached} of {counted(len(limited), 'run')} on limited data reached max_tokens before patience ran out, with their "
-            "least validation loss before the end: more training might find a lower one, so raise max_tokens or take smaller datasets."
+            "least validation loss before the end: more training might find a lower one, so raise max_tokens or take smaller "
+            "datasets."
         )
     return table
 

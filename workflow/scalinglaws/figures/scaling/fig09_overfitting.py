@@ -54,9 +54,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
     return figure
 
 
-def _collapse(
-    axis: Axes, fit: fit_json.Fit | None, data: polars.DataFrame, scale: scales.Scale, bounded: set[float]
-) -> None:
+def _collapse(axis: Axes, fit: fit_json.Fit | None, data: polars.DataFrame, scale: scales.Scale, bounded: set[float]) -> None:
     """Draw the excess; of the sizes ``bounded`` it is a lower bound, as max_tokens ended their runs on the whole split."""
     axis.set_ylabel(r"$\delta L = L(N,D)/L(N,\infty) - 1$")
     label = r"$N^{\alpha_N/\alpha_D}/D$"
