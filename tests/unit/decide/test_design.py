@@ -76,10 +76,11 @@ def test_tokens_in_proportion_to_size_do_not_identify_two_terms() -> None:
 
 def test_a_design_on_a_bent_line_is_seen_as_well() -> None:
     """D ∝ N^0.5 has tokens per parameter that vary, and still no answer."""
-    points = [{"model": model, "tokens": int(2e6 * (n / 6144) ** 0.5)} for model, n in SIZES.items()]
+    tokens = {model: 2e6 * (n / 6144) ** 0.5 for model, n in SIZES.items()}
+    points = [{"model": model, "tokens": int(budget)} for model, budget in tokens.items()]
     (found,) = warnings(made(["chinchilla"], size={"points": points}))
     assert "will have 5 points for its 5 parameters and needs 6" in found
-    points += [{"model": one["model"], "tokens": int(1.1 * one["tokens"])} for one in points]
+    points += [{"model": model, "tokens": int(1.1 * int(budget))} for model, budget in tokens.items()]
     (found,) = warnings(made(["chinchilla"], size={"points": points}))
     assert "budgets follow model sizes within a factor of 1.1 (tokens per parameter go from 57.5 to 358)" in found
 

@@ -34,7 +34,7 @@ def test_losses_that_still_fell_are_drawn_as_bounds() -> None:
     for name in ("fig04_loss_vs_data", "fig09_overfitting"):
         figure = draw(name, tables, fits)
         assert "3 left out: max_tokens ended them while the loss still fell" in words(figure).replace("\n", " ")
-        hollow = [line for line in figure.axes[0].lines if line.get_marker() == "^" and len(line.get_xdata())]
+        hollow = [line for line in figure.axes[0].lines if line.get_marker() == "^" and np.size(line.get_xdata())]
         drawn = sorted(float(np.asarray(line.get_ydata())[0]) for line in hollow)
         assert drawn == pytest.approx(sorted(left_out["loss"]))
         low, high = figure.axes[0].get_ylim()

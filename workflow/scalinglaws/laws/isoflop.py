@@ -225,8 +225,8 @@ def _flags(
         out.append(f"{len(ok) - n_drawn} resamples had fewer than {FEWEST_PROFILES} minima and were left out.")
     if len(ok) and (n_drawn < 2 or n_trunks < FEWEST_TRUNKS):
         out.append(f"No intervals: {n_trunks} trunks and {n_drawn} usable resamples are too few.")
-    if other := sum(p.method == INTERPOLATION for p in used):
-        out.append(f"{other} of {len(used)} minima are interpolated: near them no {FEWEST_TESTED} sizes lie on a parabola.")
+    if count := sum(p.method == INTERPOLATION for p in used):
+        out.append(f"{count} of {len(used)} minima are interpolated: near them no {FEWEST_TESTED} sizes lie on a parabola.")
     for name in ("a", "b"):
         one, other, half = found[name]["estimate"], shape_free[name], (found[name]["ci_high"] - found[name]["ci_low"]) / 2
         if abs(other - one) > half:
