@@ -88,10 +88,9 @@ def left_out(fit: Fit | None, runs: polars.DataFrame) -> polars.DataFrame:
     """
     names = [item["run"] for item in (fit or {}).get("excluded") or [] if item.get("reason") == FALLING]
     kept = [name for name in (*POINT_SCHEMA, "loss_stderr", "dataset_limited") if name in runs.columns]
-    types: dict[str, Any] = {
-        name: dtype for name, dtype in (POINT_SCHEMA | {"loss_stderr": polars.Float64}).items() if name in kept
-    }
-    found = runs.filter(polars.col("run").is_in(names)).select(kept).cast(types)
+    types = [(name, dtype) for name, dtype in (POINT_SCHEMA | {"loss_stderr": polars.Float64}).items() if name in kept]
+    found = runs.filter(polars.col("run").is_in(names)).select(kept)
+    found = found.with_columns(polars.col(name).cast(dtype) for name, dtype in types)
     return found.drop_nulls(["n_params", "dataset_tokens", "loss"]).sort("n_params", "dataset_tokens", "run")
 
 
