@@ -16,7 +16,7 @@ from workflow.conftest import Workflow, copy_workflow, environment
 from workflow.test_study_runs import wait_for
 
 CONFIG = "ahead.yaml"
-AGAIN = {"aggregate": 1, "aggregate_fitted": 1, "fit": 1, "exponents": 1, "score": 1, "figure": 1, "report_md": 1}
+AGAIN = {"aggregate": 1, "aggregate_basis": 1, "fit": 1, "exponents": 1, "score": 1, "figure": 1, "report_md": 1}
 TEXT = {"corpus": 1, "tokenizer": 1, "tokenize": 1}
 
 

@@ -19,6 +19,7 @@ from scalinglaws import __main__ as module
 from scalinglaws.cli import app, options
 from scalinglaws.cli.output import print_table
 from scalinglaws.common.errors import StudyError
+from scalinglaws.decide.design import warnings
 from scalinglaws.decide.load import load
 from scalinglaws.decide.plan import plan_rows, plan_totals, sentences
 from scalinglaws.laws.catalogue import LAWS, METHODS
@@ -172,12 +173,14 @@ def test_plan_prints_what_the_functions_return(elsewhere: Path, capsys: pytest.C
         (elsewhere / "results/runs" / done / name).write_text("{}")
     rows, totals = plan_rows(study, Path("results")), plan_totals(study, Path("results"))
     assert app.main(["plan", "--configfile", SMOKE, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"runs": rows, "totals": totals}
+    assert json.loads(capsys.readouterr().out) == {"runs": rows, "totals": totals, "warnings": warnings(study)}
     assert app.main(["plan", "--configfile", SMOKE]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[-4:] == sentences(totals)
-    assert [line.split()[0] for line in lines[2:-4]] == list(study.runs)
-    assert lines[2].endswith("  done") and all(line.endswith("  to train") for line in lines[3:-4])
+    said = [*sentences(totals), *(f"warning: {sentence}" for sentence in warnings(study))]
+    assert len(said) > 4 and lines[-len(said) :] == said
+    rows_printed = lines[2 : -len(said)]
+    assert [line.split()[0] for line in rows_printed] == list(study.runs)
+    assert rows_printed[0].endswith("  done") and all(line.endswith("  to train") for line in rows_printed[1:])
     # Against numbers that the spec alone gives.
     assert [row["tokens"] for row in rows] == [spec.tokens for spec in study.runs.values()]
     assert totals["runs"] == len(study.runs) and totals["runs_left"] == len(study.runs) - 1

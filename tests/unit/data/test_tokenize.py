@@ -147,7 +147,7 @@ def test_given_tokenizer_mistakes(folder: Path, monkeypatch: pytest.MonkeyPatch)
         (TokenizerSpec("file", path="nowhere.json", sha256="0"), "`path: nowhere.json`"),
         (TokenizerSpec("file", path="no_end.json", sha256="0" * 64), rf"sha256 {no_end.sha256}.*{'0' * 64}"),
         (TokenizerSpec("file", path="no_end.json"), f"add `sha256: {no_end.sha256}`"),
-        (TokenizerSpec("words"), "`kind: words`"),
+        (TokenizerSpec("words"), "kind: 'words' is unknown"),
     ]:
         with pytest.raises(StudyError, match=message):
             tokenizer.build_tokenizer(wanted, None, folder / "no.json")

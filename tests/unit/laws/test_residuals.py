@@ -109,7 +109,7 @@ def test_laws_of_one_variable_are_compared_by_raw_residuals() -> None:
 
 
 def test_unknown_residuals_are_named() -> None:
-    with pytest.raises(StudyError, match="residuals 'nats' are not known: use log or raw"):
+    with pytest.raises(StudyError, match="residuals 'nats' are unknown: use one of log, raw"):
         fit_table(table(0.01), "chinchilla", residuals="nats")
     with pytest.raises(StudyError, match="residuals are in nats per token"):
         Objective("huber", -1.0, "raw")

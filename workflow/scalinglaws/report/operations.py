@@ -16,7 +16,7 @@ from scalinglaws.report.markdown import table
 
 # The fields that every model has; an architecture that lacks one has zero there.
 NEEDED = ("n_layer", "d_model", "d_ff", "d_attn", "n_ctx", "n_vocab")
-FIELDS = [field.name for field in dataclasses.fields(ModelConfig) if field.name not in ("options", "dropout")]
+FIELDS = [field.name for field in dataclasses.fields(ModelConfig) if field.name not in ("options", "dropout", "multipliers")]
 HEAD = ("operation", "parameters", "forward FLOP per token")
 NAMES = {"transformer": "Transformer", "lstm": "LSTM", "recurrent": "recurrent Transformer"}
 TITLES = {

@@ -12,8 +12,8 @@ from scalinglaws.figures.shared import batch_laws, fit_json, law_lines, scales, 
 TITLE = "L(N, D) against D, and L(N, S)"
 CAPTION = """
 Figure 4 of the paper. The test loss of early-stopped runs against their training set, with the joint fit of equation 1.5, and,
-where it is fitted, learning curves against the least number of steps, with equation 1.6. Bars show 1.96 standard errors, and
-triangles upper bounds. The paper found exponents of 0.076 (N) and 0.103 (D), then 0.077 (N) and 0.76 (S).
+where it is fitted, learning curves against the least number of steps, with equation 1.6. Bars show 1.96 standard errors,
+triangles bounds. The paper found exponents of 0.076 (N), 0.103 (D), then 0.077 (N), 0.76 (S).
 """
 
 

@@ -15,7 +15,7 @@ TITLE = "Overfitting: L(N, D) by size and dataset"
 CAPTION = """
 Figure 9 of the paper. **a** The test loss of early-stopped runs against model size, with the joint fit of equation 1.5. **b**
 Their excess over the same size on the whole split, with equation 4.3; short dashes are the ratio that the fit expects. Bars
-show 1.96 standard errors, and triangles are bounds. The paper's data collapse on this line.
+show 1.96 standard errors, triangles bounds. The paper's data collapse on this line.
 """
 
 

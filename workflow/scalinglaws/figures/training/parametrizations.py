@@ -74,9 +74,10 @@ def sweeps(runs: polars.DataFrame) -> list[tuple[str, polars.DataFrame]]:
         return []
     (_, one), (_, other) = chosen
     shared = [name for name in SHAPE if name != WIDTH]
-    common = one.select(SHAPE).join(other.select(SHAPE).unique(), on=SHAPE, how="semi").group_by(SHAPE).agg(runs=polars.len())
+    alike = one.select(SHAPE).join(other.select(SHAPE).unique(), on=SHAPE, how="semi", nulls_equal=True)
+    common = alike.group_by(SHAPE).agg(runs=polars.len())
     kept = common.sort(WIDTH, "runs", *shared, descending=[False, True, *[False] * len(shared)]).unique(WIDTH, keep="first")
-    both = [(name, group.join(kept, on=SHAPE, how="semi", maintain_order="left")) for name, group in chosen]
+    both = [(name, group.join(kept, on=SHAPE, how="semi", nulls_equal=True, maintain_order="left")) for name, group in chosen]
     return [] if kept.is_empty() else both
 
 
