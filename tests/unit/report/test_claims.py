@@ -13,7 +13,7 @@ from scalinglaws.dag import inputs
 from scalinglaws.laws.registry import LAWS
 from scalinglaws.report.claims import intervals, page, rules
 from scalinglaws.report.claims.catalogue import CLAIMS
-from scalinglaws.report.claims.judge import counted, judge
+from scalinglaws.report.claims.judge import counted, judge, judge_one
 from scalinglaws.report.claims.rules import Claim, Criterion, Demand, Estimate, Measured
 from scalinglaws.study.questions import WORDS
 from scalinglaws.tables.schema import SCHEMAS
@@ -112,6 +112,16 @@ def test_a_study_of_nothing_resolves_nothing() -> None:
         lines[0].startswith("0 reproduced, 0 contradicted, 24 not resolved. ") and len([k for k in lines if k[:2] == "| "]) == 25
     )
     assert "- Claim 9: not resolved: it takes LSTMs." in lines
+
+
+def test_a_parameter_at_the_edge_of_its_range_decides_nothing() -> None:
+    """The interval of a positive parameter ends at its bound, above 0, although the runs say nothing about it."""
+    joint = next(claim for claim in CLAIMS if claim.number == 4)
+    flags = ["Bound hit: alpha_N/alpha_D lies at the edge of its range, so the data do not determine it."]
+    fit = {"parameters": {"alpha_N": {"estimate": 1e-4, "ci_low": 9e-5, "ci_high": 0.1}}, "flags": flags}
+    row = judge_one(joint, {}, {"kaplan-nd": fit}, set(WORDS))
+    assert row.verdict.word == rules.NOT_RESOLVED
+    assert row.verdict.why == "the fit of kaplan-nd has alpha_N/alpha_D at the edge of its range, so the runs do not determine it"
 
 
 def test_the_page_of_the_documentation_states_the_rules() -> None:

@@ -38,7 +38,7 @@ from scalinglaws.laws.multi_power import (
 )
 from scalinglaws.laws.schedules import Curve, curve, curves_of
 from scalinglaws.laws.select import Points
-from scalinglaws.laws.uncertainty import interval, kept
+from scalinglaws.laws.uncertainty import BOUND_HIT, interval, kept
 from scalinglaws.laws.where import condition
 from scalinglaws.study.questions import fields_but
 
@@ -263,7 +263,7 @@ def _flags(fit: CurveFit, fitted: Sequence[Curve], n_blocks: int) -> list[str]:
     names = [f"log {name}" if log else name for name, log in zip(NAMES, LOG, strict=True)]
     for name, value, low, high in zip(names, fit.theta, LOWER, UPPER, strict=True):
         if min(value - low, high - value) < 1e-6 * (high - low):
-            out.append(f"Bound hit: {name} lies at the edge of its range, so the curves do not determine it.")
+            out.append(f"{BOUND_HIT}{name} lies at the edge of its range, so the curves do not determine it.")
     if fit.agreeing < 2:
         out.append("Only one of the best starts came to this fit: another minimum may be as good.")
     changing = sum(each.decays for each in fitted)

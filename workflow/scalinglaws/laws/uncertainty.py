@@ -16,6 +16,7 @@ from scalinglaws.laws.fit import MANY_POINTS, Fit, Solution, solve
 from scalinglaws.laws.forms import Array
 from scalinglaws.laws.select import Points
 
+BOUND_HIT = "Bound hit: "  # how a flag begins that names a parameter at the edge of its range
 FEW_TRUNKS = 20  # below this many, a flag says that intervals are rough
 FEWEST_TRUNKS = 3  # below this many there are no intervals
 CONDITION_LIMIT = 1e3  # condition number of the jacobian above which parameters trade off
@@ -301,7 +302,7 @@ def _about_parameters(fit: Fit) -> list[str]:
     lower, upper = fit.law.bounds()
     for name, value, low, high in zip(fit.law.internal, fit.theta, lower, upper, strict=True):
         if min(value - low, high - value) < 1e-6 * (high - low):
-            out.append(f"Bound hit: {name} lies at the edge of its range, so the data do not determine it.")
+            out.append(f"{BOUND_HIT}{name} lies at the edge of its range, so the data do not determine it.")
     for parameter, value in zip(fit.law.parameters, fit.natural, strict=True):
         if not np.isfinite(value) or value == 0:
             out.append(f"{parameter.name} is beyond the range of numbers: the exponent is too small or too large.")

@@ -11,6 +11,7 @@ from typing import Any
 import polars
 
 from scalinglaws.figures.shared.fit_json import Fit
+from scalinglaws.laws.uncertainty import BOUND_HIT
 from scalinglaws.report.claims import of_laws, of_models, of_training, rules
 from scalinglaws.report.claims.catalogue import CLAIMS
 from scalinglaws.report.claims.rules import Claim, Measured, Verdict
@@ -103,6 +104,11 @@ def _measured(claim: Claim, tables: Tables, fits: dict[str, Fit], kinds: set[str
     unfitted = [law for law in claim.laws if not fits[law].get("parameters")]
     if unfitted:
         return Measured(lack=f"the fit of {unfitted[0]} has no parameters (see the flags of the fits)")
+    at_edge = [(law, flag) for law in claim.laws for flag in fits[law].get("flags", []) if flag.startswith(BOUND_HIT)]
+    if at_edge:  # its interval starts at the edge of the range that was searched, and would pass for one that excludes 0
+        law, flag = at_edge[0]
+        name = flag.removeprefix(BOUND_HIT).split()[0]
+        return Measured(lack=f"the fit of {law} has {name} at the edge of its range, so the runs do not determine it")
     return MEASURES[claim.number](tables, fits)
 
 
