@@ -12,8 +12,10 @@ import pytest
 from scipy.stats import chi2
 
 from fixtures import planted_models as planted
+from fixtures import planted_training as plant
 from fixtures.drawing import draw, words
 from scalinglaws.figures.models import (
+    architectures,
     fig05_shape,
     fig06_depth,
     fig07_lstm,
@@ -237,3 +239,22 @@ def test_drawn_from_shuffled_rows_every_byte_is_the_same(tmp_path: Path, noisy: 
     for suffix in ("svg", "png"):
         first, second = ((tmp_path / f"{place}.{suffix}").read_bytes() for place in (0, 1))
         assert first and first == second, suffix
+
+
+def test_gains_of_architectures_are_those_planted() -> None:
+    """A log loss that lies 3 % lower is that of a Transformer with exp(0.03/0.09) times the compute."""
+    planted_loss = {n: 2.0 * (6144 / n) ** 0.09 for n in plant.SIZES}
+    runs = [plant.run(f"t{n}", n, loss) for n, loss in planted_loss.items()]
+    llama = {"architecture": "llama", "options": '{"norm":"pre"}', "n_kv_heads": 1, "d_ff": 20}
+    runs += [plant.run(f"l{n}", n, planted_loss[n] * math.exp(-0.03), **llama) for n in plant.SIZES[:3]]
+    post = {**llama, "options": '{"norm":"post"}'}
+    runs += [plant.run(f"p{n}", n, planted_loss[n] * math.exp(0.03), **post) for n in plant.SIZES]
+    runs.append(plant.run("twice", 6144, 1.5, architecture="recurrent", n_repeats=2))
+    data = architectures.compared(plant.tables(runs)["runs"])
+    assert architectures.names(data) == ["transformer", "llama (norm:post)", "llama (norm:pre)"]
+    for name, gain, beyond in (("pre", 1 / 3, [False] * 3), ("post", -1 / 3, [True, False, False, False])):
+        found = architectures.gains(data, f"llama (norm:{name})")
+        assert np.allclose(found.each, math.exp(gain)) and list(found.beyond) == beyond
+        assert np.isclose(found.mean, math.exp(gain)) and np.isclose(found.mean_low, found.mean_high)
+    text = words(draw("architectures", plant.tables(runs)))
+    assert "llama (norm:pre): × 1.40 [1.40, 1.40] on average" in text and "transformer: exponent 0.090" in text

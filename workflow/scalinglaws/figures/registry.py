@@ -89,6 +89,7 @@ FIGURES: dict[str, Figure] = {
         _figure("fig22_schedules", "training", "schedule", "runs"),
         _figure("fig23_power_law_alternatives", "scaling", "size", "runs", "power-n"),
         _figure("fig24_transfer_depth", "models", "shape transfer", "runs evals"),
+        _figure("architectures", "models", "architecture", "runs"),
         _figure("forecasts", "scaling", "forecast", "runs forecasts"),
         _figure("learning_rate", "training", "rate", "runs"),
         _figure("optimizers", "training", "optimizer", "runs curves"),
