@@ -43,7 +43,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, object]) -> Figure
         words = law.exponent(-1) if law is not None else "under 3 sizes"
         left.plot([], [], f"{marker}--", color=colour, markersize=3.6, linewidth=0.8, label=f"{name}: {words}")
     style.loss_axis(left, data["loss"].to_numpy())
-    style.log_axis(left, data[COMPUTE].to_numpy(), "C = 6ND (FLOP)")
+    style.log_axis(left, data[COMPUTE].to_numpy(), "C = 6ND (FLOP)", counts=False)
     style.legend_below(left, [model_comparison.averaged(data, tables["runs"])])
     _gains(right, data, looks)
     return figure
@@ -59,7 +59,8 @@ def compared(runs: polars.DataFrame) -> polars.DataFrame:
     found = []
     for group in run_groups(table, KEY, (*FOLLOW, "seed")):
         means = model_comparison.over_seeds(group)
-        standard = model_comparison.usual(means.filter(polars.col(KEY) == REFERENCE))
+        deep = (polars.col(KEY) == REFERENCE) & (polars.col("n_layer") > 1)  # one layer lies off the law of the others
+        standard = model_comparison.usual(means.filter(deep))
         others = means.filter(polars.col(KEY) != REFERENCE)
         if standard["n_params"].n_unique() >= FEWEST and len(others):
             found.append(polars.concat([standard.select(others.columns), others]))
@@ -98,7 +99,7 @@ def _gains(axis: Axes, data: polars.DataFrame, looks: dict[str, tuple[str, str]]
         known = np.isfinite(found.mean_low) and np.isfinite(found.mean_high)
         words = f"× {found.mean:.2f} [{found.mean_low:.2f}, {found.mean_high:.2f}]" if known else "not resolved"
         axis.plot([], [], marker, color=colour, markersize=4.5, label=f"{name}: {words} on average")
-    style.log_axis(axis, data[COMPUTE].to_numpy(), "C = 6ND (FLOP)")
+    style.log_axis(axis, data[COMPUTE].to_numpy(), "C = 6ND (FLOP)", counts=False)
     style.positive_axis(axis, values)
     axis.set_ylabel("Compute-equivalent gain (ratio of FLOP)")
     style.legend_below(axis)
