@@ -8,7 +8,7 @@ import numpy as np
 import polars
 import pytest
 
-from fixtures import planted
+from fixtures import planted, planted_figures
 from fixtures import planted_training as plant
 from fixtures.drawing import draw, words
 from scalinglaws.figures.shared import fit_json, groups
@@ -68,3 +68,10 @@ def test_early_stopping_marks_the_runs_that_max_tokens_ended() -> None:
     assert set(found.filter("ended")["dataset_tokens"]) == {1_000_000} and found["ended"].sum() == 2
     text = words(draw("fig16_early_stopping", tables | {"runs": changed}, fits)).replace("\n", " ")
     assert "ended by its budget: would stop later" in text and "the same, of a run that its budget ended" in text
+
+
+def test_without_fitted_exponents_the_excess_is_drawn_over_the_published_ones() -> None:
+    tables, fits = planted_figures.study("fig09_overfitting")
+    unknown = {**fits["kaplan-nd"], "parameters": {}, "published": {"alpha_N": 0.076, "alpha_D": 0.103}}
+    text = words(draw("fig09_overfitting", tables, {**fits, "kaplan-nd": unknown}))
+    assert "the published exponents, a ratio of 0.74" in " ".join(text.split()) and "fit against the whole split" not in text

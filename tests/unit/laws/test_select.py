@@ -136,6 +136,9 @@ def test_runs_of_experiments_without_fit_enter_no_law() -> None:
     assert set(points.run) == {f"size{k}-{t}" for k in (1, 2) for t in ("1e+06", "2e+06", "4e+06")}
     reasons = {item["run"]: item["reason"] for item in points.excluded}
     assert reasons["size0-1e+06"] == "its experiments have fit: false or forecast: true"
+    own = chosen(table, "chinchilla", where="not fitted")
+    assert {name.split("-")[0] for name in own.run} == {"size0"}
+    assert len(chosen(table, "chinchilla", where="n_params > 1").run) == len(points.run)
 
 
 def test_a_curve_counts_where_any_budget_of_its_trunk_is_fitted() -> None:

@@ -45,7 +45,7 @@ def fit(
         typer.Option(
             metavar="CONDITION",
             help="Runs to use: \"n_params > 1e6 and tokens < 1e9\". It has comparisons of columns, numbers and 'texts', and, or, "
-            "not, in, between, like and is null.",
+            "not, in, between, like and is null. Runs with fit: false are left out unless it names the column fitted.",
         ),
     ] = None,
     exclude_highest: Annotated[

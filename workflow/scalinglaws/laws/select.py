@@ -84,7 +84,8 @@ def select(
     columns
         Default names (COLUMNS) and the table's own names for them.
     where
-        A condition on the columns, by our names or the table's own (``laws/where.py``).
+        A condition on the columns, by our names or the table's own (``laws/where.py``). Runs of experiments with ``fit: false``
+        are left out unless it names the column ``fitted``, which is false for them.
     exclude_highest
         Number of runs with the largest losses to leave out.
     curves
@@ -120,15 +121,18 @@ def select(
     of_curves = LAWS.find(law.name).curves
     elsewhere = not of_curves and not set(given) >= OWN
     table = rows.numbers(table, ("dataset_tokens",) if of_curves else names[2:], "the table", MAP_IT)
+    chosen_by_hand = False  # whether the condition itself says what becomes of runs with fit: false
     if where is not None:
-        table = drop(table, condition(table, where).fill_null(False), f"not ({where})", excluded)
+        wanted = condition(table, where)
+        chosen_by_hand = "fitted" in wanted.meta.root_names()
+        table = drop(table, wanted.fill_null(False), f"not ({where})", excluded)
     if of_curves:
         if curves is None:
             raise StudyError(f"law {law.name} is fitted to learning curves: give their table with --curves")
         curves = rows.numbers(_named(curves, {}, COLUMNS), ("loss_test", *COLUMNS[2:]), "the table of curves", RENAME_IT)
         table = usable_curves(table, curves, excluded)
         table = rows.numbered(law.reshape(table, excluded, [])) if law.reshape else table
-    else:
+    elif not chosen_by_hand:
         table = fitted(table, excluded, [])
     found = rows.Checked(table)
     if elsewhere:

@@ -58,15 +58,14 @@ def _collapse(axis: Axes, fit: fit_json.Fit | None, data: polars.DataFrame, scal
     """Draw the excess; of the sizes ``bounded`` it is a lower bound, as max_tokens ended their runs on the whole split."""
     axis.set_ylabel(r"$\delta L = L(N,D)/L(N,\infty) - 1$")
     label = r"$N^{\alpha_N/\alpha_D}/D$"
-    exponents = [fit_json.parameter(fit, name)["estimate"] for name in fit_json.EXPONENTS["kaplan-nd"]]
-    if data.is_empty() or law_lines.kaplan_nd(fit, 1.0, 1.0) is None:
+    if data.is_empty():
         style.log_axis(axis, [], label, counts=False)
-        missing = (
-            "the fit of L(N, D) has no parameters"
-            if not data.is_empty()
-            else "no size has runs on part of the data and on all of it"
-        )
-        return style.sentence(axis, f"not resolved: {missing}")
+        return style.sentence(axis, "not resolved: no size has runs on part of the data and on all of it")
+    fitted = law_lines.kaplan_nd(fit, 1.0, 1.0) is not None
+    exponents = [
+        fit_json.parameter(fit, name)["estimate"] if fitted else fit_json.published(fit, name)
+        for name in fit_json.EXPONENTS["kaplan-nd"]
+    ]
     power = float(exponents[0] or 0) / float(exponents[1] or 1)
     n_params, tokens = data["n_params"].to_numpy(), data["dataset_tokens"].to_numpy()
     x = n_params**power / tokens
@@ -75,7 +74,8 @@ def _collapse(axis: Axes, fit: fit_json.Fit | None, data: polars.DataFrame, scal
         options: dict[str, Any] = {"fmt": "o", "markersize": 3.6, "elinewidth": 0.7, "color": scale(float(token)), "zorder": 5}
         options |= {"fmt": "^", "markerfacecolor": "white"} if data["n_params"][index] in bounded else {}
         axis.errorbar(x[index], data["delta"][index], yerr=error, **options)
-    missed = _predictions(axis, fit, data, x)
+    borrowed = f"the axis has the published exponents, a ratio of {power:.2f}: the fit of L(N, D) has none"
+    missed = _predictions(axis, fit, data, x) if fitted else [borrowed]
     if bounded & set(data["n_params"]):
         axis.plot([], [], color="0.3", **law_lines.HOLLOW, label="at least: max_tokens ended the run on the whole split")
     axis.axhline(0, color="0.5", linewidth=0.6)
