@@ -10,22 +10,21 @@ from __future__ import annotations
 
 import argparse
 import statistics
-from collections.abc import Callable
 from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fixtures.small_runs import flat_model, model_fields, small_spec
+from fixtures.small_runs import model_fields, small_spec
+from fixtures.steps import own_step, plain_step
 from fixtures.turns import Step, compare, ratio
 from scalinglaws.models.device import prepare
-from scalinglaws.optim.optimizers import build_optimizer
 from scalinglaws.study.spec import RunSpec
 
 SHAPES = ((1, 16), (2, 32), (3, 48), (4, 64), (5, 128))
 BLOCKS = ("llama-2", "llama-3", "qwen3", "olmo-2")
-N_CTX, BATCH_TOKENS, N_VOCAB, RATE = 128, 2048, 256, 1e-3
+N_CTX, BATCH_TOKENS, N_VOCAB = 128, 2048, 256
 
 
 def spec_of(block: str, n_layer: int, d_model: int) -> RunSpec:
@@ -104,44 +103,11 @@ class Plain(nn.Module):
         return F.cross_entropy(self.head(self.norm(x)).view(-1, N_VOCAB), targets.reshape(-1))
 
 
-def plain_step(spec: RunSpec) -> Callable[[Tensor, Tensor], float]:
-    """Take a step of the plain loop: loss, gradients, clipping, AdamW."""
-    model = Plain(spec)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.95), fused=True)
-
-    def step(tokens: Tensor, targets: Tensor) -> float:
-        loss = model(tokens, targets)
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        return loss.item()
-
-    return step
-
-
-def own_step(spec: RunSpec) -> Callable[[Tensor, Tensor], float]:
-    """Take a step as scalinglaws.train.trainer does."""
-    model = flat_model(spec, N_VOCAB)
-    optimizer = build_optimizer(model, spec)
-    count = 0
-
-    def step(tokens: Tensor, targets: Tensor) -> float:
-        nonlocal count
-        model.grad.zero_()
-        loss = model.backward(tokens, targets)
-        optimizer.update(RATE, count)
-        count += 1
-        return loss.item()
-
-    return step
-
-
 def step_of(kind: str, spec: RunSpec, threads: int) -> Step:
     """Set this process up for a kind of step, and return the step."""
     prepare(threads, "cpu")
     torch.manual_seed(0)
-    step = plain_step(spec) if kind == "plain" else own_step(spec)
+    step = plain_step(Plain(spec)) if kind == "plain" else own_step(spec, N_VOCAB)
     batch = torch.randint(N_VOCAB, (BATCH_TOKENS // N_CTX, N_CTX + 1))
     return partial(step, batch[:, :-1], batch[:, 1:])
 

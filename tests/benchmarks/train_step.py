@@ -19,14 +19,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fixtures.small_runs import flat_model, small_spec
+from fixtures.small_runs import small_spec
+from fixtures.steps import own_step, plain_step
 from fixtures.turns import Step, compare, ratio
 from scalinglaws.models.device import prepare
-from scalinglaws.optim.optimizers import build_optimizer
 from scalinglaws.study.spec import RunSpec
 
 SHAPES = ((1, 8, 1), (1, 16, 1), (2, 16, 1), (2, 32, 2), (3, 48, 3), (4, 64, 4), (5, 128, 4))
-N_CTX, BATCH_TOKENS, N_VOCAB, RATE, DROPOUT = 128, 2048, 256, 1e-3, 0.1
+N_CTX, BATCH_TOKENS, N_VOCAB, DROPOUT = 128, 2048, 256, 0.1
 KINDS = ("plain", "ours", "dropout", "autograd")
 
 
@@ -67,43 +67,10 @@ class Plain(nn.Module):
         return F.cross_entropy(self.head(self.norm(x)).view(-1, N_VOCAB), targets.reshape(-1))
 
 
-def plain_step(n_layer: int, d_model: int, n_heads: int) -> Callable[[Tensor, Tensor], float]:
-    """Take a step of the plain loop: loss, gradients, clipping, AdamW."""
-    model = Plain(n_layer, d_model, n_heads)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.95), fused=True)
-
-    def step(tokens: Tensor, targets: Tensor) -> float:
-        loss = model(tokens, targets)
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        return loss.item()
-
-    return step
-
-
 def spec_of(n_layer: int, d_model: int, n_heads: int, dropout: float = 0.0) -> RunSpec:
     """Return the spec of a model of this size."""
     shape = {"n_layer": n_layer, "d_model": d_model, "n_heads": n_heads, "d_ff": 4 * d_model, "d_attn": d_model}
     return small_spec(**shape, n_ctx=N_CTX, batch_tokens=BATCH_TOKENS, grad_clip=1.0, dropout=dropout)
-
-
-def own_step(spec: RunSpec, by_hand: bool) -> Callable[[Tensor, Tensor], float]:
-    """Take a step as scalinglaws.train.trainer does, with the hand-written step or with autograd."""
-    model = flat_model(spec, N_VOCAB, by_hand=by_hand)
-    optimizer = build_optimizer(model, spec)
-    count = 0
-
-    def step(tokens: Tensor, targets: Tensor) -> float:
-        nonlocal count
-        model.grad.zero_()
-        loss = model.backward(tokens, targets)
-        optimizer.update(RATE, count)
-        count += 1
-        return loss.item()
-
-    return step
 
 
 def makers(shape: tuple[int, int, int], threads: int) -> dict[str, Callable[[], Step]]:
@@ -120,7 +87,7 @@ def step_of(kind: str, shape: tuple[int, int, int], threads: int) -> Step:
         prepare(threads, "cpu")
     torch.manual_seed(0)
     spec = spec_of(*shape, dropout=DROPOUT if kind in ("dropout", "autograd") else 0.0)
-    step = plain_step(*shape) if kind == "plain" else own_step(spec, by_hand=kind != "autograd")
+    step = plain_step(Plain(*shape)) if kind == "plain" else own_step(spec, N_VOCAB, by_hand=kind != "autograd")
     batch = torch.randint(N_VOCAB, (BATCH_TOKENS // N_CTX, N_CTX + 1))
     return partial(step, batch[:, :-1], batch[:, 1:])
 
