@@ -10,7 +10,7 @@ import polars
 
 from scalinglaws.figures.models import fig05_shape, fig06_depth, fig07_lstm, fig08_transfer, fig17_recurrent, fig24_transfer_depth
 from scalinglaws.figures.shared import groups, loss_by_position, model_comparison
-from scalinglaws.figures.shared.loss_by_text import beside_own
+from scalinglaws.figures.shared.loss_by_text import beside_own, measured
 from scalinglaws.figures.training import fig20_position, fig22_schedules
 from scalinglaws.laws import alternatives
 from scalinglaws.laws.fit import Objective
@@ -146,15 +146,16 @@ def depth_of_transfer(tables: Tables, fits: Fits) -> Measured:
     quantities = {"sizes": float(found["n_layer"].n_unique()), "span": intervals.factor(depth)}
     return Measured(
         {"change": intervals.slope(np.log2(depth), ratio, lambda value: 100 * math.expm1(value))}, quantities,
-        runs=_of_shapes(tables, found, model), n=len(found), points="depths",
+        runs=_on_other_text(tables, data, model), n=len(found), points="depths",
     )  # fmt: skip
 
 
-def _of_shapes(tables: Tables, found: polars.DataFrame, model: list[str]) -> tuple[str, ...]:
-    """Return the experiments of the runs that were measured on other text and have one of the shapes ``found``."""
-    known = tables["evals"].filter(polars.col("position").is_null())["run"].unique().to_list()
-    runs = tables["runs"].filter(polars.col("run").is_in(known)).join(found.select(model), on=model, how="semi", nulls_equal=True)
-    return experiments(tables, runs["run"])
+def _on_other_text(tables: Tables, data: polars.DataFrame, model: list[str]) -> tuple[str, ...]:
+    """Return the experiments of the runs on other text behind ``data``: those of its shapes, its budget and its corpus."""
+    same = [*model, "tokens", "own"]
+    seen = measured(tables["runs"], tables["evals"])
+    runs = seen.join(data.select(same), on=same, how="semi", nulls_equal=True)
+    return experiments(tables, runs["run"].unique().sort())
 
 
 def sharing(tables: Tables, fits: Fits) -> Measured:
