@@ -151,6 +151,9 @@ def test_a_curve_counts_where_any_budget_of_its_trunk_is_fitted() -> None:
     points = chosen(runs, "kaplan-ns", curves=curves.with_columns(steps_min=pl.col("tokens") / 1024))
     assert set(points.trunk) == {"r10000-1024"}
     assert {item["run"] for item in points.excluded} == {"r100000-1024"}
+    both = runs.with_columns(fitted=True)
+    wanted = chosen(both, "kaplan-ns", curves=curves.with_columns(steps_min=pl.col("tokens") / 1024), where="n_params > 5e4")
+    assert set(wanted.trunk) == {"r100000-1024"}
 
 
 def test_where_and_exclude_highest_are_listed() -> None:

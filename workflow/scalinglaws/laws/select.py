@@ -84,7 +84,8 @@ def select(
     columns
         Default names (COLUMNS) and the table's own names for them.
     where
-        A condition on the columns, by our names or the table's own (``laws/where.py``). Runs of experiments with ``fit: false``
+        A condition on the columns, by our names or the table's own (``laws/where.py``). Of learning curves, those of trunks with
+        such a run are used. Runs of experiments with ``fit: false``
         are left out unless it names the column ``fitted``, which is false for them.
     exclude_highest
         Number of runs with the largest losses to leave out.
@@ -130,6 +131,8 @@ def select(
         if curves is None:
             raise StudyError(f"law {law.name} is fitted to learning curves: give their table with --curves")
         curves = rows.numbers(_named(curves, {}, COLUMNS), ("loss_test", *COLUMNS[2:]), "the table of curves", RENAME_IT)
+        if where is not None:  # the curve of a trunk of which no run is wanted would else count, with nothing known of it
+            curves = curves.filter(pl.col("trunk").is_in(table["trunk"].unique().to_list()))
         table = usable_curves(table, curves, excluded)
         table = rows.numbered(law.reshape(table, excluded, [])) if law.reshape else table
     elif not chosen_by_hand:
