@@ -186,6 +186,11 @@ def critical_batch_of(context: Context, law: str) -> list[str]:
     return [f"{context.folder}/fits/critical-batch.json"] if law in law_names.AT_SMALL_BATCHES else []
 
 
+def losses_of_law(context: Context, law: str) -> list[str]:
+    """Return the table of the losses on several texts, for the laws that need it."""
+    return [f"{context.tables_of_law(law)}/evals.parquet"] if law_names.LAWS.find(law).evals else []
+
+
 def tables_of_figure(context: Context, figure: str) -> list[str]:
     """Return the tables that a figure is drawn from."""
     return [f"{context.folder}/tables/{table}.parquet" for table in registry.FIGURES[figure].tables]

@@ -91,6 +91,7 @@ FIGURES: dict[str, Figure] = {
         _figure("fig24_transfer_depth", "models", "shape transfer", "runs evals"),
         _figure("forecasts", "scaling", "forecast", "runs forecasts"),
         _figure("learning_rate", "training", "rate", "runs"),
+        _figure("mixture", "training", "mixture", "runs evals", "mixture", bare=True),
         _figure("optimizers", "training", "optimizer", "runs curves"),
         _figure("parametrizations", "training", "rate parametrization", "runs"),
         _figure("quality", "models", "quality", "runs evals"),

@@ -1,14 +1,14 @@
-"""The equation of the law ``mixture`` on one text: L = c + k·exp(Σ_j t_j·r_j) with the shares r of the corpora in the training text.
+"""The equation of the law ``mixture`` on one text: L = c + k·exp(Σ_j t_j·r_j), with the shares r of the corpora in training.
 
-As the shares sum to one, only differences of the t_j are told by any data: t of a reference corpus is 0, and k is what the loss of
-a model trained on that corpus alone has above c. The solver works on log c and on τ_j = log k + t_j, of which each is the log of
-what a model trained on corpus j alone has above c.
+As the shares sum to one, only differences of the t_j are told by any data: t of a reference corpus is 0, and k is what the loss
+of a model trained on that corpus alone has above c. The solver works on log c and on τ_j = log k + t_j, of which each is the log
+of what a model trained on corpus j alone has above c.
 
 Shapes: M corpora, n runs, B resamples, P = M + 1 parameters.
 
 References
 ----------
-Ye et al. 2024, Data Mixing Laws (arXiv:2403.16952), equation (6) for the form, with t of all domains.
+Ye et al. 2024, Data Mixing Laws (arXiv:2403.16952), who give every t_j and k: one of them too many.
 """
 
 from __future__ import annotations
