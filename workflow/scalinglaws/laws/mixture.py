@@ -4,6 +4,9 @@
 resampled together, so that a forecast of several texts and the best mixture for them have intervals as well. Those of a fit
 of few runs use Student's t with as many degrees of freedom as runs are left over by the parameters.
 
+A run that saw nothing of a corpus is left out of the fit of its text: the law is smooth in the shares, and the step from none to
+some of a kind of text is not (docs/laws.md).
+
 The parameters are those of the group of the largest size, and of its largest budget; ``groups`` has those of all.
 
 References
@@ -40,6 +43,7 @@ from scalinglaws.laws.uncertainty import (
 )
 
 TARGET = "for_"  # what stands before the name of a text in a place of --at that asks for the best mixture
+LARGE_MISFIT = 0.01  # root mean square of the residuals of log loss above which the law is not the form of the losses
 FAR = 1e-9  # a share that lies further outside of those of the runs is an extrapolation
 
 
@@ -68,9 +72,9 @@ class _Text:
 
 
 def _fit_text(name: str, corpora: list[str], shares: Array, points: Points, index: np.ndarray, n: int, seed: int) -> _Text | str:
-    """Return the fit of a text to the points at ``index`` that were measured on it, or why there is none."""
+    """Return the fit of a text to the points at ``index`` that were measured on it and saw some of it, or why there is none."""
     loss = points.columns[f"{LOSS}{name}"]
-    index = index[np.isfinite(loss[index])]
+    index = index[np.isfinite(loss[index]) & saw(points, name)[index]]
     distinct = np.unique(shares[index], axis=0)
     law = mixing.law_of(corpora, corpora.index(name) if name in corpora else 0)
     if len(distinct) < law.n_parameters:
@@ -86,6 +90,11 @@ def _fit_text(name: str, corpora: list[str], shares: Array, points: Points, inde
     return _Text(name, index, fit, draws)
 
 
+def saw(points: Points, text: str) -> np.ndarray:
+    """Return whether each run was trained on some of a text (n,); true for a text that is none of the corpora."""
+    return points.columns.get(f"{SHARE}{text}", np.ones(len(points))) > 0
+
+
 def _doubts(text: _Text, distinct: int) -> list[str]:
     """Return sentences on what is not to be believed in the fit of a text."""
     fit, out = text.fit, []
@@ -97,9 +106,21 @@ def _doubts(text: _Text, distinct: int) -> list[str]:
         out.append(f"Not identified: c or k of {text.name} vanishes, so the losses are no such curve of the shares.")
     if not fit.converged:
         out.append(f"The optimiser did not reach its tolerance on {text.name}.")
+    if (misfit := _misfit(fit)) > LARGE_MISFIT:
+        out.append(f"The law misses the losses on {text.name} by {100 * misfit:.2g} % (root mean square): it is not their form.")
+    unresolved = [
+        name for name, found in _parameters(text).items() if name[0] == "t" and found["ci_low"] <= 0 <= found["ci_high"]
+    ]
+    if unresolved:
+        out.append(f"Not resolved: the interval of {', '.join(unresolved)} includes 0.")
     if not len(text.theta):
         out.append(f"No intervals on {text.name}: {counted(max(text.freedom, 0), 'trunk')} left over by its parameters.")
     return out
+
+
+def _misfit(fit: Fit) -> float:
+    """Return the root mean square of the residuals of log losses."""
+    return float(np.sqrt(np.mean(fit.residuals**2)))
 
 
 def _parameters(text: _Text) -> dict[str, Any]:
@@ -128,13 +149,13 @@ def _group(points: Points, index: np.ndarray, corpora: list[str], n: int, seed: 
         found[name] = text
         flags += _doubts(text, len(np.unique(shares[text.index], axis=0)))
         loss = points.columns[f"{LOSS}{name}"]
-        residuals = text.fit.residuals
         told[name] = {
             "parameters": _parameters(text),
             "theta": text.fit.theta.tolist(),
             "resamples": kept(text.fit.law.internal, text.theta),
             "freedom": text.freedom,
-            "misfit": float(np.sqrt(np.mean(residuals**2))),
+            "misfit": _misfit(text.fit),
+            "corpora": _ends(shares[text.index], corpora),
             "points": [
                 {"run": points.run[i], "shares": dict(zip(corpora, map(float, shares[i]), strict=True)), "loss": float(loss[i])}
                 | {"predicted": float(np.exp(text.fit.log_prediction[k]))}
@@ -142,8 +163,12 @@ def _group(points: Points, index: np.ndarray, corpora: list[str], n: int, seed: 
             ],
         }
     size = {name: float(points.columns[name][index[0]]) for name in ("n_params", "tokens")}
-    ends = {name: [float(shares[index, k].min()), float(shares[index, k].max())] for k, name in enumerate(corpora)}
-    return size | {"corpora": ends, "texts": told, "held_out": _held_out(list(found.values()), shares, points)}, flags
+    return size | {"corpora": corpora, "texts": told, "held_out": _held_out(list(found.values()), shares, points)}, flags
+
+
+def _ends(shares: Array, corpora: Sequence[str]) -> dict[str, list[float]]:
+    """Return the least and the largest share of each corpus."""
+    return {name: [float(shares[:, k].min()), float(shares[:, k].max())] for k, name in enumerate(corpora)}
 
 
 def _held_out(found: Sequence[_Text], shares: Array, points: Points) -> dict[str, Any]:
@@ -177,10 +202,16 @@ def _result(points: Points, n_bootstrap: int, seed: int, allow_empty: bool) -> d
         raise StudyError(f"law mixture: {' '.join(dict.fromkeys(flags))}")
     main = max(fitted, key=lambda each: (each["n_params"], each["tokens"])) if fitted else None
     parameters = {name: value for text in main["texts"].values() for name, value in text["parameters"].items()} if main else {}
-    counts = {"points": int(sum(np.isfinite(points.columns[f"{LOSS}{name}"]).sum() for name in texts(points, LOSS)))}
+    counts = {"points": sum(len(text["points"]) for each in groups for text in each["texts"].values())}
     counts |= {"runs": len(set(points.run)), "trunks": len(set(points.trunk))}
     own_fields: dict[str, Any] = {"groups": groups, "held_out": main["held_out"] if main else {"rule": "", "error": None}}
-    return fields(MIXTURE, points, counts, parameters, own_fields | {"resamples": {}}, flags)
+    out = fields(MIXTURE, points, counts, parameters, own_fields | {"resamples": {}}, flags)
+    unseen = [
+        {"run": points.run[k], "reason": f"trained on none of {name}, so left out of the fit of that text"}
+        for name in texts(points, LOSS)
+        for k in np.flatnonzero(~saw(points, name))
+    ]
+    return out | {"excluded": [*points.excluded, *unseen]}
 
 
 def _of_corpora(points: Points, corpora: list[str]) -> Points:
@@ -289,13 +320,13 @@ def _losses(group: Mapping[str, Any], shares: Array) -> dict[str, dict[str, floa
 
 
 def _far(group: Mapping[str, Any], shares: Mapping[str, float]) -> str | None:
-    """Return a sentence where a share lies outside of those of the runs."""
-    for name, share in shares.items():
-        low, high = group["corpora"][name]
-        if not low - FAR <= share <= high + FAR:
-            return (
-                f"A share of {share:.3g} of {name} lies outside of those of the runs, {low:.3g} to {high:.3g}: nothing tests it."
-            )
+    """Return a sentence where a share lies outside of those of the runs that a text was fitted to."""
+    for text, found in group["texts"].items():
+        for name, share in shares.items():
+            low, high = found["corpora"][name]
+            if not low - FAR <= share <= high + FAR:
+                beyond = f"outside of the {low:.3g} to {high:.3g} of the runs that {text} is fitted to"
+                return f"A share of {share:.3g} of {name} lies {beyond}: nothing tests the law there."
     return None
 
 

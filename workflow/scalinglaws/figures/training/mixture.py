@@ -24,7 +24,7 @@ TITLE = "Mixtures of text"
 CAPTION = """
 Models were trained on mixtures of corpora. The final loss on the text of a corpus is shown against its share of the training
 tokens (**a**, **b**), and the mean over both texts (**c**), where stars are the mixtures of least loss by the fit. Lines are the
-law of data mixing with 95 % bands. Bars are 1.96 standard errors of the test loss.
+law of data mixing with 95 % bands, fitted to runs that saw some of the text. Bars are 1.96 standard errors.
 """
 SHOWN = 2  # corpora that have a panel of their own
 GRID = 101  # points of a line
@@ -46,6 +46,10 @@ class Series:
         """Return the mean losses on the texts of some corpora, and their standard errors."""
         k = [self.corpora.index(name) for name in corpora]
         return self.losses[:, k].mean(axis=1), np.sqrt((np.nan_to_num(self.errors[:, k]) ** 2).sum(axis=1)) / len(k)
+
+    def saw(self, corpora: Sequence[str]) -> np.ndarray:
+        """Return whether each run was trained on some of each of these corpora (n,)."""
+        return np.asarray((self.shares[:, [self.corpora.index(name) for name in corpora]] > 0).all(axis=1))
 
     def law(self, corpora: Sequence[str], shares: np.ndarray) -> np.ndarray | None:
         """Return what the fit says of that mean at shares (n, M): its value and the ends of its interval, (3, n)."""
@@ -78,6 +82,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
         _panel(axis, found, [name], name, scale, f"Loss on {name} (nats per token)")
     _panel(axes[-1], found, corpora, corpora[0], scale, MEAN if len(corpora) == SHOWN else f"{MEAN[:-1]}, {len(corpora)} texts)")
     _legend(axes[0], found, fit)
+    style.legend_below(axes[1], _unseen(found, corpora[:SHOWN]))
     style.legend_below(axes[-1], _best(axes[-1], found, scale))
     scale.bar(figure, axes)
     return figure
@@ -102,7 +107,7 @@ def series(points: Points, evals: polars.DataFrame, fit: fit_json.Fit | None) ->
         names, size = [corpora[k] for k in own], {name: float(columns[name][of[0]]) for name in ("n_params", "tokens")}
         stderr = np.array([[errors.get((points.run[i], name)) or np.nan for name in names] for i in of])
         groups = [each for each in (fit or {}).get("groups", []) if all(each[name] == value for name, value in size.items())]
-        fitted = groups[0] if groups and list(groups[0]["corpora"]) == names else None
+        fitted = groups[0] if groups and groups[0]["corpora"] == names else None
         out[int(size["n_params"])] = Series(int(size["n_params"]), names, all_shares[np.ix_(of, own)], losses, stderr, fitted)
     largest = out[max(out)]
     return [one for _, one in sorted(out.items()) if one.corpora == largest.corpora]
@@ -113,26 +118,29 @@ def _panel(axis: Axes, found: Sequence[Series], over: Sequence[str], against: st
     reach = []
     for one in found:
         place, colour = one.corpora.index(against), scale(one.n_params)
-        x, (losses, errors) = one.shares[:, place], one.column(over)
-        axis.errorbar(x, losses, yerr=style.Z95 * errors, fmt="o", color=colour, markersize=3.6, elinewidth=0.7, zorder=5)
-        reach += [*(losses - style.Z95 * errors), *(losses + style.Z95 * errors)]
+        seen, (losses, errors) = one.saw(over), one.column(over)
+        x, half = one.shares[:, place], style.Z95 * errors
+        axis.errorbar(100 * x, losses, yerr=half, fmt="o", color=colour, markersize=3.6, elinewidth=0.7, zorder=5)
+        reach += [*(losses - half)[seen], *(losses + half)[seen]]
         if len(one.corpora) == 2:
-            grid = np.linspace(x.min(), x.max(), GRID)
+            grid = np.linspace(x[seen].min(), x[seen].max(), GRID)
             law = one.law(over, np.column_stack([grid, 1 - grid] if place == 0 else [1 - grid, grid]))
         else:
-            grid, law = x, one.law(over, one.shares)
+            grid, law = x[seen], one.law(over, one.shares[seen])
         if law is None:
             continue
         if len(one.corpora) == 2:
-            axis.plot(grid, law[0], "--", color=colour, zorder=4)
-            axis.fill_between(grid, law[1], law[2], color=colour, alpha=0.15, linewidth=0, zorder=1.5)
+            axis.plot(100 * grid, law[0], "--", color=colour, zorder=4)
+            axis.fill_between(100 * grid, law[1], law[2], color=colour, alpha=0.15, linewidth=0, zorder=1.5)
         else:
-            axis.plot(grid, law[0], "o", color=colour, markerfacecolor="white", markersize=5.5, markeredgewidth=0.7, zorder=4)
+            axis.plot(
+                100 * grid, law[0], "o", color=colour, markerfacecolor="white", markersize=5.5, markeredgewidth=0.7, zorder=4
+            )
         reach += [*law[0]]
     style.loss_axis(axis, reach, label)
-    axis.set_xlim(-0.04, 1.04)
-    axis.set_xticks([0.0, 0.25, 0.5, 0.75, 1.0])
-    axis.set_xlabel(f"Share of {against} in training")
+    axis.set_xlim(-4, 104)
+    axis.set_xticks([0, 25, 50, 75, 100])
+    axis.set_xlabel(f"Training tokens of {against} (%)")
 
 
 def _legend(axis: Axes, found: Sequence[Series], fit: fit_json.Fit | None) -> None:
@@ -145,9 +153,19 @@ def _legend(axis: Axes, found: Sequence[Series], fit: fit_json.Fit | None) -> No
         style_of: dict[str, Any] = {} if two else {"markerfacecolor": "white", "markersize": 5.5}
         axis.plot([], [], "--" if two else "o", color="0.3", label=r"fit: $L_i = c_i + k_i\,\exp(\sum_j t_{ij} r_j)$", **style_of)
         most = max(text["misfit"] for one in law for text in (one.group or {})["texts"].values())
-        notes.append(f"misfit of {100 * most:.2g} % at most (root mean square)")
+        notes.append(f"misfit of {100 * most:.2g} % at most (rms)")
     doubt = fit_json.unresolved(fit, "mixture", ())
     style.legend_below(axis, [*notes, *fit_json.brief(doubt, 1)])
+
+
+def _unseen(found: Sequence[Series], corpora: Sequence[str]) -> list[str]:
+    """Say what losses models have on corpora that they saw nothing of, which mostly lie above the panels."""
+    out = []
+    for name in corpora:
+        losses = [float(loss) for one in found for loss in one.losses[~one.saw([name]), one.corpora.index(name)]]
+        ends = " to ".join(dict.fromkeys(f"{value:.3g}" for value in (min(losses), max(losses)))) if losses else ""
+        out += [f"loss on {name} where none of it was seen: {ends}"] if losses else []
+    return out
 
 
 def _best(axis: Axes, found: Sequence[Series], scale: Scale) -> list[str]:
@@ -161,13 +179,12 @@ def _best(axis: Axes, found: Sequence[Series], scale: Scale) -> list[str]:
         law = one.law(one.corpora, np.array([[at, 1 - at]]))
         assert law is not None
         low, high = best["ci_low"], best["ci_high"]
-        sides = style.sides(at, low, high)
+        sides = style.sides(100 * at, 100 * low, 100 * high)
         axis.errorbar(
-            [at], [law[0, 0]], xerr=sides, fmt="*", color=scale(one.n_params), markersize=7, markeredgecolor="white",
-            markeredgewidth=0.5, elinewidth=0.9, zorder=6,
-        )  # fmt: skip
+            [100 * at], [law[0, 0]], xerr=sides, fmt="*", color=scale(one.n_params), markersize=7, elinewidth=0.9, zorder=6
+        )
         ends = f" [{100 * low:.0f}, {100 * high:.0f}]" if np.isfinite([low, high]).all() else " (no interval)"
         notes.append(f"{short(one.n_params)}: {100 * at:.0f} %{ends}")
     if len(notes) > 3:
         notes = [notes[0], notes[-1]]
-    return [f"least mean loss at a share of {found[0].corpora[0]} of", *notes] if notes else []
+    return [f"least mean loss at, of {found[0].corpora[0]},", *notes] if notes else []
