@@ -96,9 +96,12 @@ def law_of(corpora: Sequence[str], reference: int) -> Law:
     )
 
 
-def fit(law: Law, shares: Array, loss: Array) -> Fit:
-    """Fit the equation to losses (n,) at shares (n, M), by least squares of log losses."""
-    return best_fit(law, shares, np.log(loss), SQUARED)
+def fit(law: Law, shares: Array, loss: Array, start: Array | None = None) -> Fit:
+    """Fit the equation to losses (n,) at shares (n, M), by least squares of log losses.
+
+    ``start`` are internal parameters (P,) near the answer, where such are known.
+    """
+    return best_fit(law, shares, np.log(loss), SQUARED, starts=None if start is None else start[None])
 
 
 def predict(theta: Array, shares: Array) -> Array:

@@ -180,7 +180,7 @@ def _held_out(found: Sequence[_Text], shares: Array, points: Points) -> dict[str
         for k in range(len(own)):
             left = of.ravel() != k
             if len(own) - 1 >= text.fit.law.n_parameters and np.linalg.matrix_rank(shares[text.index][left]) == shares.shape[1]:
-                fit = mixing.fit(text.fit.law, shares[text.index][left], loss[left])
+                fit = mixing.fit(text.fit.law, shares[text.index][left], loss[left], text.fit.theta)
                 errors += list(np.abs(mixing.predict(fit.theta[None], shares[text.index][~left])[0] / loss[~left] - 1))
     rule = "each mixture is left out in turn, and its losses are predicted"
     return {"rule": rule, "error": float(np.mean(errors)) if errors else float("nan"), "n": len(errors), "windows": []}

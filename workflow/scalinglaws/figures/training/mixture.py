@@ -120,7 +120,11 @@ def _panel(axis: Axes, found: Sequence[Series], over: Sequence[str], against: st
         place, colour = one.corpora.index(against), scale(one.n_params)
         seen, (losses, errors) = one.saw(over), one.column(over)
         x, half = one.shares[:, place], style.Z95 * errors
-        axis.errorbar(100 * x, losses, yerr=half, fmt="o", color=colour, markersize=3.6, elinewidth=0.7, zorder=5)
+        for mine, fill in ((seen, colour), (~seen, "white")):
+            axis.errorbar(
+                100 * x[mine], losses[mine], yerr=half[mine], fmt="o", color=colour, markerfacecolor=fill, markersize=3.6,
+                elinewidth=0.7, zorder=5,
+            )  # fmt: skip
         reach += [*(losses - half)[seen], *(losses + half)[seen]]
         if len(one.corpora) == 2:
             grid = np.linspace(x[seen].min(), x[seen].max(), GRID)
@@ -164,7 +168,7 @@ def _unseen(found: Sequence[Series], corpora: Sequence[str]) -> list[str]:
     for name in corpora:
         losses = [float(loss) for one in found for loss in one.losses[~one.saw([name]), one.corpora.index(name)]]
         ends = " to ".join(dict.fromkeys(f"{value:.3g}" for value in (min(losses), max(losses)))) if losses else ""
-        out += [f"loss on {name} where none of it was seen: {ends}"] if losses else []
+        out += [f"hollow, not fitted: none of {name} in training, loss {ends}"] if losses else []
     return out
 
 
