@@ -1,4 +1,4 @@
-"""Mixtures by tokens: the order of passages, the files, and what a tokenizer is trained on, each against a plain loop over texts."""
+"""Mixtures by tokens: the order of passages, the files, and the text of a tokenizer, each against a plain loop over texts."""
 
 from __future__ import annotations
 

@@ -38,16 +38,15 @@ def build(made: dict[str, Any], tokens: Path = Path("nowhere")) -> study.Study:
         (data({"books": 1}), "corpora.mix.sources"),
         (data({"books": 1e-8, "tales": 1}), "corpora.mix.sources.books: 1e-08 is less than 1e-06 of the sum"),
         (data({"books": 1, "tales": 1}, corpora__books2={"sources": {"mix": 1, "tales": 1}}), "sources: mix is a mixture itself"),
-        (data({"books": 1, "again": 1}, corpora__again=TALES | {"bytes": "2M"}, corpora__tales=TALES), ""),
-        (data({"again": 1, "tales": 1}, corpora__again=TALES), "corpora.mix.sources: again and tales are one text"),
-        (data({"books": 1, "tales": 1}, corpora__mix={"sources": {"books": 1, "tales": 1}, "seed": 1}), "corpora.mix.seed: unknown"),
+        (
+            data({"again": 1, "tales": 1}, corpora__again=TALES | {"bytes": "2M"}),
+            "corpora.mix.sources: again and tales are one text",
+        ),
+        (changed(corpora__mix={"sources": {"books": 1, "tales": 1}, "seed": 1}), "corpora.mix.seed: unknown key"),
         (data({"books": 0.5, "tales": 0.5}, defaults__dataset_tokens="8M"), "dataset_tokens: 8.0M is larger than the training"),
     ],
 )
 def test_what_cannot_be_mixed_is_refused_by_its_key(made: dict[str, Any], words: str) -> None:
-    if not words:
-        assert build(made).runs
-        return
     with pytest.raises(StudyError) as told:
         build(made)
     assert words in str(told.value)
@@ -68,11 +67,10 @@ def test_a_mixture_is_its_corpora_and_their_shares() -> None:
 
 def test_a_mixture_is_measured_on_each_of_its_corpora() -> None:
     made = build(data({"books": 7, "tales": 3}))
-    ids = {spec.id for name, spec in zip(("books", "tales", "mix"), made.corpora.values(), strict=False) if name != "mix"}
-    assert {folder.partition("/")[0] for folders in made.evaluate.values() for folder in folders} == ids & {
-        spec.id for spec in made.corpora.values() if not isinstance(spec, MixtureSpec)
-    }
-    assert all(len(folders) == 2 for folders in made.evaluate.values())
+    parts = sorted(spec.id for spec in made.corpora.values() if not isinstance(spec, MixtureSpec))
+    assert len(parts) == 2
+    for folders in made.evaluate.values():
+        assert [folder.partition("/")[0] for folder in folders] == parts
 
 
 def test_a_mixture_ends_with_the_first_of_its_corpora() -> None:

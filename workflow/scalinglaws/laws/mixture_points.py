@@ -65,6 +65,8 @@ def points_of(
     if where is not None:
         name = pl.col("run").cast(pl.String) if "run" in table.columns else pl.col(rows.ROW).cast(pl.String)
         table = drop(table.with_columns(run=name), condition(table, where).fill_null(False), f"not ({where})", excluded)
+    if table.is_empty():
+        raise StudyError("law mixture: the table has no row left: give runs, or another --where")
     elsewhere = any(name.startswith(SHARE) for name in table.columns)
     found = _wide(table, columns) if elsewhere else _of_study(table, evals, excluded, notes)
     shares, losses = (sorted(name for name in found.columns if name.startswith(kind)) for kind in (SHARE, LOSS))
