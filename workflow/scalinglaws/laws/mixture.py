@@ -80,8 +80,8 @@ def _fit_text(name: str, corpora: list[str], shares: Array, points: Points, inde
     if len(distinct) < law.n_parameters:
         return (
             f"the law of {len(corpora)} corpora has {law.n_parameters} parameters for each text, and runs that saw some of "
-            f"{name} have a loss on it on {counted(len(distinct), 'mixture')}: it takes {law.n_parameters} at least, and one more "
-            "to test it"
+            f"{name} have a loss on it on {counted(len(distinct), 'mixture')}: it takes {law.n_parameters} at least, and one "
+            "more to test it"
         )
     if np.linalg.matrix_rank(shares[index]) < len(corpora):
         return f"the shares of {', '.join(corpora)} do not vary apart from each other: add mixtures"
