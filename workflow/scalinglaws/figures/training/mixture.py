@@ -24,7 +24,7 @@ TITLE = "Mixtures of text"
 CAPTION = """
 Models were trained on mixtures of corpora. The final loss on the text of a corpus is shown against its share of the training
 tokens (**a**, **b**), and the mean over all texts with the mixture of least loss as a star (**c**). Lines are the law of data
-mixing with 95 % bands, and bars are 1.96 standard errors of the test loss.
+mixing with 95 % bands, and bars are 1.96 standard errors.
 """
 SHOWN = 2  # corpora that have a panel of their own
 GRID = 101  # points of a line
