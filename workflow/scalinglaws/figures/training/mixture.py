@@ -71,7 +71,8 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
     figure, axes = style.panels(SHOWN + 1)
     fit = fits.get("mixture")
     try:
-        found = series(points_of(tables["runs"], tables["evals"], {}, None, None), tables["evals"], fit)
+        every = tables["runs"].with_columns(fitted=polars.lit(True))  # those with fit: false are drawn as well
+        found = series(points_of(every, tables["evals"], {}, None, None), tables["evals"], fit)
     except StudyError as error:
         for axis in axes:
             style.sentence(axis, f"not resolved: {error}")
