@@ -69,7 +69,7 @@ def run_of_evaluation(wildcards):
 
 
 def text_of_tokens(wildcards):
-    return inputs.text_of_tokens(wildcards.corpus, wildcards.tokenizer)
+    return inputs.text_of_tokens(CONTEXT, wildcards.corpus, wildcards.tokenizer)
 
 
 def corpus_of_tokenizer(wildcards):

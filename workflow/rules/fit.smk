@@ -4,6 +4,7 @@ rule fit:
         runs=lambda wildcards: f"{CONTEXT.tables_of_law(wildcards.law)}/runs.parquet",
         curves=lambda wildcards: f"{CONTEXT.tables_of_law(wildcards.law)}/curves.parquet",
         critical=lambda wildcards: inputs.critical_batch_of(CONTEXT, wildcards.law),
+        evals=lambda wildcards: inputs.losses_of_law(CONTEXT, wildcards.law),
         code=inputs.modules("laws/*.py", *inputs.READERS),
     output:
         fit=f"{STUDY}/fits/{{law}}.json",
@@ -19,6 +20,7 @@ rule fit:
         bootstrap=CONTEXT.study.fits.bootstrap,
         seed=CONTEXT.study.fits.seed,
         critical=lambda wildcards, input: f"--critical-batch={input.critical}" if input.critical else "",
+        evals=lambda wildcards, input: f"--evals={input.evals}" if input.evals else "",
         at=lambda wildcards: inputs.places_of_law(CONTEXT, wildcards.law),
     shell:
         "python -m scalinglaws fit"
@@ -26,6 +28,7 @@ rule fit:
         " --table {input.runs:q}"
         " --curves {input.curves:q}"
         " {params.critical:q}"
+        " {params.evals:q}"
         " {params.at:q}"
         " --objective {params.objective:q}"
         " --delta {params.delta:q}"

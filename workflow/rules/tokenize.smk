@@ -19,7 +19,10 @@ rule tokenizer:
 
 
 rule tokenize:
-    """Turn the passages of a corpus into flat files of token ids, one for each split, and write their counts (meta.json)."""
+    """Turn the passages of a corpus into flat files of token ids, one for each split, and write their counts (meta.json).
+
+    The token files of a mixture are made of those of its corpora, whose passages take turns.
+    """
     input:
         text=ancient(text_of_tokens),
     output:

@@ -103,6 +103,23 @@ def test_a_rung_is_an_input_only_of_what_is_missing() -> None:
     assert inputs.start_of_run(made, run) == []
 
 
+def test_token_files_of_a_mixture_wait_for_those_of_its_corpora() -> None:
+    mail = {"sources": [{"kind": "files", "files": ["mail.txt"]}]}
+    corpora = STUDY["corpora"] | {"mail": mail, "mix": {"sources": {next(iter(STUDY["corpora"])): 1, "mail": 1}}}
+    grid = {"model": ["2x16"], "corpus": ["mix"], "tokens": ["1M"]}
+    bpe = {"kind": "bpe", "n_vocab": 300, "corpus": "mix"}
+    changed = STUDY | {"corpora": corpora, "experiments": {"size": {"grid": grid}}, "tokenizer": bpe}
+    made = context.read(changed, "config.yaml", in_job=False)
+    (run,) = made.study.runs.values()
+    mixture, tokenizer = run.tokens_id.split("/")
+    parts = [corpus.id for corpus in run.corpus.shares]
+    reports = [f"results/corpora/{part}/report.json" for part in parts]
+    metas = [f"results/tokens/{part}/{tokenizer}/meta.json" for part in parts]
+    wanted = [path for pair in zip(reports, metas, strict=True) for path in pair]
+    assert inputs.text_of_tokens(made, mixture, tokenizer) == wanted and len(parts) == 2
+    assert inputs.corpus_of_tokenizer(made, tokenizer) == reports
+
+
 def test_token_files_are_inputs_only_of_what_is_missing() -> None:
     made = context.read(STUDY, "config.yaml", in_job=False)
     run = next(run for run, trunk in made.study.trunk_ids.items() if made.study.starts[run])
@@ -112,13 +129,13 @@ def test_token_files_are_inputs_only_of_what_is_missing() -> None:
     report, *splits = [f"results/corpora/{corpus}/{name}" for name in ("report.json", *inputs.CORPUS_FILES)]
     made_of = [f"results/tokenizers/{tokenizer}/tokenizer.json"]
     assert inputs.tokens_of_run(made, run) == inputs.tokens_of_trunk(made, trunk, step) == [meta]
-    assert inputs.text_of_tokens(corpus, tokenizer) == [report, *made_of]
+    assert inputs.text_of_tokens(made, corpus, tokenizer) == [report, *made_of]
     for path in (meta, *others[1:], report, *splits):
         touch(path)
     assert inputs.tokens_of_run(made, run) == [meta, others[0]], "a file that is missing beside the counts is made again"
-    assert inputs.text_of_tokens(corpus, tokenizer) == [report, *made_of]
+    assert inputs.text_of_tokens(made, corpus, tokenizer) == [report, *made_of]
     touch(others[0])
-    assert inputs.tokens_of_run(made, run) == [meta] and inputs.text_of_tokens(corpus, tokenizer) == []
+    assert inputs.tokens_of_run(made, run) == [meta] and inputs.text_of_tokens(made, corpus, tokenizer) == []
     touch(f"results/runs/{run}/.finished-metrics.json/{finished.SUMS}")
     assert inputs.tokens_of_run(made, run) == inputs.start_of_run(made, run) == [], "its job puts it in place"
     touch(f"results/trunks/{trunk}/step{step}.safetensors")

@@ -52,12 +52,12 @@ def tokenizer(
 
 
 def tokenize(
-    corpus: Annotated[Path, typer.Option(help="Folder of the corpus.")],
+    corpus: Annotated[Path, typer.Option(help="Folder of the corpus or mixture.")],
     tokenizer: Annotated[Path, typer.Option(help="The tokenizer.json.")],
     out: Annotated[Path, typer.Option(callback=folder_to_write, help="Folder to write the token files to.")],
     workers: Workers = 1,
 ) -> None:
-    """Write the passages of a corpus as flat files of token ids.
+    """Write the passages of a corpus as flat files of token ids; those of a mixture are made of the files of its corpora.
 
     \b
     Example:
@@ -65,7 +65,12 @@ def tokenize(
         --out results/tokens/CORPUS/TOKENIZER
     """
     from scalinglaws.common import finished
+    from scalinglaws.data import mixture
     from scalinglaws.data import tokenize as stage
 
-    if not finished.restore(out / "meta.json"):
+    if finished.restore(out / "meta.json"):
+        return
+    if spec := mixture.mixture_of(corpus):
+        mixture.mix(spec, corpus.parent, out.parent.parent, out.name, out)
+    else:
         stage.tokenize(corpus, tokenizer, out, workers)

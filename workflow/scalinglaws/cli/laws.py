@@ -32,6 +32,7 @@ def fit(
     curves: Annotated[
         Path | None, typer.Option(help="Learning curves, for the laws envelope, kaplan-ns, critical-batch and multi-power.")
     ] = None,
+    evals: Annotated[Path | None, typer.Option(help="Losses on several texts, the table evals, for the law mixture.")] = None,
     columns: Annotated[
         list[str] | None,
         typer.Option(
@@ -75,7 +76,8 @@ def fit(
             metavar="NAME=VALUE,…",
             help="Forecast the loss of a new run there, with intervals: n_params=20M,tokens=2G. For a law of compute, and for "
             "the best run of a compute by the law chinchilla: flops=1e21. The law learning-rate gives the rate and the batch "
-            "size of a run there. Can be given several times.",
+            "size of a run there. The law mixture gives losses at shares: books=0.7,mail=0.3, and the best mixture for texts: "
+            "for_books=0.5,for_mail=0.5. Can be given several times.",
         ),
     ] = None,
     objective: Annotated[
@@ -133,6 +135,7 @@ def fit(
         runs,
         law,
         curves=read_table(curves) if curves else None,
+        evals=read_table(evals) if evals else None,
         objective=objective,
         delta=delta,
         residuals=residuals,
@@ -194,7 +197,7 @@ def options_of(law: str) -> str:
     from scalinglaws.laws.registry import LAWS
 
     entry = LAWS.find(law)
-    needed = ["--curves"] * entry.curves + ["--critical-batch"] * entry.small_batches
+    needed = ["--curves"] * entry.curves + ["--evals"] * entry.evals + ["--critical-batch"] * entry.small_batches
     return f" ({', '.join(needed)})" if needed else ""
 
 

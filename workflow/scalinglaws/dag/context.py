@@ -29,7 +29,7 @@ from scalinglaws.study import config as config_model
 from scalinglaws.study import ladder, paths, read_yaml
 from scalinglaws.study import study as study_model
 from scalinglaws.study.explain import Line, no_line
-from scalinglaws.study.spec import RunSpec, TokenizerSpec, read_spec
+from scalinglaws.study.spec import CorpusSpec, MixtureSpec, RunSpec, TokenizerSpec, read_spec
 from scalinglaws.study.study import Study
 
 # Rules name their files relative to the working directory, and so does this room.
@@ -123,6 +123,10 @@ class Context:
     def tokenizer_spec(self, tokenizer: str) -> TokenizerSpec:
         """Return the spec of a tokenizer: the study's, else the one in the tokenizer's file."""
         return self.study.tokenizers.get(tokenizer) or _kept(f"{RESULTS}/tokenizers/{tokenizer}/spec.json", "tokenizer")
+
+    def corpus_spec(self, corpus: str) -> CorpusSpec | MixtureSpec:
+        """Return the spec of a corpus or mixture: the study's, else the one in its file."""
+        return self.study.corpora.get(corpus) or _kept(f"{RESULTS}/corpora/{corpus}/spec.json", "corpus")
 
     def evaluation_set(self, name: str) -> tuple[str, ...]:
         """Return the token folders of an evaluation set: the study's, else those in the set's file."""

@@ -13,6 +13,7 @@ from scalinglaws.dag import targets
 from scalinglaws.dag.context import RESULTS, Context
 from scalinglaws.figures import registry
 from scalinglaws.laws import registry as law_names
+from scalinglaws.study.spec import MixtureSpec
 from scalinglaws.tables.mapping import READERS
 
 TOKEN_FILES = ("train.bin", "validation.bin", "test.bin", "validation.starts.npy", "test.starts.npy")
@@ -87,16 +88,24 @@ def run_of_evaluation(run: str, name: str) -> list[str]:
 
 
 def corpus_of_tokenizer(context: Context, tokenizer: str) -> list[str]:
-    """Return the corpus that a tokenizer is trained on; only a BPE has one, and none once the tokenizer is there."""
+    """Return the corpora that a tokenizer is trained on, several for a mixture; none but for a BPE that is not there."""
     spec = context.tokenizer_spec(tokenizer).corpus
-    return corpus(spec.id) if spec and not is_made(f"{RESULTS}/tokenizers/{tokenizer}/tokenizer.json") else []
+    if spec is None or is_made(f"{RESULTS}/tokenizers/{tokenizer}/tokenizer.json"):
+        return []
+    return [path for part in spec.shares for path in corpus(part.id)]
 
 
-def text_of_tokens(name: str, tokenizer: str) -> list[str]:
-    """Return the corpus and the tokenizer of which token files are made; none once all of them are there."""
+def text_of_tokens(context: Context, name: str, tokenizer: str) -> list[str]:
+    """Return the corpus and the tokenizer of which token files are made; none once all of them are there.
+
+    Those of a mixture are made of its corpora and their token files.
+    """
     meta, *missing = tokens(f"{name}/{tokenizer}")
     if finished.is_kept(Path(meta)) or (os.path.exists(meta) and not missing):
         return []
+    spec = context.corpus_spec(name)
+    if isinstance(spec, MixtureSpec):
+        return [path for part in spec.shares for path in (*corpus(part.id), *tokens(f"{part.id}/{tokenizer}"))]
     return [*corpus(name), f"{RESULTS}/tokenizers/{tokenizer}/tokenizer.json"]
 
 
@@ -175,6 +184,11 @@ def tokens_of_bundle(context: Context, name: str) -> list[str]:
 def critical_batch_of(context: Context, law: str) -> list[str]:
     """Return the fit that S_min and C_min follow from, for the laws that need them."""
     return [f"{context.folder}/fits/critical-batch.json"] if law in law_names.AT_SMALL_BATCHES else []
+
+
+def losses_of_law(context: Context, law: str) -> list[str]:
+    """Return the table of the losses on several texts, for the laws that need it."""
+    return [f"{context.tables_of_law(law)}/evals.parquet"] if law_names.LAWS.find(law).evals else []
 
 
 def tables_of_figure(context: Context, figure: str) -> list[str]:

@@ -14,7 +14,7 @@ import numpy as np
 from scalinglaws.common import finished, sums
 from scalinglaws.common.errors import StudyError
 from scalinglaws.common.nearest import proposal
-from scalinglaws.data.corpus import read_split
+from scalinglaws.data.mixture import folders_of, training_texts
 from scalinglaws.data.pinned import sha256
 from scalinglaws.study.spec import TokenizerSpec
 
@@ -52,7 +52,8 @@ def train_bpe(n_vocab: int, corpus: Path) -> str:
 
     if n_vocab < 257:
         raise StudyError(f"tokenizer: n_vocab is {n_vocab}, but 256 bytes and the end of text need at least 257")
-    sums.require(corpus / sums.LIST, ["train.jsonl.zst"])
+    for folder in folders_of(corpus):
+        sums.require(folder / sums.LIST, ["train.jsonl.zst"])
     print(f"tokenizer: training a BPE of {n_vocab} tokens on {corpus}", file=sys.stderr, flush=True)
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -71,7 +72,7 @@ def train_bpe(n_vocab: int, corpus: Path) -> str:
 
 def _first_bytes(corpus: Path, limit: int) -> Iterator[str]:
     total = 0
-    for text, _ in read_split(corpus, "train"):
+    for text in training_texts(corpus):
         yield text
         total += len(text.encode())
         if total >= limit:

@@ -14,7 +14,7 @@ import polars as pl
 
 from scalinglaws.common.errors import StudyError
 from scalinglaws.common.numbers import counted
-from scalinglaws.decide.planned import planned_curves, planned_runs
+from scalinglaws.decide.planned import planned_curves, planned_evals, planned_runs
 from scalinglaws.laws import registry
 from scalinglaws.laws.allocation import CriticalBatch
 from scalinglaws.laws.catalogue import METHODS, find
@@ -62,12 +62,13 @@ def warnings(study: Study) -> list[str]:
     """
     if not study.runs:
         return []
-    runs, curves = _with_external(planned_runs(study), study), None
+    runs, curves, evals = _with_external(planned_runs(study), study), None, planned_evals(study)
     found = list(_unfed(study))
     for name in registry.laws_of(study):
         if registry.LAWS.find(name).curves and curves is None:
             curves = planned_curves(study)
-        found += [f"law {name} {sentence}" for sentence in of_law(name, runs, curves)]
+        second = evals if registry.LAWS.find(name).evals else curves
+        found += [f"law {name} {sentence}" for sentence in of_law(name, runs, second)]
     return found
 
 
@@ -102,19 +103,22 @@ def of_law(name: str, runs: pl.DataFrame, curves: pl.DataFrame | None) -> list[s
     name
         The law.
     runs, curves
-        Tables of runs and of learning curves, such as ``planned_runs`` and ``planned_curves`` make.
+        Tables of runs and of learning curves, such as ``planned_runs`` and ``planned_curves`` make. A law of losses on several
+        texts takes these in place of curves, as ``planned_evals`` makes them.
     """
     law, published = find(name), METHODS["critical-batch"].published
     critical = CriticalBatch(published["B_star"], published["alpha_B"]) if registry.LAWS.find(name).small_batches else None
     try:
-        points = select(runs, law, curves=curves if registry.LAWS.find(name).curves else None, critical_batch=critical)
+        entry = registry.LAWS.find(name)
+        points = select(runs, law, curves=curves if entry.curves or entry.evals else None, critical_batch=critical)
     except StudyError:  # the table has no row that the law can use
         return [f"will have no points: it takes {law.rule}"]
     if not len(points):
         return [f"will have no points: it takes {law.rule}{_left_out(points)}"]
     if isinstance(law, Law):
         return _of_equation(law, points)
-    return {"isoflop": _of_profiles, "critical-batch": _of_batches}.get(name, lambda points: [])(points)
+    of_method = {"isoflop": _of_profiles, "critical-batch": _of_batches, "mixture": _of_mixtures}
+    return of_method.get(name, lambda points: [])(points)
 
 
 def _left_out(points: Points) -> str:
@@ -182,6 +186,15 @@ def _of_profiles(points: Points) -> list[str]:
         uncertain = f"profiles of fewer than {HONEST_SIZES} sizes, whose minima are uncertain"
         out.append(f"will have {few} of {len(whole)} {uncertain}: add model sizes")
     return out
+
+
+def _of_mixtures(points: Points) -> list[str]:
+    """Return what mixtures lack: as many of one size and budget as the law has parameters, with losses on each text."""
+    try:
+        result = find("mixture").result(points, 0, 0, False)  # type: ignore[union-attr]
+    except StudyError as error:
+        return [f"will not be fitted: {str(error).removeprefix('law mixture: Not fitted: ')}"]
+    return [f"has too little of this: {flag}" for flag in result["flags"] if flag.startswith(("Not fitted", "Not resolved"))]
 
 
 def _of_batches(points: Points) -> list[str]:

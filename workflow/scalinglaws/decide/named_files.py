@@ -52,10 +52,11 @@ def check(study: Study, results: Path = Path("results")) -> None:
         if spec.kind == "file":
             _check_tokenizer(spec)
         corpora |= {spec.corpus.id} if spec.corpus else set()
-    for name in sorted(corpora & set(study.corpora)):
+    texts = {spec.id: spec for name in corpora & set(study.corpora) for spec in study.corpora[name].shares}
+    for name, text in sorted(texts.items()):
         if (results / "corpora" / name / "report.json").exists():
             continue
-        for number, source in enumerate(study.corpora[name].sources):
+        for number, source in enumerate(text.sources):
             if source.kind == "files":
                 _check_source(source, f"corpora.{study.corpus_names.get(name, name)}.sources[{number}]")
 

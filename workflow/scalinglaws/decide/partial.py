@@ -122,7 +122,7 @@ def fit_laws(study: Study, folder: Path, warnings: list[str]) -> list[str]:
     from scalinglaws.laws.select import read_table
     from scalinglaws.laws.stored import read_critical_batch
 
-    runs, curves = (read_table(folder / "tables" / f"{name}.parquet") for name in ("runs", "curves"))
+    runs, curves, evals = (read_table(folder / "tables" / f"{name}.parquet") for name in ("runs", "curves", "evals"))
     fitted: list[str] = []
     for law in sorted(laws.laws_of(study), key=laws.AT_SMALL_BATCHES.__contains__):
         critical = folder / "fits" / f"{CRITICAL}.json"
@@ -134,6 +134,7 @@ def fit_laws(study: Study, folder: Path, warnings: list[str]) -> list[str]:
                 runs,
                 law,
                 curves=curves,
+                evals=evals,
                 objective=study.fits.objective,
                 delta=study.fits.delta,
                 residuals=study.fits.residuals,

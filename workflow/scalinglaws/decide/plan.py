@@ -57,6 +57,8 @@ class Totals(TypedDict):
         Its runs, and those that are not trained yet.
     epochs
         Runs whose budget exceeds one epoch of all the data, and how many epochs it is, as far as the size of the text is known.
+    mixtures
+        For each mixture whose size is known the tokens after which its training text ends, and the corpus that ends there.
     ladder_tokens, alone_tokens
         Tokens to train for all budgets that share trunks: with the ladder, and if each were trained from nothing.
     rungs, rung_bytes
@@ -71,6 +73,7 @@ class Totals(TypedDict):
     runs: int
     runs_left: int
     epochs: dict[str, float]
+    mixtures: dict[str, tuple[int, str]]
     ladder_tokens: int
     alone_tokens: int
     rungs: int
@@ -132,6 +135,7 @@ def plan_totals(study: Study, results: Path) -> Totals:
         runs=now.runs,
         runs_left=now.runs - now.runs_done,
         epochs=dict(study.epochs),
+        mixtures=dict(study.mixtures),
         ladder_tokens=ladder,
         alone_tokens=alone,
         rungs=sum(map(len, study.rungs.values())),
@@ -154,11 +158,20 @@ def sentences(totals: Totals) -> list[str]:
     saving = f"{short(ladder)} tokens to train, run by run {short(alone)}: {alone / ladder:.2f} times fewer" if ladder else ""
     paid = f", {hours:,.0f} H100-hours at {H100.utilisation:.0%} of peak" if hours >= 1 else ""
     return [
+        *ends_of_mixtures(totals["mixtures"]),
         *beyond_an_epoch(totals["epochs"]),
         f"budgets on the ladder: {saving}" if ladder else "no budgets on the ladder",
         f"rungs: {totals['rungs']}, {totals['rung_bytes'] / 1e6:.1f} MB (weights and optimizer state)",
         f"left: {totals['runs_left']} of {totals['runs']} runs, {short(totals['tokens_left'])} tokens",
         f"compute left: {totals['flops_left']:.2e} FLOP, {totals['pf_days_left']:.2g} PF-days{paid}",
+    ]
+
+
+def ends_of_mixtures(mixtures: dict[str, tuple[int, str]]) -> list[str]:
+    """Return a sentence for each mixture that says how large it is, and which corpus has no more text there."""
+    return [
+        f"mixture {name}: {short(tokens)} training tokens at most, where {source} has no more text"
+        for name, (tokens, source) in mixtures.items()
     ]
 
 

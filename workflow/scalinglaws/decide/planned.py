@@ -7,6 +7,8 @@ limited. On all the data it is taken to end at max_tokens while its loss falls, 
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import polars as pl
 
@@ -36,9 +38,22 @@ def _run(study: Study, run: str, spec: RunSpec) -> dict[str, object]:
     row: dict[str, object] = {name: getattr(spec, name) for name in ("n_layer", "n_params", "batch_tokens", "steps", "tokens")}
     row |= {name: getattr(spec, name) for name in ("stop", "schedule", "decay")} | {"dataset_tokens": known and float(known)}
     row |= {"run": run, "trunk": spec.trunk.id, "experiments": list(study.experiments[run]), "fitted": run in study.fitted}
+    shares = {corpus.id: share for corpus, share in spec.corpus.shares.items()}
+    row |= {"mixture": json.dumps(shares) if len(shares) > 1 else None}
     row |= {"corpus_name": spec.corpus.id, "dataset_limited": not whole, "flops_6nd": 6.0 * spec.n_params * spec.tokens}
     row |= {"stopped": ("max_tokens" if whole else "patience") if early else None, "best_step": spec.steps, "status": "ok"}
     return row | {"loss": nominal_loss(spec.n_params, min(spec.tokens, known or np.inf))}
+
+
+def planned_evals(study: Study) -> pl.DataFrame:
+    """Return the table ``evals`` that a study would give: the mean losses of each run on its own text and on others."""
+    rows = [
+        {"run": run, "corpus_name": corpus, "position": None, "loss": nominal_loss(spec.n_params, spec.tokens)}
+        for run, spec in study.runs.items()
+        for corpus in sorted({spec.corpus.id, *(folder.partition("/")[0] for folder in study.evaluate[run])})
+    ]
+    schema = {"run": pl.String, "corpus_name": pl.String, "position": pl.Int64, "loss": pl.Float64}
+    return pl.DataFrame(rows, schema=schema)
 
 
 def planned_curves(study: Study) -> pl.DataFrame:

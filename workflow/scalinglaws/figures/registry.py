@@ -92,6 +92,7 @@ FIGURES: dict[str, Figure] = {
         _figure("architectures", "models", "architecture", "runs"),
         _figure("forecasts", "scaling", "forecast", "runs forecasts"),
         _figure("learning_rate", "training", "rate", "runs"),
+        _figure("mixture", "training", "mixture", "runs evals", "mixture", bare=True),
         _figure("optimizers", "training", "optimizer", "runs curves"),
         _figure("parametrizations", "training", "rate parametrization", "runs"),
         _figure("quality", "models", "quality", "runs evals"),

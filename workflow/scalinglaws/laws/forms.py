@@ -42,7 +42,8 @@ class Described:
     for the exponents derived from them. ``rule`` is the sentence, and ``selection`` the steps, that say which losses it is fitted
     to. ``reshape``, for laws of learning curves, makes the points of the rows of the curves before they are checked.
     ``derived`` names the exponents that follow from a fit beside its parameters. ``own_points``, for laws of whole loss curves,
-    takes (table, table of curves or None, names of columns, where, held_out) and returns the points.
+    takes (table, table of curves or None, names of columns, where, held_out) and returns the points. A law of losses on several
+    texts takes the table of these in place of curves.
     """
 
     name: str

@@ -24,13 +24,15 @@ class Entry:
     module: str  # the module whose LAWS contains it
     curves: bool = False  # whether it is fitted to learning curves rather than to final losses
     small_batches: bool = False  # whether it is a law of S_min or C_min, which follow from the study's own B_crit(L)
+    evals: bool = False  # whether it is fitted to losses on several texts, from the table evals
     states: tuple[str, ...] = ()  # the quantities from which it states the final loss of a run before that is trained; else empty
 
 
 _SIZE_AND_TOKENS, _COMPUTE = ("n_params", "tokens"), ("flops",)
 _ONE_VARIABLE, _ENVELOPE = "scalinglaws.laws.power_laws", "scalinglaws.laws.envelope"
 # Questions: decayed budgets on all the data (size), early-stopped runs on parts of it (data), several batch sizes of one model
-# size (batch), budgets of more than one epoch (repetition), three learning rates of one run (rate), three schedules (schedule).
+# size (batch), budgets of more than one epoch (repetition), three learning rates of one run (rate), three schedules (schedule),
+# three mixtures of the same corpora (mixture).
 LAWS = Registry(
     "fits.laws",
     (
@@ -55,6 +57,7 @@ LAWS = Registry(
         Entry("critical-batch", "batch", "scalinglaws.laws.critical_batch", curves=True),
         Entry("learning-rate", "rate", "scalinglaws.laws.learning_rate"),
         Entry("multi-power", "schedule", "scalinglaws.laws.loss_curves", curves=True),
+        Entry("mixture", "mixture", "scalinglaws.laws.mixture", evals=True),
     ),
 )
 LAW_KINDS = {entry.name: entry.question for entry in LAWS.values()}

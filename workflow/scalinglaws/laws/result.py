@@ -56,7 +56,8 @@ class _Goal:
 
 
 def fit_table(
-    table: pl.DataFrame, law: str, *, curves: pl.DataFrame | None = None, objective: str = "huber", delta: float = 1e-3,
+    table: pl.DataFrame, law: str, *, curves: pl.DataFrame | None = None, evals: pl.DataFrame | None = None,
+    objective: str = "huber", delta: float = 1e-3,
     n_bootstrap: int = 1000, seed: int = 0, columns: Mapping[str, str] | None = None, exclude_highest: int = 0,
     where: str | None = None, allow_empty: bool = False, weighted: bool = False,
     critical_batch: CriticalBatch | None = None, at: Sequence[Mapping[str, float]] = (), residuals: str = "log",
@@ -70,8 +71,8 @@ def fit_table(
         Runs, one a row: n_params in parameters, tokens, loss in nats per token, and others (docs/laws.md).
     law
         Name of a law in ``laws/registry.py``.
-    curves
-        Learning curves, for the laws that are fitted to them.
+    curves, evals
+        Learning curves and losses on texts, for the laws that are fitted to them.
     objective, delta, residuals
         Function of the residuals: huber, with its delta, squared or absolute. They are differences of log losses ("log") or of
         losses in nats per token ("raw").
@@ -114,7 +115,7 @@ def fit_table(
         for option, given in options_of_equations.items():
             if given:
                 raise StudyError(f"law {law} takes no {option}")
-        points = select(table, form, columns, curves=curves, **options)
+        points = select(table, form, columns, curves=evals if LAWS.find(law).evals else curves, **options)
         out, estimates = _of_method(form, points, n_bootstrap, seed, allow_empty)
         own = out.get("exponents", {})
         if form.recommend and at:

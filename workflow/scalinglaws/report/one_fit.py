@@ -94,7 +94,7 @@ def _quality(fit: Fit) -> list[Block]:
 
 def _forecasts(fit: Fit) -> list[Block]:
     """Return the table of the forecasts that --at asked for, with what it means."""
-    items = fit.get("predictions") or []
+    items = fit.get("predictions") or fit.get("recommended") or []
     if not items:
         return []
     if any("run_low" not in item for item in items):  # of a law that forecasts something other than the loss of a run

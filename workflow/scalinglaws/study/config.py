@@ -14,7 +14,9 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
+    Tag,
     ValidationError,
     WithJsonSchema,
     create_model,
@@ -141,6 +143,23 @@ class CorpusConfig(Strict):
         return self
 
 
+class MixtureConfig(Strict):
+    """A mixture of other corpora: their names, and weights that are in proportion to the tokens taken from each."""
+
+    sources: Annotated[dict[Name, Annotated[Rate, Field(gt=0, le=1e9)]], Field(min_length=2)]
+
+
+def _kind_of_text(value: Any) -> str:
+    """Return the name of the model of a corpus or of a mixture, whose sources are a mapping from names to weights."""
+    sources = value.get("sources") if isinstance(value, dict) else getattr(value, "sources", None)
+    return (MixtureConfig if isinstance(sources, dict) else CorpusConfig).__name__
+
+
+TextConfig = Annotated[
+    Annotated[CorpusConfig, Tag("CorpusConfig")] | Annotated[MixtureConfig, Tag("MixtureConfig")], Discriminator(_kind_of_text)
+]
+
+
 class TokenizerConfig(Strict):
     """A tokenizer: bytes (256 tokens), bpe (n_vocab, trained on ``corpus``'s training split) or file (a tokenizer.json)."""
 
@@ -260,7 +279,7 @@ class Config(Strict):
     """A study: the whole of config.yaml. One of ``external_runs`` alone trains nothing, without corpora and experiments."""
 
     study: StudyName
-    corpora: dict[Name, CorpusConfig] = {}
+    corpora: dict[Name, TextConfig] = {}
     tokenizer: TokenizerConfig = TokenizerConfig()
     defaults: Overrides = Overrides()
     experiments: dict[Title, Experiment] = {}

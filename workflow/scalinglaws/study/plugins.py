@@ -20,7 +20,7 @@ from typing import Any
 from scalinglaws.common import files
 from scalinglaws.common.errors import StudyError
 from scalinglaws.common.registry import Registry, forget, of_plugin
-from scalinglaws.study.spec import CorpusSpec, RunSpec, read_spec
+from scalinglaws.study.spec import CorpusSpec, MixtureSpec, RunSpec, read_spec
 
 MOST_BYTES = 1 << 24  # of a plug-in file
 
@@ -161,7 +161,9 @@ def read_corpus(path: Path, results: Path) -> CorpusSpec:
     StudyError
         The spec cannot be read, or a plug-in that it uses cannot be loaded.
     """
-    spec: CorpusSpec = read_spec(path, "corpus")
+    spec: CorpusSpec | MixtureSpec = read_spec(path, "corpus")
+    if isinstance(spec, MixtureSpec):
+        raise StudyError(f"{path} is a mixture, which has no passages of its own: the stage tokenize mixes tokens of its corpora")
     load_hashes(sorted({source.plugin for source in spec.sources} - {""}), results)
     return spec
 

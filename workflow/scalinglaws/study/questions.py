@@ -9,7 +9,7 @@ import dataclasses
 import operator
 from collections.abc import Iterable
 
-from scalinglaws.study.spec import RunSpec
+from scalinglaws.study.spec import MixtureSpec, RunSpec
 
 # The fields that make the shape of a model.
 SHAPE = ("n_layer", "d_model", "n_heads", "n_kv_heads", "d_ff", "d_attn")
@@ -41,12 +41,14 @@ WORDS = {
     "architecture": "two architectures trained alike",
     "seed": "two seeds of one run",
     "quality": "the same run on two corpora",
+    "mixture": "the same run on three mixtures of the same corpora, which may be one of these alone",
     "rate": "three learning rates of one run",
     "context": "two context lengths",
     "shape": "three shapes of one size",
     "depth": "two depths of two sizes each",
     "forecast": "an experiment with forecast: true",
 }
+FEWEST_MIXTURES = 3  # mixtures of the same corpora, each corpus alone among them, whose losses are compared
 FEWEST_BATCHES = 3  # batch sizes of one model that a critical batch can be fitted to
 SAME_SIZE = 1.02  # largest factor between the N of two shapes that count as the same size
 
@@ -67,13 +69,23 @@ def kinds(runs: Iterable[RunSpec], transfer: bool) -> set[str]:
         "noise": any(spec.noise_every for spec in budgets),
         "repetition": any(spec.dataset_tokens is not None and spec.tokens > spec.dataset_tokens for spec in budgets),
         "batch": any(len(sizes) >= FEWEST_BATCHES for sizes in _values(whole, "batch_tokens", "n_params")),
+        "mixture": any(map(_has_mixtures, spec_groups(budgets, ("corpus",)))),
     }
     has |= {name: any(spec.architecture == name for spec in budgets) for name in ("lstm", "recurrent")}
     for kind, (field, follow, fewest) in COMPARISONS.items():
-        groups = spec_groups(budgets, (field, *follow))
+        # Mixtures of two corpora are no corpora of different quality.
+        compared = [spec for spec in budgets if kind != "quality" or not isinstance(spec.corpus, MixtureSpec)]
+        groups = spec_groups(compared, (field, *follow))
         has[kind] = any(len({getattr(spec, field) for spec in group}) >= fewest for group in groups)
     sizes = spec_groups([spec for spec in whole if spec.architecture == "transformer"], (*SHAPE, "learning_rate"))
     return {kind for kind, there in has.items() if there} | {kind for group in sizes for kind in _of_shapes(group)}
+
+
+def _has_mixtures(group: list[RunSpec]) -> bool:
+    """Tell whether runs that differ in nothing but their text were trained on enough mixtures of the same corpora."""
+    several = {frozenset(spec.corpus.shares) for spec in group if isinstance(spec.corpus, MixtureSpec)}
+    mixed = [{spec.corpus.id for spec in group if of >= spec.corpus.shares.keys()} for of in several]
+    return any(len(texts) >= FEWEST_MIXTURES for texts in mixed)
 
 
 def _of_shapes(group: list[RunSpec]) -> list[str]:

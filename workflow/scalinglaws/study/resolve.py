@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,9 @@ from scalinglaws.optim import parametrization
 from scalinglaws.optim.registry import OPTIMIZERS
 from scalinglaws.study.config import Settings
 from scalinglaws.study.explain import explain
+from scalinglaws.study.mixtures import end_of
 from scalinglaws.study.resolve_rules import check_parametrization, resolve_batch, resolve_rate
-from scalinglaws.study.spec import DROPOUT_RECIPE, RECIPE, CorpusSpec, Options, RunSpec, TokenizerSpec
+from scalinglaws.study.spec import DROPOUT_RECIPE, RECIPE, CorpusSpec, MixtureSpec, Options, RunSpec, TokenizerSpec
 
 COPIED = (
     *("n_ctx", "micro_batch_tokens", "warmup_tokens", "eval_tokens", "curve_tokens"),
@@ -180,7 +182,7 @@ def _check_data(s: Settings, spec: RunSpec, limit: int | None, where: str) -> No
         )
 
 
-def resolve(s: Settings, corpus: CorpusSpec, tokenizer: TokenizerSpec, most: dict[str, int], where: str) -> RunSpec:
+def resolve(s: Settings, corpus: CorpusSpec | MixtureSpec, tokenizer: TokenizerSpec, most: dict[str, int], where: str) -> RunSpec:
     """Return the settings of a point as a spec. Raises StudyError that names the key that is wrong.
 
     ``most`` has the largest number of tokens that each split of the corpus can have, where it is known.
@@ -226,8 +228,12 @@ def resolve(s: Settings, corpus: CorpusSpec, tokenizer: TokenizerSpec, most: dic
     return spec
 
 
-def most_tokens(corpus: CorpusSpec, tokenizer: TokenizerSpec, declared: int | None, tokens_root: Path) -> dict[str, int]:
+def most_tokens(
+    corpus: CorpusSpec | MixtureSpec, tokenizer: TokenizerSpec, declared: Mapping[CorpusSpec, int | None], tokens_root: Path
+) -> dict[str, int]:
     """Return the tokens of each split: exact once it is tokenized, before that at most what the declared bytes give.
+
+    A mixture ends where the first of its corpora has no more text.
 
     Splits of which neither is known are left out. Raises StudyError where the counts of a tokenized corpus cannot be read.
     """
@@ -237,12 +243,16 @@ def most_tokens(corpus: CorpusSpec, tokenizer: TokenizerSpec, declared: int | No
             return {split: int(counts["tokens"]) for split, counts in read_object(meta)["splits"].items()}
         except (ValueError, KeyError, TypeError, AttributeError):
             raise StudyError(f"{meta} is damaged: {REPAIR}") from None
-    if not declared:
+    if isinstance(corpus, MixtureSpec):
+        sizes = {part: most_tokens(part, tokenizer, declared, tokens_root) for part in corpus.shares}
+        ends = {split: end_of(corpus, sizes, split) for split in ("train", "validation", "test")}
+        return {split: end[0] for split, end in ends.items() if end is not None}
+    if not (size := declared[corpus]):
         return {}
     # A token stands for at least a byte, each passage ends with one more token, and the share of a split by hash varies a little;
     # that of a small split may vary much.
     shares = {"train": 1.01 * (1 - corpus.validation - corpus.test), "validation": 2 * corpus.validation, "test": 2 * corpus.test}
-    return {split: int(declared * share) for split, share in shares.items()}
+    return {split: int(size * share) for split, share in shares.items()}
 
 
 def check_context(n_ctx: int, corpus: str, most: dict[str, int], splits: tuple[str, ...], where: str) -> None:

@@ -29,6 +29,8 @@ RECIPE = 1
 # The recipe of runs with dropout, raised when their dropout changes: runs without dropout keep their ids.
 DROPOUT_RECIPE = 2
 DATA_RECIPE = 1
+# The recipe of mixtures, raised when the order in which they take passages changes.
+MIXTURE_RECIPE = 1
 
 # Settings that only a plug-in knows, as (name, value) pairs sorted by name; an object in JSON. Values are plain JSON values.
 Options = tuple[tuple[str, Any], ...]
@@ -106,6 +108,30 @@ class CorpusSpec(Spec):
         name = first.package or (first.repository or "").rpartition("/")[2] or first.kind
         return f"{name}-{self.digest}"
 
+    @property
+    def shares(self) -> dict[CorpusSpec, float]:
+        """Return the share of the tokens that each corpus has, as a mixture does: it has all of them."""
+        return {self: 1.0}
+
+
+@dataclass(frozen=True)
+class MixtureSpec(Spec):
+    """Passages of several corpora, sorted by their ids, in one stream, of whose tokens each has the share in ``weights``."""
+
+    corpora: tuple[CorpusSpec, ...]
+    weights: tuple[float, ...]
+    recipe: int = MIXTURE_RECIPE
+
+    @cached_property
+    def id(self) -> str:
+        """Return the word mixture and the digest."""
+        return f"mixture-{self.digest}"
+
+    @property
+    def shares(self) -> dict[CorpusSpec, float]:
+        """Return the share of the tokens that each corpus has."""
+        return dict(zip(self.corpora, self.weights, strict=True))
+
 
 @dataclass(frozen=True)
 class TokenizerSpec(Spec):
@@ -113,7 +139,7 @@ class TokenizerSpec(Spec):
 
     kind: str
     n_vocab: int | None = None
-    corpus: CorpusSpec | None = None
+    corpus: CorpusSpec | MixtureSpec | None = None
     path: str | None = None
     sha256: str | None = None
     recipe: int = DATA_RECIPE
@@ -138,7 +164,7 @@ class RunSpec(Spec):
     n_heads: int
     d_ff: int
     d_attn: int
-    corpus: CorpusSpec
+    corpus: CorpusSpec | MixtureSpec
     tokenizer: TokenizerSpec
     n_ctx: int
     batch_tokens: int
@@ -239,6 +265,7 @@ NEUTRAL: dict[type, dict[str, Any]] = {
     Source: {"exclude": (), "text": None, "package": None, "version": None, "sha256": None}
     | {"repository": None, "revision": None, "encoding": "utf-8", "options": (), "plugin": ""},
     CorpusSpec: {"corruption": 0.0},
+    MixtureSpec: {},
     TokenizerSpec: {"n_vocab": None, "corpus": None, "path": None, "sha256": None},
     RunSpec: {"tokens": 0, "decay": 0.0, "dataset_tokens": None, "stop": "budget", "patience": 0}
     | {"optimizer": "adamw", "dropout": 0.0, "micro_batch_tokens": None, "architecture": "transformer"}
@@ -260,8 +287,11 @@ def _options(data: dict[str, Any]) -> dict[str, Options]:
     return {name: tuple(sorted(data[name].items())) for name in OPTIONS if name in data}
 
 
-def corpus_from_dict(data: dict[str, Any]) -> CorpusSpec:
-    """Return the spec of a corpus from its JSON. Raises StudyError for a field that is unknown."""
+def corpus_from_dict(data: dict[str, Any]) -> CorpusSpec | MixtureSpec:
+    """Return the spec of a corpus or of a mixture from its JSON. Raises StudyError for a field that is unknown."""
+    if "weights" in data:
+        corpora = tuple(corpus_from_dict(corpus) for corpus in data["corpora"])
+        return _build(MixtureSpec, {**data, "corpora": corpora, "weights": tuple(data["weights"])})
     sources = tuple(
         _build(Source, {**s, "files": tuple(s["files"]), "exclude": tuple(s.get("exclude", ())), **_options(s)})
         for s in data["sources"]

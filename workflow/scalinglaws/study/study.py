@@ -20,9 +20,10 @@ from scalinglaws.study.config import Config, CorpusConfig, ExternalRuns, FitsCon
 from scalinglaws.study.forecasts import beyond_the_laws, forecast_runs
 from scalinglaws.study.grid import points
 from scalinglaws.study.ladder import below, flops_per_step, has_ladder, needed_rungs, start_of
+from scalinglaws.study.mixtures import ends_of_mixtures, mixture_spec, mixtures_of
 from scalinglaws.study.questions import kinds
 from scalinglaws.study.resolve import check_context, most_tokens, resolve
-from scalinglaws.study.spec import CorpusSpec, RunSpec, Source, TokenizerSpec
+from scalinglaws.study.spec import CorpusSpec, MixtureSpec, RunSpec, Source, TokenizerSpec
 from scalinglaws.study.text_sources import TEXT_SOURCES
 
 
@@ -40,7 +41,7 @@ class Study:
     experiments: dict[str, tuple[str, ...]]
     fitted: frozenset[str]
     evaluate: dict[str, tuple[str, ...]]
-    corpora: dict[str, CorpusSpec]
+    corpora: dict[str, CorpusSpec | MixtureSpec]
     tokenizers: dict[str, TokenizerSpec]
     ladder: Ladder
     fits: FitsConfig
@@ -49,6 +50,8 @@ class Study:
     corpus_names: dict[str, str] = field(default_factory=dict)  # id -> name; the first of two names of one text
     epochs: dict[str, float] = field(default_factory=dict)  # runs whose budget exceeds one epoch of all the data -> epochs
     forecasts: frozenset[str] = frozenset()
+    # name of a mixture -> the tokens after which it ends, at most, and the name of the corpus that ends there
+    mixtures: dict[str, tuple[int, str]] = field(default_factory=dict)
 
     @cached_property
     def trunk_ids(self) -> dict[str, str]:
@@ -172,7 +175,16 @@ def corpus_spec(config: CorpusConfig) -> CorpusSpec:
     return CorpusSpec(sources, config.passage_chars, validation, test, config.seed, corruption)
 
 
-def tokenizer_spec(config: Config, corpus: CorpusSpec, corpora: dict[str, CorpusSpec]) -> TokenizerSpec:
+def text_specs(config: Config) -> dict[str, CorpusSpec | MixtureSpec]:
+    """Return the spec of each corpus and mixture by its name. Raises StudyError for what cannot be mixed."""
+    plain = {name: corpus_spec(text) for name, text in config.corpora.items() if isinstance(text, CorpusConfig)}
+    mixed = {name: mixture_spec(name, text, plain, mixtures_of(config)) for name, text in mixtures_of(config).items()}
+    return {name: plain[name] if name in plain else mixed[name] for name in config.corpora}
+
+
+def tokenizer_spec(
+    config: Config, corpus: CorpusSpec | MixtureSpec, corpora: dict[str, CorpusSpec | MixtureSpec]
+) -> TokenizerSpec:
     """Return the tokenizer of a run on ``corpus``: a BPE is trained on the corpus that it names, else on the run's own."""
     t = config.tokenizer
     if t.kind == "bpe":
@@ -184,7 +196,9 @@ def tokenizer_spec(config: Config, corpus: CorpusSpec, corpora: dict[str, Corpus
 
 def build(config: Config, tokens_root: Path = Path("results/tokens")) -> Study:
     """Return every run of the study. Raises StudyError for what cannot be run, before anything is."""
-    corpora = {name: corpus_spec(c) for name, c in config.corpora.items()}
+    corpora = text_specs(config)
+    names = {spec: name for name, spec in reversed(corpora.items())}
+    declared = {corpora[name]: c.bytes for name, c in config.corpora.items() if isinstance(c, CorpusConfig)}
     tokenizer_of = {name: tokenizer_spec(config, corpus, corpora) for name, corpus in corpora.items()}
     limits: dict[tuple[str, str], dict[str, int]] = {}  # the most tokens of the splits of a corpus; a file is read for it, once
     runs: dict[str, RunSpec] = {}
@@ -198,11 +212,12 @@ def build(config: Config, tokens_root: Path = Path("results/tokens")) -> Study:
         for key, corpus in zip(["corpus", *["evaluate"] * (len(named) - 1)], named, strict=True):
             if corpus not in corpora:
                 raise StudyError(f"{where}: {key}: {corpus} is not one of corpora: {proposal(corpus, corpora)}")
+        if isinstance(mixture := corpora[s.corpus], MixtureSpec):  # which is measured on each of its sources
+            named += [names[source] for source in mixture.shares]
         tokenizer = tokenizer_of[s.corpus]
         tokenizers[tokenizer.id] = tokenizer
         for corpus in named:
             if (corpus, tokenizer.id) not in limits:
-                declared = config.corpora[corpus].bytes
                 limits[corpus, tokenizer.id] = most_tokens(corpora[corpus], tokenizer, declared, tokens_root)
         spec = resolve(s, corpora[s.corpus], tokenizer, limits[s.corpus, tokenizer.id], where)
         for corpus in named[1:]:
@@ -235,6 +250,7 @@ def build(config: Config, tokens_root: Path = Path("results/tokens")) -> Study:
         corpus_names={spec.id: name for name, spec in reversed(corpora.items())},
         epochs={run: epochs[run] for run in order if run in epochs},
         forecasts=forecasts,
+        mixtures=ends_of_mixtures(config, corpora, tokenizer_of, limits),
     )
 
 

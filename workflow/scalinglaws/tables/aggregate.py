@@ -16,7 +16,7 @@ from typing import Any
 from scalinglaws.common import sums
 from scalinglaws.common.errors import StudyError
 from scalinglaws.common.files import json_bytes, look
-from scalinglaws.common.numbers import counted
+from scalinglaws.common.numbers import counted, round_float
 from scalinglaws.common.read import parse_json, read_object
 from scalinglaws.common.sums import REWRITTEN, read_named
 from scalinglaws.study.forecasts import beyond_the_laws
@@ -100,7 +100,8 @@ def run_row(spec: RunSpec, metrics: RunMetrics, experiments: list[str], fitted: 
     row |= {
         "corpus": spec.corpus.id,
         "tokenizer": spec.tokenizer.id,
-        "corruption": spec.corpus.corruption,
+        "corruption": round_float(sum(corpus.corruption * share for corpus, share in spec.corpus.shares.items())),
+        "mixture": {corpus.id: share for corpus, share in spec.corpus.shares.items()} if len(spec.corpus.shares) > 1 else None,
         "dataset_limited": spec.dataset_tokens is not None,
         "stopped": what_stopped(spec, metrics),
     }
@@ -171,9 +172,16 @@ def lossy_tokenizers(rows: list[Row]) -> list[str]:
 
 
 def name_corpora(rows: list[Row], names: dict[str, str]) -> None:
-    """Set ``corpus_name``: what the config calls a corpus, its id where it has no name there."""
+    """Set ``corpus_name``: what the config calls a corpus, its id where it has no name there.
+
+    The shares of a mixture become JSON text with the corpora by these names.
+    """
     for row in rows:
         row["corpus_name"] = names.get(row["corpus"], row["corpus"])
+        if isinstance(row.get("mixture"), dict):  # in a table made elsewhere it is a text
+            row["mixture"] = json.dumps(
+                {names.get(corpus, corpus): share for corpus, share in row["mixture"].items()}, sort_keys=True
+            )
 
 
 def aggregate(manifest: Path, results: Path, external: list[Row], names: dict[str, str], basis_alone: bool = False) -> Aggregated:

@@ -12,14 +12,14 @@ from typing import Any, NewType
 import pyarrow as pa
 
 from scalinglaws.common.errors import StudyError
-from scalinglaws.study.spec import CorpusSpec, Options, RunSpec, TokenizerSpec
+from scalinglaws.study.spec import CorpusSpec, MixtureSpec, Options, RunSpec, TokenizerSpec
 from scalinglaws.train.metrics import CurveRow, Flop, RunMetrics, RunTiming, types_of
 
 Column = tuple[str, pa.DataType]
 INT, FLOAT, TEXT, BOOL = pa.int64(), pa.float64(), pa.string(), pa.bool_()
 # A part of a run appears as its id; options and plug-ins are JSON text, null where a run has none; FLOP outgrow 64 bits.
 KINDS: dict[Any, pa.DataType] = {int: INT, float: FLOAT, str: TEXT, bool: BOOL, Flop: FLOAT}
-KINDS |= {CorpusSpec: TEXT, TokenizerSpec: TEXT, Options: TEXT, tuple[str, ...]: TEXT}
+KINDS |= {CorpusSpec | MixtureSpec: TEXT, TokenizerSpec: TEXT, Options: TEXT, tuple[str, ...]: TEXT}
 
 
 def column(kind: Any) -> pa.DataType:
@@ -66,6 +66,7 @@ RUNS = pa.schema(
         *columns(RunSpec),
         ("corpus_name", TEXT),
         ("corruption", FLOAT),
+        ("mixture", TEXT),
         ("dataset_limited", BOOL),
         ("stopped", TEXT),
         *MEASURED,
