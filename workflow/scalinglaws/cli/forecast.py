@@ -178,8 +178,6 @@ def described(configfile: Path, study: str | None) -> tuple[str, Any, list[str]]
 
 def trained(of: Any, found: Any, results: Path) -> Any:
     """Return how the run of an answer is trained, see ``entry.trained``."""
-    from scalinglaws.common.numbers import number
     from scalinglaws.decide import entry
 
-    name = number(found.flops, 3).replace(".", "p")
-    return entry.trained(of, found.n_params, found.flops, name, results / "tokens")
+    return entry.trained(of, found.n_params, found.flops, f"{found.flops:.3g}".replace("+", ""), results / "tokens")

@@ -51,9 +51,10 @@ def _cost(a: Answer) -> str:
         for name, value in (("compute", a.beyond.compute), ("size", a.beyond.n_params), ("tokens", a.beyond.tokens))
         if value is not None
     ]
+    worth = f" It is worth {100 * a.worth:.3g} % of this compute at the best size." if "n_params" in a.asked else ""
     return (
         f"It is {number(a.flops)} FLOP of training, {number(a.cost.hours)} hours of one {a.cost.device}{paid}. Of the largest among "
-        f"the fitted runs it has {listed(factors)}."
+        f"the fitted runs it has {listed(factors)}.{worth}"
     )
 
 

@@ -116,7 +116,8 @@ class Cost(Record):
 class Answer(Record):
     """The answer to one question, of which ``asked`` has the numbers.
 
-    ``flops_low`` to ``flops_high`` is the 95 % interval of the compute that a loss takes, where a loss was asked for.
+    ``flops_low`` to ``flops_high`` is the 95 % interval of the compute that a loss takes, where a loss was asked for. ``worth`` is
+    the share of the run's compute that the best size would need for its loss, by the law of size and tokens.
     """
 
     asked: dict[str, float]
@@ -125,6 +126,7 @@ class Answer(Record):
     flops_high: float | None
     n_params: float
     tokens: float
+    worth: float
     sizes: list[Size]
     losses: list[Loss]
     beyond: Beyond

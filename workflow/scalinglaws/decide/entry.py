@@ -23,7 +23,6 @@ from scalinglaws.models.config import ModelConfig
 from scalinglaws.models.count import n_params
 from scalinglaws.study import study as study_model
 from scalinglaws.study.config import Config, parse
-from scalinglaws.study.forecasts import beyond_the_laws
 from scalinglaws.study.grid import points
 from scalinglaws.study.resolve import resolve_shape
 from scalinglaws.study.spec import RunSpec
@@ -60,19 +59,15 @@ class Pattern:
 
     def size(self, n_layer: int, d_model: int) -> int:
         """Return N of a shape; 0 where the architecture refuses it."""
-        changed = self.settings.model_copy(
-            update={"model": type(self.settings.model).model_validate(self.model(n_layer, d_model))}
-        )
+        model = type(self.settings.model).model_validate(self.model(n_layer, d_model))
         try:
-            shape = resolve_shape(changed, "")
+            return _size_of(self.settings.model_copy(update={"model": model}))
         except StudyError:
             return 0
-        options = {"options": dict(shape["options"])}
-        return n_params(ModelConfig(n_ctx=changed.n_ctx, architecture=changed.architecture, **shape | options))
 
 
 def pattern(config: Config) -> Pattern:
-    """Return the largest model among the points of a config to which laws of decayed runs are fitted.
+    """Return the largest model of the experiment that has the most points to which laws of decayed runs are fitted.
 
     Raises
     ------
@@ -80,29 +75,28 @@ def pattern(config: Config) -> Pattern:
         The config has no such point.
     """
     built = study_model.build(config.model_copy(update={"external_runs": []}))
-    found: list[tuple[int, int, str, Any]] = []
-    for k, (experiment, _, settings) in enumerate(points(config)):
+    usable = {name for run in built.basis for name in built.experiments[run]}
+    found: dict[str, list[Any]] = {}
+    for experiment, _, settings in points(config):
         of = config.experiments[experiment]
-        if of.fit and not of.forecast:
-            found.append((_size_of(settings), -k, experiment, settings))
-    usable = {name for run in built.fitted if not beyond_the_laws(built.runs[run]) for name in built.experiments[run]}
-    found = [item for item in found if item[2] in usable and item[3].stop == "budget" and item[3].dataset_tokens == "all"]
+        whole = settings.stop == "budget" and settings.dataset_tokens == "all"
+        if of.fit and not of.forecast and experiment in usable and whole:
+            found.setdefault(experiment, []).append(settings)
     if not found:
         raise StudyError(
             f"study {config.study} has no runs of decayed budgets on all the data, whose proportions a larger model could keep: "
-            "leave --configfile out to forecast from a table alone"
+            "forecast from its table of runs with --table, without --configfile"
         )
-    _, _, experiment, settings = max(found, key=lambda item: item[:2])
+    experiment = max(found, key=lambda name: len(found[name]))
+    settings = max(found[experiment], key=_size_of)
     own = settings.model
     numbers = [value for name, value in (own.model_extra or {}).items() if name in GROW and isinstance(value, int)]
-    if numbers:
-        step = own.d_model // math.gcd(own.d_model, *numbers)
-    else:
-        step = math.gcd(*(item[3].model.d_model for item in found if item[2] == experiment))
+    step = own.d_model // math.gcd(own.d_model, *numbers) if numbers else math.gcd(*(s.model.d_model for s in found[experiment]))
     return Pattern(config, experiment, settings, step)
 
 
 def _size_of(settings: Any) -> int:
+    """Return N of the model of settings. Raises StudyError where the architecture refuses it."""
     shape = resolve_shape(settings, "")
     options = {"options": dict(shape["options"])}
     return n_params(ModelConfig(n_ctx=settings.n_ctx, architecture=settings.architecture, **shape | options))

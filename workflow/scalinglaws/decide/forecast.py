@@ -245,6 +245,7 @@ def answer(
         flops_high=_known(high),
         n_params=n,
         tokens=d,
+        worth=float(law.least_flops(loss)) / flops,
         sizes=best_sizes(basis, flops),
         losses=_losses(found, together),
         beyond=_beyond(basis, n, d, flops),
