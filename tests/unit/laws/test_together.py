@@ -22,7 +22,7 @@ EXAMPLE = Path(__file__).parents[3] / "docs" / "example.csv"
 
 def one(loss: float, half: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return a forecast with a half-width in log loss."""
-    return tuple(np.array([loss * np.exp(k * half)]) for k in (0, -1, 1))  # type: ignore[return-value]
+    return np.array([loss]), np.array([loss * np.exp(-half)]), np.array([loss * np.exp(half)])
 
 
 def test_one_forecast_together_is_itself() -> None:
@@ -47,8 +47,12 @@ def test_forecasts_that_disagree_have_a_wide_interval() -> None:
 
 def test_a_forecast_without_an_interval_leaves_none_together() -> None:
     middle, low, high = combined([one(2.0, 0.05), one(2.2, np.nan)])
-    assert middle[0] == pytest.approx(np.sqrt(2.0 * 2.2)) or np.isnan(middle[0])
+    assert middle[0] == pytest.approx(np.sqrt(2.0 * 2.2))
     assert np.isnan(low[0]) and np.isnan(high[0])
+
+
+def test_a_forecast_that_is_not_made_takes_no_part() -> None:
+    assert np.ravel(combined([one(2.0, 0.05), one(np.nan, np.nan)])) == pytest.approx(np.ravel(one(2.0, 0.05)))
 
 
 def test_the_compute_of_a_loss_inverts_the_forecast() -> None:
@@ -84,15 +88,18 @@ def test_a_fit_that_was_edited_is_no_basis(tmp_path: Path) -> None:
     sums.finish(sums.beside(path), [], path, json_bytes({"parameters": {}}))
     assert of_file(path, 2, 0) is None
     path.write_text(json.dumps({"parameters": {"E": 1}}))
-    with pytest.raises(StudyError, match="chinchilla.json"):
+    with pytest.raises(StudyError, match=r"chinchilla\.json"):
         of_file(path, 2, 0)
 
 
-def test_a_law_of_compute_is_asked_at_the_compute_of_the_same_loss() -> None:
-    """A run of a bad size has, by power-c too, the loss of a smaller compute and not that of its own."""
+def test_a_law_of_compute_speaks_of_runs_near_the_best_size() -> None:
+    """There it is asked at the compute at which the best run has the same loss; a run of a bad size is none of its own."""
     table = pl.read_csv(EXAMPLE)
     law = surface(of_table(table, "chinchilla", Objective(), 2, 0)[0].fit)
     of_compute, _ = of_table(table, "power-c", Objective(), 2, 0)
     n, d = map(float, law.best(1e21))
-    best, wrong = (of_compute.losses(np.array([n * f]), np.array([d / f]), law)["loss"][0] for f in (1, 30))
-    assert wrong > best
+    factors = np.array([1.0, 1.5, 30.0])
+    best, near, wrong = of_compute.losses(n * factors, d / factors, law)["loss"]
+    less = law.best(law.least_flops(law.loss(1.5 * n, d / 1.5)))
+    assert near == pytest.approx(float(of_compute.losses(*(np.array([value]) for value in less), law)["loss"][0]))
+    assert near > best and np.isnan(wrong)

@@ -13,6 +13,7 @@ from scalinglaws.common.errors import StudyError
 from scalinglaws.common.fields import LARGEST_INTEGER, MOST_RESAMPLES
 
 Numbers = list[str] | None
+LEAST, MOST = 1e-6, 1e40  # of what is asked for
 
 
 def forecast(
@@ -42,7 +43,8 @@ def forecast(
         str | None, typer.Option(metavar="NAME", help="Study whose fits are asked; by default that of the config file.")
     ] = None,
     configfile: Annotated[
-        Path | None, typer.Option(help="Config file, whose rules give rate, batch and shape; config.yaml where there is no --table.")
+        Path | None,
+        typer.Option(help="Config file, whose rules give rate, batch and shape; config.yaml where there is no --table."),
     ] = None,
     table: Annotated[
         Path | None, typer.Option(help="Runs to fit instead of a study's fits: .csv, .parquet or .jsonl, as fit takes them.")
@@ -50,9 +52,7 @@ def forecast(
     columns: Annotated[
         Numbers, typer.Option(metavar="NAME=COLUMN,…", help="Other names of the table's columns, as fit takes them.")
     ] = None,
-    where: Annotated[
-        str | None, typer.Option(metavar="CONDITION", help="Runs of the table to use, as fit takes them.")
-    ] = None,
+    where: Annotated[str | None, typer.Option(metavar="CONDITION", help="Runs of the table to use, as fit takes them.")] = None,
     laws: Annotated[
         str | None,
         typer.Option(
@@ -68,7 +68,7 @@ def forecast(
         Literal["bfloat16", "float32"], typer.Option(help="Precision of the training, for the cost.")
     ] = "bfloat16",
     bootstrap: Annotated[
-        int, typer.Option(metavar="N", min=2, max=MOST_RESAMPLES, help="Resamples of trunks for the intervals.")
+        int, typer.Option(metavar="N", min=0, max=MOST_RESAMPLES, help="Resamples of trunks for the intervals; 0 gives none.")
     ] = 1000,
     seed: Annotated[int, typer.Option(min=0, max=LARGEST_INTEGER, help="Seed of the resamples.")] = 0,
     results: Results = RESULTS,
@@ -93,6 +93,8 @@ def forecast(
     from scalinglaws.decide.answer import Answers
     from scalinglaws.laws.select import read_table
 
+    if bootstrap == 1:
+        raise StudyError("--bootstrap is 1: use 0 for no intervals, or at least 2 resamples (1000)")
     hourly = None if price_per_hour is None else positive("--price-per-hour", price_per_hour)
     served = None if served_tokens is None else positive("--served-tokens", served_tokens)
     device = device_of_profile(profile) if profile else H100
@@ -124,10 +126,15 @@ def forecast(
 
 
 def positive(option: str, text: str) -> float:
-    """Return a positive number, written as a config writes it, as 20M, or as any other. Raises StudyError that names the option."""
+    """Return a positive number, written as a config writes it, as 20M, or as any other.
+
+    Raises StudyError that names the option, also for a number beyond all that is trained, of which a product would overflow.
+    """
     value = quantity(option, text)
     if not value > 0:
         raise StudyError(f"{option} is {text}: give a number above 0")
+    if not LEAST <= value <= MOST:
+        raise StudyError(f"{option} is {text}: give a number from {LEAST:g} to {MOST:g}")
     return value
 
 
@@ -143,7 +150,9 @@ def asked(
     """
     sizes, budgets = n_params or [], tokens or []
     if len(sizes) != len(budgets):
-        raise StudyError(f"--n-params is given {len(sizes)} times and --tokens {len(budgets)} times: give one --tokens for each size")
+        raise StudyError(
+            f"--n-params is given {len(sizes)} times and --tokens {len(budgets)} times: give one --tokens for each size"
+        )
     if price and hourly is None:
         raise StudyError("--price needs --price-per-hour, the price of an hour of the device, to be a compute")
     out: list[dict[str, float]] = [{"flops": positive("--flops", text)} for text in flops or []]
@@ -168,7 +177,11 @@ def described(configfile: Path, study: str | None) -> tuple[str, Any, list[str]]
     from scalinglaws.study import config
 
     if study is not None and not configfile.exists():
-        return study, None, [f"Rate, batch and shape are not those of the study, as {configfile} is not there: give --configfile."]
+        return (
+            study,
+            None,
+            [f"Rate, batch and shape are not those of the study, as {configfile} is not there: give --configfile."],
+        )
     found = config.load(configfile)
     if study is not None and study != found.study:
         told = f"Rate, batch and shape are not those of the study, as {configfile} is of study {found.study}: give --configfile."

@@ -53,8 +53,8 @@ def _cost(a: Answer) -> str:
     ]
     worth = f" It is worth {100 * a.worth:.3g} % of this compute at the best size." if "n_params" in a.asked else ""
     return (
-        f"It is {number(a.flops)} FLOP of training, {number(a.cost.hours)} hours of one {a.cost.device}{paid}. Of the largest among "
-        f"the fitted runs it has {listed(factors)}.{worth}"
+        f"It is {number(a.flops)} FLOP of training, {number(a.cost.hours)} hours of one {a.cost.device}{paid}. Of the largest "
+        f"among the fitted runs it has {listed(factors)}.{worth}"
     )
 
 
@@ -74,7 +74,9 @@ def _losses(a: Answer) -> list[Block]:
         ]
         for of in a.losses
     ]  # fmt: skip
-    meaning = "The loss by each law; the factor is how far the law is asked beyond its data, and the last column how far was checked."
+    meaning = (
+        "The loss by each law; the factor is how far the law is asked beyond its data, and the last column how far was checked."
+    )
     columns = ("by", "loss", "95 % interval", "factor", "checked to")
     return [meaning, Table(columns, rows, ("loss", "factor", "checked to")).filled()]
 
@@ -96,18 +98,17 @@ def _choices(a: Answer) -> list[Block]:
     if a.served:
         of = a.served
         blocks += [
-            f"With {number(of.tokens_served)} tokens served, the least compute for training and serving, at the same loss, is that "
-            f"of this model; it saves {100 * of.saving:.3g} % of the run's:",
+            f"With {number(of.tokens_served)} tokens served, the least compute for training and serving, at the same loss, is "
+            f"that of this model; it saves {100 * of.saving:.3g} % of the run's:",
             Table(names, [_alternative(of.model, a.flops)], names[:-1]).filled(),
         ]
     return blocks
 
 
 def _alternative(of: Alternative, flops: float) -> list[str]:
-    return [
-        number(of.factor), number(of.n_params), number(of.tokens), number(of.tokens / of.n_params), f"{number(of.flops / flops)} times",
-        "" if of.lifetime is None else number(of.lifetime), between(of.low, of.high, LOSS_DIGITS) if of.low else "",
-    ]  # fmt: skip
+    sizes = [number(of.factor), number(of.n_params), number(of.tokens), number(of.tokens / of.n_params)]
+    costs = [f"{number(of.flops / flops)} times", "" if of.lifetime is None else number(of.lifetime)]
+    return [*sizes, *costs, between(of.low, of.high, LOSS_DIGITS) if of.low else ""]
 
 
 def _trained(a: Answer) -> list[Block]:
@@ -124,4 +125,8 @@ def _trained(a: Answer) -> list[Block]:
             f"{number(of.learning_rate)}."
         )
     refused = [f"The study refuses this entry as it stands: {of.refused}"] if of.refused else []
-    return [f"{shape}{rules} To register its forecast and to train it, paste this under experiments:", of.block.rstrip(), *refused]
+    return [
+        f"{shape}{rules} To register its forecast and to train it, paste this under experiments:",
+        of.block.rstrip(),
+        *refused,
+    ]

@@ -116,8 +116,8 @@ class Cost(Record):
 class Answer(Record):
     """The answer to one question, of which ``asked`` has the numbers.
 
-    ``flops_low`` to ``flops_high`` is the 95 % interval of the compute that a loss takes, where a loss was asked for. ``worth`` is
-    the share of the run's compute that the best size would need for its loss, by the law of size and tokens.
+    ``flops_low`` to ``flops_high`` is the 95 % interval of the compute that a loss takes, where a loss was asked for. ``worth``
+    is the share of the run's compute that the best size would need for its loss, by the law of size and tokens.
     """
 
     asked: dict[str, float]

@@ -29,7 +29,8 @@ from scalinglaws.laws.together import Fitted, Interval, combined, compute_for, o
 from scalinglaws.laws.tradeoffs import SURFACES, Surface, surface, surface_of
 from scalinglaws.laws.uncertainty import interval
 
-STATING = tuple(entry.name for entry in LAWS.values() if entry.states)  # the laws that state the loss of a run
+# The laws that state the loss of a run, those of size and tokens first.
+STATING = tuple(sorted((law.name for law in LAWS.values() if law.states), key=lambda name: -len(LAWS.find(name).states)))
 PROFILES = "isoflop"  # the law that tells the best size of a compute alone
 WRONG = (0.25, 0.5, 2.0, 4.0)  # sizes over the best one
 SMALLER = (0.5, 0.25, 0.125)  # sizes of over-trained models over that of the run
@@ -189,8 +190,8 @@ def place_of(basis: Basis, asked: Mapping[str, float]) -> tuple[float, float, fl
         flops, low, high = compute_for(asked["loss"], along, near)
         if not np.isfinite(flops):
             raise StudyError(
-                f"--loss {asked['loss']:g}: no compute within a factor of 1e13 of the table's is forecast to reach it by the best "
-                f"size; the constant E of the law is {basis.surface.e:.4g} nats"
+                f"--loss {asked['loss']:g}: no compute within a factor of 1e13 of the table's is forecast to reach it by the "
+                f"best size; the constant E of the law is {basis.surface.e:.4g} nats"
             )
     n = best_sizes(basis, flops)[-1].n_params
     return n, flops / (6 * n), flops, low, high
@@ -266,6 +267,7 @@ def _losses(found: Mapping[str, Mapping[str, Array]], together: Interval) -> lis
             factor=float(of["factor"][0]), reach=float(of["reach"][0]),
         )
         for name, of in found.items()
+        if np.isfinite(of["loss"][0])
     ]  # fmt: skip
     loss, low, high = (float(end[0]) for end in together)
     return [*rows, Loss(method=TOGETHER, loss=loss, low=_known(low), high=_known(high), factor=None, reach=None)]
@@ -306,9 +308,7 @@ def _alternative(
     """Return a model beside a run of size ``of``."""
     flops = 6 * n_params * tokens
     lifetime = None if served is None else flops + 2 * n_params * served
-    return Alternative(
-        factor=n_params / of, n_params=n_params, tokens=tokens, flops=flops, lifetime=lifetime, low=low, high=high
-    )
+    return Alternative(factor=n_params / of, n_params=n_params, tokens=tokens, flops=flops, lifetime=lifetime, low=low, high=high)
 
 
 def _served(model: Alternative, n_params: float, tokens: float, served: float) -> Served:

@@ -2,8 +2,8 @@
 
 The laws are those that state the final loss of a run before it is trained (``registry.Entry.states``). Each gives the forecast of
 ``prediction.predict``, whose interval is scaled by how well windows of the table were forecast. A law of compute alone states the
-loss of the best run of a compute. For a run of another size it is asked at the compute at which the best run would have the same
-loss by the law of size and tokens.
+loss of the best run of a compute. It is asked where the run's compute is worth nearly as much as at the best size, and there at the
+compute at which the best run would have the same loss by the law of size and tokens.
 
 Shapes: m places, K laws.
 """
@@ -30,6 +30,8 @@ from scalinglaws.laws.select import select
 from scalinglaws.laws.tradeoffs import Surface
 from scalinglaws.laws.uncertainty import Resamples, bootstrap
 
+# A law of compute speaks of a run where the best size would need this share of its compute at least for the same loss.
+NEAR_BEST = 0.8
 NORMAL = 1.96  # standard deviations in half a 95 % interval of a normal distribution
 SPAN, STEP = 30.0, 0.25  # e-folds of compute about that of the table in which a loss is sought, and from place to place in them
 FINE = 16  # parts of the step in which the loss is reached, in which it is sought again
@@ -51,11 +53,16 @@ class Fitted:
         return self.fit.law
 
     def losses(self, n_params: Array, tokens: Array, surface: Surface) -> dict[str, Array]:
-        """Return what ``prediction.predict`` forecasts for runs of N parameters and D tokens, (m,) each."""
-        columns = {"n_params": n_params, "tokens": tokens}
+        """Return what ``prediction.predict`` forecasts for runs of N parameters and D tokens, (m,) each.
+
+        A law of compute has NaN for runs whose size is not near the best one by the ``surface``.
+        """
+        columns, near = {"n_params": n_params, "tokens": tokens}, np.ones(len(n_params), bool)
         if "flops" in self.law.variables:
             columns["flops"] = surface.least_flops(surface.loss(n_params, tokens))
-        return predict(self.fit, self.resamples, np.log([columns[name] for name in self.law.variables]).T, self.seed)
+            near = columns["flops"] >= NEAR_BEST * 6 * n_params * tokens
+        places = np.log([columns[name] for name in self.law.variables]).T
+        return {name: np.where(near, of, np.nan) for name, of in predict(self.fit, self.resamples, places, self.seed).items()}
 
 
 def fitted(
@@ -129,7 +136,8 @@ def combined(intervals: list[Interval]) -> Interval:
 
     Each has the weight of the inverse square of its interval's half-width in the mean. The variance of the mean is the mean of the
     variances of the forecasts and of the squares of their distances from it, with the same weights, which is that of a mixture of
-    them. It is formed below and above apart. The interval is NaN, and the weights are equal, where a forecast has none.
+    them. It is formed below and above apart. A forecast that is NaN at a place takes no part there. The interval is NaN, and the
+    weights are equal, where one that takes part has none.
 
     Parameters
     ----------
@@ -137,13 +145,17 @@ def combined(intervals: list[Interval]) -> Interval:
         The forecasts (K): a positive value, and the ends of its 95 % interval, (m,) each.
     """
     middle, low, high = (np.log([each[k] for each in intervals]) for k in range(3))
-    half = (high - low) / 2
-    weights = np.where(np.isfinite(half).all(axis=0), 1 / np.maximum(half, 1e-12) ** 2, 1.0)
+    there, half = np.isfinite(middle), (high - low) / 2
+    known = (np.isfinite(half) | ~there).all(axis=0)
+    weights = np.where(there, np.where(known, 1 / np.maximum(half, 1e-12) ** 2, 1.0), 0.0)
     weights = weights / weights.sum(axis=0)
-    mean = (weights * middle).sum(axis=0)
-    apart = (NORMAL * (middle - mean)) ** 2
-    below, above = (np.sqrt((weights * ((end - middle) ** 2 + apart)).sum(axis=0)) for end in (low, high))
-    return np.exp(mean), np.exp(mean - below), np.exp(mean + above)
+    mean = np.where(there, weights * middle, 0.0).sum(axis=0)
+
+    def deviation(end: Array) -> Array:
+        squares = (end - middle) ** 2 + (NORMAL * (middle - mean)) ** 2
+        return np.asarray(np.sqrt(np.where(there, weights * squares, 0.0).sum(axis=0)))
+
+    return np.exp(mean), np.exp(mean - deviation(low)), np.exp(mean + deviation(high))
 
 
 def crossing(log_flops: Array, log_loss: Array, loss: float) -> float:

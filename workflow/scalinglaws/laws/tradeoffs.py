@@ -86,7 +86,9 @@ class Surface:
         Sardana et al. 2024 (arXiv:2401.00448), (1).
         """
         if not loss > self.e:
-            raise StudyError(f"a loss of {loss:.4g} nats is not above E = {self.e:.4g}, the least of the law: no model reaches it")
+            raise StudyError(
+                f"a loss of {loss:.4g} nats is not above E = {self.e:.4g}, the least of the law: no model reaches it"
+            )
         largest = float(self.best(self.least_flops(loss))[0])
         ends = np.log(self.smallest(loss) * (1 + NEAREST)), np.log(largest)
 
