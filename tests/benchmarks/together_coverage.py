@@ -38,8 +38,8 @@ def of_window(x: Array, y: Array, fitted: Array, resamples: int) -> dict[str, Ar
             laws[law], _ = of_table(pl.DataFrame(columns), law, Objective(), resamples, 0)
         except StudyError as error:
             print(f"{law} is left out: {error}", file=sys.stderr)
-    plane, places, loss = surface(laws["chinchilla"].fit), np.exp(x[~fitted]).T, np.exp(y[~fitted])
-    found = {law: of.losses(*places, plane) for law, of in laws.items()}
+    plane, (n, d), loss = surface(laws["chinchilla"].fit), np.exp(x[~fitted]).T, np.exp(y[~fitted])
+    found = {law: of.losses(n, d, plane) for law, of in laws.items()}
     middle, low, high = joined(found)
     out = {
         law: judged(of["run_low"], of["run_high"], of["loss"], loss).T[np.isfinite(of["loss"])] for law, of in found.items()

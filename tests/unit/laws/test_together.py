@@ -100,6 +100,6 @@ def test_a_law_of_compute_speaks_of_runs_near_the_best_size() -> None:
     n, d = map(float, law.best(1e21))
     factors = np.array([1.0, 1.5, 30.0])
     best, near, wrong = of_compute.losses(n * factors, d / factors, law)["loss"]
-    less = law.best(law.least_flops(law.loss(1.5 * n, d / 1.5)))
-    assert near == pytest.approx(float(of_compute.losses(*(np.array([value]) for value in less), law)["loss"][0]))
+    n_less, d_less = (value[None] for value in law.best(law.least_flops(law.loss(1.5 * n, d / 1.5))))
+    assert near == pytest.approx(float(of_compute.losses(n_less, d_less, law)["loss"][0]))
     assert near > best and np.isnan(wrong)

@@ -106,7 +106,8 @@ def forecast(
         raise typer.BadParameter("--table is fitted instead of a study's fits: leave --study or --table out")
     if table is None and (columns or where):
         raise typer.BadParameter("--columns and --where are for a table of runs: give --table")
-    name, of, doubts = "", None, []
+    name, of = "", None
+    doubts: list[str] = []
     if table is None or configfile is not None:
         name, of, doubts = described(configfile or CONFIG, study)
     if table is not None:

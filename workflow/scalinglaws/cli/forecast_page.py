@@ -15,7 +15,9 @@ def page(found: Answers) -> list[Block]:
     for answer in found.answers:
         blocks += _answer(answer)
     doubts = [*found.doubts, *dict.fromkeys(doubt for answer in found.answers for doubt in answer.doubts)]
-    return [*blocks, *(["Reasons to doubt it:", doubts] if doubts else [])]
+    if doubts:
+        blocks += ["Reasons to doubt it:", doubts]
+    return blocks
 
 
 def _answer(a: Answer) -> list[Block]:
