@@ -41,9 +41,7 @@ def of_window(x: Array, y: Array, fitted: Array, resamples: int) -> dict[str, Ar
     plane, (n, d), loss = surface(laws["chinchilla"].fit), np.exp(x[~fitted]).T, np.exp(y[~fitted])
     found = {law: of.losses(n, d, plane) for law, of in laws.items()}
     middle, low, high = joined(found)
-    out = {
-        law: judged(of["run_low"], of["run_high"], of["loss"], loss).T[np.isfinite(of["loss"])] for law, of in found.items()
-    }
+    out = {law: judged(of["run_low"], of["run_high"], of["loss"], loss).T[np.isfinite(of["loss"])] for law, of in found.items()}
     return out | {TOGETHER: judged(low, high, middle, loss).T}
 
 

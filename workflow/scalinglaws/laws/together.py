@@ -1,9 +1,9 @@
 """Several laws asked for the loss of one run, each with its interval, and one number for them together.
 
-The laws are those that state the final loss of a run before it is trained (``registry.Entry.states``). Each gives the forecast of
-``prediction.predict``, whose interval is scaled by how well windows of the table were forecast. A law of compute alone states the
-loss of the best run of a compute. It is asked where the run's compute is worth nearly as much as at the best size, and there at the
-compute at which the best run would have the same loss by the law of size and tokens.
+The laws are those that state the final loss of a run before it is trained (``registry.Entry.states``). Each gives the forecast
+of ``prediction.predict``, whose interval is scaled by how well windows of the table were forecast. A law of compute alone states
+the loss of the best run of a compute. It is asked where the run's compute is worth nearly as much as at the best size, and there
+at the compute at which the best run would have the same loss by the law of size and tokens.
 
 Shapes: m places, K laws.
 """
@@ -134,10 +134,10 @@ def of_file(path: Path, n_bootstrap: int, seed: int) -> Fitted | None:
 def combined(intervals: list[Interval]) -> Interval:
     """Return one forecast of several: of the logarithms their mean, and an interval that counts how far they disagree.
 
-    Each has the weight of the inverse square of its interval's half-width in the mean. The variance of the mean is the mean of the
-    variances of the forecasts and of the squares of their distances from it, with the same weights, which is that of a mixture of
-    them. It is formed below and above apart. A forecast that is NaN at a place takes no part there. The interval is NaN, and the
-    weights are equal, where one that takes part has none.
+    Each has the weight of the inverse square of its interval's half-width in the mean. The variance of the mean is the mean of
+    the variances of the forecasts and of the squares of their distances from it, with the same weights, which is that of a mixture
+    of them. It is formed below and above apart. A forecast that is NaN at a place takes no part there. The interval is NaN, and
+    the weights are equal, where one that takes part has none.
 
     Parameters
     ----------
