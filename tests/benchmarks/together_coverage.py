@@ -30,7 +30,10 @@ HEAD = "| law | inside % | half-width % | median error % | score |\n|---|---|---
 
 
 def of_window(x: Array, y: Array, fitted: Array, resamples: int) -> dict[str, Array]:
-    """Return, of each law and of all together, the forecasts of the runs beyond a window judged, (m, 4)."""
+    """Return, of each law and of all together, the forecasts of the runs beyond a window judged, (m, 4).
+
+    A run of which a law does not speak has NaN.
+    """
     columns = {"n_params": np.exp(x[fitted, 0]), "tokens": np.exp(x[fitted, 1]), "loss": np.exp(y[fitted])}
     laws = {}
     for law in STATING:
@@ -41,7 +44,7 @@ def of_window(x: Array, y: Array, fitted: Array, resamples: int) -> dict[str, Ar
     plane, (n, d), loss = surface(laws["chinchilla"].fit), np.exp(x[~fitted]).T, np.exp(y[~fitted])
     found = {law: of.losses(n, d, plane) for law, of in laws.items()}
     middle, low, high = joined(found)
-    out = {law: judged(of["run_low"], of["run_high"], of["loss"], loss).T[np.isfinite(of["loss"])] for law, of in found.items()}
+    out = {law: judged(of["run_low"], of["run_high"], of["loss"], loss).T for law, of in found.items()}
     return out | {TOGETHER: judged(low, high, middle, loss).T}
 
 
@@ -71,7 +74,8 @@ def report(tables: list[Path], factors: tuple[float, ...], resamples: int) -> st
             keep = on_frontier(x[~fitted], y[~fitted])
             for law, rows in of_window(x, y, fitted, resamples).items():
                 for into, some in zip(found.setdefault(law, ({}, {})), (rows, rows[keep]), strict=True):
-                    into.setdefault(path.stem, []).append(some)
+                    if len(spoken := some[np.isfinite(some).all(axis=1)]):
+                        into.setdefault(path.stem, []).append(spoken)
     out = []
     for k, what in enumerate(("All runs beyond the windows", "Runs on the frontier beyond the windows")):
         out += [f"{what}:", "", HEAD]
