@@ -31,6 +31,7 @@ PANELS = {
         "prune": "study",
         "verify": "verify",
         "fit": "laws",
+        "forecast": "forecast",
         "curve": "curve",
         "figure": "figures",
         "report": "report",

@@ -163,14 +163,14 @@ def _of_equation(
 
     def estimates(points: Points) -> dict[str, Any]:
         try:
-            _enough(points, law)
+            enough(points, law)
         except _TooFewError:
             return {}
         fit, resamples = goal.fit(points, law)
         return _parameters(fit, resamples) | _derived(points, fit, resamples, goal)[0]
 
     try:
-        _enough(points, law)
+        enough(points, law)
     except _TooFewError as error:
         if not allow_empty:
             raise
@@ -204,7 +204,7 @@ def _weights(points: Points, raw: bool) -> Array:
     return np.asarray(weights / weights.mean(), np.float64)
 
 
-def _enough(points: Points, law: Law) -> None:
+def enough(points: Points, law: Law) -> None:
     """Raise _TooFewError where the points are too few for the law, or a variable that it needs does not vary."""
     n_free = len(law.free)
     if len(points) <= n_free:
