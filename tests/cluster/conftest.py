@@ -20,7 +20,7 @@ from workflow.conftest import Workflow, copy_workflow, environment
 HERE = Path(__file__).parent
 STATE = "/tmp/slurm-scalinglaws"
 # A made-up GPU as fast as a CPU core, so that expected times are near those of this machine.
-DEVICE = "name: none, bfloat16: 2e9, float32: 2e9, utilisation: 1, memory_gib: 80, gpus_per_node: 4"
+DEVICE = "name: none, bfloat16: 2e9, float32: 2e9, utilisation: 1, memory_gib: 80, bandwidth: 1e12, gpus_per_node: 4"
 
 
 class Cluster(Workflow):
