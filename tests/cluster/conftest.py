@@ -50,6 +50,8 @@ class Cluster(Workflow):
         if minutes:
             for rule in data["set-resources"]:
                 data["set-resources"][rule] |= {"runtime": minutes, "mem_mb": 1500 if rule != "bundle" else 4000}
+        for rule in data["set-resources"]:
+            data["set-resources"][rule] |= {"device": "cpu"}  # the GPUs are made up
         data["set-resources"]["train"] |= train or {}
         data |= {"latency-wait": 10, "slurm-init-seconds-before-status-checks": 1, "jobs": 8} | changes
         path = self.folder / "profiles/slurm/profile.yaml"
