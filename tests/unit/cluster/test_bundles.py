@@ -84,11 +84,11 @@ def test_processes_leave_room_for_each_other(tmp_path: Path) -> None:
     (one,) = bundles.bundle_up(made, tmp_path, device(memory_gib=small / 2)).values()
     assert one.at_once == 1
     # A wide model takes more than its context.
-    wide = {"model": "4x512", "n_ctx": 512, "batch_tokens": 2**17, "tokens": ("2M", "4M")}
-    large = next(iter(seeds(1, **wide).runs.values()))
+    shape: dict[str, Any] = {"model": "4x512", "n_ctx": 512, "batch_tokens": 2**17, "tokens": ("2M", "4M")}
+    large = next(iter(seeds(1, **shape).runs.values()))
     room = {"memory_gib": 2.5 * needs.process_bytes(large, tokens=large.batch_tokens) / 2**30, "bandwidth": 1e18, "float32": 1e18}
-    (whole,) = bundles.bundle_up(seeds(10, **wide), tmp_path, device(**room)).values()
-    (parts,) = bundles.bundle_up(seeds(10, micro_batch_tokens=512, **wide), tmp_path, device(**room)).values()
+    (whole,) = bundles.bundle_up(seeds(10, **shape), tmp_path, device(**room)).values()
+    (parts,) = bundles.bundle_up(seeds(10, micro_batch_tokens=512, **shape), tmp_path, device(**room)).values()
     assert whole.at_once == 2 < 4 < parts.at_once
     with pytest.raises(StudyError, match="GiB on each of 1 GPUs"):
         bundles.bundle_up(made, tmp_path, device(memory_gib=needs.process_bytes(spec) / 2**31))

@@ -43,7 +43,7 @@ def test_a_large_model_takes_the_time_of_its_flop() -> None:
     spec = small_spec(**GPT2, precision="bfloat16", tokens=2**19 * 1000, warmup_tokens=2**19)
     flops = 6 * 2**19 * (12 * 12 * 768**2 + 256 * 768 + 12 * 1024 * 768)
     assert flops_per_step(spec) == pytest.approx(flops, rel=0.02)
-    # AdamW reads and writes a weight and two moments, reads the gradient twice and clears it: 36 bytes for each of 86M parameters.
+    # AdamW reads and writes a weight and two moments, reads the gradient twice and clears it: 36 bytes a parameter.
     optimizer = 36 * (12 * 12 * 768**2 + (256 + 1024) * 768) / 3.35e12
     assert cost.step_seconds(spec, cost.H100) == pytest.approx(flops / (0.4 * 989e12) + optimizer, rel=0.02)
     assert cost.step_seconds(spec, cost.H100, gpus=4) == pytest.approx(flops / (4 * 0.4 * 989e12) + optimizer, rel=0.02)

@@ -194,8 +194,11 @@ def test_a_snapshot_is_read_as_it_was_written(tmp_path: Path) -> None:
 def test_resources_follow_the_device() -> None:
     laptop = context.read(STUDY, "config.yaml", in_job=False)
     assert requests.on_nodes(laptop, requests.needs_of_run, lambda run: 1) == {
-        **{"mem_mb": 2500, "runtime": 60, "processes": 0, "hosts": 1},
-        **{"device": "auto"},  # a person at a prompt takes what there is
+        "mem_mb": 2500,
+        "runtime": 60,
+        "processes": 0,
+        "hosts": 1,
+        "device": "auto",  # a person at a prompt takes what there is
     }
     made = context.read(STUDY | {"device": DEVICE | {"runs_per_gpu": 2}}, "config.yaml", in_job=False)
     run = next(iter(made.study.runs))
@@ -218,8 +221,11 @@ def resources_of_run(**device: Any) -> tuple[context.Context, dict[str, Any]]:
     run = max(made.study.runs, key=lambda run: made.study.runs[run].steps)
     needs = functools.partial(requests.needs_of_run, made)
     found = requests.on_nodes(made, needs, lambda run: requests.threads_of_run(made, run))
-    values = {name: value(run, attempt=1) if name in ("mem_mb", "runtime") else value(run) for name, value in found.items() if callable(value)}
-    return made, {name: value for name, value in (found | values).items() if value is not None}
+    values: dict[str, Any] = {}
+    for name, value in found.items():
+        more = {"attempt": 1} if name in ("mem_mb", "runtime") else {}
+        values[name] = value(run, **more) if callable(value) else value
+    return made, {name: value for name, value in values.items() if value is not None}
 
 
 def test_a_job_of_several_gpus_is_a_task_of_slurm_for_each() -> None:
@@ -243,11 +249,14 @@ def test_no_job_asks_for_more_cpus_than_a_node_has() -> None:
     made = context.read(wide | {"device": DEVICE | {"most_gpus": 4, "hours": 1e-9, "cpus_per_node": 10}}, "c", in_job=False)
     run = max(made.study.runs, key=lambda run: made.study.runs[run].steps)
     assert requests.needs_of_run(made, run).gpus == 4 and requests.threads_of_run(made, run) == 10
-    found = requests.on_nodes(made, functools.partial(requests.needs_of_run, made), lambda run: requests.threads_of_run(made, run))
+    found = requests.on_nodes(
+        made, functools.partial(requests.needs_of_run, made), lambda run: requests.threads_of_run(made, run)
+    )
     assert found["cpus_per_task"](run) == 2
     free = context.read(wide | {"device": DEVICE | {"most_gpus": 4, "hours": 1e-9}}, "c", in_job=False)
     assert requests.threads_of_run(free, run) == 32
-    small = context.read(wide | {"device": DEVICE | {"small_minutes": 999, "gpus_per_node": 0, "cpus_per_node": 6}}, "c", in_job=False)
+    cores = DEVICE | {"small_minutes": 999, "gpus_per_node": 0, "cpus_per_node": 6}
+    small = context.read(wide | {"device": cores}, "c", in_job=False)
     assert {requests.threads_of_bundle(small, name) for name in small.bundles} == {6}
 
 

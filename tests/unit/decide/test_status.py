@@ -131,8 +131,7 @@ def test_plans_are_rows_and_totals(made: Study, tmp_path: Path) -> None:
     # AdamW keeps a weight and two moments in float32: 12 bytes for each parameter of a rung, embeddings and norms too.
     assert totals["rung_bytes"] == pytest.approx(3 * 12 * (6144 + 256 * 16 + 128 * 16), rel=0.1)
     assert totals["pf_days_left"] == pytest.approx(totals["flops_left"] / (1e15 * 86400))
-    # These steps take an H100 the time to start 35 kernels for each of two layers and 30 more, and then to read and write the state
-    # of some 12,000 parameters.
+    # These steps take an H100 the time to start 35 kernels for each of two layers and 30 more.
     steps = 781 + 49 + 195
     assert totals["h100_hours_left"] == pytest.approx(steps * 100 * 5e-6 / 3600, rel=0.01)
     assert json.loads(json.dumps([rows, totals]))[1] == totals

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import ctypes
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from fixtures.small_runs import small_spec, write_tokens
+from scalinglaws.cli.app import main
 from scalinglaws.common.errors import StudyError
 from scalinglaws.models import cuda
 from scalinglaws.models.device import prepare
 
-PROC = "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  550.54.14  Release Build  (dvs)  Thu Feb 22\nGCC version:  gcc 12.2.0\n"
+PROC = "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  550.54.14  Release Build\nGCC version:  gcc 12.2.0\n"
 
 
 class Library:
@@ -24,14 +24,14 @@ class Library:
     def __init__(self, version: int, status: int = 0, name: bytes = b"CUDA_ERROR_NO_DEVICE"):
         self.version, self.status, self.name = version, status, name
 
-    def cuDriverGetVersion(self, place: Any) -> int:  # noqa: N802, the name of the driver's function
+    def cuDriverGetVersion(self, place: Any) -> int:
         place._obj.value = self.version
         return 0
 
-    def cuInit(self, flags: int) -> int:  # noqa: N802
+    def cuInit(self, flags: int) -> int:
         return self.status
 
-    def cuGetErrorName(self, status: int, place: Any) -> int:  # noqa: N802
+    def cuGetErrorName(self, status: int, place: Any) -> int:
         place._obj.value = self.name
         return 0
 
@@ -54,7 +54,9 @@ def see(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
 def test_a_build_without_cuda_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     see(monkeypatch, 0)
     monkeypatch.setattr(torch.version, "cuda", None)
-    with pytest.raises(StudyError, match=r"--device cuda, but PyTorch .* is built for CPUs alone: install a wheel .*use --device cpu"):
+    with pytest.raises(
+        StudyError, match=r"--device cuda, but PyTorch .* is built for CPUs alone: install a wheel .*use --device cpu"
+    ):
         prepare(1, "cuda")
     assert prepare(1, "auto") == "cpu"  # a person at a prompt takes what there is
 
@@ -113,17 +115,18 @@ def test_the_version_of_the_driver_is_read(built: pytest.MonkeyPatch, tmp_path: 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 @pytest.mark.parametrize("command", ["train", "bundle"])
-def test_jobs_are_refused_before_they_train(command: str, tmp_path: Path) -> None:
-    from fixtures.small_runs import small_spec, write_tokens
-
+def test_jobs_are_refused_before_they_train(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
     spec = small_spec()
     write_tokens(tmp_path / "tokens" / spec.tokens_id)
     (tmp_path / "spec.json").write_text(spec.canonical)
-    given = ["--spec", "spec.json", "--tokens", "tokens", "--out", "runs/r"]
-    if command == "bundle":
-        (tmp_path / "b.json").write_text("{}")
-        given = ["--list", "b.json", "--out", "b.done"]
-    call = [sys.executable, "-m", "scalinglaws", command, *given, "--device", "cuda"]
-    done = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 1 and f"scalinglaws {command}: --device cuda, but PyTorch" in done.stderr
-    assert "Traceback" not in done.stderr and not (tmp_path / "runs").exists()
+    given = {
+        "train": ["--spec", "spec.json", "--tokens", "tokens", "--out", "runs/r"],
+        "bundle": ["--list", "b", "--out", "b.done"],
+    }
+    assert main([command, *given[command], "--device", "cuda"]) == 1
+    told = capsys.readouterr().err
+    assert f"scalinglaws {command}: --device cuda, but PyTorch" in told and told.count("\n") == 1
+    assert not (tmp_path / "runs").exists()

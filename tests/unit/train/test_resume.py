@@ -52,9 +52,18 @@ def _counted(trainer: Trainer) -> tuple:
 def test_what_is_finished_is_looked_for_by_the_first_process_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a stale listing, another one would train alone and wait for ever for the first."""
     asked: list[Path] = []
-    monkeypatch.setattr(finished, "restore", lambda last: asked.append(last) or True)
     told: list[bool] = []
-    monkeypatch.setattr(Processes, "from_first", lambda self, value: told.append(value) or True)
+
+    def restore(last: Path) -> bool:
+        asked.append(last)
+        return True
+
+    def from_first(self: Processes, value: bool) -> bool:
+        told.append(value)
+        return True
+
+    monkeypatch.setattr(finished, "restore", restore)
+    monkeypatch.setattr(Processes, "from_first", from_first)
     for rank in (0, 1):
         assert put_back(Processes(rank, 2), tmp_path / "metrics.json", tmp_path, "checkpoint-")
     assert (asked, told) == ([tmp_path / "metrics.json"], [True, False])

@@ -65,7 +65,12 @@ def train(
         return
     read = read_run(spec, tokens.parent)
     trunk = trunks / read.trunk.id if trunks else None
-    options: dict[str, Any] = {"device": device, "checkpoint_seconds": checkpoint_seconds, "log": log, "end": stop_time(limit_minutes)}
+    options: dict[str, Any] = {
+        "device": device,
+        "checkpoint_seconds": checkpoint_seconds,
+        "log": log,
+        "end": stop_time(limit_minutes),
+    }
     run.train(read, tokens / read.tokens_id, out, trunk=trunk, **options)
 
 
@@ -99,7 +104,12 @@ def rung(
     if together(processes, nodes, device, ctx.obj["arguments"]):
         return
     read = read_run(spec, tokens.parent)
-    options: dict[str, Any] = {"device": device, "checkpoint_seconds": checkpoint_seconds, "log": log, "end": stop_time(limit_minutes)}
+    options: dict[str, Any] = {
+        "device": device,
+        "checkpoint_seconds": checkpoint_seconds,
+        "log": log,
+        "end": stop_time(limit_minutes),
+    }
     run.train_rung(read, tokens / read.tokens_id, step, out, **options)
 
 

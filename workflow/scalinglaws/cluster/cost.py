@@ -2,14 +2,14 @@
 
 Progress, plans, what jobs ask for and how bundles are filled all follow from these functions. A step of training takes
 
-- on a GPU, max(F / uP, M / W, K) + O / W: F are the FLOP of the step, u is the share of the peak speed P that large products of
-  matrices reach, M are the bytes that the forward and the backward pass read and write, W is the bandwidth of the GPU's memory, K is
-  the time to start the kernels of the passes, and O are the bytes of the optimizer's step. Within the passes the three overlap, so
-  that the longest counts; the optimizer comes after them and is limited by memory alone;
+- on a GPU, max(F / uP, M / W, K) + O / W: F are the FLOP of the step, u is the share of the peak speed P that large products
+  of matrices reach, M are the bytes that the forward and the backward pass read and write, W is the bandwidth of the GPU's
+  memory, K is the time to start the kernels of the passes, and O are the bytes of the optimizer's step. Within the passes the
+  three overlap, so that the longest counts; the optimizer comes after them and is limited by memory alone;
 - on CPUs, the time of its FLOP and a time for each token (softmax, memory, interpreter), one after the other.
 
-Several GPUs share the tokens of a batch. The sums of gradients over GPUs are not counted. Speeds that were measured on runs of the
-study correct all of it.
+Several GPUs share the tokens of a batch. The sums of gradients over GPUs are not counted. Speeds that were measured on runs of
+the study correct all of it.
 """
 
 from __future__ import annotations
@@ -63,9 +63,10 @@ def micro_batches(spec: RunSpec, gpus: int = 1) -> int:
 def pass_bytes(spec: RunSpec, gpus: int = 1) -> float:
     """Return the bytes that the forward and backward passes of a step read and write in the memory of each of so many GPUs.
 
-    For each token, the kernels of a layer read and write 13 d_model + 8 d_attn + 4 d_ff numbers forwards (norms, residuals, queries,
-    keys, values, the inner layer; fused as torch.compile does it) and twice as many backwards, and those of the head LOGIT_PASSES
-    numbers for each word of the vocabulary. Attention keeps no matrix of scores. Weights are read once for each micro-batch.
+    For each token, the kernels of a layer read and write 13 d_model + 8 d_attn + 4 d_ff numbers forwards (norms, residuals,
+    queries, keys, values, the inner layer; fused as torch.compile does it) and twice as many backwards, and those of the head
+    LOGIT_PASSES numbers for each word of the vocabulary. Attention keeps no matrix of scores. Weights are read for each
+    micro-batch.
     """
     n_vocab = n_vocab_guess(spec)
     layer = 3 * (13 * spec.d_model + 8 * spec.d_attn + 4 * spec.d_ff)

@@ -1,7 +1,7 @@
 """Processes that share a GPU: NVIDIA's Multi-Process Service lets their kernels run at the same time, and not by turns.
 
-Its daemon runs while the block of ``shared_gpu`` does, as this user and with folders of its own, so that it disturbs no other job.
-A GPU in the compute mode EXCLUSIVE_PROCESS takes a single process; with the daemon that is the daemon's server.
+Its daemon runs while the block of ``shared_gpu`` does, as this user and with folders of its own, so that it disturbs no other
+job. A GPU in the compute mode EXCLUSIVE_PROCESS takes a single process; with the daemon that is the daemon's server.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterator, MutableMapping
 from pathlib import Path
+from typing import Any
 
 CONTROL = "nvidia-cuda-mps-control"
 PIPES, LOGS = "CUDA_MPS_PIPE_DIRECTORY", "CUDA_MPS_LOG_DIRECTORY"
@@ -109,8 +110,9 @@ def _daemon(stack: contextlib.ExitStack, environment: MutableMapping[str, str]) 
 
 def _told(order: str, environment: MutableMapping[str, str]) -> bool:
     """Give the daemon an order, and tell whether it took it."""
+    options: dict[str, Any] = {"capture_output": True, "text": True, "timeout": STOP_SECONDS}
     try:
-        done = subprocess.run([CONTROL], input=f"{order}\n", env=dict(environment), capture_output=True, text=True, timeout=STOP_SECONDS)
+        done = subprocess.run([CONTROL], input=f"{order}\n", env=dict(environment), **options)
     except (OSError, subprocess.SubprocessError):
         return False
     return done.returncode == 0

@@ -10,7 +10,7 @@ from datetime import datetime
 
 import psutil
 
-# Which job of Slurm this process belongs to, and when its first process started, as "JOB:SECONDS"; set in the job (``note_start``).
+# The variable that holds a job of Slurm and when its first process started, as "JOB:SECONDS": see ``note_start``.
 BEGAN = "SCALINGLAWS_JOB_BEGAN"
 SHORTEST, LONGEST = 10.0, 120.0  # seconds before the limit at which a process saves
 

@@ -103,7 +103,9 @@ def _call(command: list[str], environment: dict[str, str]) -> int:
         with subprocess.Popen(command, process_group=0, env=environment) as process, stopping.handled(pass_on):
             code = process.wait()
     except FileNotFoundError:
-        raise StudyError(f"{command[0]} is not on the path of this node: Slurm's clients must be there to start a training") from None
+        raise StudyError(
+            f"{command[0]} is not on the path of this node: Slurm's clients must be there to start a training"
+        ) from None
     if told:
         stopping.leave(told[0], None)
     return code

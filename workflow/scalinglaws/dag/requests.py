@@ -100,16 +100,22 @@ def on_nodes(context: Context, needs: NeedsOfJob, threads: Callable[..., int]) -
         """Return the CPUs of each process, of which there is one for each GPU."""
         return max(1, threads(wildcards) // processes_on_node(needs(wildcards)))
 
-    def on_each(wildcards: Any) -> int:
-        """Return the processes on each node where that is how Slurm takes them: it wants more than one there, or their sum."""
-        return processes_on_node(needs(wildcards))
+    def tasks(wildcards: Any) -> int | None:
+        """Return the processes of the whole job, where there is one on each node: the plugin takes no such number for each."""
+        found = needs(wildcards)
+        return found.gpus if processes_on_node(found) == 1 else None
+
+    def tasks_per_node(wildcards: Any) -> int | None:
+        """Return the processes on each node, where there are several."""
+        on_node = processes_on_node(needs(wildcards))
+        return on_node if on_node > 1 else None
 
     # The Slurm plugin does not use srun to start a job that has the resource mpi. The stage does that, once for each GPU.
     return on_one_node(context, needs, cpus) | {
         "hosts": lambda wildcards: needs(wildcards).nodes,
         "nodes": lambda wildcards: _where_several(needs(wildcards), needs(wildcards).nodes),
-        "tasks": lambda wildcards: _where_several(needs(wildcards), needs(wildcards).gpus if on_each(wildcards) == 1 else None),
-        "tasks_per_node": lambda wildcards: _where_several(needs(wildcards), on_each(wildcards) if on_each(wildcards) > 1 else None),
+        "tasks": lambda wildcards: _where_several(needs(wildcards), tasks(wildcards)),
+        "tasks_per_node": lambda wildcards: _where_several(needs(wildcards), tasks_per_node(wildcards)),
         "tasks_per_gpu": lambda wildcards: _where_several(needs(wildcards), 0),
         "mpi": lambda wildcards: _where_several(needs(wildcards), "srun"),
     }

@@ -20,7 +20,9 @@ HIDDEN = ("", "-1", "NoDevFiles")  # values of CUDA_VISIBLE_DEVICES that hide ev
 def require(count: int = 1, environment: Mapping[str, str] = os.environ) -> None:
     """Check that PyTorch can use so many GPUs in this process. Raises StudyError that says why it cannot."""
     if reason := why_not(count, environment):
-        raise StudyError(f"--device cuda, but {reason}. Without a GPU, use --device cpu; --device auto takes one where there is one")
+        raise StudyError(
+            f"--device cuda, but {reason}. Without a GPU, use --device cpu; --device auto takes one where there is one"
+        )
 
 
 def why_not(count: int = 1, environment: Mapping[str, str] = os.environ) -> str:
@@ -42,8 +44,8 @@ def why_not(count: int = 1, environment: Mapping[str, str] = os.environ) -> str:
         return f"this machine has no driver of NVIDIA ({LIBRARY} cannot be loaded): install it, or take a machine that has it"
     if runs[0] < int(built.partition(".")[0]):
         return (
-            f"the driver{_spaced(driver_version())} runs CUDA up to {runs[0]}.{runs[1]} and PyTorch {torch.__version__} is built for "
-            f"CUDA {built}: install a newer driver, or a wheel of PyTorch for CUDA {runs[0]}"
+            f"the driver{_spaced(driver_version())} runs CUDA up to {runs[0]}.{runs[1]} and PyTorch {torch.__version__} is built "
+            f"for CUDA {built}: install a newer driver, or a wheel of PyTorch for CUDA {runs[0]}"
         )
     return f"the driver{_spaced(driver_version())} finds no GPU that it can use ({_fault()}; CUDA_VISIBLE_DEVICES {told})"
 

@@ -6,7 +6,7 @@ import re
 import socket
 from collections.abc import Mapping
 
-# The variable by which cluster/together.py tells processes that srun starts that they train together: the port at which they meet.
+# The variable by which cluster/together.py tells processes of srun that they train together: the port at which they meet.
 PORT = "SCALINGLAWS_PORT"
 TORCHRUN = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
 SRUN = ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID")
@@ -27,8 +27,8 @@ def wanted(environment: Mapping[str, str]) -> tuple[int, int, int]:
 def meeting(environment: Mapping[str, str]) -> str:
     """Return the address at which the processes meet, as ``init_process_group`` takes it.
 
-    torchrun has set it in variables that PyTorch reads. Under srun it is the first node of the step by its name, where that can be
-    resolved, else the address of the node that called srun, which is the first node of a batch job. MASTER_ADDR replaces it.
+    torchrun has set it in variables that PyTorch reads. Under srun it is the first node of the step by its name, where that can
+    be resolved, else the address of the node that called srun, which is the first node of a batch job. MASTER_ADDR replaces it.
     """
     port = environment.get(PORT)
     if not port:

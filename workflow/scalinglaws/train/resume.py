@@ -1,7 +1,7 @@
 """Where a training goes on from: the furthest valid state, which its first process chooses and every other process takes.
 
-On a network filesystem the listing of a folder may be stale. Processes that chose for themselves could go on from different steps,
-and would then save a checkpoint with a valid sum and wrong weights.
+On a network filesystem the listing of a folder may be stale. Processes that chose for themselves could go on from different
+steps, and would then save a checkpoint with a valid sum and wrong weights.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ POLL_SECONDS = 0.5  # time between two looks at it
 
 @dataclass(frozen=True)
 class Start:
-    """What the first process tells the others: the file of the state, whose it is, its sha256, and the attempts before this one."""
+    """What the first process tells the others: the file of the state, whose it is, its step and sha256, and the attempts."""
 
     path: Path
     spec_id: str
