@@ -156,5 +156,15 @@ def speed(prepared: Path) -> float:
 
 
 @pytest.fixture
+def two_nodes(one_node: None) -> Iterator[None]:
+    """Add a second node, on the same machine, for one test."""
+    control("up", STATE, "--nodes", "2")
+    try:
+        yield
+    finally:
+        control("up", STATE, "--nodes", "1")
+
+
+@pytest.fixture
 def cluster(prepared: Path, tmp_path: Path) -> Cluster:
     return Cluster(copy(prepared, tmp_path / "w"))
