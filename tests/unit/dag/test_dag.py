@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from fixtures.small_study import STUDY, changed
-from scalinglaws.cluster import gpus
+from scalinglaws.cluster import gpus, slurm
 from scalinglaws.common import finished
 from scalinglaws.common.errors import StudyError
 from scalinglaws.dag import context, inputs, kept, requests, snapshot, targets
@@ -258,6 +258,14 @@ def test_no_job_asks_for_more_cpus_than_a_node_has() -> None:
     cores = DEVICE | {"small_minutes": 999, "gpus_per_node": 0, "cpus_per_node": 6}
     small = context.read(wide | {"device": cores}, "c", in_job=False)
     assert {requests.threads_of_bundle(small, name) for name in small.bundles} == {6}
+
+
+def test_a_job_of_slurm_notes_when_it_began(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    kept.write(context.read(STUDY, "config.yaml", in_job=False))
+    assert slurm.BEGAN not in os.environ  # Snakemake itself may run in a job, whose limit is not that of its jobs
+    kept.write(context.read(STUDY, "config.yaml", in_job=True))
+    assert os.environ[slurm.BEGAN].startswith("7:")
 
 
 def test_modules_are_files_of_the_package() -> None:
