@@ -122,7 +122,10 @@ def train_all(path: Path, at_once: int, results: Path, device: str = "auto", lim
     command = [sys.executable, "-m", "scalinglaws", "member", "--list", str(path), "--results", str(results)]
     at_once = min(at_once, len(members))
     sharing = contextlib.nullcontext(at_once) if device == "cpu" else mps.shared_gpu(at_once)
-    with stopping.handled(stopping.leave), sharing as allowed:  # a signal before or after the members run ends what shares the GPU
+    with (
+        stopping.handled(stopping.leave),
+        sharing as allowed,
+    ):  # a signal before or after the members run ends what shares the GPU
         command += ["--at-once", str(allowed), "--end", str(end), "--device", device]
         processes = MemberProcesses(members, allowed, command, end)
         with stopping.handled(processes.on_signal):
