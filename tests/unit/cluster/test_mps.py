@@ -27,9 +27,16 @@ echo "$order" >> "$MPS_TEST/calls"
 if [ "$order" = quit ] && [ -z "$MPS_STUBBORN" ]; then kill "$(cat "$CUDA_MPS_PIPE_DIRECTORY/pid")"; fi
 """
 BROKEN = "#!/bin/sh\nexit 1\n"
+# It ends when as many of its kind have been started as MPS_WAIT says, and notes how many run beside it.
 TRAINING = """#!/bin/sh
-mkdir "$MPS_TEST/run-$$"; ls "$MPS_TEST" | grep -c ^run- >> "$MPS_TEST/most"
-echo "$@" >> "$MPS_TEST/arguments"; sleep 0.4; rmdir "$MPS_TEST/run-$$"
+mkdir "$MPS_TEST/run-$$"; touch "$MPS_TEST/started-$$"
+echo "$@" >> "$MPS_TEST/arguments"
+for look in $(seq 100); do
+  sleep 0.1
+  ls "$MPS_TEST" | grep -c ^run- >> "$MPS_TEST/most"
+  [ "$(ls "$MPS_TEST" | grep -c ^started-)" -lt "$MPS_WAIT" ] || break
+done
+rmdir "$MPS_TEST/run-$$"
 """
 SMI = '#!/bin/sh\necho "$@" >> "$MPS_TEST/smi"\necho {}\n'
 
@@ -133,7 +140,7 @@ def test_members_of_a_bundle_are_as_many_as_the_gpu_takes(
     # In place of a training: it notes how many of its kind run, and its arguments.
     install(machine, "python", TRAINING)
     monkeypatch.setattr(bundle_job.sys, "executable", str(tmp_path / "bin" / "python"))
-    for name, value in machine.items():
+    for name, value in (machine | {"MPS_WAIT": str(most)}).items():
         monkeypatch.setenv(name, value)
     members = tuple(Member(f"m{i}", (), (), (), 1) for i in range(4))
     path = tmp_path / "b.json"

@@ -21,6 +21,7 @@ from scalinglaws.common.read import parse_json, read_json, read_text
 VERSION = 1  # raised when fields get another meaning
 # Fields that are left out of the files at these values, so that their bytes are as before the fields existed.
 NEUTRAL = {"version": 1, "n_params_active": None}
+NEUTRAL |= {"device_asked": None, "driver": None, "gpus_visible": None}
 # What to do about a file that is whole and of another form than this version reads.
 AGAIN = "delete its folder and run snakemake again"
 # A count of FLOP: whole, and too large for the 64 bits of an integer column.
