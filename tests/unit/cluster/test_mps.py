@@ -74,7 +74,8 @@ def test_a_daemon_serves_the_block_and_is_stopped_after_it(machine: dict[str, st
         assert alive(pid)
         assert machine["CUDA_VISIBLE_DEVICES"] == "0"  # the daemon, which was given GPU 3, calls it 0
     assert machine == before and not alive(pid) and not pipes.parent.exists()
-    assert calls(machine)[0] == "start 3" and calls(machine)[-1] == "quit"
+    # It was asked for its servers before it had started, too, where the machine is slow.
+    assert [call for call in calls(machine) if call != "get_server_list"] == ["start 3", "quit"]
 
 
 def test_gpus_that_have_names_keep_them(machine: dict[str, str]) -> None:
