@@ -133,7 +133,7 @@ def test_nothing_is_started_for_one_process_or_beside_another_daemon(machine: di
 EXCLUSIVE = "Exclusive_Process"
 
 
-@pytest.mark.parametrize(("device", "mode", "most"), [("auto", EXCLUSIVE, 1), ("auto", "Default", 3), ("cpu", EXCLUSIVE, 3)])
+@pytest.mark.parametrize(("device", "mode", "most"), [("cuda", EXCLUSIVE, 1), ("cuda", "Default", 3), ("cpu", EXCLUSIVE, 3)])
 def test_members_of_a_bundle_are_as_many_as_the_gpu_takes(
     device: str, mode: str, most: int, machine: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,7 +21,7 @@ from scalinglaws.cluster.bundle import Member
 from scalinglaws.cluster.slurm import stop_time
 from scalinglaws.common import files, stopping
 from scalinglaws.common.errors import StudyError
-from scalinglaws.models.cuda import require
+from scalinglaws.models.cuda import is_used, require
 
 POLL_SECONDS = 0.1  # time between looks at the processes that run
 TELL_SECONDS = 10.0  # time between lines of progress
@@ -121,7 +121,7 @@ def train_all(path: Path, at_once: int, results: Path, device: str = "auto", lim
     end = stop_time(limit_minutes)
     command = [sys.executable, "-m", "scalinglaws", "member", "--list", str(path), "--results", str(results)]
     at_once = min(at_once, len(members))
-    sharing = contextlib.nullcontext(at_once) if device == "cpu" else mps.shared_gpu(at_once)
+    sharing = mps.shared_gpu(at_once) if is_used(device) else contextlib.nullcontext(at_once)
     with (
         stopping.handled(stopping.leave),
         sharing as allowed,

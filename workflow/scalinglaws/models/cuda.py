@@ -25,6 +25,11 @@ def require(count: int = 1, environment: Mapping[str, str] = os.environ) -> None
         )
 
 
+def is_used(device: str) -> bool:
+    """Tell whether a process that is told to compute on ``device`` (auto, cpu or cuda) uses a GPU."""
+    return device == "cuda" or (device == "auto" and torch.cuda.is_available())
+
+
 def why_not(count: int = 1, environment: Mapping[str, str] = os.environ) -> str:
     """Return the reason for which PyTorch cannot use so many GPUs in this process; empty where it can."""
     found = torch.cuda.device_count() if torch.cuda.is_available() else 0
