@@ -122,10 +122,8 @@ def train_all(path: Path, at_once: int, results: Path, device: str = "auto", lim
     command = [sys.executable, "-m", "scalinglaws", "member", "--list", str(path), "--results", str(results)]
     at_once = min(at_once, len(members))
     sharing = mps.shared_gpu(at_once) if is_used(device) else contextlib.nullcontext(at_once)
-    with (
-        stopping.handled(stopping.leave),
-        sharing as allowed,
-    ):  # a signal before or after the members run ends what shares the GPU
+    # A signal before the members run, or after them, ends what lets them share the GPU.
+    with stopping.handled(stopping.leave), sharing as allowed:
         command += ["--at-once", str(allowed), "--end", str(end), "--device", device]
         processes = MemberProcesses(members, allowed, command, end)
         with stopping.handled(processes.on_signal):
