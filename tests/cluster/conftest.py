@@ -20,7 +20,7 @@ from workflow.conftest import Workflow, copy_workflow, environment
 HERE = Path(__file__).parent
 STATE = "/tmp/slurm-scalinglaws"
 # A made-up GPU as fast as a CPU core, so that expected times are near those of this machine.
-DEVICE = "name: none, bfloat16: 2e9, float32: 2e9, utilisation: 1, memory_gib: 80, gpus_per_node: 4"
+DEVICE = "name: none, bfloat16: 2e9, float32: 2e9, utilisation: 1, memory_gib: 80, bandwidth: 1e12, gpus_per_node: 4"
 
 
 class Cluster(Workflow):
@@ -50,6 +50,8 @@ class Cluster(Workflow):
         if minutes:
             for rule in data["set-resources"]:
                 data["set-resources"][rule] |= {"runtime": minutes, "mem_mb": 1500 if rule != "bundle" else 4000}
+        for rule in data["set-resources"]:
+            data["set-resources"][rule] |= {"device": "cpu"}  # the GPUs are made up
         data["set-resources"]["train"] |= train or {}
         data |= {"latency-wait": 10, "slurm-init-seconds-before-status-checks": 1, "jobs": 8} | changes
         path = self.folder / "profiles/slurm/profile.yaml"
@@ -151,6 +153,16 @@ def prepared(one_node: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def speed(prepared: Path) -> float:
     """Measure the tokens per second of the runs of studies.write_seeds."""
     return tokens_per_second(Workflow(prepared))
+
+
+@pytest.fixture
+def two_nodes(one_node: None) -> Iterator[None]:
+    """Add a second node, on the same machine, for one test."""
+    control("up", STATE, "--nodes", "2")
+    try:
+        yield
+    finally:
+        control("up", STATE, "--nodes", "1")
 
 
 @pytest.fixture

@@ -5,77 +5,31 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
-import pytest
 
 from cluster.conftest import STATE, Cluster, control, slurm, wait_for
+from cluster.seen import (
+    BYTES,
+    CHEAP,
+    daemon,
+    job_of,
+    local_copy,
+    local_run,
+    process_of,
+    runs_of,
+    same_bytes,
+    times,
+    timings,
+    training,
+)
 from cluster.studies import SEEDS, write_seeds
-from scalinglaws.decide.status import heartbeats
-from workflow.conftest import SMOKE, Workflow
-
-BYTES = ("runs/*/metrics.json", "runs/*/curve.jsonl", "runs/*/model.safetensors", "trunks/*/step*.safetensors")
-CHEAP = tuple(f"studies/*/{name}" for name in ("tables/[!t]*", "fits/*", "figures/*", "report.md"))
-
-
-def local_copy(cluster: Cluster, folder: Path) -> Workflow:
-    """Copy the workflow and its tokens, to be run without the cluster."""
-    ignored = shutil.ignore_patterns("runs", "trunks", ".snakemake")
-    return Workflow(Path(shutil.copytree(cluster.folder, folder, copy_function=shutil.copy2, ignore=ignored)))
-
-
-def local_run(cluster: Cluster, folder: Path, study: str, *arguments: str) -> Workflow:
-    made = local_copy(cluster, folder)
-    made.run("--cores", "2", *arguments, study=study)
-    return made
-
-
-def same_bytes(cluster: Cluster, local: Workflow, *names: str) -> dict[str, bytes]:
-    """Assert that both made the same bytes; return the files of the cluster."""
-    ours, theirs = cluster.bytes_of(*names), local.bytes_of(*names)
-    assert ours.keys() == theirs.keys()
-    assert [name for name in ours if ours[name] != theirs[name]] == []
-    return ours
-
-
-def timings(cluster: Cluster) -> dict[str, dict]:
-    return {run.name: json.loads((run / "timing.json").read_text()) for run in runs_of(cluster)}
-
-
-def times(cluster: Cluster) -> dict[str, int]:
-    """Return run -> when its metrics were written, for the runs that are done."""
-    return {run.name: (run / "metrics.json").stat().st_mtime_ns for run in runs_of(cluster) if (run / "metrics.json").exists()}
-
-
-def runs_of(cluster: Cluster) -> list[Path]:
-    return sorted((cluster.folder / "results/runs").iterdir())
-
-
-def training(cluster: Cluster) -> dict[str, int]:
-    """Return run -> the step in its heartbeat, for the runs that train now."""
-    return {run: beat["step"] for run, beat in heartbeats(cluster.folder / "results").items()}
-
-
-def process_of(cluster: Cluster, run: str) -> int | None:
-    """Return the process that trains a run, by its last heartbeat."""
-    return heartbeats(cluster.folder / "results").get(run, {}).get("pid")
-
-
-def daemon(name: str) -> int:
-    """Return the process of one of Slurm's daemons."""
-    return int(Path(STATE, "run", f"{name}.pid").read_text().split()[0])
-
-
-def job_of(cluster: Cluster, run: str) -> str:
-    """Return the newest Slurm job that trains a run."""
-    return [row["id"] for row in cluster.slurm_jobs() if row["rule"].startswith("rule_train_") and run in row["rule"]][-1]
+from workflow.conftest import SMOKE
 
 
 def test_the_smoke_study_is_that_of_a_local_run(cluster: Cluster, tmp_path: Path) -> None:
@@ -301,16 +255,6 @@ def test_a_controller_that_was_away_costs_a_second_call_at_most(cluster: Cluster
     assert times(cluster) == done and len(cluster.slurm_jobs()) == 1
 
 
-@pytest.fixture
-def two_nodes(one_node: None) -> Iterator[None]:
-    """Add a second node, on the same machine, for one test."""
-    control("up", STATE, "--nodes", "2")
-    try:
-        yield
-    finally:
-        control("up", STATE, "--nodes", "1")
-
-
 def test_a_lost_node_costs_what_was_not_saved(cluster: Cluster, two_nodes: None, speed: float, tmp_path: Path) -> None:
     """A node dies with all that runs on it and does not come back: its job continues on the other node."""
     write_seeds(cluster, 2, round(75 * speed))
@@ -333,17 +277,3 @@ def test_a_lost_node_costs_what_was_not_saved(cluster: Cluster, two_nodes: None,
     assert {row["node"] for row in cluster.slurm_jobs()} == {"n1"}
     assert sorted(timing["attempts"] for timing in timings(cluster).values()) == [1, 2]
     same_bytes(cluster, local_run(cluster, tmp_path / "local", SEEDS, "--until", "train"), *BYTES)
-
-
-def test_a_run_takes_two_nodes(cluster: Cluster, two_nodes: None, tmp_path: Path) -> None:
-    write_seeds(cluster, 1, 60_000)
-    cluster.profile("gpus_per_node: 1, most_gpus: 2, hours: 0.00001", "aggregate, exponents, fit, report_md")
-    cluster.submit("--until", "train", study=SEEDS)
-    (job,) = cluster.slurm_jobs()
-    assert (job["nodes"], job["gres"], job["state"]) == ("2", "gres:gpu:1", "COMPLETED")
-    (run,) = runs_of(cluster)
-    assert json.loads((run / "timing.json").read_text())["processes"] == 2
-    local = local_copy(cluster, tmp_path / "local")
-    local.run("--cores", "2", "--until", "train", study=SEEDS)
-    two, one = (json.loads((made.folder / "results/runs" / run.name / "metrics.json").read_text()) for made in (cluster, local))
-    assert two["steps"] == one["steps"] and abs(two["loss"] / one["loss"] - 1) < 1e-3

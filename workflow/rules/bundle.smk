@@ -24,5 +24,7 @@ rule bundle:
         " --list {input.bundle:q}"
         " --at-once {resources.at_once:q}"
         " --results results"
+        " --device {resources.device:q}"
+        " --limit-minutes {resources.runtime:q}"
         " --out {output.marker:q}"
         " > {log:q} 2>&1"

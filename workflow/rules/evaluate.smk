@@ -32,4 +32,5 @@ rule evaluate:
         " --tokens results/tokens"
         " --set {input.set:q}"
         " --out {output.losses:q}"
+        " --device {resources.device:q}"
         " > {log:q} 2>&1"

@@ -23,6 +23,8 @@ rule rung:
         " --out {output.checkpoint:q}"
         " --processes {resources.processes:q}"
         " --nodes {resources.hosts:q}"
+        " --device {resources.device:q}"
+        " --limit-minutes {resources.runtime:q}"
         " > {log:q} 2>&1"
 
 
@@ -57,4 +59,6 @@ rule train:
         " --out results/runs/{wildcards.run:q}"
         " --processes {resources.processes:q}"
         " --nodes {resources.hosts:q}"
+        " --device {resources.device:q}"
+        " --limit-minutes {resources.runtime:q}"
         " > {log:q} 2>&1"

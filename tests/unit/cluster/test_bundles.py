@@ -44,7 +44,7 @@ def done(results: Path, run: str) -> None:
 
 
 def test_each_run_is_in_one_bundle_and_bundles_take_the_time_asked_for(tmp_path: Path) -> None:
-    made, on = seeds(), device(bundle_minutes=5)
+    made, on = seeds(150), device(bundle_minutes=5)
     found = bundles.bundle_up(made, tmp_path, on)
     runs = [run for bundle in found.values() for run in bundle.runs]
     assert sorted(runs) == sorted(made.runs)
@@ -68,21 +68,30 @@ def test_processes_leave_room_for_each_other(tmp_path: Path) -> None:
     """A model whose kernels compute for a third of the time that they take to start shares its GPU with two others."""
     made, on = seeds(10), device()
     spec = next(iter(made.runs.values()))
-    third = cost.compute_seconds(spec, on) / cost.launch_seconds(spec) * 3
-    (bundle,) = bundles.bundle_up(made, tmp_path, device(float32=67e12 * third)).values()
+    third = cost.compute_seconds(spec, on) / cost.launch_seconds(spec) * 3.03
+    (bundle,) = bundles.bundle_up(made, tmp_path, device(float32=67e12 * third, bandwidth=1e18)).values()
+    assert bundle.at_once == 3
+    # So does one whose kernels move data for a third of that time.
+    slow = 3 * cost.pass_bytes(spec) / cost.launch_seconds(spec)
+    (bundle,) = bundles.bundle_up(made, tmp_path, device(bandwidth=1.03 * slow)).values()
     assert bundle.at_once == 3
     (bundle,) = bundles.bundle_up(made, tmp_path, device(at_once=4)).values()
     assert bundle.at_once == 4 and bundle.processes() == 4 and bundle.processes(attempt=3) == 1
     # Two fit the memory with micro-batches that are whole batches; more of them fit with smaller micro-batches.
-    small = 2.5 * needs.gpu_bytes(spec, tokens=spec.batch_tokens) / 2**30
+    small = 2.5 * needs.process_bytes(spec, tokens=spec.batch_tokens) / 2**30
     (bundle,) = bundles.bundle_up(made, tmp_path, device(memory_gib=small)).values()
     assert bundle.at_once == 2
-    (many,) = bundles.bundle_up(seeds(10, micro_batch_tokens=64), tmp_path, device(memory_gib=small)).values()
-    assert many.at_once > 4
-    (one,) = bundles.bundle_up(made, tmp_path, device(memory_gib=small / 5)).values()
+    (one,) = bundles.bundle_up(made, tmp_path, device(memory_gib=small / 2)).values()
     assert one.at_once == 1
+    # A wide model takes more than its context.
+    shape: dict[str, Any] = {"model": "4x512", "n_ctx": 512, "batch_tokens": 2**17, "tokens": ("2M", "4M")}
+    large = next(iter(seeds(1, **shape).runs.values()))
+    room = {"memory_gib": 2.5 * needs.process_bytes(large, tokens=large.batch_tokens) / 2**30, "bandwidth": 1e18, "float32": 1e18}
+    (whole,) = bundles.bundle_up(seeds(10, **shape), tmp_path, device(**room)).values()
+    (parts,) = bundles.bundle_up(seeds(10, micro_batch_tokens=512, **shape), tmp_path, device(**room)).values()
+    assert whole.at_once == 2 < 4 < parts.at_once
     with pytest.raises(StudyError, match="GiB on each of 1 GPUs"):
-        bundles.bundle_up(made, tmp_path, device(memory_gib=needs.gpu_bytes(spec) / 2**31))
+        bundles.bundle_up(made, tmp_path, device(memory_gib=needs.process_bytes(spec) / 2**31))
     assert bundle.needs(on).gpus == 1 and bundle.needs(on).mem_mb >= 2 * (needs.PROCESS_MB + needs.CUDA_MB)
     for most in (5, 7):
         (bundle,) = bundles.bundle_up(made, tmp_path, device(gpus_per_node=0, at_once=most, float32=1e12)).values()
@@ -95,7 +104,7 @@ def test_processes_leave_room_for_each_other(tmp_path: Path) -> None:
 
 
 def test_the_table_tells_what_is_left(tmp_path: Path) -> None:
-    made, on = seeds(3, ["2x16", "12x768"], ("1M", "40M")), device(max_minutes=10**6)
+    made, on = seeds(3, ["2x16", "12x768"], ("1M", "400M")), device(max_minutes=10**6)
     large = {trunk: spec for trunk, spec in made.trunks.items() if spec.d_model == 768}
     lines = bundles.table(made, tmp_path, on)
     assert lines[-1] == "jobs left: 16 (1 bundles of 6 small runs; alone: 3 trunks, 6 runs, 0 rungs, 6 evaluations)"
@@ -115,14 +124,14 @@ def test_the_table_tells_what_is_left(tmp_path: Path) -> None:
 
 
 def test_large_members_have_jobs_of_their_own(tmp_path: Path) -> None:
-    made = seeds(3, ["2x16", "12x768"], ("1M", "40M"))
+    made = seeds(3, ["2x16", "12x768"], ("1M", "400M"))
     bundled = {run for bundle in bundles.bundle_up(made, tmp_path, device()).values() for run in bundle.runs}
     assert bundled == {run for run, spec in made.runs.items() if spec.d_model == 16}
     assert bundles.bundle_up(made, tmp_path, device(small_minutes=0)) == {}
 
 
 def test_the_rungs_of_a_large_trunk_are_one_job(tmp_path: Path) -> None:
-    made = seeds(1, "12x768", ("1M", "40M"), threads=6)
+    made = seeds(1, "12x768", ("1M", "400M"), threads=6)
     ((trunk, steps),) = made.rungs.items()
     (bundle,) = bundles.bundle_up(made, tmp_path, device()).values()
     assert bundle.rungs == [(trunk, step) for step in steps] and not bundle.runs and not bundle.evaluations

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fixtures.small_study import STUDY, changed
-from scalinglaws.cluster import gpus
+from scalinglaws.cluster import gpus, slurm
 from scalinglaws.common import finished
 from scalinglaws.common.errors import StudyError
 from scalinglaws.dag import context, inputs, kept, requests, snapshot, targets
@@ -208,15 +210,79 @@ def test_a_snapshot_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 def test_resources_follow_the_device() -> None:
     laptop = context.read(STUDY, "config.yaml", in_job=False)
-    assert requests.on_nodes(laptop, requests.needs_of_run, 1) == {"mem_mb": 2500, "runtime": 60, "processes": 0, "hosts": 1}
+    assert requests.on_nodes(laptop, requests.needs_of_run, lambda run: 1) == {
+        "mem_mb": 2500,
+        "runtime": 60,
+        "processes": 0,
+        "hosts": 1,
+        "device": "auto",  # a person at a prompt takes what there is
+    }
     made = context.read(STUDY | {"device": DEVICE | {"runs_per_gpu": 2}}, "config.yaml", in_job=False)
     run = next(iter(made.study.runs))
-    found = requests.on_nodes(made, lambda run, attempt=1: requests.needs_of_run(made, run, attempt), 3)
+    found = requests.on_nodes(made, lambda run, attempt=1: requests.needs_of_run(made, run, attempt), lambda run: 3)
     assert found["gres"](run) == "gpu:1"
     assert found["runtime"](run, 2) > found["runtime"](run, 1)
-    assert found["nodes"](run) is None and found["hosts"](run) == 1
+    assert found["nodes"](run) is None and found["hosts"](run) == 1 and found["cpus_per_task"](run) == 3
+    # A job with a GPU must not train on CPUs; where the nodes have none, it does.
+    assert found["device"] == "cuda" and not {"constraint", "qos"} & found.keys()
+    nodes = context.read(STUDY | {"device": DEVICE | {"gpus_per_node": 0, "qos": "gpu"}}, "config.yaml", in_job=False)
+    on_cpus = requests.on_one_node(nodes, lambda run, attempt=1: requests.needs_of_run(nodes, run, attempt))
+    assert on_cpus["device"] == "cpu" and "qos" not in on_cpus
     kept.write(made)
     assert os.environ[gpus.PLACES] == "4x2"
+
+
+def resources_of_run(**device: Any) -> tuple[context.Context, dict[str, Any]]:
+    """Return the resources of the longest run of the study on a device, each for the first attempt."""
+    made = context.read(STUDY | {"device": DEVICE | device}, "config.yaml", in_job=False)
+    run = max(made.study.runs, key=lambda run: made.study.runs[run].steps)
+    needs = functools.partial(requests.needs_of_run, made)
+    found = requests.on_nodes(made, needs, lambda run: requests.threads_of_run(made, run))
+    values: dict[str, Any] = {}
+    for name, value in found.items():
+        more = {"attempt": 1} if name in ("mem_mb", "runtime") else {}
+        values[name] = value(run, **more) if callable(value) else value
+    return made, {name: value for name, value in values.items() if value is not None}
+
+
+def test_a_job_of_several_gpus_is_a_task_of_slurm_for_each() -> None:
+    """sbatch gets tasks and their CPUs; the plugin refuses both kinds of tasks at once, and a single one of either."""
+    fast = {"hours": 1e-9, "constraint": "h100&ib", "qos": "long"}
+    _, one = resources_of_run(most_gpus=1, **fast)
+    assert "mpi" not in one and one["gres"] == "gpu:1" and (one["constraint"], one["qos"]) == ("h100&ib", "long")
+    made, four = resources_of_run(most_gpus=4, **fast)
+    shape = ("nodes", "hosts", "tasks", "tasks_per_node", "gres", "processes", "mpi")
+    assert [four.get(name) for name in shape] == [1, 1, None, 4, "gpu:4", 4, "srun"]
+    threads = next(iter(made.study.runs.values())).threads
+    assert four["cpus_per_task"] == threads
+    _, eight = resources_of_run(most_gpus=8, **fast)
+    assert [eight.get(name) for name in shape] == [2, 2, None, 4, "gpu:4", 8, "srun"]
+    _, apart = resources_of_run(most_gpus=2, gpus_per_node=1, **fast)
+    assert [apart.get(name) for name in shape] == [2, 2, 2, None, "gpu:1", 2, "srun"]
+
+
+def test_no_job_asks_for_more_cpus_than_a_node_has() -> None:
+    wide = changed(defaults__threads=8)
+    made = context.read(wide | {"device": DEVICE | {"most_gpus": 4, "hours": 1e-9, "cpus_per_node": 10}}, "c", in_job=False)
+    run = max(made.study.runs, key=lambda run: made.study.runs[run].steps)
+    assert requests.needs_of_run(made, run).gpus == 4 and requests.threads_of_run(made, run) == 10
+    found = requests.on_nodes(
+        made, functools.partial(requests.needs_of_run, made), lambda run: requests.threads_of_run(made, run)
+    )
+    assert found["cpus_per_task"](run) == 2
+    free = context.read(wide | {"device": DEVICE | {"most_gpus": 4, "hours": 1e-9}}, "c", in_job=False)
+    assert requests.threads_of_run(free, run) == 32
+    cores = DEVICE | {"small_minutes": 999, "gpus_per_node": 0, "cpus_per_node": 6}
+    small = context.read(wide | {"device": cores}, "c", in_job=False)
+    assert {requests.threads_of_bundle(small, name) for name in small.bundles} == {6}
+
+
+def test_a_job_of_slurm_notes_when_it_began(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    kept.write(context.read(STUDY, "config.yaml", in_job=False))
+    assert slurm.BEGAN not in os.environ  # Snakemake itself may run in a job, whose limit is not that of its jobs
+    kept.write(context.read(STUDY, "config.yaml", in_job=True))
+    assert os.environ[slurm.BEGAN].startswith("7:")
 
 
 def test_modules_are_files_of_the_package() -> None:

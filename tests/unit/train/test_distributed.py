@@ -19,7 +19,7 @@ from fixtures import together
 from fixtures.small_runs import small_spec, write_tokens
 from scalinglaws.common.errors import StudyError
 from scalinglaws.train import checkpoint
-from scalinglaws.train.distributed import Processes, wanted
+from scalinglaws.train.distributed import Processes
 from scalinglaws.train.run import train
 from scalinglaws.train.trainer import Trainer
 
@@ -148,12 +148,6 @@ def test_shares_cover_a_batch_once() -> None:
     for rows, count in ((8, 1), (8, 3), (5, 4), (2, 2)):
         taken = [row for rank in range(count) for row in list(range(rows))[Processes(rank, count).share(rows)]]
         assert taken == list(range(rows))
-
-
-def test_the_launcher_is_known_by_its_variables() -> None:
-    assert wanted({}) == (0, 1, 0)
-    assert wanted({"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1"}) == (3, 4, 1)
-    assert wanted({"RANK": "", "WORLD_SIZE": "4"}) == (0, 1, 0)
 
 
 def test_more_processes_than_contexts_are_refused(tokens: Path) -> None:

@@ -8,7 +8,16 @@ from typing import Annotated
 
 import typer
 
-from scalinglaws.cli.options import MOST_PROCESSES, RESULTS, CheckpointSeconds, Device, Results, file_to_write, seconds
+from scalinglaws.cli.options import (
+    MOST_PROCESSES,
+    RESULTS,
+    CheckpointSeconds,
+    Device,
+    LimitMinutes,
+    Results,
+    file_to_write,
+    seconds,
+)
 
 Bundle = Annotated[Path, typer.Option("--list", help="Bundle to train, results/bundles/ID.json.")]
 
@@ -23,6 +32,8 @@ def bundle(
         ),
     ] = None,
     results: Results = RESULTS,
+    device: Device = "auto",
+    limit_minutes: LimitMinutes = 0.0,
 ) -> None:
     """Train the members of a bundle in one job, several at a time: runs too small to fill a GPU alone.
 
@@ -34,7 +45,7 @@ def bundle(
     """
     from scalinglaws.cluster.bundle_job import train_bundle
 
-    train_bundle(path, out, results, at_once)
+    train_bundle(path, out, results, at_once, device, limit_minutes)
 
 
 def member(

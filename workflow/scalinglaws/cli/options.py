@@ -64,6 +64,14 @@ Workers = Annotated[
 Device = Annotated[
     Literal["auto", "cpu", "cuda"], typer.Option("--device", help="Where to compute; auto takes a GPU if there is one.")
 ]
+LimitMinutes = Annotated[
+    float,
+    typer.Option(
+        "--limit-minutes",
+        callback=seconds,
+        help="Time limit of the Slurm job, as it was submitted, for nodes without Slurm's clients; 0 where it is not known.",
+    ),
+]
 Sums = Annotated[
     bool, typer.Option("--sums", help="Leave a list of sha256 sums beside what is written, NAME.sha256, as the workflow does.")
 ]

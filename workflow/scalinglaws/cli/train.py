@@ -11,6 +11,7 @@ from scalinglaws.cli.options import (
     MOST_PROCESSES,
     CheckpointSeconds,
     Device,
+    LimitMinutes,
     Spec,
     TokensRoot,
     file_to_write,
@@ -43,6 +44,7 @@ def train(
     log: Log = None,
     processes: Processes = 1,
     nodes: Nodes = 1,
+    limit_minutes: LimitMinutes = 0.0,
 ) -> None:
     """Train one run and write its weights, losses and learning curve.
 
@@ -55,7 +57,7 @@ def train(
         --out results/runs/ID
     """
     from scalinglaws.cluster.slurm import stop_time
-    from scalinglaws.cluster.torchrun import together
+    from scalinglaws.cluster.together import together
     from scalinglaws.study.plugins import read_run
     from scalinglaws.train import run
 
@@ -63,7 +65,12 @@ def train(
         return
     read = read_run(spec, tokens.parent)
     trunk = trunks / read.trunk.id if trunks else None
-    options: dict[str, Any] = {"device": device, "checkpoint_seconds": checkpoint_seconds, "log": log, "end": stop_time()}
+    options: dict[str, Any] = {
+        "device": device,
+        "checkpoint_seconds": checkpoint_seconds,
+        "log": log,
+        "end": stop_time(limit_minutes),
+    }
     run.train(read, tokens / read.tokens_id, out, trunk=trunk, **options)
 
 
@@ -80,6 +87,7 @@ def rung(
     log: Log = None,
     processes: Processes = 1,
     nodes: Nodes = 1,
+    limit_minutes: LimitMinutes = 0.0,
 ) -> None:
     """Train a trunk, the stable phase that several budgets share, on to its next rung (checkpoint).
 
@@ -89,14 +97,19 @@ def rung(
         --out results/trunks/ID/step400.safetensors
     """
     from scalinglaws.cluster.slurm import stop_time
-    from scalinglaws.cluster.torchrun import together
+    from scalinglaws.cluster.together import together
     from scalinglaws.study.plugins import read_run
     from scalinglaws.train import run
 
     if together(processes, nodes, device, ctx.obj["arguments"]):
         return
     read = read_run(spec, tokens.parent)
-    options: dict[str, Any] = {"device": device, "checkpoint_seconds": checkpoint_seconds, "log": log, "end": stop_time()}
+    options: dict[str, Any] = {
+        "device": device,
+        "checkpoint_seconds": checkpoint_seconds,
+        "log": log,
+        "end": stop_time(limit_minutes),
+    }
     run.train_rung(read, tokens / read.tokens_id, step, out, **options)
 
 

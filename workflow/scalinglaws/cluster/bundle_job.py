@@ -7,6 +7,7 @@ What is there is not made again. A member that fails does not stop the others; i
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import subprocess
@@ -15,11 +16,12 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from scalinglaws.cluster import bundle, gpus
+from scalinglaws.cluster import bundle, gpus, mps
 from scalinglaws.cluster.bundle import Member
 from scalinglaws.cluster.slurm import stop_time
 from scalinglaws.common import files, stopping
 from scalinglaws.common.errors import StudyError
+from scalinglaws.models.cuda import is_used, require
 
 POLL_SECONDS = 0.1  # time between looks at the processes that run
 TELL_SECONDS = 10.0  # time between lines of progress
@@ -92,7 +94,7 @@ class MemberProcesses:
         print(f"bundle: {counts}, {eta}", file=sys.stderr, flush=True)
 
 
-def train_all(path: Path, at_once: int, results: Path) -> None:
+def train_all(path: Path, at_once: int, results: Path, device: str = "auto", limit_minutes: float = 0.0) -> None:
     """Train every member of the bundle in a file.
 
     Parameters
@@ -103,6 +105,10 @@ def train_all(path: Path, at_once: int, results: Path) -> None:
         Largest number of members that train at the same time.
     results
         The folder of results.
+    device
+        Where members train: auto, cpu or cuda.
+    limit_minutes
+        The time limit with which the job was submitted: see ``slurm.stop_time``.
 
     Raises
     ------
@@ -112,12 +118,16 @@ def train_all(path: Path, at_once: int, results: Path) -> None:
         The job was stopped before all members were done; the status is 143.
     """
     members = list(bundle.read(path).members)
-    end = stop_time()
+    end = stop_time(limit_minutes)
     command = [sys.executable, "-m", "scalinglaws", "member", "--list", str(path), "--results", str(results)]
-    command += ["--at-once", str(min(at_once, len(members))), "--end", str(end)]
-    processes = MemberProcesses(members, at_once, command, end)
-    with stopping.handled(processes.on_signal):
-        processes.run()
+    at_once = min(at_once, len(members))
+    sharing = mps.shared_gpu(at_once) if is_used(device) else contextlib.nullcontext(at_once)
+    # A signal before the members run, or after them, ends what lets them share the GPU.
+    with stopping.handled(stopping.leave), sharing as allowed:
+        command += ["--at-once", str(allowed), "--end", str(end), "--device", device]
+        processes = MemberProcesses(members, allowed, command, end)
+        with stopping.handled(processes.on_signal):
+            processes.run()
     if processes.stopping and len(processes.done) < processes.all:
         raise SystemExit(stopping.STOPPED)
     if processes.failed:
@@ -128,14 +138,20 @@ def train_all(path: Path, at_once: int, results: Path) -> None:
         )
 
 
-def train_bundle(path: Path, out: Path, results: Path, at_once: int | None = None) -> None:
+def train_bundle(
+    path: Path, out: Path, results: Path, at_once: int | None = None, device: str = "auto", limit_minutes: float = 0.0
+) -> None:
     """Make everything in the bundle's file ``path`` and then write ``out``, which is empty and says that all is there.
 
     ``at_once`` is the number of members that train at the same time; None takes the bundle's. Where the GPUs of a machine are
-    divided among runs, this process holds one for all members. Raises StudyError and SystemExit as ``train_all`` does.
+    divided among runs, this process holds one for all members. Raises StudyError and SystemExit as ``train_all`` does, and
+    StudyError where ``device`` is cuda and PyTorch can use no GPU.
     """
-    gpus.take(1)
+    if device != "cpu":
+        gpus.take(1)
+    if device == "cuda":
+        require()
     # Without this each process would start as many compilers as the job has cores.
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
-    train_all(path, at_once or bundle.read(path).at_once, results)
+    train_all(path, at_once or bundle.read(path).at_once, results, device, limit_minutes)
     files.write_bytes(out, b"")

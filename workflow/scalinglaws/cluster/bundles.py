@@ -16,7 +16,7 @@ from pathlib import Path
 
 from scalinglaws.cluster import needs
 from scalinglaws.cluster.bundle import Bundle, Member
-from scalinglaws.cluster.cost import MEMBER_SECONDS, Speeds, compute_seconds, evaluation_steps, launch_seconds, step_seconds
+from scalinglaws.cluster.cost import MEMBER_SECONDS, Speeds, busy_seconds, evaluation_steps, gpu_seconds, step_seconds
 from scalinglaws.cluster.device import Device
 from scalinglaws.study.ladder import below, needed_rungs
 from scalinglaws.study.paths import bundle_marker, evaluation_path, has_run, has_rung
@@ -98,12 +98,11 @@ def share_of_gpu(spec: RunSpec, device: Device) -> float:
     least = 1 / device.at_once
     if not device.gpus_per_node:
         return least
-    compute = compute_seconds(spec, device)
-    busy = compute / max(compute, launch_seconds(spec))
+    busy = busy_seconds(spec, device) / gpu_seconds(spec, device)
     room = device.memory_gib * 2**30
     # A micro-batch that does not fit is halved until it does: that is slower, but no reason for a job of its own.
-    memory = min(1.0, needs.gpu_bytes(spec, tokens=spec.micro_batch_tokens or spec.batch_tokens) / room)
-    return max(busy, memory, needs.gpu_bytes(spec) / room, least)
+    memory = min(1.0, needs.process_bytes(spec, tokens=spec.micro_batch_tokens or spec.batch_tokens) / room)
+    return max(busy, memory, needs.process_bytes(spec) / room, least)
 
 
 def missing_members(

@@ -2,10 +2,14 @@
 
 Progress, plans, what jobs ask for and how bundles are filled all follow from these functions. A step of training takes
 
-- on a GPU, the time of its FLOP or the time to start its kernels, whichever is longer, since the two overlap;
+- on a GPU, max(F / uP, M / W, K) + O / W: F are the FLOP of the step, u is the share of the peak speed P that large products
+  of matrices reach, M are the bytes that the forward and the backward pass read and write, W is the bandwidth of the GPU's
+  memory, K is the time to start the kernels of the passes, and O are the bytes of the optimizer's step. Within the passes the
+  three overlap, so that the longest counts; the optimizer comes after them and is limited by memory alone;
 - on CPUs, the time of its FLOP and a time for each token (softmax, memory, interpreter), one after the other.
 
-Speeds that were measured on runs of the study correct both.
+Several GPUs share the tokens of a batch. The sums of gradients over GPUs are not counted. Speeds that were measured on runs of
+the study correct all of it.
 """
 
 from __future__ import annotations
@@ -17,7 +21,9 @@ from pathlib import Path
 from scalinglaws.cluster.device import Device
 from scalinglaws.common.errors import StudyError
 from scalinglaws.common.read import read_object
-from scalinglaws.study.ladder import flops_per_step
+from scalinglaws.models.count import n_params_total
+from scalinglaws.optim.registry import OPTIMIZERS
+from scalinglaws.study.ladder import flops_per_step, n_vocab_guess
 from scalinglaws.study.spec import RunSpec
 from scalinglaws.study.study import Study
 
@@ -26,8 +32,11 @@ CORE = Device(name="cpu", bfloat16=4e10, float32=4e10, utilisation=1, memory_gib
 CORE_START_SECONDS = 2.5  # start of a process on a laptop: importing torch and reading tokens
 TOKEN_SECONDS = 3.75e-6  # time of a training token on a CPU besides its FLOP
 # The GPU in which ``plan`` states the compute of a study where no profile is given; small models reach less of its peak.
-H100 = Device(name="H100", bfloat16=989e12, float32=67e12, utilisation=0.4, memory_gib=80)
-LAUNCH_SECONDS = 2e-3  # time of a layer in a step on a GPU, whatever its size: some 60 kernels, and the interpreter
+H100 = Device(name="H100", bfloat16=989e12, float32=67e12, utilisation=0.4, memory_gib=80, bandwidth=3.35e12)
+LAUNCH_SECONDS = 5e-6  # time to start a kernel on a GPU
+LAYER_KERNELS, OTHER_KERNELS = 35, 30  # kernels of a layer, and besides the layers, in both passes of compiled code
+LOGIT_PASSES = 6  # times that a logit or its gradient is written or read: by the last layer, the loss, and two products backwards
+WEIGHT_BYTES = 24  # bytes of a weight in both passes: it is read and cast for either, and its gradient is added to the sum
 START_SECONDS = 60.0  # start of a job on a cluster: two starts of Snakemake, importing torch, reading tokens, compilation
 MOST_APART = 1e6  # a measured time that is so many times the expected one, or the other way round, is none
 MEMBER_SECONDS = 30.0  # start of a process of a bundle: importing torch, reading tokens, compilation
@@ -36,14 +45,63 @@ MEMBER_SECONDS = 30.0  # start of a process of a bundle: importing torch, readin
 Speeds = Mapping[tuple[int, str, bool], float]
 
 
-def compute_seconds(spec: RunSpec, device: Device) -> float:
-    """Return the seconds that the FLOP of a step take on one device that does nothing else."""
-    return flops_per_step(spec) / device.peak(spec.precision)
+def compute_seconds(spec: RunSpec, device: Device, gpus: int = 1) -> float:
+    """Return the seconds that the FLOP of a step take on so many devices that do nothing else."""
+    return flops_per_step(spec) / device.peak(spec.precision) / max(1, gpus)
 
 
-def launch_seconds(spec: RunSpec) -> float:
-    """Return the seconds that the kernels of a step take to start on a GPU: no step is shorter."""
-    return LAUNCH_SECONDS * (1 + spec.n_layer * spec.n_repeats)
+def tokens_of_gpu(spec: RunSpec, gpus: int = 1) -> int:
+    """Return the tokens of a batch that each of so many GPUs computes: whole contexts, of which some have one fewer."""
+    return math.ceil(spec.batch_tokens // spec.n_ctx / max(1, gpus)) * spec.n_ctx
+
+
+def micro_batches(spec: RunSpec, gpus: int = 1) -> int:
+    """Return the number of forward and backward passes of a step on each of so many GPUs."""
+    return math.ceil(tokens_of_gpu(spec, gpus) / (spec.micro_batch_tokens or spec.batch_tokens))
+
+
+def pass_bytes(spec: RunSpec, gpus: int = 1) -> float:
+    """Return the bytes that the forward and backward passes of a step read and write in the memory of each of so many GPUs.
+
+    For each token, the kernels of a layer read and write 13 d_model + 8 d_attn + 4 d_ff numbers forwards (norms, residuals,
+    queries, keys, values, the inner layer; fused as torch.compile does it) and twice as many backwards, and those of the head
+    LOGIT_PASSES numbers for each word of the vocabulary. Attention keeps no matrix of scores. Weights are read for each
+    micro-batch.
+    """
+    n_vocab = n_vocab_guess(spec)
+    layer = 3 * (13 * spec.d_model + 8 * spec.d_attn + 4 * spec.d_ff)
+    numbers = layer * spec.n_layer * spec.n_repeats + LOGIT_PASSES * n_vocab
+    width = 2 if spec.precision == "bfloat16" else 4
+    weights = WEIGHT_BYTES * n_params_total(spec.shape(n_vocab)) * micro_batches(spec, gpus)
+    return width * numbers * tokens_of_gpu(spec, gpus) + weights
+
+
+def optimizer_bytes(spec: RunSpec, gpus: int = 1) -> float:
+    """Return the bytes that the optimizer's step reads and writes on each of so many GPUs.
+
+    Weights and state are read and written; the gradient is read for its norm and for the step, and cleared.
+    """
+    optimizer = OPTIMIZERS.find(spec.optimizer)
+    kept = optimizer.bytes_per_param - 4 - optimizer.shared_bytes * (1 - 1 / max(1, gpus))
+    return (2 * kept + 3 * 4) * n_params_total(spec.shape(n_vocab_guess(spec)))
+
+
+def launch_seconds(spec: RunSpec, gpus: int = 1) -> float:
+    """Return the seconds that the kernels of a step's passes take to start on each of so many GPUs: no step is shorter."""
+    kernels = LAYER_KERNELS * spec.n_layer * spec.n_repeats + OTHER_KERNELS
+    return LAUNCH_SECONDS * kernels * micro_batches(spec, gpus)
+
+
+def busy_seconds(spec: RunSpec, device: Device, gpus: int = 1) -> float:
+    """Return the seconds of a step in which each of so many GPUs computes or moves data, without waiting for kernels to start."""
+    passes = max(compute_seconds(spec, device, gpus), pass_bytes(spec, gpus) / device.bytes_per_second)
+    return passes + optimizer_bytes(spec, gpus) / device.bytes_per_second
+
+
+def gpu_seconds(spec: RunSpec, device: Device, gpus: int = 1) -> float:
+    """Return the expected seconds of a step on so many GPUs: the formula at the head of this file."""
+    optimizer = optimizer_bytes(spec, gpus) / device.bytes_per_second
+    return max(busy_seconds(spec, device, gpus), launch_seconds(spec, gpus) + optimizer)
 
 
 def step_seconds(spec: RunSpec, device: Device, gpus: int = 1, speeds: Speeds | None = None, shared: bool = False) -> float:
@@ -54,7 +112,7 @@ def step_seconds(spec: RunSpec, device: Device, gpus: int = 1, speeds: Speeds | 
     spec
         A run or a trunk.
     device
-        The device, by its peak speed and the share of it that training reaches.
+        The device: its peak speed, the share of it that training reaches, and the bandwidth of its memory.
     gpus
         Number of GPUs among which the batch is divided.
     speeds
@@ -63,9 +121,10 @@ def step_seconds(spec: RunSpec, device: Device, gpus: int = 1, speeds: Speeds | 
         Whether other processes use the same GPU. If so, speeds of runs that shared their GPU are preferred to those of runs that
         did not; if not, the former are ignored.
     """
-    compute = compute_seconds(spec, device) / max(1, gpus)
-    on_cpus = compute + TOKEN_SECONDS * spec.batch_tokens
-    expected = max(compute, launch_seconds(spec)) if device.gpus_per_node else on_cpus
+    if device.gpus_per_node:
+        expected = gpu_seconds(spec, device, gpus)
+    else:
+        expected = compute_seconds(spec, device, gpus) + TOKEN_SECONDS * spec.batch_tokens
     near = [
         (with_others != shared, abs(math.log(n / spec.n_params)), factor)
         for (n, precision, with_others), factor in (speeds or {}).items()
@@ -98,8 +157,3 @@ def evaluation_steps(spec: RunSpec, corpora: int) -> int:
     An evaluation only reads its tokens forwards, so it takes less time a token than training does.
     """
     return math.ceil(corpora * spec.eval_tokens / spec.batch_tokens)
-
-
-def gpu_hours(flops: float, device: Device, precision: str = "bfloat16") -> float:
-    """Return the hours of one GPU that so many FLOP take at the speed that training of large models reaches."""
-    return flops / device.peak(precision) / 3600

@@ -23,6 +23,8 @@ Minutes = Annotated[float, Field(ge=0, le=1e7, allow_inf_nan=False), NUMBER]
 Number = Annotated[int, Field(gt=0, le=100_000), NUMBER]
 NumberOrZero = Annotated[int, Field(ge=0, le=1000), NUMBER]
 
+FLOP_PER_BYTE = 300  # of an H100: its peak speed in bfloat16 over the bandwidth of its memory
+
 
 class Device(BaseModel):
     """One kind of GPU, or of CPU node where gpus_per_node is 0, and what its partition allows."""
@@ -41,12 +43,32 @@ class Device(BaseModel):
         description="Share of the peak speed that training reaches, such as 0.35. It is used until speeds have been measured.",
     )
     memory_gib: Memory = Field(description="Memory in GiB of one GPU, or of one node where there are no GPUs, such as 80.")
+    bandwidth: Speed | None = Field(
+        default=None,
+        description="Bandwidth of a GPU's memory in bytes/s, such as 3.35e12. Without it, 1 byte for each 300 FLOP of the peak "
+        "speed in bfloat16, as an H100 has.",
+    )
     gpus_per_node: NumberOrZero = Field(default=8, description="Number of GPUs in a node; 0 for nodes that have only CPUs.")
     gres: str = Field(
         default="gpu",
         max_length=100,
         pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:-]*$",
         description="Name of the GPUs in Slurm's GRES syntax, with a type where it has one: gpu:h100.",
+    )
+    constraint: str = Field(
+        default="",
+        max_length=200,
+        pattern=r"^[A-Za-z0-9_.:&|*,()\[\]-]*$",
+        description="Features of nodes that Slurm must give to jobs with GPUs, such as h100; jobs on CPUs do not ask for them.",
+    )
+    qos: str = Field(
+        default="",
+        max_length=100,
+        pattern=r"^[A-Za-z0-9_.:-]*$",
+        description="Slurm's quality of service for jobs with GPUs; jobs on CPUs do not ask for it.",
+    )
+    cpus_per_node: Annotated[int, Field(ge=0, le=100_000), NUMBER] = Field(
+        default=0, description="CPUs of a node, more of which no job asks for; 0 where no limit is known."
     )
     most_gpus: Number = Field(
         default=1,
@@ -72,6 +94,11 @@ class Device(BaseModel):
         default=60.0, description="Minutes that a bundle is expected to take when it is filled up."
     )
     at_once: Number = Field(default=8, description="Largest number of processes of a bundle that share its GPU.")
+
+    @property
+    def bytes_per_second(self) -> float:
+        """Return the bandwidth of a GPU's memory, estimated from its speed where it is not given."""
+        return self.bandwidth or self.bfloat16 / FLOP_PER_BYTE
 
     def peak(self, precision: str) -> float:
         """Return the speed that training reaches before it was measured, in FLOP/s."""

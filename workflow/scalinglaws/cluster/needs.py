@@ -19,6 +19,7 @@ from scalinglaws.study.study import Study
 
 MARGIN = 1.5  # the time that is asked for, over the time that is expected
 PROCESS_MB = 2500  # host memory of a process that has loaded torch
+CONTEXT_BYTES = 0.75 * 2**30  # GPU memory of a process before it has a model: CUDA's context, kernels, workspaces of cuBLAS
 CUDA_MB = 3500  # further host memory of a process that uses a GPU: the driver's and the kernels' libraries, compilation
 
 
@@ -62,6 +63,11 @@ def gpu_bytes(spec: RunSpec, gpus: int = 1, tokens: int | None = None) -> float:
     return state * n_params_total(shape) + token * (tokens or spec.n_ctx)
 
 
+def process_bytes(spec: RunSpec, gpus: int = 1, tokens: int | None = None) -> float:
+    """Return the memory in bytes that the process of a training takes on its GPU: ``gpu_bytes``, and a context of its own."""
+    return CONTEXT_BYTES + gpu_bytes(spec, gpus, tokens)
+
+
 def host_mb(spec: RunSpec, device: Device) -> float:
     """Return the host memory in MB of a process: torch, and three copies of the state while it is loaded or saved."""
     return (
@@ -92,12 +98,12 @@ def gpus_of(spec: RunSpec, steps: int, device: Device, speeds: Speeds | None = N
     room = device.memory_gib * 2**30
     most = min(device.most_gpus, spec.batch_tokens // spec.n_ctx)
     gpus = 1
-    while gpu_bytes(spec, gpus) > room or steps * step_seconds(spec, device, gpus, speeds) > 3600 * device.hours:
+    while process_bytes(spec, gpus) > room or steps * step_seconds(spec, device, gpus, speeds) > 3600 * device.hours:
         further = min(2 * gpus, device.gpus_per_node) if gpus < device.gpus_per_node else 2 * gpus
         if further > most:
             break
         gpus = further
-    if (least := gpu_bytes(spec, gpus)) > room:
+    if (least := process_bytes(spec, gpus)) > room:
         raise StudyError(
             f"run {spec.id} needs {least / 2**30:.0f} GiB on each of {gpus} GPUs and {device.name} has {device.memory_gib:g}: "
             "take a GPU with more memory, raise most_gpus, or take optimizer: adafactor or a smaller model"

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from scalinglaws.cluster import gpus
+from scalinglaws.cluster import gpus, slurm
 from scalinglaws.common import files
 from scalinglaws.common.errors import faults_told
 from scalinglaws.dag import snapshot, targets
@@ -30,6 +30,7 @@ def write(context: Context) -> None:
     if context.device and context.device.runs_per_gpu:
         os.environ[gpus.PLACES] = f"{context.device.gpus_per_node}x{context.device.runs_per_gpu}"
     if context.in_job:
+        slurm.note_start()
         return
     for name, text in of_study(context.study):
         write_absent(name, text)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TypedDict
 
-from scalinglaws.cluster.cost import H100, gpu_hours
 from scalinglaws.common.numbers import PF_DAY, counted, short
 from scalinglaws.decide.status import status
 from scalinglaws.models.count import n_params_total
@@ -66,7 +65,7 @@ class Totals(TypedDict):
     tokens_left, flops_left, pf_days_left
         What is left to train: tokens, FLOP, and the same in PF-days.
     h100_hours_left
-        Hours in which an H100 computes the FLOP that are left, at the speed that training of large models reaches.
+        Hours that one H100 is expected to take for the steps that are left (cluster/cost.py).
     """
 
     study: str
@@ -143,7 +142,7 @@ def plan_totals(study: Study, results: Path) -> Totals:
         tokens_left=now.tokens_left,
         flops_left=now.flops_left,
         pf_days_left=now.flops_left / PF_DAY,
-        h100_hours_left=gpu_hours(now.flops_left, H100),
+        h100_hours_left=now.h100_seconds_left / 3600,
     )
 
 
@@ -156,7 +155,7 @@ def sentences(totals: Totals) -> list[str]:
     """Return the totals of a study in words, as lines of text."""
     ladder, alone, hours = totals["ladder_tokens"], totals["alone_tokens"], totals["h100_hours_left"]
     saving = f"{short(ladder)} tokens to train, run by run {short(alone)}: {alone / ladder:.2f} times fewer" if ladder else ""
-    paid = f", {hours:,.0f} H100-hours at {H100.utilisation:.0%} of peak" if hours >= 1 else ""
+    paid = f", {hours:,.0f} hours of an H100" if hours >= 1 else ""
     return [
         *ends_of_mixtures(totals["mixtures"]),
         *beyond_an_epoch(totals["epochs"]),

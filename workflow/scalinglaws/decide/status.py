@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scalinglaws.cluster.cost import CORE, CORE_START_SECONDS, step_seconds
+from scalinglaws.cluster.cost import CORE, CORE_START_SECONDS, H100, step_seconds
 from scalinglaws.study import ladder
 from scalinglaws.study.ladder import flops_per_step
 from scalinglaws.study.paths import evaluation_path, has_run, has_rung
@@ -34,6 +34,8 @@ class Status:
         the share that is done tells the time that is left on any machine.
     tokens_left, flops_left
         Tokens that are left to train, and their FLOP.
+    h100_seconds_left
+        Expected time in seconds of the steps that are left on one H100, without the starts of jobs.
     """
 
     runs_done: int
@@ -43,6 +45,7 @@ class Status:
     work_left: float
     tokens_left: int
     flops_left: float
+    h100_seconds_left: float
 
     @property
     def finished(self) -> bool:
@@ -97,14 +100,15 @@ def status(study: Study, results: Path) -> Status:
         Counts of runs and rungs, and the work that is left.
     """
     beats = heartbeats(results)
-    work, tokens, flops = 0.0, 0, 0.0
+    work, tokens, flops, h100 = 0.0, 0, 0.0, 0.0
 
     def train(spec: RunSpec, steps: int, starts: int) -> None:
         """Add a training of so many steps, in so many jobs."""
-        nonlocal work, tokens, flops
+        nonlocal work, tokens, flops, h100
         work += starts * CORE_START_SECONDS + steps * step_seconds(spec, CORE)
         tokens += steps * spec.batch_tokens
         flops += steps * flops_per_step(spec)
+        h100 += steps * step_seconds(spec, H100)
 
     for run, name in study.evaluations.items():
         work += 0.0 if evaluation_path(results, run, name).exists() else CORE_START_SECONDS
@@ -121,4 +125,4 @@ def status(study: Study, results: Path) -> Status:
         reached = max([*there, beats.get(trunk, {}).get("step", 0), 0])
         train(study.trunks[trunk], max(0, steps[-1] - reached), starts=len(steps) - len(there))
     runs, rungs = len(study.runs), sum(map(len, needed.values()))
-    return Status(runs - len(left), runs, made, rungs, work, tokens, flops)
+    return Status(runs - len(left), runs, made, rungs, work, tokens, flops, h100)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from scalinglaws.common.errors import StudyError
+from scalinglaws.models.cuda import require
 
 
 def keep_memory() -> None:
@@ -43,10 +43,10 @@ def prepare(threads: int, device: str) -> str:
     Raises
     ------
     StudyError
-        If cuda is asked for and PyTorch finds no GPU.
+        If cuda is asked for and PyTorch can use no GPU. The message says why.
     """
-    if device == "cuda" and not torch.cuda.is_available():
-        raise StudyError("--device cuda, but PyTorch finds no GPU: use --device auto or cpu")
+    if device == "cuda":
+        require()
     device = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_num_threads(threads)
     if torch.get_num_interop_threads() != 1:

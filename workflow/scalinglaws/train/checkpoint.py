@@ -56,7 +56,7 @@ def save(path: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
     sealed.write(path, safetensors.torch.save(host, metadata={sealed.KEY: text}))
 
 
-def load(path: Path, spec_id: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def load(path: Path, spec_id: str, sha256: str | None = None) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read one file.
 
     Parameters
@@ -65,6 +65,8 @@ def load(path: Path, spec_id: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
         The file.
     spec_id
         The id of the run or trunk that it must belong to.
+    sha256
+        The sha256 that it must hold, of ``sealed.digest``; None for any.
 
     Returns
     -------
@@ -77,8 +79,11 @@ def load(path: Path, spec_id: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
         If the file cannot be read, is damaged or belongs to another run; the message says which.
     """
     try:
-        if not sealed.is_whole(path):
+        digest = sealed.digest(path)
+        if digest is None:
             raise ValueError("its contents do not match its sha256")
+        if sha256 is not None and digest != sha256:
+            raise ValueError(f"its sha256 is {digest}, not {sha256}")
         with safe_open(path, framework="pt") as file:
             state = json.loads((file.metadata() or {})[sealed.KEY])
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118, not a dict

@@ -7,7 +7,6 @@ batch, its order and the accumulation are those of one process, so that losses d
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -15,10 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scalinglaws.common.errors import StudyError
+from scalinglaws.models.cuda import require
+from scalinglaws.train.ranks import meeting, wanted
 
-# How long a process waits for another: the first measures losses alone, and the others wait until it is done.
-PATIENCE = timedelta(hours=2)
+# How long a process waits for another: the first one measures losses and saves alone, and the others wait until it is done.
+PATIENCE = timedelta(minutes=20)
 
 
 @dataclass(frozen=True)
@@ -94,15 +94,6 @@ class Processes:
 ALONE = Processes()
 
 
-def wanted(environment: Mapping[str, str]) -> tuple[int, int, int]:
-    """Return (rank, count, rank on this node) from torchrun's variables, or those of a single process where there are none."""
-    values = [environment.get(name, "") for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")]
-    if not all(value.isdigit() for value in values):
-        return 0, 1, 0
-    rank, count, local = map(int, values)
-    return rank, count, local
-
-
 def join(device: str) -> Processes:
     """Meet the other processes of this run, if there are any; on GPUs each takes that of its rank on its node.
 
@@ -114,18 +105,17 @@ def join(device: str) -> Processes:
     Raises
     ------
     StudyError
-        If a node has fewer GPUs than processes.
+        If a node has fewer GPUs than processes. The message says what hides them.
     """
     rank, count, local = wanted(os.environ)
     if count == 1:
         return ALONE
     if device == "cuda":
-        if local >= torch.cuda.device_count():
-            raise StudyError(f"process {local} of this node has no GPU: PyTorch finds {torch.cuda.device_count()}")
+        require(local + 1)
         torch.cuda.set_device(local)
     if not torch.distributed.is_initialized():
         backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
-        torch.distributed.init_process_group(backend, rank=rank, world_size=count, timeout=PATIENCE)
+        torch.distributed.init_process_group(backend, meeting(os.environ), PATIENCE, world_size=count, rank=rank)
     return Processes(rank, count)
 
 

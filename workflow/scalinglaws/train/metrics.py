@@ -21,6 +21,7 @@ from scalinglaws.common.read import parse_json, read_json, read_text
 VERSION = 1  # raised when fields get another meaning
 # Fields that are left out of the files at these values, so that their bytes are as before the fields existed.
 NEUTRAL = {"version": 1, "n_params_active": None}
+NEUTRAL |= {"device_asked": None, "driver": None, "gpus_visible": None}
 # What to do about a file that is whole and of another form than this version reads.
 AGAIN = "delete its folder and run snakemake again"
 # A count of FLOP: whole, and too large for the 64 bits of an integer column.
@@ -132,6 +133,9 @@ class RunTiming(Record):
     processes: int | None = None  # processes that trained it together
     micro_batch_tokens: int | None = None  # tokens of a forward pass, after what memory left
     at_once: int | None = None  # trainings that shared the GPU
+    device_asked: str | None = None  # auto, cpu or cuda: what the training was told to use
+    driver: str | None = None  # version of the GPU's driver; None also on CPUs
+    gpus_visible: int | None = None  # GPUs that the first process saw; 0 on CPUs
     version: int = VERSION
 
 

@@ -20,15 +20,18 @@ import torch
 
 from scalinglaws.common import files, finished, leftovers, sums
 from scalinglaws.common.errors import StudyError
+from scalinglaws.common.numbers import counted
 from scalinglaws.data.batches import Split, doubts
 from scalinglaws.evaluate.losses import clustered_stderr, finite, positions, token_losses
 from scalinglaws.models import count
+from scalinglaws.models.cuda import driver_version
 from scalinglaws.models.device import device_name, prepare
 from scalinglaws.study.spec import RunSpec
 from scalinglaws.train import checkpoint
-from scalinglaws.train.distributed import join, leave
+from scalinglaws.train.distributed import Processes, join, leave
 from scalinglaws.train.metrics import CurveRow, Flop, RunMetrics, RunTiming
 from scalinglaws.train.progress import Progress
+from scalinglaws.train.resume import resume
 from scalinglaws.train.trainer import Trainer
 
 
@@ -52,43 +55,29 @@ def advance(trainer: Trainer, last: int, kept: checkpoint.Checkpoints, progress:
         progress.close()
 
 
-def resume(trainer: Trainer, kept: checkpoint.Checkpoints, rungs: Path | None, rung_id: str, most: int) -> None:
-    """Continue from the furthest valid state: a checkpoint of this training, or a rung of its trunk.
+def put_back(processes: Processes, last: Path, folder: Path, prefix: str) -> bool:
+    """Tell whether a job that was stopped had finished the files that end with ``last``: then they are put in place again.
 
-    Parameters
-    ----------
-    trainer
-        The training, at its first step; it is left as it is where there is no valid state.
-    kept
-        The checkpoints of this training.
-    rungs
-        The folder of the trunk's rungs; None where this training has none.
-    rung_id
-        The id of the trunk, which each of its rungs holds.
-    most
-        The largest step of a rung that is taken.
-
-    Raises
-    ------
-    StudyError
-        The furthest state is whole and of another form, as one of another version or of another vocabulary is.
+    The first process looks for all of them. Checkpoints of ``prefix`` in the folder are then removed, and what processes that
+    were killed left there in any case.
     """
-    own = checkpoint.latest(kept.folder, kept.prefix, trainer.spec.id)
-    rung = checkpoint.latest(rungs, "step", rung_id, most) if rungs else None
-    if own:
-        kept.attempts = own[1]["attempts"] + 1
-    states = [state for state in (rung, own) if state]
-    if not states:
-        return
-    tensors, values = max(states, key=lambda state: state[1]["step"])
-    try:
-        trainer.restore(tensors, values)
-        for row in trainer.rows:
-            CurveRow(**row)
-    except (ValueError, KeyError, TypeError) as error:  # it is as another version or vocabulary wrote it
-        begin = kept.folder / kept.prefix if own and values is own[1] else f"{rungs}/step"
-        path = f"{begin}{values['step']}.safetensors"
-        raise StudyError(f"{path} holds no state of this training ({error!r}): delete it and run again") from None
+    done = False
+    if processes.first:
+        leftovers.clear(folder)
+        if done := finished.restore(last):
+            checkpoint.prune(folder, prefix, keep=0)
+    done = processes.from_first(done)
+    if done:
+        leave()
+    return bool(done)
+
+
+def say_device(progress: Progress, asked: str, device: str, processes: Processes) -> None:
+    """Say on what the run is trained and what was asked for, in the first of its processes."""
+    if processes.first:
+        gpus = f", driver {driver_version()}, {counted(torch.cuda.device_count(), 'GPU')} visible" if device == "cuda" else ""
+        told = f"asked for --device {asked} and --processes {processes.count}"
+        progress.say(f"{progress.name}: on {device_name(device)}{gpus}; {told}")
 
 
 def train(
@@ -139,17 +128,16 @@ def train(
     if spec.steps < 1:
         raise StudyError(f"run {spec.id} has {spec.tokens} tokens, less than one batch of {spec.batch_tokens}: raise tokens")
     began = time.monotonic()
-    leftovers.clear(out)
-    if finished.restore(out / "metrics.json"):
-        checkpoint.prune(out, "checkpoint-", keep=0)
-        return
-    device = prepare(spec.threads, device)
+    asked, device = device, prepare(spec.threads, device)
     processes = join(device)
+    if put_back(processes, out / "metrics.json", out, "checkpoint-"):
+        return
     trainer = Trainer(spec, tokens, device, processes)
     kept = checkpoint.Checkpoints(out, "checkpoint-", checkpoint_seconds, end)
     rungs = trunk if spec.schedule == "wsd" and spec.stop == "budget" else None
     resume(trainer, kept, rungs, spec.trunk.id, spec.stable_steps)
     progress = Progress(spec.id, out, trainer.step, spec.steps, spec.batch_tokens, log, processes.first)
+    say_device(progress, asked, device, processes)
     if processes.first:
         for sentence in doubts(trainer.curve.meta, spec.n_ctx, spec.eval_tokens):
             progress.say(f"{spec.id}: warning: {sentence}")
@@ -173,6 +161,9 @@ def train(
             processes=processes.count,
             micro_batch_tokens=trainer.per_micro * spec.n_ctx,
             at_once=at_once,
+            device_asked=asked,
+            driver=driver_version() if device == "cuda" else None,
+            gpus_visible=torch.cuda.device_count() if device == "cuda" else 0,
         )
         write(trainer, metrics, timing, out)
         checkpoint.prune(out, kept.prefix, keep=0)
@@ -268,15 +259,14 @@ def train_rung(
     if spec.tokens or spec.schedule != "wsd":
         raise StudyError(f"{spec.id} is not a trunk: a rung needs a spec with schedule wsd and without tokens")
     kept = checkpoint.Checkpoints(out.parent, f"partial-{step}-", checkpoint_seconds, end)
-    leftovers.clear(out.parent)
-    if finished.restore(out):
-        checkpoint.prune(out.parent, kept.prefix, keep=0)
-        return
-    device = prepare(spec.threads, device)
+    asked, device = device, prepare(spec.threads, device)
     processes = join(device)
+    if put_back(processes, out, out.parent, kept.prefix):
+        return
     trainer = Trainer(spec, tokens, device, processes)
     resume(trainer, kept, out.parent, spec.id, step)
     progress = Progress(spec.id, out.parent, trainer.step, step, spec.batch_tokens, log, processes.first)
+    say_device(progress, asked, device, processes)
     with kept.listening():
         advance(trainer, step, kept, progress)
         state = trainer.state()

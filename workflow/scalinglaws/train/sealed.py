@@ -35,21 +35,29 @@ def write(path: Path, data: bytes) -> None:
 
 def is_whole(path: Path) -> bool:
     """Tell whether a file is as it was written. Raises OSError where it cannot be read."""
+    return digest(path) is not None
+
+
+def digest(path: Path) -> str | None:
+    """Return the sha256 in a file that is as it was written, in hexadecimal; None for any other file.
+
+    Raises OSError where it cannot be read.
+    """
     with path.open("rb") as file:
         match = _START.match(file.read(_MOST))
         if not match:
-            return _has_whole_tensors(file)
+            return _digest_of_tensors(file)
         total = hashlib.sha256()
         file.seek(0)
         total.update(file.read(match.start(1)) + BLANK.encode())
         file.seek(match.end(1))
         while block := file.read(_BLOCK):
             total.update(block)
-    return total.hexdigest().encode() == match[1]
+    return total.hexdigest() if total.hexdigest().encode() == match[1] else None
 
 
-def _has_whole_tensors(file: IO[bytes]) -> bool:
-    """Tell whether the tensors of a file of an earlier version are as they were written; they are hashed by name."""
+def _digest_of_tensors(file: IO[bytes]) -> str | None:
+    """Return the sha256 of the tensors in a file of an earlier version, by name; None where they are not as they were written."""
     try:
         file.seek(0)
         size = int.from_bytes(file.read(8), "little")
@@ -64,5 +72,5 @@ def _has_whole_tensors(file: IO[bytes]) -> bool:
                 total.update(block)
                 left -= len(block)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
-        return False
-    return total.hexdigest() == expected
+        return None
+    return total.hexdigest() if total.hexdigest() == expected else None
