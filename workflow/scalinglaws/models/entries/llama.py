@@ -41,15 +41,17 @@ class LlamaOptions(AttentionOptions):
     def resolved(self, n_layer: int, d_model: int) -> dict[str, Any]:
         """Return every option but ``block`` and ``d_ff_multiple``, whose effect is in the others.
 
-        By default heads are at least 16 wide and of an even width, and there are as many heads of keys as of queries.
+        By default heads are at least ``head_width`` (16) wide and of an even width, and there are as many heads of keys as of
+        queries.
 
         Raises
         ------
         StudyError
-            The heads do not divide d_attn, are of an odd width, or are no multiple of n_kv_heads.
+            The heads do not divide d_attn, are of an odd width, are no multiple of n_kv_heads, or are given with their width.
         """
         d_attn = self.d_attn or d_model
-        n_heads = self.n_heads or _most_heads(d_attn)
+        self.check_heads()
+        n_heads = self.n_heads or _most_heads(d_attn, self.head_width or HEAD_WIDTH)
         n_kv_heads = self.n_kv_heads or n_heads
         if d_attn % n_heads:
             raise StudyError(f"model.n_heads: {n_heads} heads do not divide d_attn {d_attn} (d_model by default)")
@@ -70,9 +72,9 @@ class LlamaOptions(AttentionOptions):
         return -(-8 * d_model // (3 * self.d_ff_multiple)) * self.d_ff_multiple
 
 
-def _most_heads(d_attn: int) -> int:
-    """Return the largest number of heads of an even width of at least HEAD_WIDTH; 1 where there is none."""
-    return next((h for h in range(d_attn // HEAD_WIDTH, 0, -1) if d_attn % (2 * h) == 0), 1)
+def _most_heads(d_attn: int, width: int) -> int:
+    """Return the largest number of heads that are of an even width and at least so wide; 1 where there is none."""
+    return next((h for h in range(d_attn // width, 0, -1) if d_attn % (2 * h) == 0), 1)
 
 
 def attention_rows(c: ModelConfig) -> Rows:
