@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from scalinglaws.common import files, finished, leftovers, sums
+from scalinglaws.common import asked, files, finished, leftovers, sums
 from scalinglaws.common.errors import StudyError
 from scalinglaws.data.batches import Split, doubts
 from scalinglaws.evaluate.losses import clustered_stderr, finite, positions, token_losses
@@ -40,6 +40,7 @@ def advance(trainer: Trainer, last: int, kept: checkpoint.Checkpoints, progress:
     SystemExit
         After a checkpoint, where ``kept`` has heard a signal or its end is near: see ``Checkpoints.tick``.
     """
+    trainer.gradient.compile(last - trainer.step)
     try:
         progress.show(trainer.step, trainer.last_loss)
         while trainer.step < last and not trainer.finished:
@@ -47,6 +48,7 @@ def advance(trainer: Trainer, last: int, kept: checkpoint.Checkpoints, progress:
             kept.tick(trainer)
             if progress.due():
                 progress.show(trainer.step, trainer.last_loss)
+        kept.saver.wait()
         progress.show(trainer.step, trainer.last_loss)
     finally:
         progress.close()
@@ -171,8 +173,10 @@ def train(
             threads=spec.threads,
             attempts=kept.attempts,
             processes=processes.count,
-            micro_batch_tokens=trainer.per_micro * spec.n_ctx,
+            micro_batch_tokens=trainer.gradient.per_micro * spec.n_ctx,
             at_once=at_once,
+            compiled=trainer.gradient.compiled,
+            deterministic=asked.deterministic() if device == "cuda" else None,
         )
         write(trainer, metrics, timing, out)
         checkpoint.prune(out, kept.prefix, keep=0)
