@@ -48,6 +48,9 @@ def test_a_process_reads_its_own_rows_alone(tmp_path: Path) -> None:
         def __init__(self, sequences: np.ndarray):
             self.sequences = sequences
 
+        def __len__(self) -> int:
+            return len(self.sequences)
+
         def __getitem__(self, index: np.ndarray) -> np.ndarray:
             touched.append(index)
             return self.sequences[index]
