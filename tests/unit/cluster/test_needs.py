@@ -177,6 +177,8 @@ def test_an_evaluation_has_room_for_its_model() -> None:
         ("max_minutes", [0, 10**12]),
         ("gres", ["", "gpu --x", "-x", "gpu\n"]),
         ("at_once", [0, 10**9]),
+        ("grace_seconds", [-1, "inf", 1e9, True]),
+        ("deterministic", ["maybe", 2]),
     ],
 )
 def test_a_devices_numbers_have_bounds(key: str, values: list[Any]) -> None:

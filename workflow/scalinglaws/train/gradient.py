@@ -45,6 +45,8 @@ class Gradient:
             return
         self.compiled = reason_against(self.model.module, self.spec, steps) or COMPILED
         if self.compiled == COMPILED:
+            # A process may train several runs, and the compiler gives up silently once it has code for eight of them.
+            torch.compiler.reset()
             self.model.compile()
         elif self.compiled.startswith(NOT_COMPILED):
             self._tell(f"warning: training is not compiled: {self.compiled.removeprefix(NOT_COMPILED)}")

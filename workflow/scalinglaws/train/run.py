@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from scalinglaws.common import asked, files, finished, leftovers, sums
+from scalinglaws.common import files, finished, leftovers, sums
+from scalinglaws.common.asked import deterministic as asked_to_be_deterministic
 from scalinglaws.common.errors import StudyError
 from scalinglaws.data.batches import Split, doubts
 from scalinglaws.evaluate.losses import clustered_stderr, finite, positions, token_losses
@@ -176,7 +177,7 @@ def train(
             micro_batch_tokens=trainer.gradient.per_micro * spec.n_ctx,
             at_once=at_once,
             compiled=trainer.gradient.compiled,
-            deterministic=asked.deterministic() if device == "cuda" else None,
+            deterministic=asked_to_be_deterministic() if device == "cuda" else None,
         )
         write(trainer, metrics, timing, out)
         checkpoint.prune(out, kept.prefix, keep=0)

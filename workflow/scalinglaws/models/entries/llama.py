@@ -112,6 +112,20 @@ def vectors(c: ModelConfig) -> int:
     return c.n_layer * (2 * c.d_model + of_heads) + c.d_model
 
 
+def kept_by_attention(c: ModelConfig, wide: int) -> int:
+    """Return the bytes that a token keeps in the norms and the attention of one layer."""
+    d_kv = c.d_attn // c.n_heads * c.n_kv_heads
+    heads = (2 * c.d_attn + 2 * d_kv) * wide + 4 * c.n_heads
+    normed = 0 if c.options["qk_norm"] == "none" else 4 * (c.d_attn + d_kv)  # queries and keys before their norms
+    masks = 2 * c.d_model if c.dropout else 0
+    return 2 * (4 + wide) * c.d_model + heads + normed + masks
+
+
+def kept(c: ModelConfig, wide: int) -> int:
+    """Return the bytes that a token keeps; of the feed-forward part the gate, SiLU of it, the other factor and the product."""
+    return c.n_layer * (kept_by_attention(c, wide) + 4 * wide * c.d_ff)
+
+
 FORMULAS = {
     "embed": ("n_vocab d_model", "2 d_model"),
     "attention_qkv": ("n_layer d_model (d_attn + 2 d_kv)", "2 n_layer d_model (d_attn + 2 d_kv)"),
@@ -129,4 +143,5 @@ LLAMA = Architecture(
     module="scalinglaws.models.llama:Llama",
     options=LlamaOptions,
     formulas=FORMULAS,
+    kept=kept,
 )

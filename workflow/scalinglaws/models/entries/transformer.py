@@ -77,6 +77,14 @@ def vectors(c: ModelConfig) -> int:
     return biases + (2 * c.n_layer + 1) * 2 * c.d_model
 
 
+def kept(c: ModelConfig, wide: int) -> int:
+    """Return the bytes that a token keeps: inputs of norms in float32, and factors of products. Attention keeps none of its rows."""
+    norms = 2 * (4 + wide) * c.d_model  # the input of each of two norms, and its output
+    attention = 4 * wide * c.d_attn + 4 * c.n_heads  # queries, keys, values and what they give; a sum of exponentials
+    masks = 2 * c.d_model if c.dropout else 0
+    return c.n_layer * c.n_repeats * (norms + attention + 2 * wide * c.d_ff + masks)
+
+
 FORMULAS = {
     "embed": ("(n_vocab + n_ctx) d_model", "4 d_model"),
     "attention_qkv": ("n_layer d_model 3 d_attn", "2 n_layer d_model 3 d_attn"),
@@ -96,5 +104,6 @@ TRANSFORMER = Architecture(
     options=AttentionOptions,
     prefix="gpt",
     formulas=FORMULAS,
+    kept=kept,
     parametrizations=("standard", "mup"),
 )
