@@ -78,7 +78,7 @@ def vectors(c: ModelConfig) -> int:
 
 
 def kept(c: ModelConfig, wide: int) -> int:
-    """Return the bytes that a token keeps: inputs of norms in float32, and factors of products. Attention keeps none of its rows."""
+    """Return the bytes that a token keeps: inputs of norms in float32, and factors of products. No row of attention is kept."""
     norms = 2 * (4 + wide) * c.d_model  # the input of each of two norms, and its output
     attention = 4 * wide * c.d_attn + 4 * c.n_heads  # queries, keys, values and what they give; a sum of exponentials
     masks = 2 * c.d_model if c.dropout else 0
