@@ -13,7 +13,7 @@ from scalinglaws.cluster import needs
 from scalinglaws.study.spec import RunSpec
 from scalinglaws.train.head_loss import GROUP, rows_at_once
 
-N_CTX, N_VOCAB = 128, 256
+N_CTX, N_VOCAB = 256, 256
 
 
 def saved_bytes(spec: RunSpec) -> int:
@@ -46,7 +46,7 @@ def spec_of(architecture: str, n_layer: int, d_model: int, precision: str, **cha
 @pytest.mark.parametrize("dropout", [0.0, 0.1])
 @pytest.mark.parametrize("precision", ["bfloat16", "float32"])
 @pytest.mark.parametrize(
-    ("architecture", "d_model"), [("transformer", 768), ("recurrent", 128), ("llama", 256), ("moe", 256), ("lstm", 128)]
+    ("architecture", "d_model"), [("transformer", 768), ("recurrent", 128), ("llama", 256), ("moe", 256), ("lstm", 32)]
 )
 def test_a_layer_keeps_what_is_counted(architecture: str, d_model: int, precision: str, dropout: float) -> None:
     """Two models that differ by a layer differ by its activations and, in bfloat16, by the rounded copies of its weights."""
@@ -61,7 +61,7 @@ def test_gpt_2_small_needs_what_its_layers_keep() -> None:
     sizes = {"n_layer": 12, "d_model": 768, "d_ff": 3072, "d_attn": 768, "n_heads": 12}
     spec = small_spec(**sizes, n_ctx=1024, batch_tokens=2**16, precision="bfloat16")
     more = needs.gpu_bytes(spec, tokens=2**16) - needs.gpu_bytes(spec, tokens=2**15)
-    assert more == pytest.approx(2**15 * (12 * (36 * 768 + 4 * 12) + 16 * 768), rel=0.01)
+    assert more == pytest.approx(2**15 * (12 * (36 * 768 + 4 * 12) + 16 * 768), rel=0.02)
     assert needs.head_bytes(spec.shape(32768), 2, 2**16) < 2**30
 
 

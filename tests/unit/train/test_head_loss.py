@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from fixtures.small_runs import flat_model, model_fields, small_spec
 from scalinglaws.models.layers import OutputEmbedding
@@ -35,7 +36,8 @@ def plain(hidden: Tensor, table: Tensor, targets: Tensor) -> tuple[Tensor, Tenso
     """Return the loss and its gradients by autograd in float64."""
     exact = [each.detach().double().requires_grad_() for each in (hidden, table)]
     loss = F.cross_entropy(exact[0] @ exact[1].T, targets)
-    return loss.detach(), *torch.autograd.grad(3 * loss, exact)
+    d_hidden, d_table = torch.autograd.grad(3 * loss, exact)
+    return loss.detach(), d_hidden, d_table
 
 
 @pytest.mark.parametrize("n_vocab", [128, 130, 50])  # a whole number of columns, one that is padded, fewer than one block
@@ -106,9 +108,9 @@ def test_parts_are_512_rows_of_a_large_vocabulary_and_more_of_a_small_one() -> N
 
 def test_the_logits_are_never_held_at_once() -> None:
     """The largest tensor that the step makes has as many numbers as a group of rows or the table, not as all logits."""
-    sizes = []
+    sizes: list[int] = []
 
-    class Watch(torch.utils._python_dispatch.TorchDispatchMode):  # type: ignore[name-defined]
+    class Watch(TorchDispatchMode):
         def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             out = function(*args, **(kwargs or {}))
             sizes.extend(each.numel() for each in (out if isinstance(out, tuple) else (out,)) if isinstance(each, Tensor))

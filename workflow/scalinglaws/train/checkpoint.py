@@ -18,6 +18,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
+import numpy as np
 import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
@@ -60,7 +61,7 @@ def save(path: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         return
     header, order = header_of(host, {sealed.KEY: text})
     # Python's lock is free while these are hashed and written, so that training goes on.
-    sealed.write(path, header, [memoryview(host[name].numpy()).cast("B") for name in order if host[name].numel()])
+    sealed.write(path, header, [host[name].numpy().reshape(-1).view(np.uint8) for name in order if host[name].numel()])
 
 
 def header_of(tensors: dict[str, Tensor], metadata: dict[str, str]) -> tuple[bytes, list[str]]:

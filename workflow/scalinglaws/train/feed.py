@@ -20,7 +20,7 @@ RESIDENT_SHARE = 1 / 16
 # Of a file of at least so many bytes, the system reads the pages of windows alone. A smaller one is read ahead and is whole in
 # memory soon.
 LARGE = 2**26
-SIGNED = {2: np.dtype(np.int16), 4: np.dtype(np.int32)}  # bytes of a token -> the type as which it is moved
+SIGNED: dict[int, type[np.signedinteger]] = {2: np.int16, 4: np.int32}  # bytes of a token -> the type as which it is moved
 
 
 def as_signed(tokens: np.ndarray) -> np.ndarray:

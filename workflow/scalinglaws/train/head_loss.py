@@ -100,7 +100,7 @@ class _HeadLoss(torch.autograd.Function):
         return torch.stack(losses).sum() / len(x)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         d_hidden, d_table = ctx.saved_tensors
         return (d_hidden * grad).to(ctx.dtypes[0]), (d_table * grad).to(ctx.dtypes[1]), None, None, None
 

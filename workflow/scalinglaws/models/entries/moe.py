@@ -11,7 +11,7 @@ from scalinglaws.common.fields import NUMBER, Rate
 from scalinglaws.models.architecture import Architecture, Rows
 from scalinglaws.models.config import ModelConfig
 from scalinglaws.models.entries.llama import FORMULAS as DENSE
-from scalinglaws.models.entries.llama import LlamaOptions, attention_rows, embedding_rows, vectors
+from scalinglaws.models.entries.llama import LlamaOptions, attention_rows, embedding_rows, kept_by_attention, vectors
 
 MOST_EXPERTS = 65536
 
