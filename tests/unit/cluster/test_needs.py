@@ -182,6 +182,8 @@ def test_an_evaluation_has_room_for_its_model() -> None:
         ("bandwidth", [0, "inf", 1e308]),
         ("cpus_per_node", [-1, 10**9]),
         ("at_once", [0, 10**9]),
+        ("grace_seconds", [-1, "inf", 1e9, True]),
+        ("deterministic", ["maybe", 2]),
     ],
 )
 def test_a_devices_numbers_have_bounds(key: str, values: list[Any]) -> None:

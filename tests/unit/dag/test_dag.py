@@ -14,7 +14,7 @@ import pytest
 
 from fixtures.small_study import STUDY, changed
 from scalinglaws.cluster import gpus, slurm
-from scalinglaws.common import finished
+from scalinglaws.common import asked, finished
 from scalinglaws.common.errors import StudyError
 from scalinglaws.dag import context, inputs, kept, requests, snapshot, targets
 from scalinglaws.study.spec import read_spec
@@ -283,6 +283,17 @@ def test_a_job_of_slurm_notes_when_it_began(monkeypatch: pytest.MonkeyPatch) -> 
     assert slurm.BEGAN not in os.environ  # Snakemake itself may run in a job, whose limit is not that of its jobs
     kept.write(context.read(STUDY, "config.yaml", in_job=True))
     assert os.environ[slurm.BEGAN].startswith("7:")
+
+
+def test_jobs_are_told_what_the_device_says_of_bits_and_of_stops() -> None:
+    kept.write(context.read(STUDY, "config.yaml", in_job=False))
+    assert not {asked.DETERMINISTIC, asked.GRACE} & os.environ.keys()
+    kept.write(context.read(STUDY | {"device": DEVICE}, "config.yaml", in_job=False))
+    assert (asked.deterministic(os.environ), asked.grace_seconds(os.environ)) == (False, 30.0)
+    # A job on a cluster node reads its profile again, and is told the same.
+    changes = {"deterministic": "true", "grace_seconds": "90"}
+    kept.write(context.read(STUDY | {"device": DEVICE | changes}, "config.yaml", in_job=True))
+    assert (asked.deterministic(os.environ), asked.grace_seconds(os.environ)) == (True, 90.0)
 
 
 def test_modules_are_files_of_the_package() -> None:

@@ -276,7 +276,7 @@ def test_a_failing_compiler_falls_back(tokens: Path, monkeypatch: pytest.MonkeyP
 
     spec = small_spec(precision="bfloat16")  # in float32 a CPU has its own step
     compiled, eager = Trainer(spec, tokens), Trainer(spec, tokens)
-    monkeypatch.setattr(torch, "compile", lambda function: broken)
+    monkeypatch.setattr(torch, "compile", lambda function, **options: broken)
     compiled.model.compile()
     for trainer in (compiled, eager):
         trainer.update()

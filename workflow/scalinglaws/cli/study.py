@@ -69,11 +69,12 @@ def plan(
     print(f"study {study.name}: {len(rows)} runs" + (f", and those in {elsewhere}" if elsewhere else ""))
     if not rows:
         return
-    columns = ("run", "experiments", "tokens", "from", "GFLOP", "state")
+    columns = ("run", "experiments", "heads", "tokens", "from", "GFLOP", "state")
     texts = [
         (
             row["run"],
             ",".join(row["experiments"]),
+            str(row["n_heads"] or "-"),
             short(row["tokens"]),
             short(row["from_tokens"]) if row["from_tokens"] else "-",
             f"{row['gflop']:,.0f}",
@@ -81,7 +82,7 @@ def plan(
         )
         for row in rows
     ]
-    print_table(columns, texts, right=("tokens", "from", "GFLOP"))
+    print_table(columns, texts, right=("heads", "tokens", "from", "GFLOP"))
     print("\n".join([*sentences(totals), *(f"warning: {sentence}" for sentence in warnings(study))]))
     if profile:
         device = device_of_profile(profile)

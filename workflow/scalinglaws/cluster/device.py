@@ -93,6 +93,16 @@ class Device(BaseModel):
     bundle_minutes: Annotated[Minutes, Field(gt=0)] = Field(
         default=60.0, description="Minutes that a bundle is expected to take when it is filled up."
     )
+    deterministic: bool = Field(
+        default=False,
+        description="Whether GPUs give equal bits each time, which makes them slower: a run that is trained again, or killed and "
+        "resumed, then ends with the same bytes on the same kind of GPU.",
+    )
+    grace_seconds: Annotated[float, Field(ge=0, le=86400, allow_inf_nan=False), NUMBER] = Field(
+        default=30.0,
+        description="Seconds from the signal to stop until a job is killed (Slurm's KillWait). A training whose checkpoint takes "
+        "longer keeps the last one that it has.",
+    )
     at_once: Number = Field(default=8, description="Largest number of processes of a bundle that share its GPU.")
 
     @property

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from scalinglaws.cluster.cost import START_SECONDS, Speeds, evaluation_steps, step_seconds
 from scalinglaws.cluster.device import Device
 from scalinglaws.common.errors import StudyError
+from scalinglaws.models.config import ModelConfig
 from scalinglaws.models.count import n_params_total
+from scalinglaws.models.registry import ARCHITECTURES
 from scalinglaws.optim.registry import OPTIMIZERS
 from scalinglaws.study.ladder import below, n_vocab_guess
 from scalinglaws.study.spec import RunSpec
@@ -51,16 +53,32 @@ class Needs:
 def gpu_bytes(spec: RunSpec, gpus: int = 1, tokens: int | None = None) -> float:
     """Return the memory in bytes that training takes on each of so many GPUs.
 
-    It holds weights, gradients, a share of the optimizer's state, and the activations of a micro-batch of ``tokens``; by default
-    of one context, which is the least that training needs. For each token a layer keeps about 17 d_model numbers, and each head
-    its row of attention twice. The logits of the last layer are kept in float32, with their gradient.
+    It holds weights, gradients, a share of the optimizer's state, copies of weights in the precision of products, the last layer
+    (``head_bytes``), and the activations of a micro-batch of ``tokens``; by default of one context, which is the least that
+    training needs. Compiled code keeps less than what is counted here.
     """
     shape = spec.shape(n_vocab_guess(spec))
     wide = 2 if spec.precision == "bfloat16" else 4
-    token = wide * spec.n_layer * spec.n_repeats * (17 * spec.d_model + 2 * spec.n_heads * spec.n_ctx) + 8 * n_vocab_guess(spec)
+    kept = ARCHITECTURES.find(spec.architecture).kept
+    layers = kept(shape, wide) if kept else 17 * wide * spec.d_model * spec.n_layer * spec.n_repeats
+    # The sum of embeddings, the last norm, and the last hidden states and their gradient.
+    token = layers + (8 + 4 * wide) * spec.d_model
+    rounded = 2 * spec.n_params if wide == 2 else 0
     optimizer = OPTIMIZERS.find(spec.optimizer)
     state = optimizer.bytes_per_param - optimizer.shared_bytes * (1 - 1 / max(1, gpus))
-    return state * n_params_total(shape) + token * (tokens or spec.n_ctx)
+    at_once = tokens or spec.n_ctx
+    return state * n_params_total(shape) + rounded + head_bytes(shape, wide, at_once) + token * at_once
+
+
+def head_bytes(shape: ModelConfig, wide: int, tokens: int) -> float:
+    """Return the memory in bytes of the last layer of so many tokens (train/head_loss.py).
+
+    It makes a few hundred rows of logits at a time, in float32 thrice, and keeps the gradients of eight such parts. The table is
+    there a second time in the precision of products, and its gradient twice.
+    """
+    rows = min(tokens, max(512, 2**24 // max(1, shape.n_vocab)))
+    kept = min(tokens, 8 * rows)
+    return shape.n_vocab * (12 * rows + wide * kept + (8 + wide) * shape.d_model)
 
 
 def process_bytes(spec: RunSpec, gpus: int = 1, tokens: int | None = None) -> float:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from scalinglaws.cluster import gpus, slurm
-from scalinglaws.common import files
+from scalinglaws.common import asked, files
 from scalinglaws.common.errors import faults_told
 from scalinglaws.dag import snapshot, targets
 from scalinglaws.dag.context import RESULTS, Context
@@ -29,6 +29,10 @@ def write(context: Context) -> None:
     """
     if context.device and context.device.runs_per_gpu:
         os.environ[gpus.PLACES] = f"{context.device.gpus_per_node}x{context.device.runs_per_gpu}"
+    if context.device:
+        os.environ[asked.GRACE] = f"{context.device.grace_seconds:g}"
+        if context.device.deterministic:
+            os.environ[asked.DETERMINISTIC] = "1"
     if context.in_job:
         slurm.note_start()
         return

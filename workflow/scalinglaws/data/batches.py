@@ -33,7 +33,8 @@ class Batches:
             )
         self.n_distinct, self.seed = wanted, spec.seed
         self.per_batch = spec.batch_tokens // spec.n_ctx
-        self.sequences = windows(tokens[:wanted], spec.n_ctx)
+        self.tokens = tokens[:wanted]
+        self.sequences = windows(self.tokens, spec.n_ctx)
         if not len(self.sequences):
             raise StudyError(f"run {spec.id} has {wanted} training tokens, fewer than n_ctx + 1 = {spec.n_ctx + 1}")
         self.orders: dict[int, np.ndarray] = {}
@@ -44,8 +45,8 @@ class Batches:
             self.orders[epoch] = np.random.Generator(np.random.PCG64([self.seed, epoch])).permutation(len(self.sequences))
         return self.orders[epoch]
 
-    def batch(self, step: int) -> np.ndarray:
-        """Return the batch of a step, (batch_tokens / n_ctx, n_ctx + 1): inputs are its first n_ctx columns, targets its last."""
+    def index(self, step: int) -> np.ndarray:
+        """Return the rows of ``sequences`` that make the batch of a step, (batch_tokens / n_ctx,)."""
         rows = np.empty(self.per_batch, dtype=np.int64)
         filled, position = 0, step * self.per_batch
         while filled < self.per_batch:
@@ -53,7 +54,11 @@ class Batches:
             taken = self._order(epoch)[offset : offset + self.per_batch - filled]
             rows[filled : filled + len(taken)] = taken
             filled += len(taken)
-        return self.sequences[rows].astype(np.int64)
+        return rows
+
+    def batch(self, step: int) -> np.ndarray:
+        """Return the batch of a step, (batch_tokens / n_ctx, n_ctx + 1): inputs are its first n_ctx columns, targets its last."""
+        return self.sequences[self.index(step)].astype(np.int64)
 
 
 def windows(tokens: np.ndarray, n_ctx: int) -> np.ndarray:

@@ -28,6 +28,8 @@ class PlannedRun(TypedDict):
         Its budget.
     from_tokens
         Tokens of its trunk at the rung that it starts from; 0 where it starts from nothing.
+    n_heads
+        Attention heads of a layer; 0 in a model without attention.
     gflop
         GFLOP of its training from there to its end.
     state
@@ -40,6 +42,7 @@ class PlannedRun(TypedDict):
     experiments: list[str]
     tokens: int
     from_tokens: int
+    n_heads: int
     gflop: float
     state: str
     forecast: bool
@@ -104,6 +107,7 @@ def plan_rows(study: Study, results: Path) -> list[PlannedRun]:
             experiments=list(study.experiments[run]),
             tokens=spec.tokens,
             from_tokens=study.starts[run] * spec.batch_tokens,
+            n_heads=spec.n_heads,
             gflop=(spec.steps - study.starts[run]) * flops_per_step(spec) / 1e9,
             state="done" if has_run(results, run) else "to train",
             forecast=run in study.forecasts,

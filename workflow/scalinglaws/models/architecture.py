@@ -82,6 +82,9 @@ class Architecture:
     active
         The number of parameters of the rows without embeddings that one token meets, where it does not meet all of them, as
         in a mixture of experts; None where N is that number.
+    kept
+        A function of the config and of the bytes of a factor of a product (2 in bfloat16, 4 in float32). It gives the bytes that
+        one token keeps in all layers for the gradient; None for a rule of thumb.
     parametrizations
         The parametrizations that it can have (optim/parametrization.py). Where ``mup`` is one, the module applies
         ``ModelConfig.multipliers``, and the names of what belongs to its layers begin with ``layer`` and a number.
@@ -96,6 +99,7 @@ class Architecture:
     prefix: str = ""
     formulas: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     active: Callable[[ModelConfig], int] | None = None
+    kept: Callable[[ModelConfig, int], int] | None = None
     parametrizations: tuple[str, ...] = ("standard",)
 
     def __post_init__(self) -> None:

@@ -10,6 +10,7 @@ from scalinglaws.common.nearest import proposal
 from scalinglaws.models.architecture import imported
 from scalinglaws.models.config import ModelConfig
 from scalinglaws.models.count import n_params_total
+from scalinglaws.models.determinism import set_products
 from scalinglaws.models.module import token_table
 from scalinglaws.models.registry import ARCHITECTURES
 
@@ -47,6 +48,8 @@ def build(
         torch.default_generator.manual_seed(seed)
         module = make(config)
     check(module, config)
+    if device == "cuda":
+        set_products(precision)
     return module.to(device)
 
 

@@ -1,14 +1,15 @@
-"""The processor or GPU that a process computes on, set up so that the same computation gives the same bits."""
+"""The processor or GPU that a process computes on, and how it is set up (determinism.py says when it gives the same bits)."""
 
 from __future__ import annotations
 
 import ctypes
-import os
 import platform
 from pathlib import Path
 
 import torch
 
+from scalinglaws.common import asked
+from scalinglaws.models import determinism
 from scalinglaws.models.cuda import require
 
 
@@ -26,7 +27,9 @@ def keep_memory() -> None:
 
 
 def prepare(threads: int, device: str) -> str:
-    """Set up this process so that the same computation gives the same bits, and return the device that it computes on.
+    """Set up this process and return the device that it computes on.
+
+    The same computation then gives the same bits on a CPU, and on a GPU where the profile asks for it.
 
     Parameters
     ----------
@@ -54,10 +57,7 @@ def prepare(threads: int, device: str) -> str:
     torch.set_flush_denormal(True)
     keep_memory()
     if device == "cuda":
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True, warn_only=True)
-        # Deterministic mode would also fill every new tensor with NaN.
-        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+        determinism.set_deterministic(asked.deterministic())
     return device
 
 

@@ -186,6 +186,14 @@ class Settings(Strict):
 
     model: Model
     architecture: ArchitectureName = "transformer"
+    head_width: (
+        Annotated[
+            int,
+            Field(gt=0, le=WIDEST, description="least width of attention heads in models whose n_heads are not given"),
+            NUMBER,
+        ]
+        | None
+    ) = None
     corpus: str
     n_ctx: Annotated[Count, Field(le=2**30)]
     batch_tokens: BatchTokens

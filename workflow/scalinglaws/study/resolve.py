@@ -97,6 +97,9 @@ def resolve_shape(s: Settings, where: str) -> dict[str, Any]:
     try:
         architecture = ARCHITECTURES.find(s.architecture)
         given = {key: value for key, value in (s.model.model_extra or {}).items() if value is not None}
+        # A model that says nothing of its heads has the width that the study gives to all of them.
+        if s.head_width and "head_width" in architecture.options.model_fields and not {"n_heads", "head_width"} & given.keys():
+            given["head_width"] = s.head_width
         options = architecture.options.model_validate(given).resolved(s.model.n_layer, s.model.d_model)
     except ValidationError as error:
         raise StudyError("\n".join(f"{where}: {line}" for line in _wrong_options(s.architecture, error))) from None

@@ -27,7 +27,7 @@ from scalinglaws.tables.curves import Curve, curve_table
 from scalinglaws.tables.external import External
 from scalinglaws.tables.read import SUMS, SUMS_OF_TIMINGS, WARNINGS
 from scalinglaws.tables.write import write
-from scalinglaws.train.metrics import AGAIN, CurveRow, Flop, RunMetrics, RunTiming, types_of
+from scalinglaws.train.metrics import AGAIN, NOT_COMPILED, CurveRow, Flop, RunMetrics, RunTiming, types_of
 
 Row = dict[str, Any]
 TIMING = "timing.json"
@@ -226,7 +226,7 @@ def aggregate(manifest: Path, results: Path, external: list[Row], names: dict[st
         rows["evals"] += found
     rows["curves"], warnings = curve_table(curves)
     warnings += without_timing(rows["runs"], rows["timings"]) + without_error(rows["runs"]) + lossy_tokenizers(rows["runs"])
-    warnings += with_experts(rows["runs"])
+    warnings += with_experts(rows["runs"]) + not_compiled(rows["timings"])
     elsewhere = External(rows["runs"])
     for table in external:
         rows["runs"] += elsewhere.rows(Path(table["path"]), table["columns"])
@@ -244,6 +244,18 @@ def without_timing(runs: list[Row], timings: list[Row]) -> list[str]:
         return []
     missing = counted(len(lacking), "run")
     return [f"No timing.json is there for {missing} ({lacking[0]} is the first): plans do not know the speed."]
+
+
+def not_compiled(timings: list[Row]) -> list[str]:
+    """Return a sentence for each reason for which runs were not compiled on a GPU, though that pays; none where there is none."""
+    found: dict[str, list[str]] = {}
+    for row in timings:
+        if (row["compiled"] or "").startswith(NOT_COMPILED):
+            found.setdefault(row["compiled"].removeprefix(NOT_COMPILED), []).append(row["run"])
+    return [
+        f"{counted(len(runs), 'run')} trained on a GPU without compiled code ({runs[0]} is the first), which is slower: {reason}."
+        for reason, runs in sorted(found.items())
+    ]
 
 
 def with_experts(runs: list[Row]) -> list[str]:

@@ -18,18 +18,21 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
+import numpy as np
 import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from scalinglaws.common import stopping
+from scalinglaws.common import asked, stopping
 from scalinglaws.common.files import write_bytes
 from scalinglaws.study.spec import RunSpec
 from scalinglaws.train import sealed
 from scalinglaws.train.distributed import Processes
+from scalinglaws.train.saver import Saver
 
 SAVE, STOP = 1, 2  # what a process asks for after a step
+SHARE = 30  # checkpoints are so many times as far apart as one takes
 
 
 class Saveable(Protocol):
@@ -53,7 +56,28 @@ def save(path: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
     """Write flat tensors and their state, which holds id and step, with a sha256 of the whole file."""
     host = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     text = json.dumps({sealed.FIELD: sealed.BLANK, **state}, allow_nan=False)
-    sealed.write(path, safetensors.torch.save(host, metadata={sealed.KEY: text}))
+    if any(tensor.dtype != torch.float32 for tensor in host.values()):  # the state of a plug-in's optimizer
+        sealed.write(path, safetensors.torch.save(host, metadata={sealed.KEY: text}))
+        return
+    header, order = header_of(host, {sealed.KEY: text})
+    # Python's lock is free while these are hashed and written, so that training goes on.
+    sealed.write(path, header, [host[name].numpy().reshape(-1).view(np.uint8) for name in order if host[name].numel()])
+
+
+def header_of(tensors: dict[str, Tensor], metadata: dict[str, str]) -> tuple[bytes, list[str]]:
+    """Return the beginning of a safetensors file of float32 tensors, and their names in the order in which they follow it.
+
+    The bytes are those of ``safetensors.torch.save``, which holds Python's lock while it copies all tensors twice.
+    """
+    entries: dict[str, Any] = {"__metadata__": metadata}
+    order, start = sorted(tensors), 0
+    for name in order:
+        stop = start + 4 * tensors[name].numel()
+        entries[name] = {"dtype": "F32", "shape": list(tensors[name].shape), "data_offsets": [start, stop]}
+        start = stop
+    text = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text, order
 
 
 def load(path: Path, spec_id: str, sha256: str | None = None) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -151,7 +175,8 @@ def to_device(tensor: Tensor, like: Tensor) -> Tensor:
 class Checkpoints:
     """Checkpoints inside a run: one every so many seconds, and a last one before the process is stopped.
 
-    A process that is told to stop while it trains saves and ends; where it is told after its last step, it writes its results
+    They are written while training goes on (saver.py), and so seldom that they take a thirtieth of the time at most. A process
+    that is told to stop while it trains saves and ends; where it is told after its last step, it writes its results
     first (``listening``). Of several processes the first one saves. The last two files are kept.
 
     Parameters
@@ -159,7 +184,7 @@ class Checkpoints:
     folder, prefix
         Where the files {prefix}{step}.safetensors are written.
     seconds
-        Wall time between checkpoints.
+        Wall time between checkpoints at the least; 0 saves after every step, and training waits for it.
     end
         The time, as of time.time(), at which this process will be stopped by its scheduler.
     """
@@ -167,7 +192,8 @@ class Checkpoints:
     def __init__(self, folder: Path, prefix: str, seconds: float, end: float = math.inf):
         self.folder, self.prefix, self.seconds, self.end = folder, prefix, seconds, end
         self.attempts, self.saved = 1, time.monotonic()
-        self.reason, self.told, self.interrupted = "", 0, False
+        self.reason, self.told, self.told_at, self.interrupted = "", 0, math.inf, False
+        self.saver = Saver(self._write)
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
@@ -188,30 +214,59 @@ class Checkpoints:
             raise KeyboardInterrupt
         self.interrupted |= number == signal.SIGINT
         self.told, self.reason = self.told or number, self.reason or signal.Signals(number).name
+        self.told_at = min(self.told_at, time.monotonic())
 
     def tick(self, trainer: Saveable) -> None:
         """Save a checkpoint where it is time for one. All processes of a training must call this after the same step.
 
         Raises
         ------
+        StudyError
+            If the checkpoint before this step could not be written.
         SystemExit
             With status 143, or 130 after Ctrl-C, after saving, where any of the processes was told to stop or its end is near.
         """
-        if not self.reason and time.time() > self.end:
+        self.saver.check()
+        if not self.reason and time.time() > self.end - self.saver.cost:
             self.reason = "the end of its time limit"
         processes = trainer.processes
-        due = processes.first and time.monotonic() - self.saved >= self.seconds
-        wish = processes.most(STOP if self.reason else SAVE if due else 0)
-        if not wish:
-            return
+        wish = processes.most(STOP if self.reason else SAVE if processes.first and self._due() else 0)
+        if wish == SAVE:
+            self._save(trainer)
+        elif wish == STOP:
+            self._stop(trainer)
+
+    def _due(self) -> bool:
+        interval = max(self.seconds, SHARE * self.saver.cost) if self.seconds else 0.0
+        return not self.saver.busy and time.monotonic() - self.saved >= interval
+
+    def _save(self, trainer: Saveable) -> None:
+        """Begin to save the state of a training, or, where every step is saved, wait until it is."""
+        self.saved = time.monotonic()
         tensors, values = trainer.state()
-        if processes.first:
+        if trainer.processes.first:
             path = self.folder / f"{self.prefix}{trainer.step}.safetensors"
-            save(path, tensors, values | {"attempts": self.attempts})
-            prune(self.folder, self.prefix, keep=2)
-            self.saved = time.monotonic()
-        if wish == STOP:
-            why = self.reason or "another process"
-            print(f"{trainer.spec.id}: stopped by {why} at step {trainer.step}, which is saved", file=sys.stderr, flush=True)
-            processes.most(0)  # the others wait until it is
-            stopping.leave(self.told, None)
+            self.saver.save(path, tensors, values | {"attempts": self.attempts}, self.saved)
+            if not self.seconds:
+                self.saver.wait()
+
+    def _stop(self, trainer: Saveable) -> None:
+        """End the process, with its state saved where the time suffices, else with the one before. Raises SystemExit."""
+        processes, step = trainer.processes, trainer.step
+        self.saver.wait()
+        left = min(self.told_at, time.monotonic()) + asked.grace_seconds() - time.monotonic()
+        late = self.told and self.saver.step is not None and left < self.saver.cost
+        if late := processes.from_first(bool(late)):
+            kept = f"which takes {self.saver.cost:.0f} s to save, so that it goes on from step {self.saver.step}"
+        else:
+            self._save(trainer)
+            self.saver.wait()
+            kept = "which is saved"
+        why = self.reason or "another process"
+        print(f"{trainer.spec.id}: stopped by {why} at step {step}, {kept}", file=sys.stderr, flush=True)
+        processes.most(0)  # the others wait until it is
+        stopping.leave(self.told, None)
+
+    def _write(self, path: Path, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
+        save(path, tensors, values)
+        prune(self.folder, self.prefix, keep=2)

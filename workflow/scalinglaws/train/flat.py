@@ -7,7 +7,6 @@ step, the gradient's norm, a sum over processes and a checkpoint are one call ea
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable
 
 import torch
@@ -15,6 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scalinglaws.models.module import autocast, logits, named_parameters, wide
+from scalinglaws.train.compilation import compiled
+from scalinglaws.train.head_loss import SoftmaxLoss, head_loss, output_table, softmax_loss
 
 Sizes = dict[str, tuple[int, ...]]
 
@@ -66,7 +67,9 @@ class FlatModel:
         own_step = getattr(module, "own_step", None)
         self.own_step: Callable[[Tensor, Tensor, float], Tensor] | None = own_step() if own_step else None
         self.extra_loss: Callable[[], Tensor] | None = getattr(module, "extra_loss", None)
-        self.compiled_loss: Callable[[Tensor, Tensor], Tensor] | None = None
+        # On a GPU, the table of the output and the function that makes losses of logits, for ``head_loss``.
+        self.head: tuple[Tensor, SoftmaxLoss] | None = None
+        self.compiled: Callable[..., Tensor] | None = None  # ``loss``, or ``hidden`` where there is a ``head``
 
     def loss(self, tokens: Tensor, targets: Tensor) -> Tensor:
         """Return the mean cross-entropy in nats per token (0-d, differentiable) of tokens and targets (B, T)."""
@@ -74,10 +77,35 @@ class FlatModel:
             predicted = logits(self.module, self.module(tokens))  # (B, T, n_vocab)
             return F.cross_entropy(wide(predicted.flatten(0, 1)), targets.flatten())
 
+    def hidden(self, tokens: Tensor) -> Tensor:
+        """Return the hidden states (B, T, C) of tokens (B, T)."""
+        with autocast(tokens.device, self.precision):
+            states: Tensor = self.module(tokens)
+            return states
+
+    def loss_in_parts(self) -> None:
+        """Make losses and their gradients part by part from here on, as pays on a GPU, where the module's head allows it."""
+        table = output_table(self.module)
+        self.head = None if table is None else (table, softmax_loss)
+
     def compile(self) -> None:
-        """Use torch.compile in ``backward`` where the module does not refuse it; where it fails, warn and go on without it."""
-        if getattr(self.module, "compiles", True):
-            self.compiled_loss = torch.compile(self.loss)
+        """Use torch.compile in ``backward`` from here on."""
+        if self.head:
+            self.head = self.head[0], compiled(softmax_loss)
+        self.compiled = compiled(self.hidden if self.head else self.loss)
+
+    def stop_compiled(self) -> None:
+        """Use no compiled code any more."""
+        self.compiled = None
+        self.head = self.head and (self.head[0], softmax_loss)
+
+    def mean_loss(self, tokens: Tensor, targets: Tensor) -> Tensor:
+        """Return what ``loss`` does, as fast as this device can."""
+        if not self.head:
+            return (self.compiled or self.loss)(tokens, targets)
+        table, loss = self.head
+        products = torch.bfloat16 if self.precision == "bfloat16" else table.dtype
+        return head_loss((self.compiled or self.hidden)(tokens).flatten(0, 1), table, targets.flatten(), products, loss)
 
     def backward(self, tokens: Tensor, targets: Tensor, weight: float = 1.0) -> Tensor:
         """Add ``weight`` times the gradient of the mean loss, and of the module's extra loss where it has one, to ``grad``.
@@ -96,20 +124,12 @@ class FlatModel:
 
         Raises
         ------
-        torch.OutOfMemoryError
-            If the GPU's memory is too small for these tokens.
+        RuntimeError
+            If the GPU's memory is too small for these tokens (compilation.py), or if torch.compile fails, whose errors have no
+            class in common. What is then in ``grad`` is of no use.
         """
         if self.own_step is not None:
             return self.own_step(tokens, targets, weight)
-        if self.compiled_loss is not None:
-            try:
-                loss = self.compiled_loss(tokens, targets) * weight
-            except torch.OutOfMemoryError:
-                raise
-            except Exception as error:  # the compiler's errors share no class
-                print(f"warning: torch.compile failed, training goes on without it: {error!r:.200}", file=sys.stderr)
-                self.compiled_loss = None
-        if self.compiled_loss is None:
-            loss = self.loss(tokens, targets) * weight
+        loss = self.mean_loss(tokens, targets) * weight
         (loss if self.extra_loss is None else loss + self.extra_loss() * weight).backward()
         return loss.detach()

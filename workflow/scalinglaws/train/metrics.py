@@ -20,10 +20,12 @@ from scalinglaws.common.read import parse_json, read_json, read_text
 
 VERSION = 1  # raised when fields get another meaning
 # Fields that are left out of the files at these values, so that their bytes are as before the fields existed.
-NEUTRAL = {"version": 1, "n_params_active": None}
+NEUTRAL = {"version": 1, "n_params_active": None, "compiled": None, "deterministic": None}
 NEUTRAL |= {"device_asked": None, "driver": None, "gpus_visible": None}
 # What to do about a file that is whole and of another form than this version reads.
 AGAIN = "delete its folder and run snakemake again"
+# What ``RunTiming.compiled`` is where the step was compiled, and how it begins where that was wanted and could not be.
+COMPILED, NOT_COMPILED = "yes", "failed: "
 # A count of FLOP: whole, and too large for the 64 bits of an integer column.
 Flop = NewType("Flop", int)
 
@@ -136,6 +138,8 @@ class RunTiming(Record):
     device_asked: str | None = None  # auto, cpu or cuda: what the training was told to use
     driver: str | None = None  # version of the GPU's driver; None also on CPUs
     gpus_visible: int | None = None  # GPUs that the first process saw; 0 on CPUs
+    compiled: str | None = None  # on a GPU: COMPILED, or why its code was not compiled (train/compilation.py)
+    deterministic: bool | None = None  # on a GPU: whether operations whose bits may differ each time were refused
     version: int = VERSION
 
 
@@ -167,5 +171,5 @@ def _checked(value: Any, kind: Any, name: str, source: Path | str) -> Any:
 
 
 def _named(kind: Any) -> str:
-    words = {int: "whole number", float: "number", str: "text"}
+    words = {int: "whole number", float: "number", str: "text", bool: "truth value"}
     return words.get(kind, "list" if typing.get_origin(kind) is list else "object")

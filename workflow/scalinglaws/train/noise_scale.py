@@ -68,7 +68,7 @@ class NoiseScale:
         """Return whether update number ``step``, from 0, is measured; the first is not, as its gradient is of initial weights."""
         return step > 0 and step % self.every == 0
 
-    def small_norm(self, model: FlatModel, gradient: Callable[[Tensor], object], batch: Tensor) -> Tensor:
+    def small_norm(self, model: FlatModel, gradient: Callable[[int], object]) -> Tensor:
         """Return the norm (0-d) of the mean gradient of the first windows of a batch; ``model.grad`` is left as it was.
 
         Parameters
@@ -76,17 +76,15 @@ class NoiseScale:
         model
             The model.
         gradient
-            What sets ``model.grad`` to the gradient of a batch.
-        batch
-            (windows, n_ctx + 1) tokens.
+            What sets ``model.grad`` to the gradient of the mean loss of so many first windows of the batch.
         """
-        kept, compiled = model.grad.clone(), model.compiled_loss
-        # With a second shape of batches the compiler would replace the code of the step by one for all shapes.
-        model.compiled_loss = None
-        gradient(batch[: self.n_windows])
+        kept, code = model.grad.clone(), (model.compiled, model.head)
+        # A second shape of batches would be compiled for a minute to save a fraction of a few steps.
+        model.stop_compiled()
+        gradient(self.n_windows)
         norm = torch.linalg.vector_norm(model.grad)
         model.grad.copy_(kept)
-        model.compiled_loss = compiled
+        model.compiled, model.head = code
         return norm
 
     def add(self, small: Tensor, big: Tensor) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from scalinglaws.common import files, finished, leftovers, sums
+from scalinglaws.common.asked import deterministic as asked_to_be_deterministic
 from scalinglaws.common.errors import StudyError
 from scalinglaws.common.numbers import counted
 from scalinglaws.data.batches import Split, doubts
@@ -43,6 +44,7 @@ def advance(trainer: Trainer, last: int, kept: checkpoint.Checkpoints, progress:
     SystemExit
         After a checkpoint, where ``kept`` has heard a signal or its end is near: see ``Checkpoints.tick``.
     """
+    trainer.gradient.compile(last - trainer.step)
     try:
         progress.show(trainer.step, trainer.last_loss)
         while trainer.step < last and not trainer.finished:
@@ -50,6 +52,7 @@ def advance(trainer: Trainer, last: int, kept: checkpoint.Checkpoints, progress:
             kept.tick(trainer)
             if progress.due():
                 progress.show(trainer.step, trainer.last_loss)
+        kept.saver.wait()
         progress.show(trainer.step, trainer.last_loss)
     finally:
         progress.close()
@@ -159,11 +162,13 @@ def train(
             threads=spec.threads,
             attempts=kept.attempts,
             processes=processes.count,
-            micro_batch_tokens=trainer.per_micro * spec.n_ctx,
+            micro_batch_tokens=trainer.gradient.per_micro * spec.n_ctx,
             at_once=at_once,
             device_asked=asked,
             driver=driver_version() if device == "cuda" else None,
             gpus_visible=torch.cuda.device_count() if device == "cuda" else 0,
+            compiled=trainer.gradient.compiled,
+            deterministic=asked_to_be_deterministic() if device == "cuda" else None,
         )
         write(trainer, metrics, timing, out)
         checkpoint.prune(out, kept.prefix, keep=0)

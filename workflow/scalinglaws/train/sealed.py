@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from scalinglaws.common.files import replacing
 
@@ -23,14 +24,28 @@ _MOST = 200  # bytes in which the start lies
 _BLOCK = 1 << 20  # bytes read at once
 
 
-def write(path: Path, data: bytes) -> None:
-    """Write the bytes of a safetensors file whose field ``FIELD`` is BLANK, with the sum in that place, whole or not at all."""
-    match = _START.match(data[:_MOST])
+def write(path: Path, header: bytes, parts: Sequence[Any] = ()) -> None:
+    """Write a safetensors file whose field ``FIELD`` is BLANK, with the sum in that place, whole or not at all.
+
+    Parameters
+    ----------
+    path
+        The file.
+    header
+        Its beginning, to the end of the field at least.
+    parts
+        Objects with buffers of bytes that make the rest. They are not copied: a state may be gigabytes.
+    """
+    match = _START.match(header[:_MOST])
     assert match and match[1] == BLANK.encode(), "the sum is the first field of the only metadata entry"
-    digest = hashlib.sha256(data).hexdigest().encode()
+    total = hashlib.sha256(header)
+    for part in parts:
+        total.update(part)
     with replacing(path) as temporary, temporary.open("wb") as file:
-        file.write(data[: match.start(1)] + digest)
-        file.write(memoryview(data)[match.end(1) :])  # the rest is not copied: it may be gigabytes
+        file.write(header[: match.start(1)] + total.hexdigest().encode())
+        file.write(memoryview(header)[match.end(1) :])
+        for part in parts:
+            file.write(part)
 
 
 def is_whole(path: Path) -> bool:

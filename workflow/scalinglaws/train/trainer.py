@@ -6,7 +6,6 @@ The weights depend on the spec alone: data, rates, dropout and evaluation follow
 from __future__ import annotations
 
 import math
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,9 @@ from scalinglaws.optim.schedule import learning_rate, phase
 from scalinglaws.study.spec import RunSpec
 from scalinglaws.train import checkpoint
 from scalinglaws.train.distributed import ALONE, Processes
+from scalinglaws.train.feed import Feed
 from scalinglaws.train.flat import FlatModel
+from scalinglaws.train.gradient import Gradient
 from scalinglaws.train.noise_scale import NoiseScale
 from scalinglaws.train.steps import is_eval_step, is_validation_step
 
@@ -64,14 +65,13 @@ class Trainer:
         self.validation = Split(tokens, "validation", spec.n_ctx, spec.eval_tokens) if early else None
         module = build(spec.shape(self.n_vocab), seed=spec.seed, device=device, precision=spec.precision)
         self.model = FlatModel(module, spec.precision)
-        if device == "cuda":
-            self.model.compile()
         self.optimizer = build_optimizer(self.model, spec, self.processes)
         if self.processes.count > spec.batch_tokens // spec.n_ctx:
             raise StudyError(
                 f"{self.processes.count} processes cannot share a batch of {spec.batch_tokens // spec.n_ctx} contexts"
             )
-        self.per_micro = spec.micro_contexts
+        self.gradient = Gradient(self.model, spec, processes, device)
+        self.feed, self.share = Feed(self.batches, device), processes.share(self.batches.per_batch)
         self.noise = NoiseScale(spec, device) if spec.noise_every else None
         self.step, self.diverged = 0, False
         self.rows: list[dict[str, Any]] = []
@@ -92,12 +92,12 @@ class Trainer:
         if spec.dropout:
             words = [spec.seed, step, *([self.processes.rank] if self.processes.rank else [])]
             torch.manual_seed(int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> 1))
-        batch = torch.from_numpy(self.batches.batch(step)).to(self.device, non_blocking=True)
-        losses = self.gradient(batch)
+        losses = self.gradient(self.feed.rows(step, self.share), self.batches.per_batch)
         for loss in losses:
             self.loss_sum += loss
-        small = self.noise.small_norm(self.model, self.gradient, batch) if self.noise and self.noise.due(step) else None
+        small = self.noise.small_norm(self.model, self._first_windows) if self.noise and self.noise.due(step) else None
         self.norm = self.optimizer.update(learning_rate(spec, step), step)
+        self.feed.prefetch(step + 1, self.share)
         if self.noise and small is not None:
             self.noise.add(small, self.norm)
         self.step += 1
@@ -107,47 +107,9 @@ class Trainer:
         if not self.diverged and is_eval_step(self.step):
             self.add_row()
 
-    def gradient(self, batch: Tensor) -> list[Tensor]:
-        """Set ``model.grad`` to the gradient of the mean loss of a batch, over all processes.
-
-        Where a GPU's memory is too small for a micro-batch, halves of it are used from then on.
-
-        Parameters
-        ----------
-        batch
-            (windows, n_ctx + 1) tokens.
-
-        Returns
-        -------
-        list
-            Losses (0-d) of the micro-batches that add up to the mean loss in nats per token.
-
-        Raises
-        ------
-        StudyError
-            If a single window is too much for the GPU's memory.
-        """
-        mine = batch[self.processes.share(len(batch))]
-        while True:
-            self.model.grad.zero_()
-            try:
-                parts = mine.split(self.per_micro) if len(mine) else ()
-                losses = [self.model.backward(p[:, :-1], p[:, 1:], weight=len(p) / len(batch)) for p in parts]
-                break
-            except torch.OutOfMemoryError:
-                tried = min(self.per_micro, len(mine))
-            if tried == 1:
-                raise StudyError(f"one context of run {self.spec.id} is too much for this GPU's memory: it needs a larger one")
-            self.per_micro = tried // 2
-            torch.cuda.empty_cache()
-            print(
-                f"{self.spec.id}: out of memory at micro-batches of {tried} contexts, going on with {self.per_micro}",
-                file=sys.stderr,
-            )
-        if self.processes.count == 1:
-            return losses
-        self.processes.add(self.model.grad)
-        return [self.processes.add(sum(losses, start=self.model.flat.new_zeros(())))]
+    def _first_windows(self, count: int) -> None:
+        """Set ``model.grad`` to the gradient of the mean loss of the first windows of this step's batch."""
+        self.gradient(self.feed.rows(self.step, self.processes.share(count)), count)
 
     def check(self, loss: float) -> None:
         """Find out from a batch's loss in nats per token and from the gradient's norm whether the run has diverged."""

@@ -41,15 +41,17 @@ class LlamaOptions(AttentionOptions):
     def resolved(self, n_layer: int, d_model: int) -> dict[str, Any]:
         """Return every option but ``block`` and ``d_ff_multiple``, whose effect is in the others.
 
-        By default heads are at least 16 wide and of an even width, and there are as many heads of keys as of queries.
+        By default heads are at least ``head_width`` (16) wide and of an even width, and there are as many heads of keys as of
+        queries.
 
         Raises
         ------
         StudyError
-            The heads do not divide d_attn, are of an odd width, or are no multiple of n_kv_heads.
+            The heads do not divide d_attn, are of an odd width, are no multiple of n_kv_heads, or are given with their width.
         """
         d_attn = self.d_attn or d_model
-        n_heads = self.n_heads or _most_heads(d_attn)
+        self.check_heads()
+        n_heads = self.n_heads or _most_heads(d_attn, self.head_width or HEAD_WIDTH)
         n_kv_heads = self.n_kv_heads or n_heads
         if d_attn % n_heads:
             raise StudyError(f"model.n_heads: {n_heads} heads do not divide d_attn {d_attn} (d_model by default)")
@@ -70,9 +72,9 @@ class LlamaOptions(AttentionOptions):
         return -(-8 * d_model // (3 * self.d_ff_multiple)) * self.d_ff_multiple
 
 
-def _most_heads(d_attn: int) -> int:
-    """Return the largest number of heads of an even width of at least HEAD_WIDTH; 1 where there is none."""
-    return next((h for h in range(d_attn // HEAD_WIDTH, 0, -1) if d_attn % (2 * h) == 0), 1)
+def _most_heads(d_attn: int, width: int) -> int:
+    """Return the largest number of heads that are of an even width and at least so wide; 1 where there is none."""
+    return next((h for h in range(d_attn // width, 0, -1) if d_attn % (2 * h) == 0), 1)
 
 
 def attention_rows(c: ModelConfig) -> Rows:
@@ -110,6 +112,20 @@ def vectors(c: ModelConfig) -> int:
     return c.n_layer * (2 * c.d_model + of_heads) + c.d_model
 
 
+def kept_by_attention(c: ModelConfig, wide: int) -> int:
+    """Return the bytes that a token keeps in the norms and the attention of one layer."""
+    d_kv = c.d_attn // c.n_heads * c.n_kv_heads
+    heads = (2 * c.d_attn + 2 * d_kv) * wide + 4 * c.n_heads
+    normed = 0 if c.options["qk_norm"] == "none" else 4 * (c.d_attn + d_kv)  # queries and keys before their norms
+    masks = 2 * c.d_model if c.dropout else 0
+    return 2 * (4 + wide) * c.d_model + heads + normed + masks
+
+
+def kept(c: ModelConfig, wide: int) -> int:
+    """Return the bytes that a token keeps; of the feed-forward part the gate, SiLU of it, the other factor and the product."""
+    return c.n_layer * (kept_by_attention(c, wide) + 4 * wide * c.d_ff)
+
+
 FORMULAS = {
     "embed": ("n_vocab d_model", "2 d_model"),
     "attention_qkv": ("n_layer d_model (d_attn + 2 d_kv)", "2 n_layer d_model (d_attn + 2 d_kv)"),
@@ -127,4 +143,5 @@ LLAMA = Architecture(
     module="scalinglaws.models.llama:Llama",
     options=LlamaOptions,
     formulas=FORMULAS,
+    kept=kept,
 )

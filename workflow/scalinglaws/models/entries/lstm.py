@@ -21,6 +21,11 @@ def vectors(c: ModelConfig) -> int:
     return 4 * c.n_layer * c.d_model + (c.n_layer + 1) * 2 * c.d_model
 
 
+def kept(c: ModelConfig, wide: int) -> int:
+    """Return the bytes that a token keeps, always in float32: a norm's input and output, and what oneDNN's fused kernel keeps."""
+    return c.n_layer * 4 * c.d_model * (2 + 17) + (2 * c.d_model * c.n_layer if c.dropout else 0)
+
+
 FORMULAS = {
     "embed": ("n_vocab d_model", "4 d_model"),
     "gates": ("n_layer 8 d_model^2", "2 n_layer 8 d_model^2"),
@@ -28,4 +33,4 @@ FORMULAS = {
     "all": ("N = 8 n_layer d_model^2", "C_forward = 2N"),
 }
 
-LSTM = Architecture(name="lstm", rows=rows, vectors=vectors, module="scalinglaws.models.lstm:LSTM", formulas=FORMULAS)
+LSTM = Architecture(name="lstm", rows=rows, vectors=vectors, module="scalinglaws.models.lstm:LSTM", formulas=FORMULAS, kept=kept)

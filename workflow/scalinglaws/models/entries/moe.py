@@ -11,7 +11,7 @@ from scalinglaws.common.fields import NUMBER, Rate
 from scalinglaws.models.architecture import Architecture, Rows
 from scalinglaws.models.config import ModelConfig
 from scalinglaws.models.entries.llama import FORMULAS as DENSE
-from scalinglaws.models.entries.llama import LlamaOptions, attention_rows, embedding_rows, vectors
+from scalinglaws.models.entries.llama import LlamaOptions, attention_rows, embedding_rows, kept_by_attention, vectors
 
 MOST_EXPERTS = 65536
 
@@ -68,6 +68,13 @@ def active(c: ModelConfig) -> int:
     return met + sum(found[name][0] for name in others if name in found)
 
 
+def kept(c: ModelConfig, wide: int) -> int:
+    """Return the bytes that a token keeps; each expert that it meets has a copy of its input and of its output."""
+    met, shared = c.options["n_experts_per_token"], c.options["n_shared_experts"]
+    experts = met * (2 * wide * c.d_model + 4 * wide * c.d_ff) + 4 * wide * shared * c.d_ff + 12 * c.options["n_experts"]
+    return c.n_layer * (kept_by_attention(c, wide) + experts)
+
+
 EXPERT = "n_layer 3 d_model d_ff"
 FORMULAS = {name: formulas for name, formulas in DENSE.items() if name != "feed_forward"} | {
     "router": ("n_layer d_model n_experts", "2 n_layer d_model n_experts"),
@@ -84,4 +91,5 @@ MOE = Architecture(
     options=MoeOptions,
     formulas=FORMULAS,
     active=active,
+    kept=kept,
 )

@@ -12,30 +12,47 @@ from scalinglaws.common.fields import NUMBER, WIDEST
 from scalinglaws.models.architecture import Architecture, Options, Rows
 from scalinglaws.models.config import ModelConfig
 
-HEAD_WIDTH = 16  # where n_heads is not given, heads are at least this wide
+HEAD_WIDTH = 16  # where neither n_heads nor head_width is given, heads are at least this wide
 
 
 class AttentionOptions(Options):
-    """Widths of attention and feed-forward; by default d_attn = d_model and d_ff = 4 d_model."""
+    """Widths of attention and feed-forward; by default d_attn = d_model and d_ff = 4 d_model.
+
+    ``head_width`` only gives n_heads a value where that is not given. It is no option of the resolved model.
+    """
 
     n_heads: Annotated[int, Field(gt=0, le=WIDEST), NUMBER] | None = None
+    head_width: Annotated[int, Field(gt=0, le=WIDEST), NUMBER] | None = None
     d_ff: Annotated[int, Field(gt=0, le=16 * WIDEST), NUMBER] | None = None
     d_attn: Annotated[int, Field(gt=0, le=WIDEST), NUMBER] | None = None
 
     def resolved(self, n_layer: int, d_model: int) -> dict[str, Any]:
-        """Return every option; where n_heads is not given, as many heads of at least 16 as divide d_attn."""
+        """Return every option; where n_heads is not given, as many heads of at least ``head_width`` (16) as divide d_attn.
+
+        Raises
+        ------
+        StudyError
+            The heads do not divide d_attn, or n_heads and head_width are both given.
+        """
         d_attn, n_heads = self.d_attn or d_model, self.n_heads
+        self.check_heads()
         if n_heads is None:
-            n_heads = _most_heads(d_attn)
+            n_heads = _most_heads(d_attn, self.head_width or HEAD_WIDTH)
         elif d_attn % n_heads:
             raise StudyError(f"model.n_heads: {n_heads} heads do not divide d_attn {d_attn} (d_model by default)")
-        return {**self.model_dump(), "n_heads": n_heads, "d_ff": self.d_ff or 4 * d_model, "d_attn": d_attn}
+        others = self.model_dump(exclude={"head_width"})
+        return {**others, "n_heads": n_heads, "d_ff": self.d_ff or 4 * d_model, "d_attn": d_attn}
+
+    def check_heads(self) -> None:
+        """Refuse a number of heads together with their width. Raises StudyError."""
+        if self.n_heads and self.head_width:
+            raise StudyError("model.head_width: n_heads is given too, and the width follows from it: leave one of them out")
 
 
 @cache
-def _most_heads(d_attn: int) -> int:
-    """Return the largest number of heads of at least HEAD_WIDTH that divides a width; 1 where the width is less than that."""
-    return next(h for h in range(max(1, d_attn // HEAD_WIDTH), 0, -1) if d_attn % h == 0)
+def _most_heads(d_attn: int, width: int) -> int:
+    """Return the largest number of heads of at least a width that divides d_attn; 1 where d_attn is less than that width."""
+    return next(h for h in range(max(1, d_attn // width), 0, -1) if d_attn % h == 0)
 
 
 def rows(c: ModelConfig) -> Rows:
@@ -60,6 +77,14 @@ def vectors(c: ModelConfig) -> int:
     return biases + (2 * c.n_layer + 1) * 2 * c.d_model
 
 
+def kept(c: ModelConfig, wide: int) -> int:
+    """Return the bytes that a token keeps: inputs of norms in float32, and factors of products. No row of attention is kept."""
+    norms = 2 * (4 + wide) * c.d_model  # the input of each of two norms, and its output
+    attention = 4 * wide * c.d_attn + 4 * c.n_heads  # queries, keys, values and what they give; a sum of exponentials
+    masks = 2 * c.d_model if c.dropout else 0
+    return c.n_layer * c.n_repeats * (norms + attention + 2 * wide * c.d_ff + masks)
+
+
 FORMULAS = {
     "embed": ("(n_vocab + n_ctx) d_model", "4 d_model"),
     "attention_qkv": ("n_layer d_model 3 d_attn", "2 n_layer d_model 3 d_attn"),
@@ -79,5 +104,6 @@ TRANSFORMER = Architecture(
     options=AttentionOptions,
     prefix="gpt",
     formulas=FORMULAS,
+    kept=kept,
     parametrizations=("standard", "mup"),
 )

@@ -1,0 +1,88 @@
+"""torch.compile for a training step: whether it pays, whether it can work here, and what its failures mean.
+
+A failure never ends a training: it goes on without compiled code, and timing.json and the report say why.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sysconfig
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from scalinglaws.common import asked
+from scalinglaws.study.ladder import flops_per_step
+from scalinglaws.study.spec import RunSpec
+from scalinglaws.train.metrics import NOT_COMPILED
+
+# Compilation takes a minute, and a step is then a few tenths faster, or more where a model is small: it pays in runs of minutes.
+WORTH_SECONDS = 180.0
+# What a step takes without compilation, at the least: FLOP at the speed that large models reach on one H100, and the time to
+# start the kernels of a layer forwards and backwards.
+FLOP_PER_SECOND = {"bfloat16": 4e14, "float32": 3e13}
+LAYER_SECONDS = 2e-3
+COMPILERS = ("cc", "gcc", "clang")
+# Words of errors of the CUDA libraries that mean that memory has run out. They arrive as RuntimeError, not as PyTorch's own.
+MEMORY_WORDS = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+
+
+def eager_seconds(spec: RunSpec, steps: int) -> float:
+    """Return the seconds that so many steps of a spec take on a GPU without compilation, by a rule of thumb."""
+    launches = LAYER_SECONDS * (1 + spec.n_layer * spec.n_repeats)
+    return steps * max(flops_per_step(spec) / FLOP_PER_SECOND[spec.precision], launches)
+
+
+def reason_against(module: nn.Module, spec: RunSpec, steps: int) -> str:
+    """Say why the training of a module for so many steps is not compiled, in the words of timing.json; empty where it is.
+
+    Where equal bits are asked for, the number of steps does not count: the process of a rung and that of a run compute alike.
+    """
+    if not getattr(module, "compiles", True):
+        return "no: the architecture gains nothing by it"
+    if not asked.deterministic() and eager_seconds(spec, steps) < WORTH_SECONDS:
+        return f"no: {eager_seconds(spec, steps):.0f} s of training are too few for it to pay"
+    missing = missing_compiler(os.environ.get("CC", ""), Path(sysconfig.get_paths()["include"]))
+    return f"{NOT_COMPILED}{missing}" if missing else ""
+
+
+def missing_compiler(named: str, headers: Path) -> str:
+    """Say what Triton, which makes the kernels of compiled code, lacks on this machine; empty where it has what it needs.
+
+    Parameters
+    ----------
+    named
+        The compiler that the variable CC names; empty where it names none.
+    headers
+        The folder of this Python's header files.
+    """
+    if not any(shutil.which(name) for name in ([named] if named else COMPILERS)):
+        return f"no C compiler is there ({named or ', '.join(COMPILERS)}): install gcc"
+    if not (headers / "Python.h").exists():
+        return f"{headers} has no Python.h: install the headers of this Python (python3-dev)"
+    return ""
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the compiled form of a function. Each shape of its arguments has code of its own, with its sizes as constants."""
+    return torch.compile(function, dynamic=False)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error, or one that led to it, says that the GPU's memory has run out.
+
+    While code is compiled and its kernels are tried out, the compiler wraps such an error in one of its own.
+    """
+    seen: list[BaseException] = []
+    left: list[BaseException | None] = [error]
+    while left:
+        at = left.pop()
+        if at is None or any(at is other for other in seen):
+            continue
+        seen.append(at)
+        left += [at.__cause__, at.__context__, getattr(at, "inner_exception", None)]
+    return any(isinstance(at, torch.OutOfMemoryError) or any(word in str(at) for word in MEMORY_WORDS) for at in seen)
