@@ -32,6 +32,7 @@ PANELS = {
         "verify": "verify",
         "fit": "laws",
         "curve": "curve",
+        "compare": "compare",
         "figure": "figures",
         "report": "report",
         "exponents": "report",
