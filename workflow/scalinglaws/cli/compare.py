@@ -20,11 +20,10 @@ def compare(
     ] = None,
     where_b: Annotated[str | None, typer.Option(metavar="CONDITION", help="Runs of B to use.")] = None,
     columns_a: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=COLUMN,…", help="Other names of the columns of A: n_params=N,loss=final_loss.")
+        list[str] | None,
+        typer.Option(metavar="NAME=COLUMN,…", help="Other names of the columns of A: n_params=N,loss=final_loss."),
     ] = None,
-    columns_b: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=COLUMN,…", help="Other names of the columns of B.")
-    ] = None,
+    columns_b: Annotated[list[str] | None, typer.Option(metavar="NAME=COLUMN,…", help="Other names of the columns of B.")] = None,
     law: Annotated[
         str | None,
         typer.Option(
@@ -34,13 +33,12 @@ def compare(
         ),
     ] = None,
     tokens: Annotated[
-        str | None, typer.Option(metavar="TOKENS", help="Compare models at one budget of tokens, such as 6M, by no law of compute.")
+        str | None,
+        typer.Option(metavar="TOKENS", help="Compare models at one budget of tokens, such as 6M, by no law of compute."),
     ] = None,
     at: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="FLOP,…", help="Computes at which a law compares: 1e20,1e21. Without it, the range that both have."
-        ),
+        typer.Option(metavar="FLOP,…", help="Computes at which a law compares: 1e20,1e21. Without it, the range that both have."),
     ] = None,
     bootstrap: Annotated[
         int, typer.Option(metavar="N", min=0, max=MOST_RESAMPLES, help="Resamples of trunks for the intervals; 0 gives none.")
@@ -51,8 +49,8 @@ def compare(
 ) -> None:
     """Compare two studies, experiments or tables: exponents, losses at equal compute, and the compute-equivalent gain.
 
-    The gain is how many times the compute B needs to have the loss of A. All have 95 % intervals, and what lies beyond the runs is
-    marked. Where texts, tokenizers or contexts of the two differ, so that losses cannot be compared, a sentence says so.
+    The gain is how many times the compute B needs to have the loss of A. All have 95 % intervals, and what lies beyond the runs
+    is marked. Where texts, tokenizers or contexts of the two differ, so that losses cannot be compared, a sentence says so.
 
     \b
     Examples:

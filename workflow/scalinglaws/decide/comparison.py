@@ -65,7 +65,9 @@ class Comparison(_Part):
 
     a: SideOf
     b: SideOf
-    method: Literal["law", "one budget"] = Field(description="By a law fitted to each side, or by models at one budget of tokens.")
+    method: Literal["law", "one budget"] = Field(
+        description="By a law fitted to each side, or by models at one budget of tokens."
+    )
     law: str | None = Field(description="The law; null at one budget.")
     formula: str = Field(description="The equation that is fitted to each side.")
     tokens: Number = Field(description="The budget in tokens; null where a law is fitted.")

@@ -105,7 +105,9 @@ def _table(letter: str, text: str, results: Path) -> pl.DataFrame:
         return runs
     known = sorted(set(runs["experiments"].explode().drop_nulls().to_list()))
     if experiment not in known:
-        raise StudyError(f"{letter}, {shown(text)}: {study} has no experiment '{shown(experiment)}': {proposal(experiment, known)}")
+        raise StudyError(
+            f"{letter}, {shown(text)}: {study} has no experiment '{shown(experiment)}': {proposal(experiment, known)}"
+        )
     own = runs.filter(pl.col("experiments").list.contains(experiment))
     return own.with_columns(fitted=pl.lit(True))
 
@@ -117,13 +119,13 @@ def _folder(letter: str, study: str, results: Path) -> Path:
             return folder
     known = sorted(path.parent.parent.name for path in results.glob("studies/*/tables/runs.parquet"))
     raise StudyError(
-        f"{letter}: there is no table or finished study '{shown(study)}': give a file that ends in {', '.join(KINDS)}, or STUDY or "
-        f"STUDY:EXPERIMENT; {proposal(study, known, 'the finished studies are')}"
+        f"{letter}: there is no table or finished study '{shown(study)}': give a file that ends in {', '.join(KINDS)}, or "
+        f"STUDY or STUDY:EXPERIMENT; {proposal(study, known, 'the finished studies are')}"
     )
 
 
 def differences(a: Side, b: Side, points_a: Points, points_b: Points) -> list[str]:
-    """Return sentences on what makes the losses of two sides incomparable, and on runs that both have; none where nothing does."""
+    """Return sentences on what makes the losses of two sides incomparable, and on runs that both have; perhaps none."""
     ours, theirs, out, told = a.settings(points_a), b.settings(points_b), [], set()
     for name, word in SETTINGS.items():
         if name in ours and name in theirs and ours[name] != theirs[name] and word not in told:
@@ -134,8 +136,8 @@ def differences(a: Side, b: Side, points_a: Points, points_b: Points) -> list[st
             )
     if shared := len(_runs(points_a) & _runs(points_b)):
         out.append(
-            f"{shared} of the {len(points_a)} points of A are points of B, too, with the same size, tokens and loss: intervals of "
-            "differences and gains take the two sides for independent, and are too wide."
+            f"{shared} of the {len(points_a)} points of A are points of B, too, with the same size, tokens and loss: intervals "
+            "of differences and gains take the two sides for independent, and are too wide."
         )
     return out
 

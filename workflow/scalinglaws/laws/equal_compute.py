@@ -1,7 +1,7 @@
 """Two fits of one law at equal compute: the losses of their best runs, and the compute-equivalent gain of one over the other.
 
-Each law of STATING says what the best run of a compute C reaches, and for all of them that is L(C) = E + F/C^alpha_C. For a law of
-the form E + A/N^alpha + B/D^beta the best run has the N and D of least loss at C = 6ND, and alpha_C = alpha·beta/(alpha + beta).
+Each law of STATING says what the best run of a compute C reaches, and for all of them that is L(C) = E + F/C^alpha_C. For a law
+of the form E + A/N^alpha + B/D^beta the best run has the N and D of least loss at C = 6ND, where alpha_C = alpha·beta/(alpha + beta).
 Shapes: R rows, the fit first and then its resamples, and m computes.
 
 References
@@ -13,7 +13,7 @@ compute-equivalent gain.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import ndtr, ndtri, stdtrit
@@ -64,6 +64,11 @@ class Curve:
         with np.errstate(divide="ignore"):
             return np.asarray((self.log_factor[:, None] - np.log(rest)) / self.power[:, None], np.float64)
 
+    def first(self, rows: int) -> Curve:
+        """Return the curve of the fit and of the first resamples, ``rows`` in all."""
+        few = {name: values[:rows] for name, values in self.exponents.items()}
+        return replace(self, offset=self.offset[:rows], log_factor=self.log_factor[:rows], power=self.power[:rows], exponents=few)
+
     def beyond(self, log_flops: Array) -> np.ndarray:
         """Tell, for logs of compute (m,), whether they or the best N and D for them lie outside those of the fitted runs."""
         values, ranges = [log_flops], [self.log_compute]
@@ -74,6 +79,10 @@ class Curve:
             ranges += list(zip(x.min(axis=0).tolist(), x.max(axis=0).tolist(), strict=True))
         out = [(value < low - EDGE) | (value > high + EDGE) for value, (low, high) in zip(values, ranges, strict=True)]
         return np.asarray(np.any(out, axis=0))
+
+
+# What gives numbers (R, m) of two curves.
+Statistic = Callable[[Curve, Curve], Array]
 
 
 def curve(fit: Fit, resamples: Resamples | None, flops: Array) -> Curve:
@@ -148,39 +157,70 @@ STATING: dict[str, Callable[[Array, Array], _Stated]] = {
 
 
 def interval(draws: Array, n_trunks: int) -> Interval:
-    """Return the estimate, the first of ``draws`` (R,), with the interval that the others give.
+    """Return the estimate of one side, the first of ``draws`` (R,), with the interval that the others give.
 
-    The percentile interval is widened about the estimate for few trunks, as ``uncertainty.interval`` does for parameters. Draws
-    may be infinite, and an end of the interval is so where more than its share of them is.
+    The percentile interval is widened about the estimate for few trunks, as ``uncertainty.interval`` does for parameters.
+    """
+    if n_trunks < FEWEST_TRUNKS:
+        return Interval(float(draws[0]), np.nan, np.nan)
+    return _widened(draws, np.sqrt(n_trunks / (n_trunks - 1)), n_trunks - 1)
+
+
+def intervals(statistic: Statistic, a: Curve, b: Curve) -> list[Interval]:
+    """Return what a statistic of two curves says, with intervals for which the resamples of the two are independent.
+
+    Few trunks widen them as they widen those of one side. The degrees of freedom are those of Welch, by the share of the
+    variance that each side has, which its resamples tell while the other side is kept at its fit.
+
+    Parameters
+    ----------
+    statistic
+        What gives numbers (R, m) of two curves that have R rows each, or one of which has one row.
+    a, b
+        The curves.
+
+    References
+    ----------
+    Welch 1947, Biometrika 34, 28.
+    """
+    rows = min(len(a.power), len(b.power))
+    a, b, trunks = a.first(rows), b.first(rows), np.array([a.n_trunks, b.n_trunks], np.float64)
+    draws = statistic(a, b)
+    if trunks.min() < FEWEST_TRUNKS or rows < 3:
+        return [Interval(float(value), np.nan, np.nan) for value in draws[0]]
+    alone = statistic(a, b.first(1)), statistic(a.first(1), b)
+    out = []
+    for k in range(draws.shape[1]):
+        spread = np.array([_spread(each[1:, k]) for each in alone])
+        shares = spread / spread.sum() if 0 < spread.sum() < np.inf else np.array([0.5, 0.5])
+        grown = shares * trunks / (trunks - 1)
+        out.append(_widened(draws[:, k], np.sqrt(grown.sum()), grown.sum() ** 2 / (grown**2 / (trunks - 1)).sum()))
+    return out
+
+
+def _spread(draws: Array) -> float:
+    """Return the variance of draws by their middle 68 %, which a few infinite ones do not disturb."""
+    low, high = np.quantile(draws, [0.16, 0.84], method="nearest")
+    return float((high - low) / 2) ** 2 if np.isfinite([low, high]).all() else np.inf
+
+
+def _widened(draws: Array, factor: float, freedom: float) -> Interval:
+    """Return the percentile interval widened about the first of the draws, by a factor and by Student's t over the normal one.
+
+    Draws may be infinite, and an end of the interval is so where more than its share of them is.
     """
     estimate, rest = float(draws[0]), draws[1:]
-    if len(rest) < 2 or n_trunks < FEWEST_TRUNKS or np.isnan(draws).any():
+    if len(rest) < 2:
         return Interval(estimate, np.nan, np.nan)
-    widen = np.sqrt(n_trunks / (n_trunks - 1)) * stdtrit(n_trunks - 1, 0.975) / ndtri(0.975)
+    widen = factor * stdtrit(freedom, 0.975) / ndtri(0.975)
     if not np.isfinite(estimate):  # no distance from it can be widened, so the share that is left out is narrowed
-        return Interval(estimate, float(np.quantile(rest, ndtr(-1.96 * widen), method="lower")), np.inf)
-    low, high = (float(np.quantile(rest, q, method=how)) for q, how in ((0.025, "lower"), (0.975, "higher")))  # type: ignore[call-overload]
+        return Interval(estimate, float(np.quantile(rest, ndtr(widen * ndtri(0.025)), method="lower")), np.inf)
+    low, high = float(np.quantile(rest, 0.025, method="lower")), float(np.quantile(rest, 0.975, method="higher"))
     return Interval(estimate, estimate - widen * max(estimate - low, 0.0), estimate + widen * max(high - estimate, 0.0))
 
 
-def both(a: Curve, b: Curve) -> tuple[Curve, Curve, int]:
-    """Return two curves with as many resamples each, paired as they come, and the number of trunks for their intervals.
-
-    The resamples are independent of each other. The interval of what both enter is widened for the smaller number of trunks.
-    """
-    rows = min(len(a.power), len(b.power))
-    return _first(a, rows), _first(b, rows), min(a.n_trunks, b.n_trunks)
-
-
-def _first(of: Curve, rows: int) -> Curve:
-    exponents = {name: values[:rows] for name, values in of.exponents.items()}
-    return Curve(
-        of.fit, of.offset[:rows], of.log_factor[:rows], of.power[:rows], exponents, of.share, of.log_size, of.log_compute, of.n_trunks
-    )  # fmt: skip
-
-
 def log_gains(a: Curve, b: Curve, log_flops: Array) -> Array:
-    """Return the logs (R, m) of the compute-equivalent gains of A over B at logs of compute (m,), for curves from ``both``.
+    """Return the logs (R, m) of the compute-equivalent gains of A over B at logs of compute (m,).
 
     A gain of 2 says that B needs twice the compute at which A has a loss to have it too. It is infinite where B never has it.
     """

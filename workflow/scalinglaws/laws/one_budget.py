@@ -1,4 +1,4 @@
-"""Two series of models at one budget of tokens: their exponents, and the loss of each model of one against a line through the other.
+"""Two series of models at one budget of tokens: their exponents, and the models of one against a line through the other.
 
 The losses of a series at several computes C are taken to lie on a power law L = (C_0/C)^alpha, a straight line in logarithms that
 scatters evenly, as ``laws/gain.py`` does. Intervals are those of least squares, with Student's t.
@@ -19,18 +19,15 @@ from scalinglaws.laws.equal_compute import Interval
 from scalinglaws.laws.forms import Array
 from scalinglaws.laws.gain import FEWEST
 
-NONE = Interval(np.nan, np.nan, np.nan)
-
-
 def exponents(a: tuple[Array, Array], b: tuple[Array, Array]) -> tuple[Interval, Interval, Interval]:
     """Return the exponents alpha of two series, each (computes in FLOP, losses in nats per token), and of A less that of B.
 
     A series of fewer than FEWEST computes has none.
     """
     (alpha, error, n), (other, its, m) = (_slope(*series) for series in (a, b))
-    both = error**2 + its**2
-    with np.errstate(divide="ignore", invalid="ignore"):
-        freedom = both**2 / (error**4 / (n - 2) + its**4 / (m - 2)) if both > 0 else float(n + m - 4)
+    both, freedom = error**2 + its**2, np.nan
+    if both > 0:
+        freedom = both**2 / (error**4 / (n - 2) + its**4 / (m - 2))
     return _about(alpha, error, n - 2), _about(other, its, m - 2), _about(alpha - other, float(np.sqrt(both)), freedom)
 
 
@@ -43,6 +40,7 @@ def _slope(flops: Array, loss: Array) -> tuple[float, float, int]:
 
 
 def _about(estimate: float, error: float, freedom: float) -> Interval:
+    """Return an estimate with the interval of its standard error; there is none without an error or degrees of freedom."""
     half = float(stdtrit(freedom, 0.975)) * error if freedom > 0 else np.nan
     return Interval(estimate, estimate - half, estimate + half)
 

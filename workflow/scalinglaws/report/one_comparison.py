@@ -1,4 +1,4 @@
-"""One comparison of two sides on a page for a reader: what was compared, exponents, losses at equal compute, gains, the doubts."""
+"""One comparison of two sides on a page for a reader: exponents, losses at equal compute, gains, and the doubts."""
 
 from __future__ import annotations
 
