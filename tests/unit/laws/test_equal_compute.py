@@ -79,7 +79,9 @@ def test_computes_sizes_and_tokens_beyond_the_runs_are_told() -> None:
 
 
 def test_a_loss_that_is_never_reached_needs_infinite_compute() -> None:
-    gains = log_gains(fitted("chinchilla", OURS), fitted("chinchilla", chinchilla(2.5, 400, 410, 0.34, 0.28)), np.log([1e17, 1e22]))
+    gains = log_gains(
+        fitted("chinchilla", OURS), fitted("chinchilla", chinchilla(2.5, 400, 410, 0.34, 0.28)), np.log([1e17, 1e22])
+    )
     assert np.isfinite(gains[0, 0]) and gains[0, 1] == np.inf
     some = interval(np.array([1.0, *np.linspace(0, 2, 90), *[np.inf] * 10]), 40)
     none = interval(np.array([np.inf, *np.linspace(0, 2, 90), *[np.inf] * 10]), 40)
@@ -105,16 +107,19 @@ def test_intervals_of_gaussian_draws_have_the_width_of_welch() -> None:
 
 
 def test_intervals_hold_planted_gains() -> None:
-    """B needs 1.8 times the compute of A, at 8 and at 16 runs with a noise of 0.5 %: of all intervals 93 to 99 % hold it."""
+    """B needs 1.8 times the compute of A, at 8 and at 16 runs with a noise of 0.5 %: of all intervals 93 to 99 % hold it.
+
+    The fits are those of least squares, which are fast; tests/benchmarks/compare_coverage.py counts those of compare itself.
+    """
     rng, held, at = np.random.default_rng(0), [], np.log([3e16, 3e18])
-    for seed in range(60):
+    for seed in range(100):
         sides = []
         for k, (gain, count) in enumerate(((1.8, 8), (1.0, 16))):
             c = np.geomspace(1e16, 1e19, count)
             loss = (1e26 / (gain * c)) ** 0.06 * np.exp(0.005 * rng.standard_normal(count))
             table = pl.DataFrame({"n_params": np.sqrt(c / 120), "tokens": 20 * np.sqrt(c / 120), "loss": loss})
             points = select(table, LAWS["power-c"])
-            fit = best_fit(LAWS["power-c"], points.log_variables(("flops",)), np.log(points.loss), Objective())
+            fit = best_fit(LAWS["power-c"], points.log_variables(("flops",)), np.log(points.loss), Objective("squared"))
             sides.append(curve(fit, bootstrap(fit, points.trunk, 200, 2 * seed + k), points.columns["flops"]))
         held += [found.low < np.log(1.8) < found.high for found in intervals(lambda a, b: log_gains(a, b, at), *sides)]
     assert 0.93 <= np.mean(held) <= 0.99

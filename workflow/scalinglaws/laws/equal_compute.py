@@ -1,8 +1,8 @@
 """Two fits of one law at equal compute: the losses of their best runs, and the compute-equivalent gain of one over the other.
 
 Each law of STATING says what the best run of a compute C reaches, and for all of them that is L(C) = E + F/C^alpha_C. For a law
-of the form E + A/N^alpha + B/D^beta the best run has the N and D of least loss at C = 6ND, where alpha_C = alpha·beta/(alpha + beta).
-Shapes: R rows, the fit first and then its resamples, and m computes.
+of the form E + A/N^alpha + B/D^beta the best run has the N and D of least loss at C = 6ND, and then alpha_C is
+alpha·beta/(alpha + beta). Shapes: R rows, the fit first and then its resamples, and m computes.
 
 References
 ----------

@@ -19,6 +19,7 @@ from scalinglaws.laws.equal_compute import Interval
 from scalinglaws.laws.forms import Array
 from scalinglaws.laws.gain import FEWEST
 
+
 def exponents(a: tuple[Array, Array], b: tuple[Array, Array]) -> tuple[Interval, Interval, Interval]:
     """Return the exponents alpha of two series, each (computes in FLOP, losses in nats per token), and of A less that of B.
 
