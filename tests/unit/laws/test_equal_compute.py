@@ -106,20 +106,24 @@ def test_intervals_of_gaussian_draws_have_the_width_of_welch() -> None:
     assert np.isnan([interval(made.power, 2).low, interval(made.power, 40).low]).all()
 
 
-def test_intervals_hold_planted_gains() -> None:
-    """B needs 1.8 times the compute of A, at 8 and at 16 runs with a noise of 0.5 %: of all intervals 93 to 99 % hold it.
+def test_intervals_hold_planted_gains_and_are_not_wide_for_it() -> None:
+    """B needs 1.8 times the compute of A, with a noise of 0.5 %: 93 % of the intervals or more hold it.
 
-    The fits are those of least squares, which are fast; tests/benchmarks/compare_coverage.py counts those of compare itself.
+    Their width is compared with that of least squares where the noise is known, 3.92 standard errors: few trunks widen it by
+    a sixth, and Huber's function at a delta far below the noise by a quarter. tests/benchmarks/compare_coverage.py counts more.
     """
-    rng, held, at = np.random.default_rng(0), [], np.log([3e16, 3e18])
-    for seed in range(100):
+    rng, noise, alpha, held, widths = np.random.default_rng(0), 0.005, 0.06, [], []
+    c, at = np.geomspace(1e16, 1e19, 8), np.log([3e16, 3e18])
+    for seed in range(24):
         sides = []
-        for k, (gain, count) in enumerate(((1.8, 8), (1.0, 16))):
-            c = np.geomspace(1e16, 1e19, count)
-            loss = (1e26 / (gain * c)) ** 0.06 * np.exp(0.005 * rng.standard_normal(count))
-            table = pl.DataFrame({"n_params": np.sqrt(c / 120), "tokens": 20 * np.sqrt(c / 120), "loss": loss})
-            points = select(table, LAWS["power-c"])
-            fit = best_fit(LAWS["power-c"], points.log_variables(("flops",)), np.log(points.loss), Objective("squared"))
-            sides.append(curve(fit, bootstrap(fit, points.trunk, 200, 2 * seed + k), points.columns["flops"]))
-        held += [found.low < np.log(1.8) < found.high for found in intervals(lambda a, b: log_gains(a, b, at), *sides)]
-    assert 0.93 <= np.mean(held) <= 0.99
+        for k, gain in enumerate((1.8, 1.0)):
+            loss = (1e26 / (gain * c)) ** alpha * np.exp(noise * rng.standard_normal(8))
+            points = select(pl.DataFrame({"n_params": np.sqrt(c / 120), "tokens": 20 * np.sqrt(c / 120), "loss": loss}), LAWS["power-c"])
+            fit = best_fit(LAWS["power-c"], points.log_variables(("flops",)), np.log(points.loss), Objective())
+            sides.append(curve(fit, bootstrap(fit, points.trunk, 100, 2 * seed + k), points.columns["flops"]))
+        found = intervals(lambda a, b: log_gains(a, b, at), *sides)
+        held += [each.low < np.log(1.8) < each.high for each in found]
+        widths += [each.high - each.low for each in found]
+    away = np.square(at - np.log(c).mean()).mean() / np.square(np.log(c) - np.log(c).mean()).sum()
+    known = 3.92 * noise / alpha * np.sqrt(2 * (1 / 8 + away))
+    assert np.mean(held) >= 0.93 and 1.0 < np.mean(widths) / known < 2.0

@@ -113,7 +113,7 @@ def _by_law(
     curves, doubts = [], differences(*sides, *points)
     for k, (letter, own) in enumerate(zip("AB", points, strict=True)):
         fit = best_fit(law, own.log_variables(law.variables), np.log(own.loss), Objective())
-        resamples = bootstrap(fit, own.trunk, n, 2 * seed + k) if n else None  # equal seeds would pair the trunks of both
+        resamples = bootstrap(fit, own.trunk, n, 2 * seed + 1 - k) if n else None  # equal seeds would pair the trunks of both
         curves.append(curve(fit, resamples, own.columns["flops"]))
         doubts += [f"{letter}: {sentence}" for sentence in flags(fit, own, resamples)]
     places, apart = _places(*curves, at)
