@@ -48,8 +48,8 @@ PAGES = sorted((ROOT / "docs").glob("*.md"))
 EXAMPLES = [(page.stem, *found.group("words", "printed")) for page in PAGES for found in EXAMPLE.finditer(page.read_text())]
 
 
-def test_the_pages_on_laws_and_forecasts_have_examples() -> None:
-    assert {"laws", "forecasts"} <= {page for page, _, _ in EXAMPLES}
+def test_the_pages_on_laws_forecasts_and_comparisons_have_examples() -> None:
+    assert {"laws", "forecasts", "compare"} <= {page for page, _, _ in EXAMPLES}
 
 
 @pytest.mark.parametrize(("page", "words", "printed"), EXAMPLES, ids=[f"{page}-{k}" for k, (page, _, _) in enumerate(EXAMPLES)])

@@ -127,10 +127,11 @@ def test_hostile_values_end_in_words(
     options = [p for p in command.params if p.param_type_name == "option" and p.name != "help" and not p.is_flag]
     needed = FIGURE if name == "figure" else set()
     given = {p.opts[-1]: value(name, p) for p in options if p.required or p.name in GOOD or p.name in needed}
+    arguments = ["table.csv" for p in command.params if p.param_type_name == "argument" and p.required]
     faults = {}
     for parameter in options:
         for hostile in VALUES.get(kind(parameter), ["", "x"]):
-            words = [name, *(f"{option}={text}" for option, text in (given | {parameter.opts[-1]: hostile}).items())]
+            words = [name, *arguments, *(f"{option}={text}" for option, text in (given | {parameter.opts[-1]: hostile}).items())]
             refused = hostile in NEVER.get(kind(parameter), ()) and parameter.name != "log"
             if found := fault(words, refused, capsys):
                 faults[f"{parameter.opts[-1]}={hostile[:50]}"] = found

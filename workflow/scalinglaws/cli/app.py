@@ -33,6 +33,7 @@ PANELS = {
         "fit": "laws",
         "forecast": "forecast",
         "curve": "curve",
+        "compare": "compare",
         "figure": "figures",
         "report": "report",
         "exponents": "report",

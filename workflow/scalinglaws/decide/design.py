@@ -116,7 +116,7 @@ def of_law(name: str, runs: pl.DataFrame, curves: pl.DataFrame | None) -> list[s
     if not len(points):
         return [f"will have no points: it takes {law.rule}{_left_out(points)}"]
     if isinstance(law, Law):
-        return _of_equation(law, points)
+        return of_equation(law, points)
     of_method = {"isoflop": _of_profiles, "critical-batch": _of_batches, "mixture": _of_mixtures}
     return of_method.get(name, lambda points: [])(points)
 
@@ -128,7 +128,7 @@ def _left_out(points: Points) -> str:
     return f"; left out: {', '.join(parts)}" if parts else ""
 
 
-def _of_equation(law: Law, points: Points) -> list[str]:
+def of_equation(law: Law, points: Points) -> list[str]:
     """Return what the points of an equation lack: their number, values of each variable, trunks, variation apart."""
     if len(points) <= law.n_parameters:
         few = f"will have {counted(len(points), 'point')} for its {law.n_parameters} parameters and needs {law.n_parameters + 1}"
