@@ -57,6 +57,7 @@ def train(
     from scalinglaws.cluster.slurm import stop_time
     from scalinglaws.cluster.torchrun import together
     from scalinglaws.study.plugins import read_run
+    from scalinglaws.study.sweeps import rate_of
     from scalinglaws.train import run
 
     if together(processes, nodes, device, ctx.obj["arguments"]):
@@ -64,6 +65,7 @@ def train(
     read = read_run(spec, tokens.parent)
     trunk = trunks / read.trunk.id if trunks else None
     options: dict[str, Any] = {"device": device, "checkpoint_seconds": checkpoint_seconds, "log": log, "end": stop_time()}
+    options["rate"] = rate_of(read, tokens.parent)
     run.train(read, tokens / read.tokens_id, out, trunk=trunk, **options)
 
 
@@ -91,12 +93,14 @@ def rung(
     from scalinglaws.cluster.slurm import stop_time
     from scalinglaws.cluster.torchrun import together
     from scalinglaws.study.plugins import read_run
+    from scalinglaws.study.sweeps import rate_of
     from scalinglaws.train import run
 
     if together(processes, nodes, device, ctx.obj["arguments"]):
         return
     read = read_run(spec, tokens.parent)
     options: dict[str, Any] = {"device": device, "checkpoint_seconds": checkpoint_seconds, "log": log, "end": stop_time()}
+    options["rate"] = rate_of(read, tokens.parent)
     run.train_rung(read, tokens / read.tokens_id, step, out, **options)
 
 

@@ -23,6 +23,8 @@ from scalinglaws.study.ladder import below, flops_per_step, has_ladder, needed_r
 from scalinglaws.study.questions import kinds
 from scalinglaws.study.resolve import check_context, most_tokens, resolve
 from scalinglaws.study.spec import CorpusSpec, RunSpec, Source, TokenizerSpec
+from scalinglaws.study.sweep_runs import EXPERIMENT, Sweeps, check
+from scalinglaws.study.sweeps import Sweep
 from scalinglaws.study.text_sources import TEXT_SOURCES
 
 
@@ -32,7 +34,8 @@ class Study:
 
     ``experiments`` holds the names of the experiments that ask for a run, ``evaluate`` the token folders that a
     run is evaluated on besides its own, and ``fitted`` the runs of experiments that laws are fitted to. ``forecasts`` are the
-    runs whose loss the fits of the others state before they are trained.
+    runs whose loss the fits of the others state before they are trained. ``sweeps`` are those that give runs their learning rate,
+    by id; their runs are in no experiment of the config, unless one names them as well.
     """
 
     name: str
@@ -49,6 +52,7 @@ class Study:
     corpus_names: dict[str, str] = field(default_factory=dict)  # id -> name; the first of two names of one text
     epochs: dict[str, float] = field(default_factory=dict)  # runs whose budget exceeds one epoch of all the data -> epochs
     forecasts: frozenset[str] = frozenset()
+    sweeps: dict[str, Sweep] = field(default_factory=dict)
 
     @cached_property
     def trunk_ids(self) -> dict[str, str]:
@@ -73,6 +77,11 @@ class Study:
     def last_step(self, trunk: str) -> int:
         """Return the last step that any run trains from a trunk; 0 for a trunk that is not of the study."""
         return self._trunk_ends.get(trunk, (0, 0))[0]
+
+    @cached_property
+    def swept(self) -> frozenset[str]:
+        """Return the runs of all sweeps."""
+        return frozenset(run for sweep in self.sweeps.values() for run in sweep.runs)
 
     @cached_property
     def basis(self) -> frozenset[str]:
@@ -188,7 +197,8 @@ def build(config: Config, tokens_root: Path = Path("results/tokens")) -> Study:
     tokenizer_of = {name: tokenizer_spec(config, corpus, corpora) for name, corpus in corpora.items()}
     limits: dict[tuple[str, str], dict[str, int]] = {}  # the most tokens of the splits of a corpus; a file is read for it, once
     runs: dict[str, RunSpec] = {}
-    epochs: dict[str, float] = {}
+    sweeps = Sweeps()
+    texts: dict[str, int | None] = {}  # token folder -> the most tokens of its training split, where that is known
     experiments: dict[str, list[str]] = {}
     evaluate: dict[str, set[str]] = {}
     fitted: set[str] = set()
@@ -204,22 +214,28 @@ def build(config: Config, tokens_root: Path = Path("results/tokens")) -> Study:
             if (corpus, tokenizer.id) not in limits:
                 declared = config.corpora[corpus].bytes
                 limits[corpus, tokenizer.id] = most_tokens(corpora[corpus], tokenizer, declared, tokens_root)
-        spec = resolve(s, corpora[s.corpus], tokenizer, limits[s.corpus, tokenizer.id], where)
+        fixed = (corpora[s.corpus], tokenizer, limits[s.corpus, tokenizer.id])
+        sweep = sweeps.of(s, where, lambda own, place, fixed=fixed: resolve(own, *fixed, place))
+        spec = resolve(s, *fixed, where, sweep)
         for corpus in named[1:]:
             check_context(s.n_ctx, corpus, limits[corpus, tokenizer.id], ("test",), where)
         run = spec.id
         runs[run] = spec
-        limit = limits[s.corpus, tokenizer.id].get("train")
-        if limit and spec.stop == "budget" and spec.dataset_tokens is None and spec.tokens > limit:
-            epochs[run] = spec.tokens / limit
+        texts[spec.tokens_id] = limits[s.corpus, tokenizer.id].get("train")
         if config.experiments[experiment].fit and not config.experiments[experiment].forecast:
             fitted.add(run)
         asked = experiments.setdefault(run, [])
         if experiment not in asked:
             asked.append(experiment)
         evaluate.setdefault(run, set()).update(f"{corpora[c].id}/{tokenizer.id}" for c in named[1:])
+    epochs = _epochs(runs | sweeps.runs, texts)
+    forecasts = forecast_runs(config, {run: (runs[run], experiments[run]) for run in sorted(runs)}, epochs)
+    check(config, sweeps, {run: tuple(experiments[run]) for run in forecasts})
+    for run, spec in sweeps.runs.items():
+        runs.setdefault(run, spec)
+        experiments.setdefault(run, []).append(EXPERIMENT)
+        evaluate.setdefault(run, set())
     order = sorted(runs)
-    forecasts = forecast_runs(config, {run: (runs[run], experiments[run]) for run in order}, epochs)
     return Study(
         name=config.study,
         runs={run: runs[run] for run in order},
@@ -235,7 +251,17 @@ def build(config: Config, tokens_root: Path = Path("results/tokens")) -> Study:
         corpus_names={spec.id: name for name, spec in reversed(corpora.items())},
         epochs={run: epochs[run] for run in order if run in epochs},
         forecasts=forecasts,
+        sweeps={sweep: sweeps.found[sweep] for sweep in sorted(sweeps.found)},
     )
+
+
+def _epochs(runs: dict[str, RunSpec], texts: dict[str, int | None]) -> dict[str, float]:
+    """Return the epochs of the runs whose budget exceeds one epoch of all the data, from the most tokens of each text."""
+    return {
+        run: spec.tokens / limit
+        for run, spec in runs.items()
+        if spec.stop == "budget" and spec.dataset_tokens is None and (limit := texts[spec.tokens_id]) and spec.tokens > limit
+    }
 
 
 def keep(data: dict[str, Any], folder: Path) -> Path:

@@ -102,6 +102,7 @@ def train(
     log: Path | None = None,
     end: float = math.inf,
     at_once: int = 1,
+    rate: float | None = None,
 ) -> None:
     """Train a run and write metrics.json, curve.jsonl, model.safetensors and timing.json to its folder ``out``.
 
@@ -128,6 +129,8 @@ def train(
         The time (of time.time) at which to save a checkpoint and to exit with status 143.
     at_once
         The number of trainings that share this GPU, for timing.json.
+    rate
+        The learning rate that a sweep gives; None for that of the spec.
 
     Raises
     ------
@@ -145,7 +148,7 @@ def train(
         return
     device = prepare(spec.threads, device)
     processes = join(device)
-    trainer = Trainer(spec, tokens, device, processes)
+    trainer = Trainer(spec, tokens, device, processes, rate)
     kept = checkpoint.Checkpoints(out, "checkpoint-", checkpoint_seconds, end)
     rungs = trunk if spec.schedule == "wsd" and spec.stop == "budget" else None
     resume(trainer, kept, rungs, spec.trunk.id, spec.stable_steps)
@@ -239,6 +242,7 @@ def finish(trainer: Trainer, tokens: Path) -> RunMetrics:
         loss_tokens=test.n_targets,
         positions=positions(losses, test) if ok else None,
         n_params_active=None if active == spec.n_params else active,
+        learning_rate=trainer.rate if spec.rate_sweep else None,
     )
 
 
@@ -252,6 +256,7 @@ def train_rung(
     checkpoint_seconds: float = 60.0,
     log: Path | None = None,
     end: float = math.inf,
+    rate: float | None = None,
 ) -> None:
     """Train a trunk to ``step`` from the largest valid rung before it in the folder of ``out``, and write the rung to ``out``.
 
@@ -274,7 +279,7 @@ def train_rung(
         return
     device = prepare(spec.threads, device)
     processes = join(device)
-    trainer = Trainer(spec, tokens, device, processes)
+    trainer = Trainer(spec, tokens, device, processes, rate)
     resume(trainer, kept, out.parent, spec.id, step)
     progress = Progress(spec.id, out.parent, trainer.step, step, spec.batch_tokens, log, processes.first)
     with kept.listening():
