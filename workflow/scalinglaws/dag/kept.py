@@ -41,7 +41,7 @@ def write(context: Context) -> None:
 
 
 def of_study(study: Study) -> Iterator[tuple[str, str]]:
-    """Yield (path, content) of each file by which a study says what its corpora, tokenizers, trunks, runs, sweeps and evaluations are."""
+    """Yield (path, content) of each file by which a study says what its corpora, tokenizers, trunks, runs and sweeps are."""
     for corpus, corpus_spec in study.corpora.items():
         yield f"{RESULTS}/corpora/{corpus}/spec.json", f"{corpus_spec.canonical}\n"
     for tokenizer, tokenizer_spec in study.tokenizers.items():

@@ -199,7 +199,7 @@ def _rule(sweep: str, results: Path) -> str:
     if not rate_rule_path(results, sweep).exists():
         return "its rule is not known until its runs are trained"
     rule = read_rule(results, sweep)
-    return f"its rule is {rule.coefficient:.4g} · N^{rule.exponent:.4g}"
+    return " ".join([f"its rule is {rule.coefficient:.4g} · N^{rule.exponent:.4g}.", *rule.notes]).removesuffix(".")
 
 
 def beyond_an_epoch(epochs: dict[str, float]) -> list[str]:

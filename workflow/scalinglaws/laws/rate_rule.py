@@ -1,13 +1,13 @@
 """The rule LR(N) = c · N^a that a sweep of the learning rate gives to other runs, with what tells how sure it is.
 
-At each size the log of the loss is a quadratic in the log of the rate about its minimum (``laws/rate_optima.py``), whose lowest point
-is the best rate. The rule is the line through the logs of best rate and size, by least squares in which each size counts as its
-minimum is known: by the shape of its quadratic, and not by its own few residuals. With one size the rate is the same for all N.
-One scatter, that of the log losses about the quadratics and of the minima about the line, gives all intervals.
+At each size the log of the loss is a quadratic in the log of the rate about its minimum (``laws/rate_optima.py``), whose lowest
+point is the best rate. The rule is the line through the logs of best rate and size, by least squares in which each size counts as
+its minimum is known: by the shape of its quadratic, and not by its own few residuals. With one size the rate is the same for all
+N. One scatter, that of the log losses about the quadratics and of the minima about the line, gives all intervals.
 
 A rule is refused where it would be a guess: the least loss at the end of the rates, a loss that does not curve upwards, or noise
-that leaves the best rate of a size open, its standard error above a factor of ``WIDEST``. What changes the rule that comes out of the same
-losses raises ``METHOD`` in study/sweeps.py.
+that leaves the best rate of a size open, its standard error above a factor of ``WIDEST``. What changes the rule that comes out of
+the same losses raises ``METHOD`` in study/sweeps.py.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from scalinglaws.laws.rate_optima import minimum, window
 
 WIDEST = 2.0  # the factor that is the largest standard error of a best rate
 FEWEST = 4  # rates of a size that end with a loss: three make a quadratic, and one more tests it
+OPEN = 0.5  # width of the exponent's interval above which a note says so: over 10 times N, a factor of 1.8 up or down
 FACTORS = (1, 10, 100, 1000)  # beyond the largest size, for which the rule states what it extrapolates to
 
 
@@ -35,9 +36,9 @@ FACTORS = (1, 10, 100, 1000)  # beyond the largest size, for which the rule stat
 class SizeOptimum:
     """The best rate of a size.
 
-    ``rates`` and ``losses`` are those of the sweep, means over seeds, None where a run diverged. ``n_window`` counts the runs that
-    the quadratic goes through. ``weight`` is that of the size in the rule: the inverse of the square of ``leverage``, the standard
-    error of the log of the best rate in units of the scatter of a log loss.
+    ``rates`` and ``losses`` are those of the sweep, means over seeds, None where a run diverged, and ``n_window`` counts the runs
+    that the quadratic goes through. ``leverage`` is the standard error of the log of the best rate in units of the scatter of a
+    log loss; the size counts with the inverse of its square.
     """
 
     n_params: int
@@ -64,8 +65,8 @@ def fit_rule(n_params: ArrayLike, rate: ArrayLike, loss: ArrayLike) -> dict[str,
     -------
     dict
         JSON values: ``coefficient`` and ``exponent`` of the rule with their intervals, the range ``n_params`` of the sizes, the
-        ``optima``, the ``scatter`` of a log loss and its degrees of freedom, and ``extrapolation``: what the rule gives at and beyond
-        the largest size. Intervals are of 95 %.
+        ``optima``, the ``scatter`` of a log loss and its degrees of freedom, ``notes``, sentences on what is not to be believed,
+        and ``extrapolation``: what the rule gives at and beyond the largest size. Intervals are of 95 %.
 
     Raises
     ------
@@ -74,7 +75,9 @@ def fit_rule(n_params: ArrayLike, rate: ArrayLike, loss: ArrayLike) -> dict[str,
     """
     n, x, y = (np.asarray(values, np.float64) for values in (n_params, rate, loss))
     found = [_of_size(int(size), x[n == size], y[n == size]) for size in np.unique(n)]
-    sizes, best, leverage = (np.array([getattr(each, key) for each in found]) for key in ("n_params", "learning_rate", "leverage"))
+    sizes, best, leverage = (
+        np.array([getattr(each, key) for each in found]) for key in ("n_params", "learning_rate", "leverage")
+    )
     centre = np.average(np.log(sizes), weights=leverage**-2)
     design = np.ones((len(found), 1)) if len(found) == 1 else np.column_stack([np.ones(len(found)), np.log(sizes) - centre])
     scaled = design / leverage[:, None]
@@ -88,7 +91,10 @@ def fit_rule(n_params: ArrayLike, rate: ArrayLike, loss: ArrayLike) -> dict[str,
     def stated(at: float) -> dict[str, Any]:
         """Return what the rule gives at N, with its interval."""
         place = np.array([1.0, np.log(at) - centre])[: len(line)]
-        return {"learning_rate": round_float(float(np.exp(place @ line))), "interval": _interval(place @ line, place, covariance, half)}
+        return {
+            "learning_rate": round_float(float(np.exp(place @ line))),
+            "interval": _interval(place @ line, place, covariance, half),
+        }
 
     constant = np.array([1.0, -centre])[: len(line)]
     slope = float(line[1]) if len(line) > 1 else 0.0
@@ -102,6 +108,7 @@ def fit_rule(n_params: ArrayLike, rate: ArrayLike, loss: ArrayLike) -> dict[str,
         "optima": [_told(each, half, stated(each.n_params)["learning_rate"]) for each in found],
         "scatter": round_float(scatter),
         "freedom": round_float(freedom),
+        "notes": _notes(found, slopes),
         "extrapolation": [{"factor": k, "n_params": int(sizes.max()) * k} | stated(float(sizes.max()) * k) for k in FACTORS],
     }
 
@@ -147,14 +154,14 @@ def _check_inside(n: int, rates: Array, means: Array) -> None:
     if k == high < len(rates) - 1:
         between = [f"{value:.3g}" for value in np.geomspace(rates[k], rates[k + 1], 4)[1:-1]]
         raise StudyError(
-            f"the sweep at N = {n:,}: the least loss lies at the rate {rates[k]:.3g}, and the next one, {rates[k + 1]:.3g}, diverged: "
-            f"add rates between them to learning_rate.sweep, such as {listed(between)}, by rates or by factors"
+            f"the sweep at N = {n:,}: the least loss lies at the rate {rates[k]:.3g}, and the next one, {rates[k + 1]:.3g}, "
+            f"diverged: add rates between them to learning_rate.sweep, such as {listed(between)}, by rates or by factors"
         )
     which, factor = ("smallest", 1 / step) if k == low else ("largest", step)
     more = [f"{rates[k] * factor**power:.3g}" for power in (1, 2)]
     raise StudyError(
-        f"the sweep at N = {n:,}: the least loss lies at the {which} rate, {rates[k]:.3g}, so the best one may lie beyond it: add "
-        f"rates to learning_rate.sweep, such as {listed(more)}: the {which} of rates, or of factors, times "
+        f"the sweep at N = {n:,}: the least loss lies at the {which} rate, {rates[k]:.3g}, so the best one may lie beyond it: "
+        f"add rates to learning_rate.sweep, such as {listed(more)}: the {which} of rates, or of factors, times "
         f"{listed([f'{factor**power:.3g}' for power in (1, 2)])}"
     )
 
@@ -162,7 +169,7 @@ def _check_inside(n: int, rates: Array, means: Array) -> None:
 def _noise(z: Array, y: Array, at: Array) -> dict[str, float]:
     """Return what the quadratic through y (m,) at z (m, 1) about its minimum tells of noise: see SizeOptimum.
 
-    With errors of one variance s² in y, and r the residuals of a fit with weights w, the expectation of Σ w r² is s² · trace A with
+    With errors of one variance s² in y, and r the residuals of a fit with weights w, the expectation of Σ w r² is s² · trace A,
     A = (1 − H)ᵀ W (1 − H), and its variance 2 s⁴ · trace A² for normal errors.
     """
     weights = window(z, at)
@@ -205,10 +212,25 @@ def _check_noise(found: Sequence[SizeOptimum], scatter: float) -> None:
         factor = float(np.exp(min(700.0, scatter * each.leverage)))
         if factor > WIDEST:
             raise StudyError(
-                f"the sweep at N = {each.n_params:,}: its best rate, {each.learning_rate:.3g}, is known to a factor of {factor:.3g} "
-                f"only (its standard error; {WIDEST:g} is allowed), since the losses scatter by {scatter:.2g} of themselves about a "
-                "quadratic in the log of the rate: add seeds to learning_rate.sweep, or raise its tokens"
+                f"the sweep at N = {each.n_params:,}: its best rate, {each.learning_rate:.3g}, is known to a factor of "
+                f"{factor:.3g} only (its standard error; {WIDEST:g} is allowed), since the losses scatter by {scatter:.2g} of "
+                "themselves about a quadratic in the log of the rate: add seeds to learning_rate.sweep, or raise its tokens"
             )
+
+
+def _notes(found: Sequence[SizeOptimum], slopes: Sequence[float]) -> list[str]:
+    """Return sentences on what is not to be believed of a rule."""
+    said = {
+        1: "One size gives one rate for every N: that suits muP, or runs of about this size.",
+        2: "Two sizes give an exponent that nothing tests: a third would.",
+    }
+    notes = [said[len(found)]] if len(found) in said else []
+    if slopes[1] - slopes[0] > OPEN:
+        notes.append(
+            f"The interval of the exponent, {slopes[0]:.2g} to {slopes[1]:.2g}, leaves open how the best rate depends on N: "
+            "rates far beyond the sizes of the sweep are guesses. Sizes farther apart, seeds or tokens make it narrower."
+        )
+    return notes
 
 
 def _told(each: SizeOptimum, half: float, ruled: float) -> dict[str, Any]:

@@ -64,8 +64,10 @@ def lines(rule: dict[str, Any]) -> list[str]:
         f"sweep {rule['sweep']}: learning rate = {rule['coefficient']:.4g} · N^{rule['exponent']:.4g}, exponent "
         f"{_interval(rule['exponent_interval'])}"
     )
+    told += [f"warning: {note}" for note in rule["notes"]]
     return told + [
-        f"{each['factor']} times the largest N, {each['n_params']:,}: {number(each['learning_rate'])} {_interval(each['interval'])}"
+        f"{each['factor']} times the largest N, {each['n_params']:,}: {number(each['learning_rate'])} "
+        f"{_interval(each['interval'])}"
         for each in rule["extrapolation"]
     ]
 

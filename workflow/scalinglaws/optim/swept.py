@@ -47,7 +47,9 @@ class SweepOptions(BaseModel):
         for name in ("rates", "factors"):
             given = getattr(self, name) or []
             if given and len({round_float(value) for value in given}) < FEWEST_RATES:
-                raise ValueError(f"{name}: {FEWEST_RATES} different values are needed at least, so that a best one lies between them")
+                raise ValueError(
+                    f"{name}: {FEWEST_RATES} different values are needed at least, so that a best one lies between them"
+                )
         return self
 
     def at(self, n_params: int, optimizer: str) -> list[float]:
@@ -70,8 +72,8 @@ class SweepOptions(BaseModel):
         around = AROUND.get(optimizer) if self.around is None else self.around
         if around is None:
             raise StudyError(
-                f"the default rates suit the optimizers {', '.join(AROUND)} alone, not {optimizer}: give rates, or around: a rule "
-                "such as {coefficient: 0.5, exponent: -0.4}"
+                f"the default rates suit the optimizers {', '.join(AROUND)} alone, not {optimizer}: give rates, or around: a "
+                "rule such as {coefficient: 0.5, exponent: -0.4}"
             )
         centre = rule_of(around).rate(around, n_params, self.tokens)
         rates = sorted({round_float(centre * factor) for factor in self.factors or FACTORS})

@@ -1,8 +1,8 @@
 """Sweeps of the learning rate that give other runs their rates: the id of a sweep, the rule that is fitted to it, and its rates.
 
-The runs of a sweep are ordinary runs with fixed rates. Its id is a hash of their ids and of the method by which a rule is fitted to
-them, and it is part of the specs of the runs that use the rule. So all ids are known before anything is trained, and the rates are
-not: they follow from the rule, results/rates/ID.json, which ``laws/rate_rule.py`` writes when the runs of the sweep are there.
+The runs of a sweep are ordinary runs with fixed rates. Its id is a hash of their ids and of the method by which a rule is fitted
+to them, and it is part of the specs of the runs that use the rule. So all ids are known before anything is trained, and the rates
+are not: they follow from the rule, results/rates/ID.json, which ``laws/rate_rule.py`` makes when the runs of the sweep are there.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from scalinglaws.common.errors import StudyError
 from scalinglaws.common.numbers import round_float
 from scalinglaws.common.read import parse_json, read_object
 from scalinglaws.optim.rates import LARGEST_RATE, SMALLEST_RATE
-from scalinglaws.study.paths import rate_rule_path, run_folder
+from scalinglaws.study.paths import has_run, rate_rule_path, run_folder
 from scalinglaws.study.spec import RunSpec
 
 METHOD = 1  # raised when laws/rate_rule.py makes another rule of the same losses
@@ -58,12 +58,16 @@ def read_sweep(path: Path) -> Sweep:
 
 @dataclass(frozen=True)
 class FittedRule:
-    """The rule coefficient · N^exponent that was fitted to a sweep, and the least and the largest N of the sweep's runs."""
+    """The rule coefficient · N^exponent that was fitted to a sweep, and the least and the largest N of the sweep's runs.
+
+    ``notes`` are sentences on what is not to be believed of it.
+    """
 
     sweep: str
     coefficient: float
     exponent: float
     n_params: tuple[int, int]
+    notes: tuple[str, ...] = ()
 
     def at(self, n_params: int) -> float:
         """Return the learning rate at N, rounded to the digits that are hashed.
@@ -90,7 +94,8 @@ def read_rule(results: Path, sweep: str) -> FittedRule:
     values = read_object(path)
     try:
         low, high = values["n_params"]
-        found = FittedRule(values["sweep"], float(values["coefficient"]), float(values["exponent"]), (int(low), int(high)))
+        constants = float(values["coefficient"]), float(values["exponent"])
+        found = FittedRule(values["sweep"], *constants, (int(low), int(high)), tuple(map(str, values["notes"])))
     except (KeyError, TypeError, ValueError):
         raise StudyError(f"{path} is no rule of learning rates: {sums.REPAIR}") from None
     if found.sweep != sweep:
@@ -109,13 +114,12 @@ def rate_of(spec: RunSpec, results: Path) -> float:
 def known_rate(run: str, spec: RunSpec, results: Path) -> float | None:
     """Return the learning rate of a run as far as it is known: None where its sweep has no rule yet.
 
-    A run that is trained keeps the rate that it was trained with, whatever has become of the rule.
+    A run that is trained keeps the rate that it was trained with, whatever has become of the rule. Raises StudyError where a file
+    is damaged.
     """
     if not spec.rate_sweep:
         return spec.learning_rate
-    for read in (lambda: float(read_object(run_folder(results, run) / "metrics.json")["learning_rate"]), lambda: rate_of(spec, results)):
-        try:
-            return read()
-        except (StudyError, KeyError, TypeError, ValueError):
-            continue
-    return None
+    if has_run(results, run):
+        recorded = read_object(run_folder(results, run) / "metrics.json").get("learning_rate")
+        return recorded if isinstance(recorded, float) else None
+    return rate_of(spec, results) if rate_rule_path(results, spec.rate_sweep).exists() else None

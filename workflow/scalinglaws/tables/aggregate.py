@@ -94,7 +94,7 @@ def checked_metrics(folder: Path) -> RunMetrics:
 
 
 def run_row(spec: RunSpec, metrics: RunMetrics, experiments: list[str], fitted: bool) -> Row:
-    """Return a row of ``runs``: the spec, then what the run measured; tokens, dataset_tokens and learning_rate are those really used."""
+    """Return a row of ``runs``: the spec, then what the run measured; tokens, dataset and learning rate are those really used."""
     row: Row = {field.name: getattr(spec, field.name) for field in dataclasses.fields(spec)}
     row |= {name: json.dumps(spec.plain[name], sort_keys=True) if name in spec.plain else None for name in (*OPTIONS, "plugins")}
     row |= {

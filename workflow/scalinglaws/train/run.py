@@ -154,6 +154,8 @@ def train(
     resume(trainer, kept, rungs, spec.trunk.id, spec.stable_steps)
     progress = Progress(spec.id, out, trainer.step, spec.steps, spec.batch_tokens, log, processes.first)
     if processes.first:
+        if spec.rate_sweep:
+            progress.say(f"{spec.id}: learning rate {trainer.rate:g}, by the rule of sweep {spec.rate_sweep}")
         for sentence in doubts(trainer.curve.meta, spec.n_ctx, spec.eval_tokens):
             progress.say(f"{spec.id}: warning: {sentence}")
     with kept.listening():

@@ -56,11 +56,9 @@ class Trainer:
         If the spec cannot be trained: an unknown name, a batch that micro-batches or processes cannot share, too few tokens.
     """
 
-    def __init__(
-        self, spec: RunSpec, tokens: Path, device: str = "cpu", processes: Processes = ALONE, rate: float | None = None
-    ):
+    def __init__(self, spec: RunSpec, tokens: Path, device: str = "cpu", processes: Processes = ALONE, rate: float | None = None):
         if spec.rate_sweep and rate is None:
-            raise StudyError(f"run {spec.id} takes its learning rate from sweep {spec.rate_sweep}: give what the sweep's rule says")
+            raise StudyError(f"run {spec.id} takes its learning rate from sweep {spec.rate_sweep}: give what its rule says")
         stream, meta = load_tokens(tokens, "train")
         self.spec, self.device, self.n_vocab = spec, device, int(meta["n_vocab"])
         self.processes = processes
@@ -247,8 +245,10 @@ class Trainer:
         self.loss_count, self.diverged = values["loss_count"], values["diverged"]
         if self.noise and "noise" in values:
             self.noise.restore(values["noise"])
-        if self.spec.rate_sweep:
-            if values["rate"] != self.rate:
-                told = f"{self.spec.id}: warning: the rule of sweep {self.spec.rate_sweep} gives the learning rate {self.rate:g} by now"
-                print(f"{told}, and this training goes on at {values['rate']:g}, with which it began", file=sys.stderr)
+        if self.spec.rate_sweep and values["rate"] != self.rate:
+            print(
+                f"{self.spec.id}: warning: the rule of sweep {self.spec.rate_sweep} gives the learning rate {self.rate:g} by "
+                f"now, and this training goes on at {values['rate']:g}, with which it began",
+                file=sys.stderr,
+            )
             self.rate = float(values["rate"])
