@@ -93,7 +93,9 @@ def test_the_plan_says_where_rates_come_from() -> None:
     swept = rows[min(one.study.swept)]
     assert swept["experiments"] == ["learning-rate-sweep"] and float(rate_in_words(swept)) in OWN["rates"]
     (line,) = of_sweeps(one.study, Path("results"))
-    assert line.startswith(f"learning rate: sweep {name}, 10 runs at 2 sizes up to N = 6,144, gives that of 6 runs with N up to 4 ")
+    assert line.startswith(
+        f"learning rate: sweep {name}, 10 runs at 2 sizes up to N = 6,144, gives that of 6 runs with N up to 4 "
+    )
     assert line.endswith("its rule is not known until its runs are trained")
     write_rule(Path("results"), name)
     row = next(row for row in plan_rows(one.study, Path("results")) if row["run"] == user)

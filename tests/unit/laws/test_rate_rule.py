@@ -131,8 +131,6 @@ def test_noise_and_a_loss_that_does_not_curve_are_refused() -> None:
     assert "is known to a factor of 3.31 only" in refused(*runs(noise=0.05, rng=rng, curve=0.01))
     n, rate, loss = runs()
     flat = n == 768
-    loss[flat] = 3 + np.array([0.02, 0.011, -0.01, -0.011, 0.012, -0.0105, 0.0115])
-    assert "known to a factor of" in refused(n, rate, loss) and "add seeds" in refused(n, rate, loss)
     x = np.log(rate[flat]) - np.log(rate[flat]).mean()
     loss[flat] = 3 - 0.01 * x**2 + np.where(np.arange(7) == 3, -0.1, 0.0)
     assert "N = 768" in refused(n, rate, loss)

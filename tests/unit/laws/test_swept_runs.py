@@ -59,7 +59,10 @@ def test_a_rule_from_the_files_of_its_runs(tmp_path: Path, capsys: pytest.Captur
     assert call(tmp_path, sweep) == 0
     said = capsys.readouterr().out
     assert f"sweep {sweep.id}: learning rate = 0.4 · N^-0.5, exponent [-0.500, -0.500]" in said
-    assert "warning: Two sizes give an exponent that nothing tests" in said and "1000 times the largest N, 3,072,000: 2.28e-4" in said
+    assert (
+        "warning: Two sizes give an exponent that nothing tests" in said
+        and "1000 times the largest N, 3,072,000: 2.28e-4" in said
+    )
     rule = read_rule(tmp_path, sweep.id)
     assert (rule.coefficient, rule.exponent, rule.n_params) == (pytest.approx(0.4, rel=1e-5), pytest.approx(-0.5), (768, 3072))
     assert rule.beyond(30720) == 10 and rule.beyond(1000) == 1 and rule.beyond(384) == 2

@@ -88,7 +88,9 @@ def test_a_sweep_has_the_settings_of_the_runs_that_use_it() -> None:
     early = {"points": [{"model": "2x16", "dataset_tokens": "2^16"}], "stop": "early", "max_tokens": "4M", "noise_every": 4}
     own = {"size": SIZES, "muon": SIZES | {"optimizer": "muon"}, "early": early | {"schedule": "constant"}}
     made = built(OWN, own)
-    kinds = {name: {(made.runs[run].optimizer, made.runs[run].schedule) for run in made.sweeps[name].runs} for name in made.sweeps}
+    kinds = {
+        name: {(made.runs[run].optimizer, made.runs[run].schedule) for run in made.sweeps[name].runs} for name in made.sweeps
+    }
     assert sorted(kinds.values(), key=str) == [{("adamw", "constant")}, {("adamw", "wsd")}, {("muon", "wsd")}]
     for spec in users(made):
         assert kinds[spec.rate_sweep] == {(spec.optimizer, spec.schedule)}
@@ -146,7 +148,7 @@ def test_a_rate_follows_from_the_rule(tmp_path: Path) -> None:
     assert known_rate(spec.id, spec, tmp_path) == rate_of(spec, tmp_path)
     assert rate_of(dataclasses.replace(spec, rate_sweep="", learning_rate=0.25), tmp_path) == 0.25
     write_rule(tmp_path, spec.rate_sweep, exponent=3)
-    with pytest.raises(StudyError, match="gives the rate 7.4e\\+12 at N = 24,576: give larger sizes"):
+    with pytest.raises(StudyError, match=r"gives the rate 7.4e\+12 at N = 24,576: give larger sizes"):
         rate_of(spec, tmp_path)
     write_rule(tmp_path, spec.rate_sweep, of="0123456789")
     with pytest.raises(StudyError, match="is the rule of sweep 0123456789"):

@@ -53,9 +53,7 @@ def test_killed_and_resumed_or_from_a_rung_it_has_the_same_bytes(tmp_path: Path,
     same_run(whole, rung)
 
 
-def test_a_training_keeps_the_rate_that_it_began_with(
-    tmp_path: Path, tokens: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_training_keeps_the_rate_that_it_began_with(tmp_path: Path, tokens: Path, capsys: pytest.CaptureFixture[str]) -> None:
     whole, cut = (folder(tmp_path, name) for name in ("whole", "cut"))
     train(SWEPT, tokens, whole, device="cpu", rate=0.01)
     with killed_at(25):

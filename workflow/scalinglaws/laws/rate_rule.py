@@ -207,13 +207,14 @@ def _interval(value: float, place: Array, covariance: Array, half: float, log: b
 
 
 def _check_noise(found: Sequence[SizeOptimum], scatter: float) -> None:
-    """Refuse minima that noise leaves open. Raises StudyError."""
+    """Refuse minima that noise leaves open, by the scatter of all sizes or by their own. Raises StudyError."""
     for each in found:
-        factor = float(np.exp(min(700.0, scatter * each.leverage)))
+        noise = max(scatter, (each.residual / each.expected) ** 0.5)
+        factor = float(np.exp(min(700.0, noise * each.leverage)))
         if factor > WIDEST:
             raise StudyError(
                 f"the sweep at N = {each.n_params:,}: its best rate, {each.learning_rate:.3g}, is known to a factor of "
-                f"{factor:.3g} only (its standard error; {WIDEST:g} is allowed), since the losses scatter by {scatter:.2g} of "
+                f"{factor:.3g} only (its standard error; {WIDEST:g} is allowed), since the losses scatter by {noise:.2g} of "
                 "themselves about a quadratic in the log of the rate: add seeds to learning_rate.sweep, or raise its tokens"
             )
 
