@@ -8,12 +8,12 @@ rule rates:
         runs=ancient(lambda wildcards: inputs.runs_of_sweep(CONTEXT, wildcards.sweep)),
     output:
         rule="results/rates/{sweep}.json",
-    wildcard_constraints:
-        sweep=r"[0-9a-f]+",
     log:
         "results/logs/rates/{sweep}.log",
     benchmark:
         "results/logs/rates/{sweep}.benchmark.tsv"
+    wildcard_constraints:
+        sweep=r"[0-9a-f]+",
     priority: order.priority_of_rates(CONTEXT, AT_ONCE)
     shell:
         "python -m scalinglaws rates"
