@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,9 +23,9 @@ RATES = 2e-3 * 2.0 ** np.arange(6)
 def finish(results: Path, spec: RunSpec, loss: float | None) -> None:
     """Write the files of a run that ended with a loss."""
     flop = Flop(1)
-    counts = {"steps": 40, "tokens": 2560, "best_step": 40, "n_params_total": 900, "dataset_tokens": 3000, "n_vocab": 32}
-    flops = {"flops_6nd": flop, "flops_last_layer": flop, "flops_attention": flop}
-    losses = {"loss": loss, "loss_stderr": 0.01, "loss_train": loss, "bits_per_byte": None}
+    counts: dict[str, Any] = {"steps": 40, "tokens": 2560, "best_step": 40, "n_params_total": 900, "dataset_tokens": 3000, "n_vocab": 32}
+    flops: dict[str, Any] = {"flops_6nd": flop, "flops_last_layer": flop, "flops_attention": flop}
+    losses: dict[str, Any] = {"loss": loss, "loss_stderr": 0.01, "loss_train": loss, "bits_per_byte": None}
     metrics = RunMetrics(spec.id, "ok" if loss else "diverged", n_params=spec.n_params, **counts, **losses, **flops)
     folder = run_folder(results, spec.id)
     folder.mkdir(parents=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ from scalinglaws.common import files
 from scalinglaws.common.errors import StudyError
 from scalinglaws.common.nearest import proposal
 from scalinglaws.common.numbers import round_float
-from scalinglaws.study.config import Config, CorpusConfig, ExternalRuns, FitsConfig, Ladder
+from scalinglaws.study.config import Config, CorpusConfig, ExternalRuns, FitsConfig, Ladder, Settings
 from scalinglaws.study.forecasts import beyond_the_laws, forecast_runs
 from scalinglaws.study.grid import points
 from scalinglaws.study.ladder import below, flops_per_step, has_ladder, needed_rungs, start_of
@@ -214,9 +214,9 @@ def build(config: Config, tokens_root: Path = Path("results/tokens")) -> Study:
             if (corpus, tokenizer.id) not in limits:
                 declared = config.corpora[corpus].bytes
                 limits[corpus, tokenizer.id] = most_tokens(corpora[corpus], tokenizer, declared, tokens_root)
-        fixed = (corpora[s.corpus], tokenizer, limits[s.corpus, tokenizer.id])
-        sweep = sweeps.of(s, where, lambda own, place, fixed=fixed: resolve(own, *fixed, place))
-        spec = resolve(s, *fixed, where, sweep)
+        text = (corpora[s.corpus], tokenizer, limits[s.corpus, tokenizer.id])
+        sweep = sweeps.of(s, where, partial(_on_text, text))
+        spec = resolve(s, *text, where, sweep)
         for corpus in named[1:]:
             check_context(s.n_ctx, corpus, limits[corpus, tokenizer.id], ("test",), where)
         run = spec.id
@@ -253,6 +253,11 @@ def build(config: Config, tokens_root: Path = Path("results/tokens")) -> Study:
         forecasts=forecasts,
         sweeps={sweep: sweeps.found[sweep] for sweep in sorted(sweeps.found)},
     )
+
+
+def _on_text(text: tuple[CorpusSpec, TokenizerSpec, dict[str, int]], s: Settings, where: str) -> RunSpec:
+    """Return the settings of a run on a corpus, with its tokenizer and the most tokens of its splits, as a spec."""
+    return resolve(s, *text, where)
 
 
 def _epochs(runs: dict[str, RunSpec], texts: dict[str, int | None]) -> dict[str, float]:
