@@ -23,7 +23,14 @@ RATES = 2e-3 * 2.0 ** np.arange(6)
 def finish(results: Path, spec: RunSpec, loss: float | None) -> None:
     """Write the files of a run that ended with a loss."""
     flop = Flop(1)
-    counts: dict[str, Any] = {"steps": 40, "tokens": 2560, "best_step": 40, "n_params_total": 900, "dataset_tokens": 3000, "n_vocab": 32}
+    counts: dict[str, Any] = {
+        "steps": 40,
+        "tokens": 2560,
+        "best_step": 40,
+        "n_params_total": 900,
+        "dataset_tokens": 3000,
+        "n_vocab": 32,
+    }
     flops: dict[str, Any] = {"flops_6nd": flop, "flops_last_layer": flop, "flops_attention": flop}
     losses: dict[str, Any] = {"loss": loss, "loss_stderr": 0.01, "loss_train": loss, "bits_per_byte": None}
     metrics = RunMetrics(spec.id, "ok" if loss else "diverged", n_params=spec.n_params, **counts, **losses, **flops)
