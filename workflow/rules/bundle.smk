@@ -8,6 +8,7 @@ rule bundle:
         specs=ancient(specs_of_bundle),
         sets=ancient(sets_of_bundle),
         tokens=ancient(tokens_of_bundle),
+        rates=ancient(lambda wildcards: inputs.rates_of_bundle(CONTEXT, wildcards.bundle)),
     output:
         marker="results/bundles/{bundle}.done",
     log:

@@ -5,6 +5,7 @@ rule rung:
         tokens=ancient(tokens_of_trunk),
         below=ancient(rung_below),
         forecasts=ancient(forecasts_of_rung),
+        rate=ancient(lambda wildcards: inputs.rate_of_trunk(CONTEXT, wildcards.trunk, int(wildcards.step))),
     output:
         checkpoint="results/trunks/{trunk}/step{step}.safetensors",
     log:
@@ -38,6 +39,7 @@ rule train:
         tokens=ancient(tokens_of_run),
         start=ancient(start_of_run),
         forecast=ancient(forecast_of_run),
+        rate=ancient(lambda wildcards: inputs.rate_of_run(CONTEXT, wildcards.run)),
     output:
         metrics="results/runs/{run}/metrics.json",
         curve="results/runs/{run}/curve.jsonl",

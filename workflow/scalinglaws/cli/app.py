@@ -50,6 +50,7 @@ PANELS = {
         "bundle": "bundles",
         "member": "bundles",
         "evaluate": "train",
+        "rates": "rates",
         "aggregate": "tables",
         "register": "forecasts",
         "score": "forecasts",

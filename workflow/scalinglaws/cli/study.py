@@ -56,7 +56,7 @@ def plan(
     from scalinglaws.common.numbers import short
     from scalinglaws.decide.design import warnings
     from scalinglaws.decide.load import load
-    from scalinglaws.decide.plan import plan_rows, plan_totals, sentences
+    from scalinglaws.decide.plan import of_sweeps, plan_rows, plan_totals, rate_in_words, sentences
 
     if as_json and profile:
         raise typer.BadParameter("GPU-hours of a profile are printed as a table alone: leave --json or --profile out")
@@ -69,7 +69,7 @@ def plan(
     print(f"study {study.name}: {len(rows)} runs" + (f", and those in {elsewhere}" if elsewhere else ""))
     if not rows:
         return
-    columns = ("run", "experiments", "heads", "tokens", "from", "GFLOP", "state")
+    columns = ("run", "experiments", "heads", "tokens", "from", "GFLOP", *(["rate"] if study.sweeps else []), "state")
     texts = [
         (
             row["run"],
@@ -78,12 +78,14 @@ def plan(
             short(row["tokens"]),
             short(row["from_tokens"]) if row["from_tokens"] else "-",
             f"{row['gflop']:,.0f}",
+            *([rate_in_words(row)] if study.sweeps else []),
             f"{row['state']}, forecast" if row["forecast"] else row["state"],
         )
         for row in rows
     ]
     print_table(columns, texts, right=("heads", "tokens", "from", "GFLOP"))
-    print("\n".join([*sentences(totals), *(f"warning: {sentence}" for sentence in warnings(study))]))
+    told = [*of_sweeps(study, RESULTS), *sentences(totals)]
+    print("\n".join([*told, *(f"warning: {sentence}" for sentence in warnings(study))]))
     if profile:
         device = device_of_profile(profile)
         if device is None:

@@ -59,6 +59,7 @@ def train(
     from scalinglaws.cluster.slurm import stop_time
     from scalinglaws.cluster.together import together
     from scalinglaws.study.plugins import read_run
+    from scalinglaws.study.sweeps import rate_of
     from scalinglaws.train import run
 
     if together(processes, nodes, device, ctx.obj["arguments"]):
@@ -70,6 +71,7 @@ def train(
         "checkpoint_seconds": checkpoint_seconds,
         "log": log,
         "end": stop_time(limit_minutes),
+        "rate": rate_of(read, tokens.parent),
     }
     run.train(read, tokens / read.tokens_id, out, trunk=trunk, **options)
 
@@ -99,6 +101,7 @@ def rung(
     from scalinglaws.cluster.slurm import stop_time
     from scalinglaws.cluster.together import together
     from scalinglaws.study.plugins import read_run
+    from scalinglaws.study.sweeps import rate_of
     from scalinglaws.train import run
 
     if together(processes, nodes, device, ctx.obj["arguments"]):
@@ -109,6 +112,7 @@ def rung(
         "checkpoint_seconds": checkpoint_seconds,
         "log": log,
         "end": stop_time(limit_minutes),
+        "rate": rate_of(read, tokens.parent),
     }
     run.train_rung(read, tokens / read.tokens_id, step, out, **options)
 

@@ -29,7 +29,7 @@ def bundle_up(study: Study, results: Path, device: Device, speeds: Speeds | None
 
     Members that are expected to take at most ``device.small_minutes`` come together with others of like size, until their bundle
     is expected to take ``device.bundle_minutes``. The rungs of a larger trunk are a bundle, where ``trunk_bundle`` finds one. All
-    else is left to jobs of its own.
+    else is left to jobs of its own. What takes its learning rate from a sweep shares a bundle with nothing that does not.
 
     Returns
     -------
@@ -50,10 +50,12 @@ def bundle_up(study: Study, results: Path, device: Device, speeds: Speeds | None
             small.append((member, spec))
         elif found := trunk_bundle(study, member, device, speeds):
             bundles.append(found)
-    small.sort(key=lambda pair: (pair[1].n_params, pair[0].seconds, pair[0].name))
+    # What takes its rate from a sweep waits for the sweep's runs, which would wait for a bundle that has both.
+    small.sort(key=lambda pair: (pair[1].rate_sweep, pair[1].n_params, pair[0].seconds, pair[0].name))
     members: list[tuple[Member, RunSpec]] = []
     for pair in small:
-        if members and bundle_of([*members, pair], device).seconds > 60 * device.bundle_minutes:
+        other = members and members[-1][1].rate_sweep != pair[1].rate_sweep
+        if members and (other or bundle_of([*members, pair], device).seconds > 60 * device.bundle_minutes):
             bundles.append(bundle_of(members, device))
             members = []
         members.append(pair)

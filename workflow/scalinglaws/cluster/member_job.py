@@ -22,6 +22,7 @@ from scalinglaws.models.device import prepare
 from scalinglaws.study.paths import evaluation_path, evaluation_set_path, has_run, log_path, run_folder, rung_path
 from scalinglaws.study.plugins import read_run
 from scalinglaws.study.spec import read_spec
+from scalinglaws.study.sweeps import rate_of
 from scalinglaws.train.run import train, train_rung
 
 
@@ -58,7 +59,8 @@ class Stages:
         if not out.exists():
             spec = read_run(out.parent / "spec.json", self.root)
             with self.log("rung", f"{trunk}-step{step}"):
-                train_rung(spec, self.root / "tokens" / spec.tokens_id, step, out, **self.training)
+                rate = rate_of(spec, self.root)
+                train_rung(spec, self.root / "tokens" / spec.tokens_id, step, out, rate=rate, **self.training)
 
     def run(self, run: str) -> None:
         """Train a run from the rung that it starts from."""
@@ -67,7 +69,7 @@ class Stages:
             spec = read_run(out / "spec.json", self.root)
             tokens, trunk = self.root / "tokens" / spec.tokens_id, self.root / "trunks" / spec.trunk.id
             with self.log("train", run):
-                train(spec, tokens, out, trunk=trunk, at_once=self.at_once, **self.training)
+                train(spec, tokens, out, trunk=trunk, at_once=self.at_once, rate=rate_of(spec, self.root), **self.training)
 
     def evaluation(self, run: str, name: str) -> None:
         """Evaluate a run on the set of token folders that has this name."""

@@ -31,6 +31,7 @@ from scalinglaws.study import study as study_model
 from scalinglaws.study.explain import Line, no_line
 from scalinglaws.study.spec import CorpusSpec, MixtureSpec, RunSpec, TokenizerSpec, read_spec
 from scalinglaws.study.study import Study
+from scalinglaws.study.sweeps import Sweep, read_sweep
 
 # Rules name their files relative to the working directory, and so does this room.
 RESULTS = Path("results")
@@ -132,6 +133,10 @@ class Context:
         """Return the token folders of an evaluation set: the study's, else those in the set's file."""
         found = self.study.evaluation_sets.get(name)
         return found or tuple(read_named(paths.evaluation_set_path(RESULTS, name)).split())
+
+    def sweep(self, name: str) -> Sweep:
+        """Return a sweep of the learning rate: the study's, else the one in the sweep's file."""
+        return self.study.sweeps.get(name) or read_sweep(paths.sweep_path(RESULTS, name))
 
     def bundle(self, name: str) -> Bundle:
         """Return a bundle that is to be made, else the one in the bundle's file."""

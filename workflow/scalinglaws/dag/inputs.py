@@ -13,7 +13,8 @@ from scalinglaws.dag import targets
 from scalinglaws.dag.context import RESULTS, Context
 from scalinglaws.figures import registry
 from scalinglaws.laws import registry as law_names
-from scalinglaws.study.spec import MixtureSpec
+from scalinglaws.study import paths
+from scalinglaws.study.spec import MixtureSpec, RunSpec
 from scalinglaws.tables.mapping import READERS
 
 TOKEN_FILES = ("train.bin", "validation.bin", "test.bin", "validation.starts.npy", "test.starts.npy")
@@ -37,11 +38,14 @@ def is_made(path: str) -> bool:
     return os.path.exists(path) or finished.is_kept(Path(path))
 
 
-def run_is_made(context: Context, run: str) -> bool:
-    """Tell whether a run is there. Its weights count where it has still to be evaluated: they may be deleted after that."""
+def run_is_made(context: Context, run: str, kept: bool = True) -> bool:
+    """Tell whether a run is there, or ``kept`` where that counts (see ``is_made``).
+
+    Its weights count where it has still to be evaluated: they may be deleted after that.
+    """
     folder, name = f"{RESULTS}/runs/{run}", context.study.evaluations.get(run)
     if not os.path.exists(f"{folder}/metrics.json"):
-        return is_made(f"{folder}/metrics.json")
+        return kept and is_made(f"{folder}/metrics.json")
     return not name or any(map(os.path.exists, (f"{folder}/model.safetensors", f"{RESULTS}/evals/{run}/{name}.json")))
 
 
@@ -126,6 +130,36 @@ def start_of_run(context: Context, run: str) -> list[str]:
         return []
     bundle = context.bundle_of_rung.get((trunk, step))
     return [f"{RESULTS}/bundles/{bundle}.done" if bundle else f"{RESULTS}/trunks/{trunk}/step{step}.safetensors"]
+
+
+def rates_of(specs: Iterable[RunSpec]) -> list[str]:
+    """Return the rules that runs or trunks take their learning rates from; none for those whose rates are numbers."""
+    return sorted({str(paths.rate_rule_path(RESULTS, spec.rate_sweep)) for spec in specs if spec.rate_sweep})
+
+
+def rate_of_run(context: Context, run: str) -> list[str]:
+    """Return the rule that a run takes its learning rate from; none once the run is there, which keeps the rate it had."""
+    return [] if run_is_made(context, run, kept=False) else rates_of([context.run_spec(run)])
+
+
+def rate_of_trunk(context: Context, trunk: str, step: int) -> list[str]:
+    """Return the rule that a trunk takes its learning rate from; none once the rung at ``step`` is there."""
+    return [] if os.path.exists(paths.rung_path(RESULTS, trunk, step)) else rates_of([context.trunk_spec(trunk)])
+
+
+def rates_of_bundle(context: Context, name: str) -> list[str]:
+    """Return the rules that what a bundle trains takes its learning rates from; none once all of it is there."""
+    if os.path.exists(paths.bundle_marker(RESULTS, name)):
+        return []
+    bundle = context.bundle(name)
+    return rates_of([*map(context.run_spec, bundle.runs), *(context.trunk_spec(trunk) for trunk, _ in bundle.rungs)])
+
+
+def runs_of_sweep(context: Context, sweep: str) -> list[str]:
+    """Return the files that say that the runs of a sweep are there; none once its rule is there, or in a job of its own."""
+    if context.in_job or os.path.exists(paths.rate_rule_path(RESULTS, sweep)):
+        return []
+    return targets.runs(context, context.sweep(sweep).runs)
 
 
 def forecast_of_run(context: Context, run: str) -> list[str]:

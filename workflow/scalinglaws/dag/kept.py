@@ -46,7 +46,7 @@ def write(context: Context) -> None:
 
 
 def of_study(study: Study) -> Iterator[tuple[str, str]]:
-    """Yield (path, content) of each file by which a study says what its corpora, tokenizers, trunks, runs and evaluations are."""
+    """Yield (path, content) of each file by which a study says what its corpora, tokenizers, trunks, runs and sweeps are."""
     for corpus, corpus_spec in study.corpora.items():
         yield f"{RESULTS}/corpora/{corpus}/spec.json", f"{corpus_spec.canonical}\n"
     for tokenizer, tokenizer_spec in study.tokenizers.items():
@@ -55,6 +55,8 @@ def of_study(study: Study) -> Iterator[tuple[str, str]]:
         yield f"{RESULTS}/trunks/{trunk}/spec.json", f"{study.trunks[trunk].canonical}\n"
     for run, spec in study.runs.items():
         yield f"{RESULTS}/runs/{run}/spec.json", f"{spec.canonical}\n"
+    for sweep, definition in study.sweeps.items():
+        yield str(paths.sweep_path(RESULTS, sweep)), f"{definition.canonical}\n"
     for name, folders in study.evaluation_sets.items():
         yield f"{RESULTS}/evals/sets/{name}.txt", "".join(f"{folder}\n" for folder in folders)
 

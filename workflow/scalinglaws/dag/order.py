@@ -6,7 +6,8 @@ does both: the next is the smallest of these models as long as the longest path 
 and that path otherwise.
 
 Where runs are forecast, the runs that the laws of forecasts are fitted to stand on their path: these and the trunks of the
-forecast runs are put in order so, and come before all others, of which the longest path is first.
+forecast runs are put in order so, and come before all others, of which the longest path is first. Before all of them come the
+runs of sweeps that give others their learning rate, since these wait for the whole sweep.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class Unit:
 
 def first_runs(study: Study) -> list[str]:
     """Return the runs that are put in order: where runs are forecast, these and those that they wait for, else all."""
-    first = study.basis | study.forecasts if study.forecasts else study.runs.keys()
+    first = study.basis | study.forecasts | study.swept if study.forecasts else study.runs.keys()
     return [run for run in study.runs if run in first]
 
 
@@ -94,8 +95,10 @@ def ranks(context: Context, at_once: int) -> dict[tuple[str, int], int]:
 
     Places are counted from the end, so that larger numbers start first. Trainings that are not put in order are left out.
     """
-    study = context.study
-    places = {unit.name: place for place, unit in enumerate(reversed(ordered(units(context), at_once)), 1)}
+    study, every = context.study, units(context)
+    swept = {study.trunk_ids.get(run, run) for run in study.swept}
+    parts = ([unit for unit in every if (unit.name in swept) == of_sweep] for of_sweep in (True, False))
+    places = {unit.name: place for place, unit in enumerate(reversed([u for part in parts for u in ordered(part, at_once)]), 1)}
     found = {}
     for run in first_runs(study):
         unit = study.trunk_ids.get(run, run)
@@ -133,6 +136,11 @@ def priority_of_bundle(context: Context, name: str, at_once: int) -> int:
 def priority_of_fit(context: Context, law: str, at_once: int) -> int:
     """Return the priority of the fit of a law: above that of all trainings where runs wait for what it says of them, else 0."""
     return priority_of_forecasts(context, at_once) if law in context.forecasting else 0
+
+
+def priority_of_rates(context: Context, at_once: int) -> int:
+    """Return the priority of the rules that are fitted to sweeps: above that of all trainings; 0 in a study without sweeps."""
+    return (1 + len(ranks(context, at_once))) * longest_path(context) if context.study.sweeps else 0
 
 
 def priority_of_forecasts(context: Context, at_once: int) -> int:

@@ -10,9 +10,10 @@ from scalinglaws.decide.status import status
 from scalinglaws.models.count import n_params_total
 from scalinglaws.optim.registry import OPTIMIZERS
 from scalinglaws.study.ladder import flops_per_step, n_vocab_guess, tokens_to_train
-from scalinglaws.study.paths import has_run
+from scalinglaws.study.paths import has_run, rate_rule_path
 from scalinglaws.study.spec import RunSpec
 from scalinglaws.study.study import Study
+from scalinglaws.study.sweeps import FittedRule, known_rate, read_rule
 
 
 class PlannedRun(TypedDict):
@@ -36,6 +37,10 @@ class PlannedRun(TypedDict):
         "done" or "to train".
     forecast
         Whether it is in no fit, and the fits of the other runs state its loss before it is trained.
+    learning_rate
+        Its learning rate; None where a sweep gives it and the rule is not known yet.
+    rate_sweep
+        Id of the sweep that gives its learning rate, or None.
     """
 
     run: str
@@ -46,6 +51,8 @@ class PlannedRun(TypedDict):
     gflop: float
     state: str
     forecast: bool
+    learning_rate: float | None
+    rate_sweep: str | None
 
 
 class Totals(TypedDict):
@@ -111,6 +118,8 @@ def plan_rows(study: Study, results: Path) -> list[PlannedRun]:
             gflop=(spec.steps - study.starts[run]) * flops_per_step(spec) / 1e9,
             state="done" if has_run(results, run) else "to train",
             forecast=run in study.forecasts,
+            learning_rate=known_rate(run, spec, results),
+            rate_sweep=spec.rate_sweep or None,
         )
         for run, spec in study.runs.items()
     ]
@@ -176,6 +185,37 @@ def ends_of_mixtures(mixtures: dict[str, tuple[int, str]]) -> list[str]:
         f"mixture {name}: {short(tokens)} training tokens at most, where {source} has no more text"
         for name, (tokens, source) in mixtures.items()
     ]
+
+
+def of_sweeps(study: Study, results: Path) -> list[str]:
+    """Return a sentence about each sweep that gives runs their learning rate: its runs, the runs that use it, and its rule."""
+    told = []
+    for name, sweep in study.sweeps.items():
+        sizes = sorted({study.runs[run].n_params for run in sweep.runs})
+        users = [spec.n_params for spec in study.runs.values() if spec.rate_sweep == name]
+        far = FittedRule(name, 1.0, 0.0, (sizes[0], sizes[-1])).beyond(max(users))
+        reach = f"N up to {far:.3g} times its largest" if far > 1 else "N within its sizes"
+        told.append(
+            f"learning rate: sweep {name}, {counted(len(sweep.runs), 'run')} at {counted(len(sizes), 'size')} up to "
+            f"N = {sizes[-1]:,}, gives that of {counted(len(users), 'run')} with {reach}; {_rule(name, results)}"
+        )
+    return told
+
+
+def rate_in_words(row: PlannedRun) -> str:
+    """Return the learning rate of a run, and the sweep that gives it if one does, for the table of the plan."""
+    if row["rate_sweep"] is None:
+        return f"{row['learning_rate']:.3g}"
+    known = "" if row["learning_rate"] is None else f"{row['learning_rate']:.3g} "
+    return f"{known}from sweep {row['rate_sweep']}"
+
+
+def _rule(sweep: str, results: Path) -> str:
+    """Return the rule of a sweep in words, or what it waits for."""
+    if not rate_rule_path(results, sweep).exists():
+        return "its rule is not known until its runs are trained"
+    rule = read_rule(results, sweep)
+    return " ".join([f"its rule is {rule.coefficient:.4g} · N^{rule.exponent:.4g}.", *rule.notes]).removesuffix(".")
 
 
 def beyond_an_epoch(epochs: dict[str, float]) -> list[str]:

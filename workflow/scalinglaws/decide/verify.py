@@ -113,6 +113,7 @@ def parts(results: Path) -> list[Part]:
         found += [_checkpoint(path) for path in _files(folder, "checkpoint-*.safetensors")]
     for folder in _folders(results, "evals/*"):
         found += _each(folder)
+    found += _each(results / "rates")
     for folder in _folders(results, "studies/*"):
         found += [*_of_study(folder), *_of_study(folder / "partial")]
     return found
@@ -297,7 +298,7 @@ def _specs(results: Path) -> Iterator[Part]:
 def _named(results: Path) -> Iterator[Part]:
     """Yield the files that are named by their content."""
     manifests = ("studies/*/tables/manifest-*.jsonl", "studies/*/partial/tables/manifest-*.jsonl")
-    for pattern in ("evals/sets/*.txt", *manifests, "plugins/*.py", "logs/study/*.json"):
+    for pattern in ("evals/sets/*.txt", *manifests, "plugins/*.py", "logs/study/*.json", "rates/sweeps/*.json"):
         for path in _files(results, pattern):
             yield Part((path,), partial(_one, path, partial(_is_named, path), "it is not what its name says"))
     for path in _files(results, "bundles/*.json"):

@@ -68,11 +68,12 @@ def phase(spec: Scheduled, step: int) -> str:
     return "decay"
 
 
-def learning_rate(spec: Scheduled, step: int) -> float:
+def learning_rate(spec: Scheduled, step: int, peak: float | None = None) -> float:
     """Return the rate of the update that takes the model from ``step`` updates to one more.
 
     The warm-up is linear. Then wsd stays constant until ``spec.stable_steps`` and falls to zero at ``spec.steps``; cosine and
-    linear fall to zero from the end of the warm-up; a trunk (no tokens) never falls.
+    linear fall to zero from the end of the warm-up; a trunk (no tokens) never falls. ``peak`` is the rate after the warm-up where
+    it is not that of ``spec``.
 
     Raises
     ------
@@ -82,10 +83,11 @@ def learning_rate(spec: Scheduled, step: int) -> float:
     if spec.schedule not in DECAYS:
         raise StudyError(f"schedule: {spec.schedule!r} of run {spec.id} is unknown: {proposal(spec.schedule, DECAYS)}")
     decay, now = DECAYS[spec.schedule], phase(spec, step)
+    peak = spec.learning_rate if peak is None else peak
     if now == "warmup":
-        return spec.learning_rate * (step + 1) / spec.warmup_steps
+        return peak * (step + 1) / spec.warmup_steps
     if now == "stable" or decay is None:
-        return spec.learning_rate
+        return peak
     start = spec.stable_steps if spec.schedule == "wsd" else spec.warmup_steps
     done = min(1.0, (step - start) / (spec.steps - start))
-    return spec.learning_rate * decay(done)
+    return peak * decay(done)

@@ -30,8 +30,8 @@ from scalinglaws.common.registry import Registry
 from scalinglaws.models.registry import ARCHITECTURES
 from scalinglaws.optim.batches import BatchTokens
 from scalinglaws.optim.parametrization import Parametrization
-from scalinglaws.optim.rates import LearningRate
 from scalinglaws.optim.registry import OPTIMIZERS
+from scalinglaws.optim.swept import LearningRate
 from scalinglaws.study import plain, plugins, read_yaml
 from scalinglaws.study.explain import Line, explain, no_line
 from scalinglaws.study.names import Encoding, Name, Package, PackageVersion, Repository, Revision, Sha256, StudyName, Text, Title

@@ -54,6 +54,16 @@ def evaluation_set_path(results: Path, name: str) -> Path:
     return results / "evals" / "sets" / f"{name}.txt"
 
 
+def sweep_path(results: Path, sweep: str) -> Path:
+    """Return the file that lists the runs of a sweep of the learning rate."""
+    return results / "rates" / "sweeps" / f"{sweep}.json"
+
+
+def rate_rule_path(results: Path, sweep: str) -> Path:
+    """Return the file of the rule for the learning rate that is fitted to the runs of a sweep."""
+    return results / "rates" / f"{sweep}.json"
+
+
 def bundle_path(results: Path, name: str) -> Path:
     """Return the file that lists what a bundle makes."""
     return results / "bundles" / f"{name}.json"

@@ -115,5 +115,8 @@ def spec_groups(specs: list[RunSpec], varied: tuple[str, ...]) -> list[list[RunS
 
 
 def fields_but(varied: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the fields of a spec in which runs that are compared must agree: all but those ``varied``."""
-    return tuple(field.name for field in dataclasses.fields(RunSpec) if field.name not in varied)
+    """Return the fields of a spec in which runs that are compared must agree: all but those ``varied``.
+
+    What a learning rate comes from does not count: the rate itself does.
+    """
+    return tuple(field.name for field in dataclasses.fields(RunSpec) if field.name not in (*varied, "rate_sweep"))

@@ -185,10 +185,18 @@ def _check_data(s: Settings, spec: RunSpec, limit: int | None, where: str) -> No
         )
 
 
-def resolve(s: Settings, corpus: CorpusSpec | MixtureSpec, tokenizer: TokenizerSpec, most: dict[str, int], where: str) -> RunSpec:
+def resolve(
+    s: Settings,
+    corpus: CorpusSpec | MixtureSpec,
+    tokenizer: TokenizerSpec,
+    most: dict[str, int],
+    where: str,
+    rate_sweep: str = "",
+) -> RunSpec:
     """Return the settings of a point as a spec. Raises StudyError that names the key that is wrong.
 
-    ``most`` has the largest number of tokens that each split of the corpus can have, where it is known.
+    ``most`` has the largest number of tokens that each split of the corpus can have, where it is known, and ``rate_sweep`` is the
+    sweep that gives the learning rate, if one does.
     """
     tokens = _budget(s, where)
     batch = resolve_batch(s, tokens, where)
@@ -198,7 +206,7 @@ def resolve(s: Settings, corpus: CorpusSpec | MixtureSpec, tokenizer: TokenizerS
     model = ModelConfig(n_ctx=s.n_ctx, architecture=s.architecture, **shape | {"options": dict(shape["options"])})
     if not 0 < (size := n_params(model)) <= MOST_PARAMETERS:
         raise StudyError(f"{where}: model: {size:,} parameters without embeddings: there may be 1 to {MOST_PARAMETERS:,}")
-    rate = resolve_rate(s, size, tokens, where)
+    rate = 0.0 if rate_sweep else resolve_rate(s, size, tokens, where)
     own = OPTIMIZERS.find(s.optimizer).options
     optimizer_options = resolve_options(f"optimizer {s.optimizer}", own, s.optimizer_options, f"{where}: optimizer_options")
     given: dict[str, Any] = {key: getattr(s, key) for key in COPIED}
@@ -208,6 +216,7 @@ def resolve(s: Settings, corpus: CorpusSpec | MixtureSpec, tokenizer: TokenizerS
         tokenizer=tokenizer,
         batch_tokens=batch,
         learning_rate=rate,
+        rate_sweep=rate_sweep,
         tokens=tokens,
         decay=round_float(s.decay) if wsd else 0.0,
         dataset_tokens=None if s.dataset_tokens == "all" else s.dataset_tokens,

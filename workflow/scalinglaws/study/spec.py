@@ -172,7 +172,7 @@ class RunSpec(Spec):
     tokenizer: TokenizerSpec
     n_ctx: int
     batch_tokens: int
-    learning_rate: float
+    learning_rate: float  # 0 where a sweep gives it
     warmup_tokens: int
     schedule: str  # wsd, cosine, linear, constant
     precision: str  # float32, bfloat16 (autocast)
@@ -200,6 +200,7 @@ class RunSpec(Spec):
     options: Options = ()  # options of the architecture that no field above holds, as (name, value), sorted by name
     optimizer_options: Options = ()  # options of a plug-in's optimizer, as (name, value), sorted by name
     parametrization: Options = ()  # (): the standard one; else its name and its base, as (name, value), sorted by name
+    rate_sweep: str = ""  # the id of the sweep whose rule gives the learning rate (study/sweeps.py); empty: none does
     plugins: tuple[str, ...] = ()  # sha256 of each plug-in file that the run uses, sorted
     recipe: int = RECIPE
 
@@ -275,7 +276,8 @@ NEUTRAL: dict[type, dict[str, Any]] = {
     | {"optimizer": "adamw", "dropout": 0.0, "micro_batch_tokens": None, "architecture": "transformer"}
     | {"n_kv_heads": 0}
     | {"n_repeats": 1, "sharing": "cycle", "noise_every": 0, "options": (), "optimizer_options": (), "plugins": ()}
-    | {"parametrization": ()},
+    | {"parametrization": ()}
+    | {"learning_rate": 0.0, "rate_sweep": ""},  # no rate is 0: it is left out where a sweep gives it
 }
 
 

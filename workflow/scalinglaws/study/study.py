@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ from scalinglaws.common import files
 from scalinglaws.common.errors import StudyError
 from scalinglaws.common.nearest import proposal
 from scalinglaws.common.numbers import round_float
-from scalinglaws.study.config import Config, CorpusConfig, ExternalRuns, FitsConfig, Ladder
+from scalinglaws.study.config import Config, CorpusConfig, ExternalRuns, FitsConfig, Ladder, Settings
 from scalinglaws.study.forecasts import beyond_the_laws, forecast_runs
 from scalinglaws.study.grid import points
 from scalinglaws.study.ladder import below, flops_per_step, has_ladder, needed_rungs, start_of
@@ -24,6 +24,8 @@ from scalinglaws.study.mixtures import ends_of_mixtures, mixture_spec, mixtures_
 from scalinglaws.study.questions import kinds
 from scalinglaws.study.resolve import check_context, most_tokens, resolve
 from scalinglaws.study.spec import CorpusSpec, MixtureSpec, RunSpec, Source, TokenizerSpec
+from scalinglaws.study.sweep_runs import EXPERIMENT, Sweeps, check
+from scalinglaws.study.sweeps import Sweep
 from scalinglaws.study.text_sources import TEXT_SOURCES
 
 
@@ -33,7 +35,8 @@ class Study:
 
     ``experiments`` holds the names of the experiments that ask for a run, ``evaluate`` the token folders that a
     run is evaluated on besides its own, and ``fitted`` the runs of experiments that laws are fitted to. ``forecasts`` are the
-    runs whose loss the fits of the others state before they are trained.
+    runs whose loss the fits of the others state before they are trained. ``sweeps`` are those that give runs their learning rate,
+    by id; their runs are in no experiment of the config, unless one names them as well.
     """
 
     name: str
@@ -52,6 +55,7 @@ class Study:
     forecasts: frozenset[str] = frozenset()
     # name of a mixture -> the tokens after which it ends, at most, and the name of the corpus that ends there
     mixtures: dict[str, tuple[int, str]] = field(default_factory=dict)
+    sweeps: dict[str, Sweep] = field(default_factory=dict)
 
     @cached_property
     def trunk_ids(self) -> dict[str, str]:
@@ -76,6 +80,11 @@ class Study:
     def last_step(self, trunk: str) -> int:
         """Return the last step that any run trains from a trunk; 0 for a trunk that is not of the study."""
         return self._trunk_ends.get(trunk, (0, 0))[0]
+
+    @cached_property
+    def swept(self) -> frozenset[str]:
+        """Return the runs of all sweeps."""
+        return frozenset(run for sweep in self.sweeps.values() for run in sweep.runs)
 
     @cached_property
     def basis(self) -> frozenset[str]:
@@ -202,7 +211,8 @@ def build(config: Config, tokens_root: Path = Path("results/tokens")) -> Study:
     tokenizer_of = {name: tokenizer_spec(config, corpus, corpora) for name, corpus in corpora.items()}
     limits: dict[tuple[str, str], dict[str, int]] = {}  # the most tokens of the splits of a corpus; a file is read for it, once
     runs: dict[str, RunSpec] = {}
-    epochs: dict[str, float] = {}
+    sweeps = Sweeps()
+    texts: dict[str, int | None] = {}  # token folder -> the most tokens of its training split, where that is known
     experiments: dict[str, list[str]] = {}
     evaluate: dict[str, set[str]] = {}
     fitted: set[str] = set()
@@ -219,22 +229,28 @@ def build(config: Config, tokens_root: Path = Path("results/tokens")) -> Study:
         for corpus in named:
             if (corpus, tokenizer.id) not in limits:
                 limits[corpus, tokenizer.id] = most_tokens(corpora[corpus], tokenizer, declared, tokens_root)
-        spec = resolve(s, corpora[s.corpus], tokenizer, limits[s.corpus, tokenizer.id], where)
+        text = (corpora[s.corpus], tokenizer, limits[s.corpus, tokenizer.id])
+        sweep = sweeps.of(s, where, partial(_on_text, text))
+        spec = resolve(s, *text, where, sweep)
         for corpus in named[1:]:
             check_context(s.n_ctx, corpus, limits[corpus, tokenizer.id], ("test",), where)
         run = spec.id
         runs[run] = spec
-        limit = limits[s.corpus, tokenizer.id].get("train")
-        if limit and spec.stop == "budget" and spec.dataset_tokens is None and spec.tokens > limit:
-            epochs[run] = spec.tokens / limit
+        texts[spec.tokens_id] = limits[s.corpus, tokenizer.id].get("train")
         if config.experiments[experiment].fit and not config.experiments[experiment].forecast:
             fitted.add(run)
         asked = experiments.setdefault(run, [])
         if experiment not in asked:
             asked.append(experiment)
         evaluate.setdefault(run, set()).update(f"{corpora[c].id}/{tokenizer.id}" for c in named[1:])
+    epochs = _epochs(runs | sweeps.runs, texts)
+    forecasts = forecast_runs(config, {run: (runs[run], experiments[run]) for run in sorted(runs)}, epochs)
+    check(config, sweeps, {run: tuple(experiments[run]) for run in forecasts})
+    for run, spec in sweeps.runs.items():
+        runs.setdefault(run, spec)
+        experiments.setdefault(run, []).append(EXPERIMENT)
+        evaluate.setdefault(run, set())
     order = sorted(runs)
-    forecasts = forecast_runs(config, {run: (runs[run], experiments[run]) for run in order}, epochs)
     return Study(
         name=config.study,
         runs={run: runs[run] for run in order},
@@ -251,7 +267,22 @@ def build(config: Config, tokens_root: Path = Path("results/tokens")) -> Study:
         epochs={run: epochs[run] for run in order if run in epochs},
         forecasts=forecasts,
         mixtures=ends_of_mixtures(config, corpora, tokenizer_of, limits),
+        sweeps={sweep: sweeps.found[sweep] for sweep in sorted(sweeps.found)},
     )
+
+
+def _on_text(text: tuple[CorpusSpec, TokenizerSpec, dict[str, int]], s: Settings, where: str) -> RunSpec:
+    """Return the settings of a run on a corpus, with its tokenizer and the most tokens of its splits, as a spec."""
+    return resolve(s, *text, where)
+
+
+def _epochs(runs: dict[str, RunSpec], texts: dict[str, int | None]) -> dict[str, float]:
+    """Return the epochs of the runs whose budget exceeds one epoch of all the data, from the most tokens of each text."""
+    return {
+        run: spec.tokens / limit
+        for run, spec in runs.items()
+        if spec.stop == "budget" and spec.dataset_tokens is None and (limit := texts[spec.tokens_id]) and spec.tokens > limit
+    }
 
 
 def keep(data: dict[str, Any], folder: Path) -> Path:

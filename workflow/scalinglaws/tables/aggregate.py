@@ -94,7 +94,7 @@ def checked_metrics(folder: Path) -> RunMetrics:
 
 
 def run_row(spec: RunSpec, metrics: RunMetrics, experiments: list[str], fitted: bool) -> Row:
-    """Return a row of ``runs``: the spec, then what the run measured; tokens and dataset_tokens are those really used."""
+    """Return a row of ``runs``: the spec, then what the run measured; tokens, dataset and learning rate are those really used."""
     row: Row = {field.name: getattr(spec, field.name) for field in dataclasses.fields(spec)}
     row |= {name: json.dumps(spec.plain[name], sort_keys=True) if name in spec.plain else None for name in (*OPTIONS, "plugins")}
     row |= {
@@ -106,6 +106,9 @@ def run_row(spec: RunSpec, metrics: RunMetrics, experiments: list[str], fitted: 
         "stopped": what_stopped(spec, metrics),
     }
     row |= {"tokens": metrics.tokens, "dataset_tokens": metrics.dataset_tokens}
+    row |= {"rate_sweep": spec.rate_sweep or None}
+    if spec.rate_sweep:
+        row["learning_rate"] = metrics.learning_rate
     row |= {name: getattr(metrics, name) for name, _ in schema.MEASURED}
     row["n_params_active"] = metrics.n_params if metrics.n_params_active is None else metrics.n_params_active
     # A float holds no whole number above 2^53 exactly, and pyarrow refuses to round.

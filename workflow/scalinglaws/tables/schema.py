@@ -47,12 +47,13 @@ def columns(record: type, *first: str, without: tuple[str, ...] = ()) -> list[Co
     return [(name, column(kinds[name])) for name in order if name not in without]
 
 
-# RunMetrics' tokens and dataset_tokens take the place of the spec's; its positions and loss_tokens become rows of ``evals``.
+# RunMetrics' tokens, dataset_tokens and learning_rate take the place of the spec's; its positions and loss_tokens become rows of
+# ``evals``.
 MEASURED = columns(
     RunMetrics,
     *("n_params", "n_params_total", "n_params_active", "n_vocab", "steps", "flops_6nd", "flops_last_layer", "flops_attention"),
     *("loss", "loss_stderr", "loss_train", "bits_per_byte", "best_step", "status"),
-    without=("id", "tokens", "dataset_tokens", "loss_tokens", "positions", "version"),
+    without=("id", "tokens", "dataset_tokens", "learning_rate", "loss_tokens", "positions", "version"),
 )
 POINT = columns(CurveRow, "step", "tokens")
 TIMED = columns(RunTiming, without=("id", "version"))

@@ -20,7 +20,7 @@ from scalinglaws.common.read import parse_json, read_json, read_text
 
 VERSION = 1  # raised when fields get another meaning
 # Fields that are left out of the files at these values, so that their bytes are as before the fields existed.
-NEUTRAL = {"version": 1, "n_params_active": None, "compiled": None, "deterministic": None}
+NEUTRAL = {"version": 1, "n_params_active": None, "compiled": None, "deterministic": None, "learning_rate": None}
 NEUTRAL |= {"device_asked": None, "driver": None, "gpus_visible": None}
 # What to do about a file that is whole and of another form than this version reads.
 AGAIN = "delete its folder and run snakemake again"
@@ -94,6 +94,7 @@ class RunMetrics(Record):
     loss_tokens: int | None = None  # targets that ``loss`` is a mean of
     positions: dict[str, list[float | None]] | None = None  # "loss" and "stderr" at each position of the context
     n_params_active: int | None = None  # the part of n_params that a token meets; None: all of it
+    learning_rate: float | None = None  # the rate that a sweep gave; None: that of the spec
     version: int = VERSION
 
 

@@ -94,6 +94,7 @@ def train(
     log: Path | None = None,
     end: float = math.inf,
     at_once: int = 1,
+    rate: float | None = None,
 ) -> None:
     """Train a run and write metrics.json, curve.jsonl, model.safetensors and timing.json to its folder ``out``.
 
@@ -120,6 +121,8 @@ def train(
         The time (of time.time) at which to save a checkpoint and to exit with status 143.
     at_once
         The number of trainings that share this GPU, for timing.json.
+    rate
+        The learning rate that a sweep gives; None for that of the spec.
 
     Raises
     ------
@@ -135,13 +138,15 @@ def train(
     processes = join(device)
     if put_back(processes, out / "metrics.json", out, "checkpoint-"):
         return
-    trainer = Trainer(spec, tokens, device, processes)
+    trainer = Trainer(spec, tokens, device, processes, rate)
     kept = checkpoint.Checkpoints(out, "checkpoint-", checkpoint_seconds, end)
     rungs = trunk if spec.schedule == "wsd" and spec.stop == "budget" else None
     resume(trainer, kept, rungs, spec.trunk.id, spec.stable_steps)
     progress = Progress(spec.id, out, trainer.step, spec.steps, spec.batch_tokens, log, processes.first)
     say_device(progress, asked, device, processes)
     if processes.first:
+        if spec.rate_sweep:
+            progress.say(f"{spec.id}: learning rate {trainer.rate:g}, by the rule of sweep {spec.rate_sweep}")
         for sentence in doubts(trainer.curve.meta, spec.n_ctx, spec.eval_tokens):
             progress.say(f"{spec.id}: warning: {sentence}")
     with kept.listening():
@@ -235,6 +240,7 @@ def finish(trainer: Trainer, tokens: Path) -> RunMetrics:
         loss_tokens=test.n_targets,
         positions=positions(losses, test) if ok else None,
         n_params_active=None if active == spec.n_params else active,
+        learning_rate=trainer.rate if spec.rate_sweep else None,
     )
 
 
@@ -248,6 +254,7 @@ def train_rung(
     checkpoint_seconds: float = 60.0,
     log: Path | None = None,
     end: float = math.inf,
+    rate: float | None = None,
 ) -> None:
     """Train a trunk to ``step`` from the largest valid rung before it in the folder of ``out``, and write the rung to ``out``.
 
@@ -268,7 +275,7 @@ def train_rung(
     processes = join(device)
     if put_back(processes, out, out.parent, kept.prefix):
         return
-    trainer = Trainer(spec, tokens, device, processes)
+    trainer = Trainer(spec, tokens, device, processes, rate)
     resume(trainer, kept, out.parent, spec.id, step)
     progress = Progress(spec.id, out.parent, trainer.step, step, spec.batch_tokens, log, processes.first)
     say_device(progress, asked, device, processes)

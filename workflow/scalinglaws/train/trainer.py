@@ -6,6 +6,7 @@ The weights depend on the spec alone: data, rates, dropout and evaluation follow
 from __future__ import annotations
 
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,8 @@ class Trainer:
         cpu or cuda.
     processes
         This process among those that train the run together.
+    rate
+        The learning rate after the warm-up, where a sweep gives it; None for that of the spec.
 
     Raises
     ------
@@ -55,10 +58,13 @@ class Trainer:
         If the spec cannot be trained: an unknown name, a batch that micro-batches or processes cannot share, too few tokens.
     """
 
-    def __init__(self, spec: RunSpec, tokens: Path, device: str = "cpu", processes: Processes = ALONE):
+    def __init__(self, spec: RunSpec, tokens: Path, device: str = "cpu", processes: Processes = ALONE, rate: float | None = None):
+        if spec.rate_sweep and rate is None:
+            raise StudyError(f"run {spec.id} takes its learning rate from sweep {spec.rate_sweep}: give what its rule says")
         stream, meta = load_tokens(tokens, "train")
         self.spec, self.device, self.n_vocab = spec, device, int(meta["n_vocab"])
         self.processes = processes
+        self.rate = spec.learning_rate if rate is None else rate
         self.batches = Batches(stream, spec)
         self.curve = Split(tokens, "test", spec.n_ctx, spec.curve_tokens)
         early = spec.stop == "early"
@@ -96,7 +102,7 @@ class Trainer:
         for loss in losses:
             self.loss_sum += loss
         small = self.noise.small_norm(self.model, self._first_windows) if self.noise and self.noise.due(step) else None
-        self.norm = self.optimizer.update(learning_rate(spec, step), step)
+        self.norm = self.optimizer.update(learning_rate(spec, step, self.rate), step)
         self.feed.prefetch(step + 1, self.share)
         if self.noise and small is not None:
             self.noise.add(small, self.norm)
@@ -135,7 +141,7 @@ class Trainer:
             "step": step,
             "tokens": step * spec.batch_tokens,
             "phase": phase(spec, step - 1),
-            "learning_rate": learning_rate(spec, step - 1),
+            "learning_rate": learning_rate(spec, step - 1, self.rate),
             "loss_train": finite(float(self.loss_sum) / self.loss_count),
             "loss_test": finite(float(losses.mean(dtype=np.float64))),
             "loss_validation": finite(self.validation_loss()) if validates else None,
@@ -174,10 +180,12 @@ class Trainer:
         values |= {"loss_sum": finite(loss_sum), "loss_count": self.loss_count, "diverged": self.diverged}
         if self.noise:
             values["noise"] = self.noise.state()
+        if self.spec.rate_sweep:
+            values["rate"] = self.rate
         return tensors, values
 
     def restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
-        """Continue from a state of this spec, or of its trunk.
+        """Continue from a state of this spec, or of its trunk, at the learning rate with which it was trained so far.
 
         Parameters
         ----------
@@ -200,3 +208,10 @@ class Trainer:
         self.loss_count, self.diverged = values["loss_count"], values["diverged"]
         if self.noise and "noise" in values:
             self.noise.restore(values["noise"])
+        if self.spec.rate_sweep and values["rate"] != self.rate:
+            print(
+                f"{self.spec.id}: warning: the rule of sweep {self.spec.rate_sweep} gives the learning rate {self.rate:g} by "
+                f"now, and this training goes on at {values['rate']:g}, with which it began",
+                file=sys.stderr,
+            )
+            self.rate = float(values["rate"])
