@@ -8,6 +8,7 @@ rule bundle:
         specs=ancient(specs_of_bundle),
         sets=ancient(sets_of_bundle),
         tokens=ancient(tokens_of_bundle),
+        weights=ancient(weights_of_bundle),
     output:
         marker="results/bundles/{bundle}.done",
     log:

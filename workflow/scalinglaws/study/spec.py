@@ -32,7 +32,7 @@ DATA_RECIPE = 1
 
 # Settings that only a plug-in knows, as (name, value) pairs sorted by name; an object in JSON. Values are plain JSON values.
 Options = tuple[tuple[str, Any], ...]
-OPTIONS = ("options", "optimizer_options", "parametrization")
+OPTIONS = ("options", "optimizer_options", "parametrization", "init")
 
 
 class Spec:
@@ -171,6 +171,7 @@ class RunSpec(Spec):
     optimizer_options: Options = ()  # options of a plug-in's optimizer, as (name, value), sorted by name
     parametrization: Options = ()  # (): the standard one; else its name and its base, as (name, value), sorted by name
     plugins: tuple[str, ...] = ()  # sha256 of each plug-in file that the run uses, sorted
+    init: Options = ()  # (): from nothing; else the published weights that it begins from (study/init.py), sorted by name
     recipe: int = RECIPE
 
     @cached_property
@@ -244,7 +245,8 @@ NEUTRAL: dict[type, dict[str, Any]] = {
     | {"optimizer": "adamw", "dropout": 0.0, "micro_batch_tokens": None, "architecture": "transformer"}
     | {"n_kv_heads": 0}
     | {"n_repeats": 1, "sharing": "cycle", "noise_every": 0, "options": (), "optimizer_options": (), "plugins": ()}
-    | {"parametrization": ()},
+    | {"parametrization": ()}
+    | {"init": ()},
 }
 
 
