@@ -1,4 +1,4 @@
-"""The stages ``corpus``, ``tokenizer`` and ``tokenize``, from text to token files, and ``weights``, which fetches published ones."""
+"""The stages ``corpus``, ``tokenizer`` and ``tokenize``, from text to token files, and ``weights``: published ones."""
 
 from __future__ import annotations
 

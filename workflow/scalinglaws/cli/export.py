@@ -18,8 +18,8 @@ def export(
 ) -> None:
     """Write a finished run as a folder that the library transformers loads, with its tokenizer and a model card.
 
-    The logits are those of the run. Architectures transformer, recurrent, llama and moe have a class there, as docs/models.md says;
-    nothing is sent anywhere.
+    The logits are those of the run. Architectures transformer, recurrent, llama and moe have a class there (docs/models.md).
+    Nothing is sent anywhere.
 
     \b
     Example:

@@ -64,8 +64,8 @@ def _whole(asked: Repository, names: list[str]) -> dict[str, Path]:
         found = _named(snapshot(asked, [glob.escape(name) for name in wrong], again=True), names)
     if still := [name for name in wrong if name in found and is_intact(found[name]) is False]:
         raise StudyError(
-            f"{asked}, revision {asked.revision}: {still[0]} in the hub's cache has not the hash that the hub names, and no other "
-            f"could be fetched: run again with a connection, or delete {found[still[0]]}"
+            f"{asked}, revision {asked.revision}: {still[0]} in the hub's cache has not the hash that the hub names, and no "
+            f"other could be fetched: run again with a connection, or delete {found[still[0]]}"
         )
     return found
 
@@ -78,8 +78,8 @@ def _shards(asked: Repository, found: dict[str, Path]) -> list[str]:
     """Return the names of the files that the index of a model in several files lists. Raises StudyError where there is none."""
     if INDEX not in found:
         raise StudyError(
-            f"{asked}, revision {asked.revision}, has neither {WHOLE} nor {INDEX}: other formats of weights, such as the pickles of "
-            "pytorch_model.bin, are not read; take a revision that has safetensors"
+            f"{asked}, revision {asked.revision}, has neither {WHOLE} nor {INDEX}: other formats of weights, such as the "
+            "pickles of pytorch_model.bin, are not read; take a revision that has safetensors"
         )
     listed: Any = read_object(found[INDEX], "take another revision").get("weight_map")
     names = sorted(set(map(str, listed.values()))) if isinstance(listed, dict) else []

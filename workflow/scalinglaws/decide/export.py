@@ -70,7 +70,9 @@ def finished(run: str, results: Path) -> Finished:
     folder = run_folder(results, run)
     spec = read_run(folder / "spec.json", results)
     if not (folder / METRICS).exists():
-        raise StudyError(f"run {run} is not finished, {folder / METRICS} is missing: run snakemake, which trains it, and export then")
+        raise StudyError(
+            f"run {run} is not finished, {folder / METRICS} is missing: run snakemake, which trains it, and export then"
+        )
     sums.require(folder / sums.LIST, [METRICS, WEIGHTS])
     metrics = RunMetrics.read(folder / METRICS)
     if metrics.status != "ok":
@@ -152,4 +154,9 @@ def tokenizer_config(encoder: Encoder, n_ctx: int) -> dict[str, Any]:
     """Return the content of tokenizer_config.json. Bytes have no special token: text may hold any of them."""
     end = published_tokenizer.end_of_text(encoder)
     named = {"bos_token": end, "eos_token": end, "pad_token": end} if end else {}
-    return {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": n_ctx, "clean_up_tokenization_spaces": False, **named}
+    return {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": n_ctx,
+        "clean_up_tokenization_spaces": False,
+        **named,
+    }

@@ -42,9 +42,9 @@ def card(spec: RunSpec, metrics: RunMetrics, class_name: str) -> str:
             f"{HEAD}",
             f"# {spec.id}",
             "",
-            f"A language model of {count(metrics.n_params)} parameters without embeddings, `{class_name}` in transformers. It is one "
-            "run of a study of scaling laws: it was trained to measure a loss, at a size and a budget that the study chose, and not "
-            "to be of use. Losses are means over the test split of its own corpus.",
+            f"A language model of {count(metrics.n_params)} parameters without embeddings, `{class_name}` in transformers. It is "
+            "one run of a study of scaling laws: it was trained to measure a loss, at a size and a budget that the study chose, "
+            "and not to be of use. Losses are means over the test split of its own corpus.",
             "",
             f"| what | value |\n|---|---|\n{rows}",
             "",

@@ -117,7 +117,8 @@ def to_published(config: ModelConfig, parameters: Mapping[str, Tensor]) -> dict[
     for name, pieces in parts(config).items():
         for part in pieces:
             value = parameters[name][part.index]
-            found[part.name] = (value.T if part.transposed else value).contiguous()
+            # A file holds no tensor twice, so each has memory of its own.
+            found[part.name] = (value.T if part.transposed else value).clone(memory_format=torch.contiguous_format)
     return dict(sorted(found.items()))
 
 

@@ -84,7 +84,8 @@ def differences(config: ModelConfig, found: Mapping[str, Any]) -> list[str]:
     """
     family = published.family(config)
     if found.get("model_type") != TYPES[family]:
-        return [f"architecture and options: the run's model has the model_type {TYPES[family]}, theirs {found.get('model_type')!r}"]
+        told = f"the run's model has the model_type {TYPES[family]}, and config.json says {found.get('model_type')!r:.80}"
+        return [f"architecture and its options norm and qk_norm: {told}"]
     ours, theirs = _ours(config), _theirs_gpt2(found) if family == "GPT2" else _theirs(family, found)
     told = [
         f"{key}: the run has {value}, and config.json {'does not tell' if theirs[key] is None else f'says {theirs[key]}'}"
@@ -146,7 +147,7 @@ def _theirs(family: str, found: Mapping[str, Any]) -> dict[str, Any]:
         "model.rope_base": _rounded(base),
         "model.norm_eps": _rounded(found.get("rms_norm_eps")),
         "model.tied": found.get("tie_word_embeddings", False),
-        "model.n_experts": found.get("num_local_experts" if family == "Mixtral" else "num_experts"),
+        "model.n_experts": found.get("num_experts", found.get("num_local_experts")),
         "model.n_experts_per_token": found.get("num_experts_per_tok"),
         "model.renormalize": True if family == "Mixtral" else found.get("norm_topk_prob", False),
     }
