@@ -84,8 +84,8 @@ def differences(config: ModelConfig, found: Mapping[str, Any]) -> list[str]:
     """
     family = published.family(config)
     if found.get("model_type") != TYPES[family]:
-        told = f"the run's model has the model_type {TYPES[family]}, and config.json says {found.get('model_type')!r:.80}"
-        return [f"architecture and its options norm and qk_norm: {told}"]
+        types = f"the run's model has the model_type {TYPES[family]}, and config.json says {found.get('model_type')!r:.80}"
+        return [f"architecture and its options norm and qk_norm: {types}"]
     ours, theirs = _ours(config), _theirs_gpt2(found) if family == "GPT2" else _theirs(family, found)
     told = [
         f"{key}: the run has {value}, and config.json {'does not tell' if theirs[key] is None else f'says {theirs[key]}'}"
