@@ -45,7 +45,12 @@ def fetch(weights: Weights, out: Path) -> None:
     if CONFIG not in found:
         raise StudyError(f"{asked}, revision {weights.revision}, has no {CONFIG}: init needs a model that transformers loads")
     if WHOLE not in found:
-        found = {CONFIG: found[CONFIG]} | _whole(asked, _shards(asked, found))
+        listed = _shards(asked, found)
+        found |= _whole(asked, listed)
+        if missing := sorted(set(listed) - set(found)):
+            raise StudyError(
+                f"{asked}, revision {weights.revision}: {missing[0]} is listed in {INDEX} and is not there: take another revision"
+            )
     found.pop(INDEX, None)
     _check_sums(asked, weights, found)
     with finished.making(out / CONFIG) as folder:

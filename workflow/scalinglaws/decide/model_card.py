@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import scalinglaws
-from scalinglaws.common.numbers import count, number
+from scalinglaws.common.numbers import count, counted, number
 from scalinglaws.models.count import n_params_total
 from scalinglaws.study.spec import CorpusSpec, RunSpec, TokenizerSpec
 from scalinglaws.train.metrics import RunMetrics
@@ -73,7 +73,7 @@ def facts(spec: RunSpec, metrics: RunMetrics) -> dict[str, str]:
     begun = dict(spec.init)
     start = {"begins from": f"{begun['huggingface']}, revision {begun['revision']}"} if begun else {}
     return {
-        "architecture": f"{spec.architecture}, {spec.n_layer} layers of width {spec.d_model}",
+        "architecture": f"{spec.architecture}, {counted(spec.n_layer, 'layer')} of width {spec.d_model}",
         "N, parameters without embeddings": count(metrics.n_params),
         **active,
         "all parameters": count(embeddings),
