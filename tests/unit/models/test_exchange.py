@@ -134,6 +134,20 @@ def test_each_key_that_differs_is_named(name: str, changes: dict[str, Any], told
     assert len(lines) == len(told) and all(any(re.search(part, line) for line in lines) for part in told), lines
 
 
+def test_a_padded_table_is_taken_where_its_rows_are_named(tmp_path: Path) -> None:
+    config, tensors = gpt2(tmp_path)
+    _, found = written("GPT2LMHeadModel")
+    padded = found | {"vocab_size": 64}
+    assert differences(config, padded, 64) == [] and len(differences(config, padded)) == len(differences(config, found, 64)) == 1
+    (line,) = differences(config, found | {"vocab_size": 40}, 40)
+    assert line.startswith("init.vocab_size: it is 40, and the tokenizer has 50 tokens")
+    table = tensors["transformer.wte.weight"]
+    tensors["transformer.wte.weight"] = torch.cat([table, torch.ones(14, table.shape[1])])
+    module = build(config, seed=9)
+    exchange.fill(config, named_parameters(module), tensors, tensors.__getitem__, "the file")
+    assert torch.equal(named_parameters(module)["token_embedding"], table)
+
+
 def test_an_older_file_has_the_base_at_the_top_and_leaves_out_what_is_the_default() -> None:
     config, found = written("LlamaForCausalLM")
     del found["rope_parameters"]

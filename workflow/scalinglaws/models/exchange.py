@@ -25,7 +25,8 @@ OTHER_EXPERTS = ("mlp", ("gate_proj", "up_proj", "down_proj"))
 # The ends of names of tensors that follow from the configuration, and of the output where it is tied.
 DERIVED = (".attn.bias", ".attn.masked_bias", "rotary_emb.inv_freq")
 TIED_OUTPUT = "lm_head.weight"
-POSITIONS = "position_embedding"
+# Tables of which the first rows are taken where a published one has more -> the number of ours, a field of the config.
+TABLES = {"position_embedding": "n_ctx", "token_embedding": "n_vocab", "head.embedding": "n_vocab"}
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,7 @@ def fill(
 ) -> None:
     """Set the parameters of a model to the weights of a published one, which keeps their numbers, in float32.
 
-    Learned positions beyond the context of the model are left out.
+    Learned positions beyond the context of the model are left out, and so are rows of embeddings beyond its tokens.
 
     Parameters
     ----------
@@ -156,7 +157,7 @@ def fill(
             used.add(found)
             value, place = tensor(found), parameters[name][part.index]
             value = value.T if part.transposed else value
-            value = value[: config.n_ctx] if name == POSITIONS else value
+            value = value[: getattr(config, TABLES[name])] if name in TABLES else value
             if value.shape != place.shape:
                 raise StudyError(f"{where}: {found} has the shape {tuple(value.shape)}, and the run's model {tuple(place.shape)}")
             place.copy_(value.to(place.dtype))

@@ -41,6 +41,8 @@ OF_OTHERS: dict[str, tuple[Any, ...]] = {
     "decoder_sparse_step": (1,),
     "partial_rotary_factor": (1, None),
 }
+SIZES = ("n_layer", "d_model", "n_heads", "d_attn", "d_ff")
+VOCABULARY = "tokens of the tokenizer (vocab_size)"
 ROPE_TYPE = "rope_parameters.rope_type"
 
 
@@ -67,7 +69,7 @@ def config_file(config: ModelConfig, end_of_text: int) -> dict[str, Any]:
     return dict(sorted(values.items()))
 
 
-def differences(config: ModelConfig, found: Mapping[str, Any]) -> list[str]:
+def differences(config: ModelConfig, found: Mapping[str, Any], rows: int | None = None) -> list[str]:
     """Return a sentence for each key in which the config.json of published weights describes another model than a run's.
 
     Parameters
@@ -76,6 +78,8 @@ def differences(config: ModelConfig, found: Mapping[str, Any]) -> list[str]:
         The numbers of the run's model, n_vocab included.
     found
         The content of config.json.
+    rows
+        The rows that the table of embeddings is said to have, some of which stand for no token; None for n_vocab.
 
     Raises
     ------
@@ -86,12 +90,14 @@ def differences(config: ModelConfig, found: Mapping[str, Any]) -> list[str]:
     if found.get("model_type") != TYPES[family]:
         types = f"the run's model has the model_type {TYPES[family]}, and config.json says {found.get('model_type')!r:.80}"
         return [f"architecture and its options norm and qk_norm: {types}"]
-    ours, theirs = _ours(config), _theirs_gpt2(found) if family == "GPT2" else _theirs(family, found)
+    ours, theirs = _ours(config) | {VOCABULARY: rows or config.n_vocab}, _theirs_gpt2(found) if family == "GPT2" else _theirs(family, found)
     told = [
         f"{key}: the run has {value}, and config.json {'does not tell' if theirs[key] is None else f'says {theirs[key]}'}"
         for key, value in ours.items()
         if theirs[key] != value
     ]
+    if rows and rows < config.n_vocab:
+        told.append(f"init.vocab_size: it is {rows}, and the tokenizer has {config.n_vocab} tokens: a table may have more rows alone")
     positions = found.get("n_positions" if family == "GPT2" else "max_position_embeddings")
     if isinstance(positions, int) and positions < config.n_ctx:
         told.append(f"n_ctx: the run has {config.n_ctx}, and config.json says {positions} at most")
@@ -106,9 +112,7 @@ def differences(config: ModelConfig, found: Mapping[str, Any]) -> list[str]:
 
 def _ours(config: ModelConfig) -> dict[str, Any]:
     """Return the numbers of a run's model that config.json must agree with, by the names of their keys in a study's config."""
-    values: dict[str, Any] = {"tokens of the tokenizer (vocab_size)": config.n_vocab}
-    for name in ("n_layer", "d_model", "n_heads", "d_attn", "d_ff"):
-        values[f"model.{name}"] = getattr(config, name)
+    values: dict[str, Any] = {f"model.{name}": getattr(config, name) for name in SIZES}
     if config.architecture == "transformer":
         return values
     names = ["rope_base", "norm_eps", "tied"]
@@ -120,7 +124,7 @@ def _theirs_gpt2(found: Mapping[str, Any]) -> dict[str, Any]:
     width = found.get("n_embd")
     inner = found.get("n_inner") or (4 * width if isinstance(width, int) else None)
     return {
-        "tokens of the tokenizer (vocab_size)": found.get("vocab_size"),
+        VOCABULARY: found.get("vocab_size"),
         "model.n_layer": found.get("n_layer"),
         "model.d_model": width,
         "model.n_heads": found.get("n_head"),
@@ -137,7 +141,7 @@ def _theirs(family: str, found: Mapping[str, Any]) -> dict[str, Any]:
     base = (rope if isinstance(rope, dict) else found).get("rope_theta", 10_000.0 if family == "Llama" else None)
     feed_forward = found.get("moe_intermediate_size" if family == "Qwen3Moe" else "intermediate_size")
     return {
-        "tokens of the tokenizer (vocab_size)": found.get("vocab_size"),
+        VOCABULARY: found.get("vocab_size"),
         "model.n_layer": found.get("num_hidden_layers"),
         "model.d_model": width,
         "model.n_heads": heads,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from scalinglaws.common.errors import StudyError
+from scalinglaws.common.fields import NUMBER
 from scalinglaws.common.read import read_object
 from scalinglaws.common.sums import REWRITTEN
 from scalinglaws.models import published
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from scalinglaws.study.spec import Options, RunSpec
 
 CONFIG, WHOLE, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
-REPOSITORY, REVISION = "huggingface", "revision"  # names of the pairs in a spec, beside those of files
+REPOSITORY, REVISION, ROWS = "huggingface", "revision", "vocab_size"  # names of the pairs in a spec, beside those of files
 
 
 def repository(value: str) -> str:
@@ -53,7 +54,8 @@ def file_name(value: str) -> str:
 class Init(BaseModel):
     """Published weights that a run begins from: a model on the hub of Hugging Face, at one commit.
 
-    sha256 may pin each file by its name. The shape under ``model`` must be that of the weights.
+    sha256 may pin each file by its name. The shape under ``model`` must be that of the weights. Where the published table of
+    embeddings has more rows than the tokenizer has tokens, vocab_size says how many, and the rows beyond are left out.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -63,6 +65,7 @@ class Init(BaseModel):
     sha256: Annotated[
         dict[Annotated[str, AfterValidator(file_name)], Sha256], Field(description="file -> the sha256 that it must have")
     ] = {}
+    vocab_size: Annotated[int, Field(gt=0, le=10**9, description="rows of a padded table of embeddings"), NUMBER] | None = None
 
     def __str__(self) -> str:
         return f"{self.huggingface}@{self.revision[:10]}"
@@ -72,7 +75,8 @@ def pairs(init: Init | None) -> Options:
     """Return a checked value of the config key as pairs sorted by name, for a spec; none where a run begins from nothing."""
     if init is None:
         return ()
-    return tuple(sorted({REPOSITORY: init.huggingface, REVISION: init.revision, **init.sha256}.items()))
+    rows = {} if init.vocab_size is None else {ROWS: init.vocab_size}
+    return tuple(sorted({REPOSITORY: init.huggingface, REVISION: init.revision, **init.sha256, **rows}.items()))
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,7 @@ def from_values(values: Mapping[str, Any]) -> Weights:
 
     Raises StudyError where a value is missing, or could leave its place in an address or a path.
     """
-    others = {name: value for name, value in values.items() if name not in (REPOSITORY, REVISION)}
+    others = {name: value for name, value in values.items() if name not in (REPOSITORY, REVISION, ROWS)}
     try:
         checked = Init.model_validate({REPOSITORY: values[REPOSITORY], REVISION: values[REVISION], "sha256": others})
     except (ValueError, KeyError) as error:

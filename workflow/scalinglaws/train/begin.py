@@ -11,7 +11,7 @@ from scalinglaws.common import sums
 from scalinglaws.common.errors import StudyError
 from scalinglaws.common.read import read_object
 from scalinglaws.models import exchange, published_config
-from scalinglaws.study.init import CONFIG, weights_of
+from scalinglaws.study.init import CONFIG, ROWS, weights_of
 from scalinglaws.train.trainer import Trainer
 
 
@@ -41,7 +41,8 @@ def begin(trainer: Trainer, root: Path | None) -> None:
         raise StudyError(f"{folder / missing[0]} is missing: {sums.REPAIR}")
     sums.require(folder / sums.LIST, listed)
     shape = trainer.spec.shape(trainer.n_vocab)
-    found = published_config.differences(shape, read_object(folder / CONFIG))
+    rows = dict(trainer.spec.init).get(ROWS)
+    found = published_config.differences(shape, read_object(folder / CONFIG), rows)
     if found:
         lines = "\n".join(f"  {line}" for line in found)
         raise StudyError(
