@@ -90,14 +90,15 @@ def differences(config: ModelConfig, found: Mapping[str, Any], rows: int | None 
     if found.get("model_type") != TYPES[family]:
         types = f"the run's model has the model_type {TYPES[family]}, and config.json says {found.get('model_type')!r:.80}"
         return [f"architecture and its options norm and qk_norm: {types}"]
-    ours, theirs = _ours(config) | {VOCABULARY: rows or config.n_vocab}, _theirs_gpt2(found) if family == "GPT2" else _theirs(family, found)
+    ours = _ours(config) | {VOCABULARY: rows or config.n_vocab}
+    theirs = _theirs_gpt2(found) if family == "GPT2" else _theirs(family, found)
     told = [
         f"{key}: the run has {value}, and config.json {'does not tell' if theirs[key] is None else f'says {theirs[key]}'}"
         for key, value in ours.items()
         if theirs[key] != value
     ]
     if rows and rows < config.n_vocab:
-        told.append(f"init.vocab_size: it is {rows}, and the tokenizer has {config.n_vocab} tokens: a table may have more rows alone")
+        told.append(f"init.vocab_size: it is {rows}, and the tokenizer has {config.n_vocab} tokens: the table may not have fewer rows")
     positions = found.get("n_positions" if family == "GPT2" else "max_position_embeddings")
     if isinstance(positions, int) and positions < config.n_ctx:
         told.append(f"n_ctx: the run has {config.n_ctx}, and config.json says {positions} at most")
