@@ -98,7 +98,7 @@ def differences(config: ModelConfig, found: Mapping[str, Any], rows: int | None 
         if theirs[key] != value
     ]
     if rows and rows < config.n_vocab:
-        told.append(f"init.vocab_size: it is {rows}, and the tokenizer has {config.n_vocab} tokens: the table may not have fewer rows")
+        told.append(f"init.vocab_size: it is {rows}, and the tokenizer has {config.n_vocab} tokens: it may not be less than that")
     positions = found.get("n_positions" if family == "GPT2" else "max_position_embeddings")
     if isinstance(positions, int) and positions < config.n_ctx:
         told.append(f"n_ctx: the run has {config.n_ctx}, and config.json says {positions} at most")
