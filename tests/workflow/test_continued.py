@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import polars
 import pytest
@@ -39,7 +40,7 @@ def test_runs_begin_from_published_weights_and_are_exported(
     continued: Workflow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.manual_seed(0)
-    shape = {"vocab_size": 256, "n_embd": 8, "n_layer": 2, "n_head": 2, "n_positions": 64}
+    shape: dict[str, Any] = {"vocab_size": 256, "n_embd": 8, "n_layer": 2, "n_head": 2, "n_positions": 64}
     transformers.GPT2LMHeadModel(transformers.GPT2Config(**shape)).save_pretrained(tmp_path / "saved")
     files = {path.name: path.read_bytes() for path in (tmp_path / "saved").iterdir()}
     jobs = continued.jobs(study=CONFIG)

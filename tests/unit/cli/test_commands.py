@@ -58,7 +58,7 @@ def test_a_command_explains_itself(name: str, capsys: pytest.CaptureFixture[str]
     known = {option for parameter in command.params for option in parameter.opts}
     for words in lines:
         used = {word for word in words[: words.index("--") if "--" in words else None] if word.startswith("--")}
-        required = {parameter.opts[0] for parameter in command.params if parameter.required}
+        required = {p.opts[0] for p in command.params if p.required and p.param_type_name == "option"}
         assert required <= used <= known, words
     for parameter in command.params:
         assert parameter.help and parameter.help[0].isupper() and parameter.help.endswith("."), parameter.name

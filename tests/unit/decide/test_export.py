@@ -66,7 +66,8 @@ def test_transformers_loads_it_with_the_same_logits(architecture: str, results: 
     assert sorted(path.name for path in to.iterdir()) == [
         *("README.md", "config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
     ]
-    theirs, found = transformers.AutoModelForCausalLM.from_pretrained(to, output_loading_info=True)
+    loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(to, output_loading_info=True)
+    theirs, found = loaded
     assert type(theirs).__name__ == MODELS[architecture][0] and not any(found.values())
     tokenizer, encoder = transformers.AutoTokenizer.from_pretrained(to), Encoder(_tokenizer(results, run))
     for text in TEXTS:
