@@ -27,12 +27,25 @@ from scalinglaws.train.run import train, train_rung
 from scalinglaws.train.trainer import Trainer
 
 INIT = (("huggingface", "org/model"), ("revision", COMMIT))
-SHAPE: dict[str, Any] = {"vocab_size": N_VOCAB, "hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1}
+SHAPE: dict[str, Any] = {
+    "vocab_size": N_VOCAB,
+    "hidden_size": 8,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+}
 SHAPE |= {"intermediate_size": 24, "max_position_embeddings": 32, "tie_word_embeddings": False, "initializer_range": 0.5}
 
 
 def gpt2() -> Any:
-    values: dict[str, Any] = {"vocab_size": N_VOCAB, "n_embd": 8, "n_layer": 2, "n_head": 2, "n_positions": 32, "initializer_range": 0.5}
+    values: dict[str, Any] = {
+        "vocab_size": N_VOCAB,
+        "n_embd": 8,
+        "n_layer": 2,
+        "n_head": 2,
+        "n_positions": 32,
+        "initializer_range": 0.5,
+    }
     return transformers.GPT2LMHeadModel(transformers.GPT2Config(**values))
 
 
