@@ -26,7 +26,4 @@ rule weights:
     wildcard_constraints:
         weights=r"[^/]+",
     shell:
-        "python -m scalinglaws weights"
-        " --spec {input.spec:q}"
-        " --out results/weights/{wildcards.weights:q}"
-        " > {log:q} 2>&1"
+        "python -m scalinglaws weights --spec {input.spec:q} --out results/weights/{wildcards.weights:q} > {log:q} 2>&1"
