@@ -3,6 +3,7 @@ rule rung:
     input:
         spec=ancient("results/trunks/{trunk}/spec.json"),
         tokens=ancient(tokens_of_trunk),
+        weights=ancient(weights_of_trunk),
         below=ancient(rung_below),
         forecasts=ancient(forecasts_of_rung),
         rate=ancient(lambda wildcards: inputs.rate_of_trunk(CONTEXT, wildcards.trunk, int(wildcards.step))),
@@ -20,6 +21,7 @@ rule rung:
         "python -m scalinglaws rung"
         " --spec {input.spec:q}"
         " --tokens results/tokens"
+        " --weights results/weights"
         " --step {wildcards.step:q}"
         " --out {output.checkpoint:q}"
         " --processes {resources.processes:q}"
@@ -37,6 +39,7 @@ rule train:
     input:
         spec=ancient("results/runs/{run}/spec.json"),
         tokens=ancient(tokens_of_run),
+        weights=ancient(weights_of_run),
         start=ancient(start_of_run),
         forecast=ancient(forecast_of_run),
         rate=ancient(lambda wildcards: inputs.rate_of_run(CONTEXT, wildcards.run)),
@@ -58,6 +61,7 @@ rule train:
         " --spec {input.spec:q}"
         " --tokens results/tokens"
         " --trunks results/trunks"
+        " --weights results/weights"
         " --out results/runs/{wildcards.run:q}"
         " --processes {resources.processes:q}"
         " --nodes {resources.hosts:q}"

@@ -3,139 +3,30 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 
 import scalinglaws
+from fixtures.hub import COMMIT, LISTINGS, REDIRECTS, TRAIN, Hub, serving
 from scalinglaws.common.errors import StudyError
 from scalinglaws.data import sources
 from scalinglaws.study.spec import Source
 
-COMMIT = "a" * 40
-TRAIN = b'{"text": "from the hub"}\n{"text": "again"}\n'
 WANTED = [("data/train.jsonl:1", "from the hub"), ("data/train.jsonl:2", "again")]
-REDIRECTS = {"loop": "{path}", "to a file": "file:///etc/passwd"}
-LISTINGS = {
-    "html": b"<!doctype html><title>Sign in</title>",
-    "broken": b'[{"type": "file", "path',
-    "other": b'{"error": "none"}',
-    "numbers": b"[1, 2]",
-    "nested": b"[" * 100_000,
-    "climbing": json.dumps([{"type": "file", "path": "data/../../../../evil", "size": 1, "oid": "0" * 40}]).encode(),
-}
-
-
-class Hub(BaseHTTPRequestHandler):
-    """A server with as much of the hub's protocol as downloading a data set takes, and a fault of each kind."""
-
-    files: ClassVar = {"data/train.jsonl": TRAIN, "README.md": b"read me"}
-    commit = COMMIT  # of any branch
-    fault = ""  # of the listing, or of a file where it starts with "file: "
-    times = 99  # how often there is a fault
-    requests: ClassVar[list[str]] = []
-    slept: ClassVar[list[float]] = []
-    closing: threading.Event
-
-    def log_message(self, *args: object) -> None:
-        pass
-
-    def answer(self, content: bytes, **headers: str) -> None:
-        self.send_response(200)
-        for name, value in {"Content_Length": str(len(content)), **headers}.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(content)
-
-    def empty(self, status: int, **headers: str) -> None:
-        self.send_response(status)
-        for name, value in {"Content-Length": "0", **headers}.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.end_headers()
-
-    def do_GET(self) -> None:
-        path = self.path.partition("?")[0]
-        self.requests.append(path)
-        listing = [
-            {"type": "file", "path": name, "rfilename": name, "size": len(content), "oid": "0" * 40}
-            for name, content in self.files.items()
-        ]
-        if path.startswith("/api/datasets/org/texts/revision/"):
-            about = {"id": "org/texts", "sha": self.commit, "siblings": [], "private": False, "tags": [], "downloads": 0}
-            self.answer(json.dumps(about).encode(), Content_Type="application/json")
-            return
-        is_listing = path.startswith("/api/datasets/org/texts/tree/")
-        resolved = path.removeprefix(f"/datasets/org/texts/resolve/{COMMIT}/")
-        fault = self.fault.removeprefix("file: ") if is_listing != self.fault.startswith("file: ") else ""
-        if fault and (is_listing or resolved in self.files) and self.times:
-            type(self).times -= self.command == "GET"
-            self.wrong(fault, resolved)
-        elif is_listing:
-            self.answer(json.dumps(listing).encode(), Content_Type="application/json")
-        elif resolved in self.files:
-            content = self.files[resolved]
-            tag = hashlib.sha1(f"blob {len(content)}\0".encode() + content).hexdigest()
-            self.answer(content, ETag=f'"{tag}"', X_Repo_Commit=COMMIT, Accept_Ranges="none")
-        else:
-            self.empty(404, X_Error_Code="RepoNotFound")
-
-    def wrong(self, fault: str, resolved: str) -> None:
-        content = self.files.get(resolved, b"")
-        tag = hashlib.sha1(f"blob {len(content)}\0".encode() + content).hexdigest()
-        if fault == "hang":
-            self.closing.wait(20)
-        elif fault == "busy":
-            self.empty(503, Retry_After="99999")
-        elif fault == "limited":
-            self.empty(429, RateLimit='"api";r=0;t=99999')
-        elif fault in REDIRECTS:
-            self.empty(302, Location=REDIRECTS[fault].format(path=self.path), ETag=f'"{tag}"', X_Repo_Commit=COMMIT)
-        elif fault in LISTINGS:
-            self.answer(LISTINGS[fault], Content_Type="application/json")
-        elif fault == "climbing tag":
-            self.answer(content, ETag='"../../../evil"', X_Repo_Commit=COMMIT)
-        elif fault == "other content":
-            self.answer(content.upper(), ETag=f'"{tag}"', X_Repo_Commit=COMMIT)
-        elif fault == "cut":
-            sent = content[:-9] if self.command == "GET" else content
-            self.answer(sent, Content_Length=str(len(content)), ETag=f'"{tag}"', X_Repo_Commit=COMMIT)
-            self.close_connection = True
-
-    do_HEAD = do_GET
 
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Hub]]:
-    """Serve a hub, and let the hub's library in this process use it, with an empty cache and without its pauses."""
-    from huggingface_hub import constants, file_download
-    from huggingface_hub.utils import _http
-
-    closing = threading.Event()
-    handler: Any = type("Fresh", (Hub,), {"requests": [], "slept": [], "closing": closing})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-    endpoint = f"http://127.0.0.1:{server.server_port}"
-    monkeypatch.setattr(constants, "ENDPOINT", endpoint)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", endpoint + "/{repo_id}/resolve/{revision}/{filename}")
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 0.2)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    for module in (_http, file_download):
-        monkeypatch.setattr(module, "time", SimpleNamespace(sleep=handler.slept.append))
-    yield handler
-    closing.set()
-    server.shutdown()
-    server.server_close()
+    with serving(tmp_path / "hub", monkeypatch) as handler:
+        yield handler
 
 
 def read(tmp_path: Path, **fields: Any) -> list[tuple[str, str]]:

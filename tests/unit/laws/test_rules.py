@@ -10,7 +10,7 @@ import pytest
 
 from scalinglaws.laws.catalogue import LAWS
 from scalinglaws.laws.result import fit_table
-from scalinglaws.laws.rules import FALLING, early
+from scalinglaws.laws.rules import FALLING, early, usable_curves
 from scalinglaws.laws.select import Points, select
 
 
@@ -86,3 +86,26 @@ def test_fits_say_where_many_runs_reached_max_tokens_after_their_least_loss() ->
     for runs, words in ((["patience", "turned"], "1 of 2 runs"), (["patience", "patience-whole", "whole-twice"], None)):
         told = [note for note in chosen(ends_table().filter(pl.col("run").is_in(runs)), "kaplan-nd").notes if "patience" in note]
         assert [note.startswith(f"{words} on limited data") for note in told] == ([True] if words else [])
+
+
+def test_runs_from_nothing_and_runs_from_published_weights_are_in_no_fit_together() -> None:
+    """Those from nothing stay where there are any, else those that begin from what most begin from; so do their curves."""
+    n = np.geomspace(1e4, 1e6, 5)
+    table = pl.DataFrame({"n_params": n, "tokens": 20 * n, "loss": 3 * n**-0.05, "run": [f"r{i}" for i in range(5)]})
+    table = table.with_columns(trunk="run")
+    one, other = '{"huggingface": "a/one"}', '{"huggingface": "a/two"}'
+    mixed = table.with_columns(init=pl.Series([None, None, None, one, other]))
+    points = chosen(mixed, "chinchilla")
+    assert points.run == ["r0", "r1", "r2"]
+    reason = "it begins from published weights, and others from nothing"
+    assert [item for item in points.excluded if item["reason"] == reason] == [{"run": r, "reason": reason} for r in ("r3", "r4")]
+    begun = table.with_columns(init=pl.Series([one, one, other, one, one]))
+    assert chosen(begun, "chinchilla").run == ["r0", "r1", "r3", "r4"]
+    assert chosen(begun.with_columns(init=pl.lit(one)), "chinchilla").run == [f"r{i}" for i in range(5)]
+    unfitted = mixed.with_columns(fitted=pl.col("init").is_not_null())  # what no law is fitted to says nothing about the others
+    assert chosen(unfitted, "chinchilla").run == ["r4"]
+    flops = {"flops": 120 * n**2, "loss_test": table["loss"], "run": table["run"], "trunk": table["run"], "n_params": n}
+    curves = pl.DataFrame(flops | {"batch_tokens": [1000] * 5, "tokens": 20 * n, "phase": ["stable"] * 5})
+    excluded: list[dict[str, str]] = []
+    assert set(usable_curves(mixed, curves, excluded)["run"]) == {"r0", "r1", "r2"}
+    assert {item["run"] for item in excluded} == {"r3", "r4"}

@@ -1,4 +1,4 @@
-"""The stages ``corpus``, ``tokenizer`` and ``tokenize``: from text to token files."""
+"""The stages ``corpus``, ``tokenizer`` and ``tokenize``, from text to token files, and ``weights``: published ones."""
 
 from __future__ import annotations
 
@@ -74,3 +74,21 @@ def tokenize(
         mixture.mix(spec, corpus.parent, out.parent.parent, out.name, out)
     else:
         stage.tokenize(corpus, tokenizer, out, workers)
+
+
+def weights(
+    spec: Spec,
+    out: Annotated[Path, typer.Option(callback=folder_to_write, help="Folder to write config.json and the weights to.")],
+) -> None:
+    """Fetch the published weights that runs begin from: config.json and safetensors files of a model on the hub.
+
+    \b
+    Example:
+      scalinglaws weights --spec results/weights/ID/spec.json --out results/weights/ID
+    """
+    from scalinglaws.common import finished
+    from scalinglaws.data.weights import fetch
+    from scalinglaws.study.init import read_weights
+
+    if not finished.restore(out / "config.json"):
+        fetch(read_weights(spec), out)

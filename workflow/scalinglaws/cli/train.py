@@ -19,6 +19,9 @@ from scalinglaws.cli.options import (
 )
 
 MOST_STEPS = 10**12  # steps of a training: a larger number is a slip
+Weights = Annotated[
+    Path | None, typer.Option("--weights", help="Root of the folders of published weights, which a spec with init begins from.")
+]
 Log = Annotated[Path | None, typer.Option("--log", help="File to which lines of progress are added.")]
 Processes = Annotated[
     int,
@@ -39,6 +42,7 @@ def train(
     trunks: Annotated[
         Path | None, typer.Option(help="Root of the trunk folders; the run starts from its last rung before the decay.")
     ] = None,
+    weights: Weights = None,
     device: Device = "auto",
     checkpoint_seconds: CheckpointSeconds = 60.0,
     log: Log = None,
@@ -72,6 +76,7 @@ def train(
         "log": log,
         "end": stop_time(limit_minutes),
         "rate": rate_of(read, tokens.parent),
+        "weights": weights,
     }
     run.train(read, tokens / read.tokens_id, out, trunk=trunk, **options)
 
@@ -84,6 +89,7 @@ def rung(
         int, typer.Option(min=1, max=MOST_STEPS, help="Step of the rung: optimizer steps from the start of the trunk.")
     ],
     out: Annotated[Path, typer.Option(callback=file_to_write, help="The stepS.safetensors to write.")],
+    weights: Weights = None,
     device: Device = "auto",
     checkpoint_seconds: CheckpointSeconds = 60.0,
     log: Log = None,
@@ -113,6 +119,7 @@ def rung(
         "log": log,
         "end": stop_time(limit_minutes),
         "rate": rate_of(read, tokens.parent),
+        "weights": weights,
     }
     run.train_rung(read, tokens / read.tokens_id, step, out, **options)
 

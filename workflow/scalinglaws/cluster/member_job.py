@@ -43,7 +43,7 @@ class Stages:
 
     def __init__(self, root: Path, at_once: int = 1, device: str = "auto", **training: Any):
         self.root, self.at_once, self.device = root, at_once, device
-        self.training = {"device": device, **training}
+        self.training = {"device": device, "weights": root / "weights", **training}
 
     @contextlib.contextmanager
     def log(self, stage: str, name: str) -> Iterator[None]:

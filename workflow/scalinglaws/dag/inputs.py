@@ -14,6 +14,7 @@ from scalinglaws.dag.context import RESULTS, Context
 from scalinglaws.figures import registry
 from scalinglaws.laws import registry as law_names
 from scalinglaws.study import paths
+from scalinglaws.study.init import CONFIG, weights_of
 from scalinglaws.study.spec import MixtureSpec, RunSpec
 from scalinglaws.tables.mapping import READERS
 
@@ -75,6 +76,23 @@ def tokens_of_trunk(context: Context, trunk: str, step: int) -> list[str]:
     """Return the token files that a trunk is trained on to the rung at ``step``; none once the rung is there."""
     made = is_made(f"{RESULTS}/trunks/{trunk}/step{step}.safetensors")
     return [] if made else tokens(context.trunk_spec(trunk).tokens_id)
+
+
+def _weights(specs: Iterable[RunSpec]) -> list[str]:
+    """Return the files that say that the published weights are there from which trainings begin."""
+    found = {weights.id for spec in specs if (weights := weights_of(spec))}
+    return [f"{RESULTS}/weights/{name}/{CONFIG}" for name in sorted(found)]
+
+
+def weights_of_run(context: Context, run: str) -> list[str]:
+    """Return the published weights that a run begins from; none for one from nothing, and none once the run is there."""
+    return [] if run_is_made(context, run) else _weights([context.run_spec(run)])
+
+
+def weights_of_trunk(context: Context, trunk: str, step: int) -> list[str]:
+    """Return the published weights that a trunk begins from; none for one from nothing, and none once the rung is there."""
+    made = is_made(f"{RESULTS}/trunks/{trunk}/step{step}.safetensors")
+    return [] if made else _weights([context.trunk_spec(trunk)])
 
 
 def tokens_of_set(context: Context, run: str, name: str) -> list[str]:
@@ -213,6 +231,14 @@ def tokens_of_bundle(context: Context, name: str) -> list[str]:
     folders |= {context.trunk_spec(trunk).tokens_id for trunk, _ in bundle.rungs}
     folders |= {folder for _, of in bundle.evaluations for folder in context.evaluation_set(of)}
     return [path for folder in sorted(folders) for path in tokens(folder)]
+
+
+def weights_of_bundle(context: Context, name: str) -> list[str]:
+    """Return all published weights that trainings of a bundle begin from; none once all of it is there."""
+    if os.path.exists(f"{RESULTS}/bundles/{name}.done"):
+        return []
+    bundle = context.bundle(name)
+    return _weights([*map(context.run_spec, bundle.runs), *(context.trunk_spec(trunk) for trunk, _ in bundle.rungs)])
 
 
 def critical_batch_of(context: Context, law: str) -> list[str]:

@@ -51,6 +51,8 @@ def of_study(study: Study) -> Iterator[tuple[str, str]]:
         yield f"{RESULTS}/corpora/{corpus}/spec.json", f"{corpus_spec.canonical}\n"
     for tokenizer, tokenizer_spec in study.tokenizers.items():
         yield f"{RESULTS}/tokenizers/{tokenizer}/spec.json", f"{tokenizer_spec.canonical}\n"
+    for weights, named in study.weights.items():
+        yield f"{RESULTS}/weights/{weights}/spec.json", f"{named.canonical}\n"
     for trunk in study.rungs:
         yield f"{RESULTS}/trunks/{trunk}/spec.json", f"{study.trunks[trunk].canonical}\n"
     for run, spec in study.runs.items():

@@ -19,6 +19,7 @@ from scalinglaws.common.errors import StudyError
 from scalinglaws.common.read import parse_json, read_json, read_text
 from scalinglaws.data.checked import NOTES
 from scalinglaws.data.corpus import SPLITS
+from scalinglaws.study.init import CONFIG as OF_WEIGHTS
 from scalinglaws.study.spec import read_spec
 from scalinglaws.tables import read as tables
 from scalinglaws.train import sealed
@@ -103,6 +104,9 @@ def parts(results: Path) -> list[Part]:
         found.append(_job(folder, {"tokenizer.sha256": ["tokenizer.json"]}))
     for folder in _folders(results, "tokens/*/*"):
         found.append(_job(folder, {sums.LIST: [OF_TOKENS, *streams]}, together=OF_TOKENS, besides=(NOTES,)))
+    for folder in _folders(results, "weights/*"):
+        tensors = [path.name for path in _files(folder, "*.safetensors")]
+        found.append(_job(folder, {sums.LIST: [OF_WEIGHTS, *tensors]}, together=OF_WEIGHTS))
     for folder in _folders(results, "trunks/*"):
         found += [_checkpoint(path) for path in _files(folder, "*.safetensors")]
     for folder in _folders(results, "runs/*"):
@@ -293,6 +297,9 @@ def _specs(results: Path) -> Iterator[Part]:
     for kind, patterns in {"corpus": ["corpora"], "tokenizer": ["tokenizers"], "run": ["trunks", "runs"]}.items():
         for path in sorted(path for pattern in patterns for path in results.glob(f"{pattern}/*/spec.json")):
             yield Part((path,), partial(_one, path, partial(_is_spec, path, kind), "it is not what its folder's name says"))
+    for path in sorted(results.glob("weights/*/spec.json")):
+        is_named = partial(_is_named, path, path.parent.name)
+        yield Part((path,), partial(_one, path, is_named, "it is not what its folder's name says"))
 
 
 def _named(results: Path) -> Iterator[Part]:
@@ -318,8 +325,8 @@ def _one(path: Path, is_whole: Callable[[], bool], otherwise: str) -> Found:
     return Found([Fault(path, what, (path,))] if what else [])
 
 
-def _is_named(path: Path) -> bool:
-    return sums.is_named_by(path.read_bytes(), path.stem.rpartition("-")[2])
+def _is_named(path: Path, name: str = "") -> bool:
+    return sums.is_named_by(path.read_bytes(), (name or path.stem).rpartition("-")[2])
 
 
 def _is_spec(path: Path, kind: str) -> bool:

@@ -7,6 +7,8 @@ tokens or flops.
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import polars as pl
 
@@ -120,6 +122,20 @@ def fitted(table: pl.DataFrame, excluded: Excluded, notes: list[str]) -> pl.Data
     )
 
 
+def begun_alike(table: pl.DataFrame, excluded: Excluded, notes: list[str]) -> pl.DataFrame:
+    """Keep runs that begin alike: from nothing where any does, else from the published weights that most of them begin from.
+
+    The tokens and the compute that went into published weights are in no table, so a law of both kinds of runs is one of neither.
+    """
+    if "init" not in table.columns:
+        return table
+    begun = table["init"].fill_null("")
+    counts = Counter(begun.to_list())
+    chosen = "" if "" in counts or not counts else max(counts, key=lambda init: (counts[init], init))
+    others = "others from nothing" if not chosen else "most others from different ones"
+    return drop(table, pl.col("init").fill_null("") == chosen, f"it begins from published weights, and {others}", excluded)
+
+
 def largest_budget(table: pl.DataFrame, excluded: Excluded, notes: list[str]) -> pl.DataFrame:
     """Keep the runs with the largest budget of their model size, and note where these budgets differ between sizes."""
     if table.is_empty() or not table["tokens"].is_finite().all():
@@ -185,7 +201,7 @@ def usable_curves(runs: pl.DataFrame, curves: pl.DataFrame, excluded: Excluded) 
     dropped: Excluded = []
     own = curves.columns
     curves = curves.join(_flags(runs, curves), on="trunk", how="left", maintain_order="left")
-    for rule in (fitted, deep, _unlimited):
+    for rule in (fitted, begun_alike, deep, _unlimited):
         curves = rule(curves, dropped, [])
     if {"tokens", "dataset_tokens"} <= set(curves.columns):
         curves = drop(curves, within_epoch(), BEYOND, dropped)
@@ -197,7 +213,7 @@ def usable_curves(runs: pl.DataFrame, curves: pl.DataFrame, excluded: Excluded) 
 
 def _flags(runs: pl.DataFrame, curves: pl.DataFrame) -> pl.DataFrame:
     """Return, for each trunk, the columns of the table of runs that decide whether its curve counts."""
-    known = ("n_layer", "dataset_limited", "fitted", "dataset_tokens")
+    known = ("n_layer", "dataset_limited", "fitted", "dataset_tokens", "init")
     names = [name for name in known if name in runs.columns and name not in curves.columns]
     return runs.group_by("trunk", maintain_order=True).agg(
         pl.col(name).any() if name == "fitted" else pl.col(name).first() for name in names

@@ -14,7 +14,7 @@ from scalinglaws.common.nearest import proposal
 from scalinglaws.laws.allocation import CriticalBatch, compute_min, steps_min
 from scalinglaws.laws.forms import Array, Described
 from scalinglaws.laws.registry import LAWS
-from scalinglaws.laws.rules import drop, fitted, usable_curves
+from scalinglaws.laws.rules import begun_alike, drop, fitted, usable_curves
 from scalinglaws.laws.where import condition
 from scalinglaws.tables import rows
 from scalinglaws.tables.read import named, read_any, with_budgets
@@ -25,7 +25,7 @@ COLUMNS = (
 )
 OF_RULES = ("n_layer", "decay", "best_step")  # columns of numbers that rules (laws/rules.py) ask
 TRUTHS = ("fitted", "dataset_limited")  # columns of truth values that they ask
-TEXTS = ("stop", "stopped", "schedule", "phase")  # columns of words that they ask
+TEXTS = ("stop", "stopped", "schedule", "phase", "init")  # columns of words that they ask
 # A table with these columns was made by aggregation, which has checked the rows that come from elsewhere.
 OWN = frozenset({"experiments", "fitted", "corpus_name"})
 MAP_IT, RENAME_IT = "choose another with --columns {name}=NAME", "mend it, or give the column another name"
@@ -135,8 +135,9 @@ def select(
             curves = curves.filter(pl.col("trunk").is_in(table["trunk"].unique().to_list()))
         table = usable_curves(table, curves, excluded)
         table = rows.numbered(law.reshape(table, excluded, [])) if law.reshape else table
-    elif not chosen_by_hand:
-        table = fitted(table, excluded, [])
+    else:
+        table = table if chosen_by_hand else fitted(table, excluded, [])
+        table = begun_alike(table, excluded, [])
     found = rows.Checked(table)
     if elsewhere:
         rows.strange_status(found)

@@ -1,7 +1,7 @@
 """Which class of the library transformers a model is, and the names of its configuration and of its weights there.
 
-A tensor of a model here and the tensor of that class have the same numbers in the same order: export and import rename them.
-Nothing here imports torch or transformers.
+A tensor of a model here and the tensor of that class have the same numbers in the same order, but for the matrices of GPT-2,
+which are transposed (published_gpt2.py). models/exchange.py moves weights both ways. Nothing here imports torch or transformers.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from scalinglaws.common.errors import StudyError
+from scalinglaws.models import published_gpt2
 from scalinglaws.models.config import ModelConfig
 
 # (architecture, norm, qk_norm) -> the beginning of the names of the class and of its configuration
@@ -19,6 +20,7 @@ CLASSES = {
     ("moe", "pre", "none"): "Mixtral",
     ("moe", "pre", "head"): "Qwen3Moe",
     ("moe", "pre", "all"): "Olmoe",
+    ("transformer", "", ""): "GPT2",
 }
 # Names of the parts of a layer, here and there.
 PARTS = {
@@ -54,20 +56,26 @@ def class_name(config: ModelConfig) -> str:
     StudyError
         No class of transformers has this architecture with these options.
     """
-    return f"{_family(config)}ForCausalLM"
+    found = family(config)
+    return f"{found}LMHeadModel" if found == "GPT2" else f"{found}ForCausalLM"
 
 
 def config_class_name(config: ModelConfig) -> str:
     """Return the class of the configuration of ``class_name``, such as ``LlamaConfig``. Raises StudyError where that does."""
-    return f"{_family(config)}Config"
+    return f"{family(config)}Config"
 
 
-def _family(config: ModelConfig) -> str:
+def family(config: ModelConfig) -> str:
+    """Return how the names of the classes of this model begin, such as ``Llama``. Raises StudyError as ``class_name`` does."""
     options = config.options
     kind = (config.architecture, options.get("norm", ""), options.get("qk_norm", ""))
-    if kind not in CLASSES:
-        known = "; ".join(f"{a} with norm {norm} and qk_norm {qk}" for a, norm, qk in CLASSES)
-        raise StudyError(f"architecture {config.architecture}: transformers has no class of this model: it has one of {known}")
+    narrow = config.architecture == "transformer" and config.d_attn != config.d_model
+    if kind not in CLASSES or narrow:
+        known = "; ".join(f"{a} with norm {norm} and qk_norm {qk}" for a, norm, qk in CLASSES if norm)
+        raise StudyError(
+            f"architecture {config.architecture}: transformers has no class of this model: it has one of {known}; "
+            "transformer with d_attn = d_model"
+        )
     if options.get("n_shared_experts") or (CLASSES[kind] == "Mixtral" and not options["renormalize"]):
         raise StudyError(
             "architecture moe: transformers has no class of this model: it has one without shared experts (n_shared_experts), "
@@ -87,6 +95,8 @@ def config_values(config: ModelConfig) -> dict[str, Any]:
         No class of transformers has this architecture with these options.
     """
     options = config.options
+    if family(config) == "GPT2":
+        return published_gpt2.config_values(config)
     return {
         "vocab_size": config.n_vocab,
         "hidden_size": config.d_model,
@@ -109,11 +119,12 @@ def _of_experts(config: ModelConfig) -> dict[str, Any]:
     options = config.options
     if config.architecture != "moe":
         return {}
-    shared = {"num_experts_per_tok": options["n_experts_per_token"], "num_experts": options["n_experts"]}
+    experts = "num_local_experts" if family(config) == "Mixtral" else "num_experts"
+    shared = {"num_experts_per_tok": options["n_experts_per_token"], experts: options["n_experts"]}
     # Their loss is not divided by the experts of a token.
     shared |= {"router_aux_loss_coef": options["balance"] / options["n_experts_per_token"]}
-    shared |= {"norm_topk_prob": options["renormalize"]} if _family(config) != "Mixtral" else {}
-    return shared | ({"moe_intermediate_size": config.d_ff} if _family(config) == "Qwen3Moe" else {})
+    shared |= {"norm_topk_prob": options["renormalize"]} if family(config) != "Mixtral" else {}
+    return shared | ({"moe_intermediate_size": config.d_ff} if family(config) == "Qwen3Moe" else {})
 
 
 def weight_names(config: ModelConfig) -> dict[str, str]:
@@ -126,7 +137,8 @@ def weight_names(config: ModelConfig) -> dict[str, str]:
     StudyError
         No class of transformers has this architecture with these options.
     """
-    assert _family(config)
+    if family(config) == "GPT2":
+        return published_gpt2.weight_names(config)
     parts = PARTS | FEED_FORWARD[config.architecture] | NORMS[config.options["norm"]]
     if config.options["qk_norm"] != "none":
         parts |= QK_NORMS

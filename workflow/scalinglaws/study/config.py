@@ -34,6 +34,7 @@ from scalinglaws.optim.registry import OPTIMIZERS
 from scalinglaws.optim.swept import LearningRate
 from scalinglaws.study import plain, plugins, read_yaml
 from scalinglaws.study.explain import Line, explain, no_line
+from scalinglaws.study.init import Init
 from scalinglaws.study.names import Encoding, Name, Package, PackageVersion, Repository, Revision, Sha256, StudyName, Text, Title
 from scalinglaws.study.source_rules import check_pinned
 from scalinglaws.study.text_sources import TEXT_SOURCES
@@ -209,6 +210,7 @@ class Settings(Strict):
     optimizer: OptimizerName = "adamw"
     optimizer_options: Annotated[dict[str, Any], Field(description="the options that a plug-in's optimizer declares")] = {}
     parametrization: Parametrization = "standard"
+    init: Init | None = None
     beta1: Fraction01 = 0.9
     beta2: Fraction01 = 0.95
     weight_decay: Annotated[Rate, Field(ge=0, le=1000)] = 0.0

@@ -77,6 +77,8 @@ def beyond_the_laws(spec: RunSpec, epochs: float | None = None) -> str:
         return "its learning rate does not decay; give another schedule, or a decay"
     if spec.dataset_tokens is not None:
         return "its dataset is limited; give dataset_tokens: all"
+    if spec.init:
+        return "it begins from published weights, whose own tokens no law counts; leave out init"
     if epochs:
         return f"its budget is {epochs:.3g} times the training text, which it would see again; give more text or fewer tokens"
     return ""

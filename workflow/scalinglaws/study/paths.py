@@ -34,6 +34,11 @@ def has_run(results: Path, run: str) -> bool:
     return (run_folder(results, run) / "metrics.json").exists()
 
 
+def weights_folder(results: Path, weights: str) -> Path:
+    """Return the folder of published weights: their config.json, which is written last, and .safetensors files."""
+    return results / "weights" / weights
+
+
 def rung_path(results: Path, trunk: str, step: int) -> Path:
     """Return the checkpoint of a trunk at a step."""
     return results / "trunks" / trunk / f"step{step}.safetensors"

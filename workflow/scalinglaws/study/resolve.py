@@ -20,6 +20,7 @@ from scalinglaws.models.count import n_params
 from scalinglaws.models.registry import ARCHITECTURES
 from scalinglaws.optim import parametrization
 from scalinglaws.optim.registry import OPTIMIZERS
+from scalinglaws.study import init
 from scalinglaws.study.config import Settings
 from scalinglaws.study.explain import explain
 from scalinglaws.study.mixtures import end_of
@@ -171,6 +172,13 @@ def _check_micro_batches(spec: RunSpec, where: str) -> None:
         raise StudyError(f"{where}: {error}") from None
 
 
+def _check_init(spec: RunSpec, where: str) -> None:
+    try:
+        init.check(spec)
+    except StudyError as error:
+        raise StudyError(f"{where}: {error}") from None
+
+
 def _check_data(s: Settings, spec: RunSpec, limit: int | None, where: str) -> None:
     if spec.dataset_tokens is None:
         return
@@ -224,11 +232,13 @@ def resolve(
         optimizer_options=optimizer_options,
         parametrization=parametrization.pairs(s.parametrization),
         plugins=plugins_of(s),
+        init=init.pairs(s.init),
         recipe=DROPOUT_RECIPE if s.dropout else RECIPE,
         **shape,
         **given,
     )
     check_parametrization(spec, where)
+    _check_init(spec, where)
     _check_micro_batches(spec, where)
     if wsd and spec.warmup_steps > spec.stable_steps:
         raise StudyError(

@@ -38,7 +38,7 @@ MIXTURE_RECIPE = 1
 
 # Settings that only a plug-in knows, as (name, value) pairs sorted by name; an object in JSON. Values are plain JSON values.
 Options = tuple[tuple[str, Any], ...]
-OPTIONS = ("options", "optimizer_options", "parametrization")
+OPTIONS = ("options", "optimizer_options", "parametrization", "init")
 
 
 class Spec:
@@ -202,6 +202,7 @@ class RunSpec(Spec):
     parametrization: Options = ()  # (): the standard one; else its name and its base, as (name, value), sorted by name
     rate_sweep: str = ""  # the id of the sweep whose rule gives the learning rate (study/sweeps.py); empty: none does
     plugins: tuple[str, ...] = ()  # sha256 of each plug-in file that the run uses, sorted
+    init: Options = ()  # (): from nothing; else the published weights that it begins from (study/init.py), sorted by name
     recipe: int = RECIPE
 
     @cached_property
@@ -277,7 +278,8 @@ NEUTRAL: dict[type, dict[str, Any]] = {
     | {"n_kv_heads": 0}
     | {"n_repeats": 1, "sharing": "cycle", "noise_every": 0, "options": (), "optimizer_options": (), "plugins": ()}
     | {"parametrization": ()}
-    | {"learning_rate": 0.0, "rate_sweep": ""},  # no rate is 0: it is left out where a sweep gives it
+    | {"learning_rate": 0.0, "rate_sweep": ""}  # no rate is 0: it is left out where a sweep gives it
+    | {"init": ()},
 }
 
 

@@ -19,6 +19,7 @@ from scalinglaws.common.numbers import round_float
 from scalinglaws.study.config import Config, CorpusConfig, ExternalRuns, FitsConfig, Ladder, Settings
 from scalinglaws.study.forecasts import beyond_the_laws, forecast_runs
 from scalinglaws.study.grid import points
+from scalinglaws.study.init import Weights, weights_of
 from scalinglaws.study.ladder import below, flops_per_step, has_ladder, needed_rungs, start_of
 from scalinglaws.study.mixtures import ends_of_mixtures, mixture_spec, mixtures_of
 from scalinglaws.study.questions import kinds
@@ -76,6 +77,12 @@ class Study:
     def rungs(self) -> dict[str, list[int]]:
         """Return trunk -> the steps of its rungs up to the last one that a run starts from, ascending."""
         return needed_rungs(self.runs, self.ladder)
+
+    @cached_property
+    def weights(self) -> dict[str, Weights]:
+        """Return the published weights that runs begin from, by id."""
+        found = (weights_of(spec) for spec in self.runs.values() if spec.init)
+        return {weights.id: weights for weights in found if weights}
 
     def last_step(self, trunk: str) -> int:
         """Return the last step that any run trains from a trunk; 0 for a trunk that is not of the study."""

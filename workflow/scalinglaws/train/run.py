@@ -29,6 +29,7 @@ from scalinglaws.models.cuda import driver_version
 from scalinglaws.models.device import device_name, prepare
 from scalinglaws.study.spec import RunSpec
 from scalinglaws.train import checkpoint
+from scalinglaws.train.begin import begin
 from scalinglaws.train.distributed import Processes, join, leave
 from scalinglaws.train.metrics import CurveRow, Flop, RunMetrics, RunTiming
 from scalinglaws.train.progress import Progress
@@ -89,6 +90,7 @@ def train(
     out: Path,
     *,
     trunk: Path | None = None,
+    weights: Path | None = None,
     device: str = "auto",
     checkpoint_seconds: float = 60.0,
     log: Path | None = None,
@@ -111,6 +113,8 @@ def train(
         The folder of the run.
     trunk
         A folder of rungs, used where the schedule is wsd and the stop is the budget.
+    weights
+        The folder of published weights, results/weights, for runs that begin from some.
     device
         cpu, cuda, or auto for a GPU if there is one.
     checkpoint_seconds
@@ -142,6 +146,7 @@ def train(
     kept = checkpoint.Checkpoints(out, "checkpoint-", checkpoint_seconds, end)
     rungs = trunk if spec.schedule == "wsd" and spec.stop == "budget" else None
     resume(trainer, kept, rungs, spec.trunk.id, spec.stable_steps)
+    begin(trainer, weights)
     progress = Progress(spec.id, out, trainer.step, spec.steps, spec.batch_tokens, log, processes.first)
     say_device(progress, asked, device, processes)
     if processes.first:
@@ -250,6 +255,7 @@ def train_rung(
     step: int,
     out: Path,
     *,
+    weights: Path | None = None,
     device: str = "auto",
     checkpoint_seconds: float = 60.0,
     log: Path | None = None,
@@ -277,6 +283,7 @@ def train_rung(
         return
     trainer = Trainer(spec, tokens, device, processes, rate)
     resume(trainer, kept, out.parent, spec.id, step)
+    begin(trainer, weights)
     progress = Progress(spec.id, out.parent, trainer.step, step, spec.batch_tokens, log, processes.first)
     say_device(progress, asked, device, processes)
     with kept.listening():
