@@ -20,7 +20,8 @@ BYTES = TokenizerSpec("bytes")
 
 def greedy(lengths: list[list[int]], weights: list[float]) -> list[int]:
     """Return the order by the rule as it is written: the next passage is of the corpus with the least tokens/weight so far."""
-    taken, places, out = [0] * len(lengths), [0] * len(lengths), []
+    taken, places = [0] * len(lengths), [0] * len(lengths)
+    out: list[int] = []
     while True:
         k = min(range(len(lengths)), key=lambda k: taken[k] / weights[k])
         if places[k] == len(lengths[k]):

@@ -143,6 +143,7 @@ def test_sentences_name_hours_where_there_are_any() -> None:
         runs=3,
         runs_left=2,
         epochs={},
+        mixtures={},
         ladder_tokens=0,
         alone_tokens=0,
         rungs=0,

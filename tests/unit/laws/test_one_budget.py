@@ -44,7 +44,8 @@ def test_few_models_have_no_exponent() -> None:
 
 
 def test_intervals_hold_what_was_planted_as_often_as_they_say() -> None:
-    rng, held = np.random.default_rng(0), []
+    rng = np.random.default_rng(0)
+    held: list[list[bool]] = []
     for _ in range(300):
         own, its = (power(flops) * np.exp(0.008 * rng.standard_normal(len(flops))) for flops in (A, B))
         apart = exponents((A, own), (B, its))[2]

@@ -50,6 +50,11 @@ def compute_seconds(spec: RunSpec, device: Device, gpus: int = 1) -> float:
     return flops_per_step(spec) / device.peak(spec.precision) / max(1, gpus)
 
 
+def gpu_hours(flops: float, device: Device, precision: str = "bfloat16") -> float:
+    """Return the hours of one GPU that so many FLOP take at the device's utilisation, for a run of which only its FLOP are known."""
+    return flops / device.peak(precision) / 3600
+
+
 def tokens_of_gpu(spec: RunSpec, gpus: int = 1) -> int:
     """Return the tokens of a batch that each of so many GPUs computes: whole contexts, of which some have one fewer."""
     return math.ceil(spec.batch_tokens // spec.n_ctx / max(1, gpus)) * spec.n_ctx

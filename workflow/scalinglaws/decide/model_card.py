@@ -7,7 +7,7 @@ import json
 import scalinglaws
 from scalinglaws.common.numbers import count, counted, number
 from scalinglaws.models.count import n_params_total
-from scalinglaws.study.spec import CorpusSpec, RunSpec, TokenizerSpec
+from scalinglaws.study.spec import CorpusSpec, MixtureSpec, RunSpec, TokenizerSpec
 from scalinglaws.train.metrics import RunMetrics
 
 HEAD = """---
@@ -83,12 +83,19 @@ def facts(spec: RunSpec, metrics: RunMetrics) -> dict[str, str]:
         "FLOP, 6ND": number(float(metrics.flops_6nd)),
         "test loss, nats per token": f"{number(metrics.loss, 5)}{error}",
         **per_byte,
-        "corpus": corpus_words(spec.corpus),
+        "corpus": _text_words(spec.corpus),
         "tokenizer": tokenizer_words(spec.tokenizer, metrics.n_vocab),
         "context, batch": f"{count(spec.n_ctx)} tokens, {count(spec.batch_tokens)} tokens",
         "optimizer": f"{spec.optimizer}, rate {number(spec.learning_rate)}, schedule {spec.schedule}",
         "precision, seed": f"{spec.precision}, {spec.seed}",
     }
+
+
+def _text_words(text: CorpusSpec | MixtureSpec) -> str:
+    """Return where the text of a corpus comes from, or that of each corpus of a mixture with its share."""
+    if isinstance(text, CorpusSpec):
+        return corpus_words(text)
+    return "; ".join(f"{100 * share:.3g} % {corpus_words(corpus)}" for corpus, share in text.shares.items())
 
 
 def corpus_words(corpus: CorpusSpec) -> str:

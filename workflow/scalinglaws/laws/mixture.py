@@ -287,7 +287,8 @@ def _recommend(fit: dict[str, Any], at: Sequence[Mapping[str, float]]) -> tuple[
     if not fitted:
         return [], []
     group = max(fitted, key=lambda each: (each["n_params"], each["tokens"]))
-    out, said = [], []
+    out: list[dict[str, Any]] = []
+    said: list[str] = []
     for place in at:
         wanted = {name.removeprefix(TARGET): weight for name, weight in place.items() if name.startswith(TARGET)}
         known = group["texts"] if wanted else group["corpora"]

@@ -106,7 +106,7 @@ def ends_of_mixtures(
     """
     out = {}
     for name, mixture in mixtures_of(config).items():
-        own = {corpora[source]: source for source in mixture.sources}
+        own = {spec: source for source in mixture.sources if isinstance(spec := corpora[source], CorpusSpec)}
         sizes = {spec: limits.get((source, tokenizers[name].id), {}) for spec, source in own.items()}
         end = end_of(corpora[name], sizes, "train") if (name, tokenizers[name].id) in limits else None
         if end is not None:

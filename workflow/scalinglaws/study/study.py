@@ -214,7 +214,11 @@ def build(config: Config, tokens_root: Path = Path("results/tokens")) -> Study:
     """Return every run of the study. Raises StudyError for what cannot be run, before anything is."""
     corpora = text_specs(config)
     names = {spec: name for name, spec in reversed(corpora.items())}
-    declared = {corpora[name]: c.bytes for name, c in config.corpora.items() if isinstance(c, CorpusConfig)}
+    declared = {
+        spec: c.bytes
+        for name, c in config.corpora.items()
+        if isinstance(c, CorpusConfig) and isinstance(spec := corpora[name], CorpusSpec)
+    }
     tokenizer_of = {name: tokenizer_spec(config, corpus, corpora) for name, corpus in corpora.items()}
     limits: dict[tuple[str, str], dict[str, int]] = {}  # the most tokens of the splits of a corpus; a file is read for it, once
     runs: dict[str, RunSpec] = {}
@@ -278,7 +282,7 @@ def build(config: Config, tokens_root: Path = Path("results/tokens")) -> Study:
     )
 
 
-def _on_text(text: tuple[CorpusSpec, TokenizerSpec, dict[str, int]], s: Settings, where: str) -> RunSpec:
+def _on_text(text: tuple[CorpusSpec | MixtureSpec, TokenizerSpec, dict[str, int]], s: Settings, where: str) -> RunSpec:
     """Return the settings of a run on a corpus, with its tokenizer and the most tokens of its splits, as a spec."""
     return resolve(s, *text, where)
 

@@ -109,7 +109,7 @@ def series(points: Points, evals: polars.DataFrame, fit: fit_json.Fit | None) ->
         stderr = np.array([[errors.get((points.run[i], name)) or np.nan for name in names] for i in of])
         groups = [each for each in (fit or {}).get("groups", []) if all(each[name] == value for name, value in size.items())]
         fitted = groups[0] if groups and groups[0]["corpora"] == names else None
-        out[int(size["n_params"])] = Series(int(size["n_params"]), names, all_shares[np.ix_(of, own)], losses, stderr, fitted)
+        out[int(size["n_params"])] = Series(int(size["n_params"]), names, all_shares[of][:, own], losses, stderr, fitted)
     largest = out[max(out)]
     return [one for _, one in sorted(out.items()) if one.corpora == largest.corpora]
 
