@@ -51,7 +51,7 @@ def compute_seconds(spec: RunSpec, device: Device, gpus: int = 1) -> float:
 
 
 def gpu_hours(flops: float, device: Device, precision: str = "bfloat16") -> float:
-    """Return the hours of one GPU that so many FLOP take at the device's utilisation, for a run of which only its FLOP are known."""
+    """Return the hours that so many FLOP take one GPU at its utilisation, for a run of which only the FLOP are known."""
     return flops / device.peak(precision) / 3600
 
 

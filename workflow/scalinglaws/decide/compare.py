@@ -119,7 +119,8 @@ def _by_law(
     places, apart = _places(curves[0], curves[1], at)
     return Comparison(
         a=_side(sides[0], points[0]), b=_side(sides[1], points[1]), method="law", law=law.name, formula=law.formula, tokens=None,
-        exponents=_exponents(curves[0], curves[1]), at=_at_places(curves[0], curves[1], np.log(places)), mean_gain=None, doubts=[*apart, *doubts],
+        exponents=_exponents(curves[0], curves[1]), at=_at_places(curves[0], curves[1], np.log(places)), mean_gain=None,
+        doubts=[*apart, *doubts],
     )  # fmt: skip
 
 

@@ -215,9 +215,9 @@ def build(config: Config, tokens_root: Path = Path("results/tokens")) -> Study:
     corpora = text_specs(config)
     names = {spec: name for name, spec in reversed(corpora.items())}
     declared = {
-        spec: c.bytes
+        text: c.bytes
         for name, c in config.corpora.items()
-        if isinstance(c, CorpusConfig) and isinstance(spec := corpora[name], CorpusSpec)
+        if isinstance(c, CorpusConfig) and isinstance(text := corpora[name], CorpusSpec)
     }
     tokenizer_of = {name: tokenizer_spec(config, corpus, corpora) for name, corpus in corpora.items()}
     limits: dict[tuple[str, str], dict[str, int]] = {}  # the most tokens of the splits of a corpus; a file is read for it, once
@@ -240,9 +240,9 @@ def build(config: Config, tokens_root: Path = Path("results/tokens")) -> Study:
         for corpus in named:
             if (corpus, tokenizer.id) not in limits:
                 limits[corpus, tokenizer.id] = most_tokens(corpora[corpus], tokenizer, declared, tokens_root)
-        text = (corpora[s.corpus], tokenizer, limits[s.corpus, tokenizer.id])
-        sweep = sweeps.of(s, where, partial(_on_text, text))
-        spec = resolve(s, *text, where, sweep)
+        on = (corpora[s.corpus], tokenizer, limits[s.corpus, tokenizer.id])
+        sweep = sweeps.of(s, where, partial(_on_text, on))
+        spec = resolve(s, *on, where, sweep)
         for corpus in named[1:]:
             check_context(s.n_ctx, corpus, limits[corpus, tokenizer.id], ("test",), where)
         run = spec.id
