@@ -118,7 +118,9 @@ def test_intervals_hold_planted_gains_and_are_not_wide_for_it() -> None:
         sides = []
         for k, gain in enumerate((1.8, 1.0)):
             loss = (1e26 / (gain * c)) ** alpha * np.exp(noise * rng.standard_normal(8))
-            points = select(pl.DataFrame({"n_params": np.sqrt(c / 120), "tokens": 20 * np.sqrt(c / 120), "loss": loss}), LAWS["power-c"])
+            points = select(
+                pl.DataFrame({"n_params": np.sqrt(c / 120), "tokens": 20 * np.sqrt(c / 120), "loss": loss}), LAWS["power-c"]
+            )
             fit = best_fit(LAWS["power-c"], points.log_variables(("flops",)), np.log(points.loss), Objective())
             sides.append(curve(fit, bootstrap(fit, points.trunk, 100, 2 * seed + k), points.columns["flops"]))
         found = intervals(lambda a, b: log_gains(a, b, at), *sides)
