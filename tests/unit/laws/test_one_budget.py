@@ -50,5 +50,6 @@ def test_intervals_hold_what_was_planted_as_often_as_they_say() -> None:
         own, its = (power(flops) * np.exp(0.008 * rng.standard_normal(len(flops))) for flops in (A, B))
         apart = exponents((A, own), (B, its))[2]
         line, difference = losses((B, its), A[:1], own[:1])[0]
-        held.append([bool(one) for one in (apart.low < 0 < apart.high, line.low < power(A[0]) < line.high, difference.low < 0 < difference.high)])
+        wanted = ((apart, 0.0), (line, float(power(A[0]))), (difference, 0.0))
+        held.append([found.low < value < found.high for found, value in wanted])
     assert ((np.mean(held, axis=0) > 0.93) & (np.mean(held, axis=0) < 0.98)).all(), np.mean(held, axis=0)
