@@ -94,7 +94,10 @@ def _choices(a: Answer) -> list[Block]:
     names = ("size over the run's", "N", "D", "D/N", "compute", "lifetime FLOP", "95 % interval of the loss")
     if a.alternatives:
         rows = [_alternative(of, a.flops) for of in a.alternatives]
-        blocks += ["Smaller models with the same loss by the law of size and tokens, trained for longer:", Table(names, rows, names[:-1]).filled()]
+        blocks += [
+            "Smaller models with the same loss by the law of size and tokens, trained for longer:",
+            Table(names, rows, names[:-1]).filled(),
+        ]
     else:
         blocks.append("No model of half the size reaches this loss, however long it is trained.")
     if a.served:

@@ -135,9 +135,9 @@ def combined(intervals: list[Interval]) -> Interval:
     """Return one forecast of several: of the logarithms their mean, and an interval that counts how far they disagree.
 
     Each has the weight of the inverse square of its interval's half-width in the mean. The variance of the mean is the mean of
-    the variances of the forecasts and of the squares of their distances from it, with the same weights, which is that of a mixture
-    of them. It is formed below and above apart. A forecast that is NaN at a place takes no part there. The interval is NaN, and
-    the weights are equal, where one that takes part has none.
+    the variances of the forecasts and of the squares of their distances from it, with the same weights, which is that of a
+    mixture of them. It is formed below and above apart. A forecast that is NaN at a place takes no part there. The interval is
+    NaN, and the weights are equal, where one that takes part has none.
 
     Parameters
     ----------
