@@ -38,6 +38,7 @@ PANELS = {
         "draw": "draw",
         "html": "draw",
         "schema": "study",
+        "reference": "reference",
     },
     "Stages, which the rules of the workflow call": {
         "corpus": "data",
