@@ -12,7 +12,7 @@ KEYS: dict[str, dict[str, str]] = {
     "Config": {
         "study": "Name of the study; its tables, fits and figures lie in `results/studies/NAME`.",
         "corpora": "The texts that experiments can name, each under a name of your choice.",
-        "tokenizer": "How text becomes tokens; all runs of a study share one tokenizer.",
+        "tokenizer": "How text becomes tokens.",
         "defaults": "Settings of every run; an experiment, an axis of its grid or a point may set each of them again.",
         "experiments": "Groups of runs, each under a name of your choice; a run that several of them ask for is trained once.",
         "ladder": "Where the checkpoints lie that budgets of one model share.",
@@ -46,7 +46,7 @@ KEYS: dict[str, dict[str, str]] = {
     "TokenizerConfig": {
         "kind": "Bytes (256 tokens), a byte-pair encoding trained on a corpus (bpe), or a tokenizer.json (file).",
         "n_vocab": "Size of the vocabulary of a byte-pair encoding.",
-        "corpus": "Corpus whose training split a byte-pair encoding is trained on; with one corpus it need not be named.",
+        "corpus": "Corpus whose training split a byte-pair encoding is trained on; by default the corpus of each run.",
         "path": "The tokenizer.json of kind file.",
         "sha256": "Hash of that file.",
     },
