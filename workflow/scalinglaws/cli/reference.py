@@ -10,6 +10,8 @@ import typer
 
 from scalinglaws.cli.options import folder_to_write
 
+KINDS = {Path: "PATH", int: "INTEGER", float: "NUMBER"}  # how the values of options without a name of their own are shown
+
 
 def reference(
     to: Annotated[Path, typer.Option("--to", callback=folder_to_write, help="Folder of the pages.")] = Path("docs/reference"),
@@ -68,7 +70,7 @@ def _help(command: Any) -> list[str]:
 
 def _option(option: Any) -> tuple[str, str, str, str]:
     """Return what stands in the row of an option: its name, its value, its default and its help."""
-    names = [option.make_metavar(None)] if option.param_type_name == "argument" else [*option.opts, *option.secondary_opts]
+    names = [option.metavar or option.name.upper()] if option.param_type_name == "argument" else [*option.opts, *option.secondary_opts]
     return " ".join(f"`{name}`" for name in names), _value(option), _default(option), option.help or ""
 
 
@@ -76,8 +78,10 @@ def _value(option: Any) -> str:
     """Return how the value of an option is written; nothing for a flag."""
     if getattr(option, "is_flag", False) or option.param_type_name == "argument":
         return ""
-    choices = getattr(option.type_descriptor, "choices", None)
-    return ", ".join(f"`{choice}`" for choice in choices) if choices else f"`{option.metavar or option.name.upper()}`"
+    if choices := getattr(option.type_descriptor, "choices", None):
+        return ", ".join(f"`{choice}`" for choice in choices)
+    kind = KINDS.get(option.type_descriptor.annotation, "TEXT")
+    return f"`{option.metavar or kind}`"
 
 
 def _default(option: Any) -> str:

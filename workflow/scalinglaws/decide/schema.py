@@ -23,8 +23,8 @@ def config_schema() -> dict[str, Any]:
     Returns
     -------
     dict
-        The schema of the config's model, in which the keys ``fits.laws`` and ``figures`` take known names only, and each key has a
-        description.
+        The schema of the config's model, in which the keys ``fits.laws`` and ``figures`` take known names only, and each key
+        has a description.
     """
     schema = Config.model_json_schema()
     _allow_only(schema["$defs"]["FitsConfig"]["properties"]["laws"], list(LAW_KINDS))

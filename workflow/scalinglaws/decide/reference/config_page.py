@@ -32,11 +32,19 @@ def sections() -> list[tuple[str, type[BaseModel], list[str]]]:
 
     The keys that a model shares with one before it are left out, and a model that is met twice has one section.
     """
-    named = [("Top level", config.Config), ("Corpora", config.CorpusConfig), ("Sources", config.SourceConfig)]
-    named += [("Tokenizer", config.TokenizerConfig), ("Settings", config.Settings), ("Model", config.ModelShape)]
-    named += [(f"Model of architecture {entry.name}", entry.options) for entry in _architectures()]
-    named += [("Experiments", config.Experiment), ("Ladder", config.Ladder), ("Fits", config.FitsConfig)]
-    named += [("External runs", config.ExternalRuns)]
+    named: list[tuple[str, type[BaseModel]]] = [
+        ("Top level", config.Config),
+        ("Corpora", config.CorpusConfig),
+        ("Sources", config.SourceConfig),
+        ("Tokenizer", config.TokenizerConfig),
+        ("Settings", config.Settings),
+        ("Model", config.ModelShape),
+        *((f"Model of architecture {entry.name}", entry.options) for entry in _architectures()),
+        ("Experiments", config.Experiment),
+        ("Ladder", config.Ladder),
+        ("Fits", config.FitsConfig),
+        ("External runs", config.ExternalRuns),
+    ]
     known = {model for _, model in named} | set(NAMES) | {config.Grid}
     found = [(title, model, _own(model)) for title, model in named]
     others = [inner for _, model, keys in found for key in keys for inner in _models(model.model_fields[key].annotation)]
@@ -46,7 +54,7 @@ def sections() -> list[tuple[str, type[BaseModel], list[str]]]:
 
 def config_page() -> str:
     """Return the page."""
-    lines = HOW.strip().splitlines() + [""]
+    lines = [*HOW.strip().splitlines(), ""]
     for title, model, keys in sections():
         lines += [f"## {title}", "", *paragraphs(model.__doc__ or "")]
         if keys:

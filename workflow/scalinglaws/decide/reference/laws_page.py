@@ -19,7 +19,7 @@ source's vocabulary and text, so only exponents are to be compared. Numbers alon
 def laws_page() -> str:
     """Return the page."""
     laws = [(entry, find(entry.name)) for entry in LAWS.values()]
-    lines = INTRODUCTION.strip().splitlines() + [""]
+    lines = [*INTRODUCTION.strip().splitlines(), ""]
     lines += table(("law", "title", "equation"), [(f"[`{e.name}`](#{e.name})", law.title, f"`{law.formula}`") for e, law in laws])
     for entry, law in laws:
         lines += [f"## {entry.name}", "", f"`{law.formula}`", "", *facts(entry, law), "", *parameters(law)]

@@ -9,7 +9,7 @@ GENERATED = "This page is made from the code by `scalinglaws reference`, and a t
 
 def cell(text: str) -> str:
     """Return a text for a cell of a table: one line, in which a bar does not end the cell."""
-    return " ".join(text.replace("\\|", "|").split()).replace("|", "\\|")
+    return " ".join(text.split()).replace("|", "\\|")
 
 
 def table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

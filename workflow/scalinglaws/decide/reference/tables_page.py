@@ -16,7 +16,7 @@ byte for byte wherever they are made from the same training. [How to read them](
 
 def tables_page() -> str:
     """Return the page."""
-    lines = INTRODUCTION.strip().splitlines() + [""]
+    lines = [*INTRODUCTION.strip().splitlines(), ""]
     for name, schema in SCHEMAS.items():
         rows = [(f"`{field.name}`", kind_of(field.type), *described(name, field.name)) for field in schema]
         lines += [f"## {name}", "", TABLES[name], "", *table(("column", "type", "unit", "meaning"), rows)]
