@@ -82,7 +82,7 @@ lint: $(VENV)/installed-dev $(VENV)/installed-slurm ## check with ruff, mypy (te
 	! $(BIN)/python -m snakemake --lint 2>&1 | grep '^    \* ' | grep -v 'Specify a conda environment'
 
 docs: $(VENV)/installed-dev ## build the documentation as a site in site/, where a page or a link that is missing is an error
-	$(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 benchmark: $(VENV)/installed-dev ## measure the speed of a training step, of the fits and of the DAG; SMOKE=1 runs each at its smallest, in seconds
 	for file in tests/benchmarks/*.py; do \

@@ -19,7 +19,7 @@ from scalinglaws.study.describe import ALSO, KEYS, sentence
 from scalinglaws.tables.describe import COLUMNS, TABLES, described
 from scalinglaws.tables.schema import SCHEMAS
 
-SENTENCE = re.compile(r"[A-Z`].*[a-z0-9)`]\.", re.DOTALL)
+SENTENCE = re.compile(r"[A-Z`].*[A-Za-z0-9)`]\.", re.DOTALL)
 
 
 @pytest.mark.parametrize(("title", "model", "keys"), sections(), ids=[title for title, _, _ in sections()])

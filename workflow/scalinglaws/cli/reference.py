@@ -70,7 +70,11 @@ def _help(command: Any) -> list[str]:
 
 def _option(option: Any) -> tuple[str, str, str, str]:
     """Return what stands in the row of an option: its name, its value, its default and its help."""
-    names = [option.metavar or option.name.upper()] if option.param_type_name == "argument" else [*option.opts, *option.secondary_opts]
+    names = (
+        [option.metavar or option.name.upper()]
+        if option.param_type_name == "argument"
+        else [*option.opts, *option.secondary_opts]
+    )
     return " ".join(f"`{name}`" for name in names), _value(option), _default(option), option.help or ""
 
 
