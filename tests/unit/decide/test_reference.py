@@ -65,7 +65,8 @@ def test_every_column_of_a_table_has_a_sentence(name: str) -> None:
     ("model", "key", "kind", "value"),
     [
         (config.Settings, "tokens", "count", ""),
-        (config.Settings, "n_ctx", "count, at most 1.07374e+09", "*needed*"),
+        (config.Settings, "n_ctx", "count, at most 1.073742e09", "*needed*"),
+        (config.Settings, "warmup_tokens", "count or 0", "`100000`"),
         (config.Settings, "schedule", "`wsd`, `cosine`, `linear`, `constant`", "`wsd`"),
         (config.Settings, "patience", "integer, above 0, at most 1000000", "`4`"),
         (config.Settings, "decay", "number, above 0, below 1", "`0.2`"),

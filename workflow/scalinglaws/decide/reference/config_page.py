@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, WithJsonSchema
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from scalinglaws.common.fields import COUNT_EXAMPLES, MOST_TOKENS, parse_count
+from scalinglaws.common.fields import COUNT_EXAMPLES, LARGEST_INTEGER, MOST_TOKENS, parse_count
 from scalinglaws.decide.reference.markdown import page, paragraphs, table
 from scalinglaws.models.registry import ARCHITECTURES
 from scalinglaws.study import config
@@ -102,8 +102,10 @@ def words(kind: Any, more: list[Any]) -> str:
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return _link(kind)
     counted = any(isinstance(item, BeforeValidator) and item.func is parse_count for item in more)
-    limits = [_bound(item, counted) for item in more]
-    return ", ".join(["count" if counted else SIMPLE[kind], *filter(None, limits)])
+    simple = SIMPLE[kind]
+    if counted:
+        simple = "count or 0" if any(getattr(item, "ge", None) == 0 for item in more) else "count"
+    return ", ".join([simple, *filter(None, (_bound(item, counted) for item in more))])
 
 
 def _either(values: Any) -> str:
@@ -111,11 +113,12 @@ def _either(values: Any) -> str:
 
 
 def _bound(item: Any, counted: bool) -> str:
-    """Return a bound in words, and nothing for what every count has or for another constraint."""
+    """Return a bound in words; nothing for what every count or whole number has, or for another constraint."""
     for name, word in BOUNDS.items():
         value = getattr(item, name, None)
-        if isinstance(value, int | float) and not (counted and (value, name) in ((0, "gt"), (MOST_TOKENS, "le"))):
-            return f"{word} {value:g}" if isinstance(value, float) or abs(value) >= 10**7 else f"{word} {value}"
+        common = value in (MOST_TOKENS, LARGEST_INTEGER) or (counted and value == 0)
+        if isinstance(value, int | float) and not common:
+            return f"{word} {f'{value:.7g}'.replace('e+', 'e')}"
     return ""
 
 
