@@ -44,7 +44,7 @@ def test_the_commands_of_a_page_are_there(page: Path) -> None:
 
 
 def test_the_pages_for_beginners_have_commands() -> None:
-    assert all(len(commands((ROOT / "docs" / name).read_text())) > 3 for name in ("tutorial.md", "howto.md"))
+    assert all(len(commands((ROOT / "docs" / name).read_text())) >= 3 for name in ("tutorial.md", "howto.md"))
 
 
 @pytest.mark.parametrize(

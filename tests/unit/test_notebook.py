@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import matplotlib.pyplot as plt
 import nbformat
 import polars as pl
 import pytest
@@ -30,7 +31,7 @@ def run(cells: list[dict[str, Any]]) -> list[str]:
     figure = names["figure"]
     axes = figure.axes[0]
     assert len(axes.lines) == 2 * len(axes.get_legend().get_texts()) > 2, "a line and points for each number of tokens"
-    matplotlib.pyplot.close(figure)
+    plt.close(figure)
     return printed
 
 
@@ -40,7 +41,7 @@ def said(cell: dict[str, Any]) -> str:
 
 
 def test_the_notebook_runs_and_prints_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The last cell reads the tables of studies, of which there is one here. Numbers may differ by 2 % from machine to machine."""
+    """The last cell reads the tables of studies, of which there is one here. Numbers may differ by 2 %."""
     matplotlib.use("Agg")
     nbformat.validate(nbformat.read(NOTEBOOK, 4))
     (tmp_path / "docs").mkdir()

@@ -19,6 +19,7 @@ TABLES = {
 # (table, column) -> (unit, sentence); a table "" stands for every table that has no sentence of its own.
 COLUMNS: dict[tuple[str, str], tuple[str, str]] = {
     ("", "run"): ("", "Id of the run, which is also its folder in `results/runs`."),
+    ("curves", "run"): ("", "Id of the run; null for the points of a trunk, which belong to all of its budgets."),
     ("", "trunk"): (
         "",
         "Id of the stable phase that the run shares with other budgets; intervals resample trunks.",
@@ -38,10 +39,8 @@ COLUMNS: dict[tuple[str, str], tuple[str, str]] = {
     ("", "d_attn"): ("", "Width of the queries of all heads together."),
     ("", "n_repeats"): ("", "How often each layer is used; 1 but in recurrent models."),
     ("", "sharing"): ("", "Order of the uses of the layers of a recurrent model."),
-    ("", "learning_rate"): (
-        "",
-        "Learning rate: of a run the highest, of a point of a curve that of the step before.",
-    ),
+    ("runs", "learning_rate"): ("", "Highest learning rate of the schedule."),
+    ("curves", "learning_rate"): ("", "Learning rate of the step before."),
     ("", "batch_tokens"): ("tokens", "Tokens of an optimizer step."),
     ("", "n_ctx"): ("tokens", "Length of the context."),
     ("", "warmup_tokens"): ("tokens", "Tokens over which the rate rises from zero."),
@@ -71,10 +70,8 @@ COLUMNS: dict[tuple[str, str], tuple[str, str]] = {
     ("runs", "flops_attention"): ("FLOP", "The same, with attention's products over the context as well."),
     ("runs", "loss"): ("nats per token", "Mean loss on the test split; null for a run that diverged."),
     ("runs", "loss_stderr"): ("nats per token", "Standard error of the loss, clustered by passage."),
-    ("", "loss_train"): (
-        "nats per token",
-        "Mean loss of batches: of a run before `best_step`, of a point since the one before.",
-    ),
+    ("runs", "loss_train"): ("nats per token", "Mean loss of the training batches before `best_step`."),
+    ("curves", "loss_train"): ("nats per token", "Mean loss of the training batches since the point before."),
     ("runs", "bits_per_byte"): (
         "bits per byte",
         "The loss per byte; null where the tokenizer does not give the text back.",
