@@ -45,11 +45,16 @@ def sections() -> list[tuple[str, type[BaseModel], list[str]]]:
         ("Fits", config.FitsConfig),
         ("External runs", config.ExternalRuns),
     ]
-    known = {model for _, model in named} | set(NAMES) | {config.Grid}
     found = [(title, model, _own(model)) for title, model in named]
-    others = [inner for _, model, keys in found for key in keys for inner in _models(model.model_fields[key].annotation)]
-    others = [model for model in dict.fromkeys(others) if model not in known]
-    return found + [(model.__name__, model, list(model.model_fields)) for model in others]
+    known = {model for _, model in named} | set(NAMES) | {config.Grid}
+    waiting = [inner for _, model, keys in found for key in keys for inner in _models(model.model_fields[key].annotation)]
+    while waiting:  # models that a value of a key may be, and those in them
+        model = waiting.pop(0)
+        if model not in known:
+            known.add(model)
+            found.append((model.__name__, model, list(model.model_fields)))
+            waiting += [inner for field in model.model_fields.values() for inner in _models(field.annotation)]
+    return found
 
 
 def config_page() -> str:
