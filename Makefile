@@ -26,7 +26,7 @@ RELATIVE := import os, sysconfig; at = sysconfig.get_paths()["purelib"]; \
   open(os.path.join(at, "0-scalinglaws.pth"), "w").write(os.path.relpath("workflow", at) + "\n")
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-slurm results paper plan report test test-cluster lint benchmark clean
+.PHONY: help install install-slurm results paper plan report test test-cluster lint docs benchmark clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 20
@@ -80,6 +80,9 @@ lint: $(VENV)/installed-dev $(VENV)/installed-slurm ## check with ruff, mypy (te
 	$(BIN)/python -m snakefmt --check Snakefile workflow/rules
 	# Its only complaint is that rules name no conda environment: the workflow runs in the one that Snakemake runs in.
 	! $(BIN)/python -m snakemake --lint 2>&1 | grep '^    \* ' | grep -v 'Specify a conda environment'
+
+docs: $(VENV)/installed-dev ## build the documentation as a site in site/, where a page or a link that is missing is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 benchmark: $(VENV)/installed-dev ## measure the speed of a training step, of the fits and of the DAG; SMOKE=1 runs each at its smallest, in seconds
 	for file in tests/benchmarks/*.py; do \

@@ -41,6 +41,7 @@ PANELS = {
         "draw": "draw",
         "html": "draw",
         "schema": "study",
+        "reference": "reference",
     },
     "Stages, which the rules of the workflow call": {
         "corpus": "data",

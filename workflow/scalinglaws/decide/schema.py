@@ -1,6 +1,7 @@
 """The JSON schema of config.yaml, by which editors complete and check it.
 
-The names of laws and of figures are known only to rooms above ``study``, so they are put into the schema here.
+The names of laws and of figures are known only to rooms above ``study``, so they are put into the schema here, and so are the
+sentences on what each key means.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from scalinglaws.common.files import write_text
 from scalinglaws.figures.registry import FIGURES
 from scalinglaws.laws.registry import LAW_KINDS
 from scalinglaws.study.config import Config
+from scalinglaws.study.describe import ALSO, KEYS
 
 
 def config_schema() -> dict[str, Any]:
@@ -21,11 +23,17 @@ def config_schema() -> dict[str, Any]:
     Returns
     -------
     dict
-        The schema of the config's model, in which the keys ``fits.laws`` and ``figures`` take known names only.
+        The schema of the config's model, in which the keys ``fits.laws`` and ``figures`` take known names only, and each key
+        has a description.
     """
     schema = Config.model_json_schema()
     _allow_only(schema["$defs"]["FitsConfig"]["properties"]["laws"], list(LAW_KINDS))
     _allow_only(schema["properties"]["figures"], list(FIGURES))
+    _describe(schema["properties"], KEYS["Config"])
+    of_models = {key: text for name, keys in KEYS.items() if name.endswith("Options") for key, text in keys.items()}
+    for name, model in schema["$defs"].items():
+        own = KEYS.get(name, {}) | (of_models if name == "ModelShape" else {})
+        _describe(model.get("properties", {}), KEYS.get(ALSO.get(name, ""), {}) | own)
     return schema
 
 
@@ -39,3 +47,9 @@ def _allow_only(key: dict[str, Any], names: list[str]) -> None:
     for choice in key["anyOf"]:
         if choice.get("type") == "array":
             choice["items"] = {"type": "string", "enum": names}
+
+
+def _describe(properties: dict[str, Any], sentences: dict[str, str]) -> None:
+    """Add to the keys of a mapping what they mean."""
+    for key in properties.keys() & sentences.keys():
+        properties[key]["description"] = sentences[key]
