@@ -116,10 +116,11 @@ def _by_law(
         resamples = bootstrap(fit, own.trunk, n, 2 * seed + 1 - k) if n else None  # equal seeds would pair the trunks of both
         curves.append(curve(fit, resamples, own.columns["flops"]))
         doubts += [f"{letter}: {sentence}" for sentence in flags(fit, own, resamples)]
-    places, apart = _places(curves[0], curves[1], at)
+    first, second = curves
+    places, apart = _places(first, second, at)
     return Comparison(
         a=_side(sides[0], points[0]), b=_side(sides[1], points[1]), method="law", law=law.name, formula=law.formula, tokens=None,
-        exponents=_exponents(curves[0], curves[1]), at=_at_places(curves[0], curves[1], np.log(places)), mean_gain=None,
+        exponents=_exponents(first, second), at=_at_places(first, second, np.log(places)), mean_gain=None,
         doubts=[*apart, *doubts],
     )  # fmt: skip
 

@@ -51,6 +51,8 @@ KEYS: dict[str, dict[str, str]] = {
         "sha256": "Hash of that file.",
     },
     "Settings": {
+        "head_width": "Least width of the attention heads of models whose `n_heads` is not given.",
+        "init": "Published weights that the training begins from.",
         "model": "Size and options of the model; `2x32` is short for `{n_layer: 2, d_model: 32}`.",
         "architecture": "Which kind of model is trained.",
         "corpus": "Name of the corpus to train on.",
@@ -146,6 +148,24 @@ KEYS: dict[str, dict[str, str]] = {
         "residuals": "Residuals are differences of log losses (log) or of losses in nats per token (raw).",
         "bootstrap": "Resamples of trunks for the intervals; 0 gives none.",
         "seed": "Seed of the resamples.",
+    },
+    "AttentionOptions": {"head_width": "Least width of the attention heads of a model whose `n_heads` is not given."},
+    "MixtureConfig": {"sources": "Names of other corpora, each with a weight in proportion to the tokens that are taken from it."},
+    "SweptRate": {"sweep": "The runs at several rates from which the learning rate of the other runs follows."},
+    "SweepOptions": {
+        "sizes": "Models that are swept, written as `model` is.",
+        "tokens": "Budget of each run of the sweep.",
+        "rates": "The rates to try at each size, five or more.",
+        "factors": "Factors of the rule `around`, five or more; by default seven from 1/8 to 8.",
+        "around": "The rule that the rates to try lie about; by default that of `config.yaml`, for adamw.",
+        "seeds": "Each rate is run with each of these seeds.",
+        "settings": "Keys of an experiment of which the sweep has other values than the runs that use it.",
+    },
+    "Init": {
+        "huggingface": "Name of the model on the hub, such as `openai-community/gpt2`.",
+        "revision": "Commit of the model, 40 hexadecimal digits.",
+        "sha256": "The sha256 that a file of the model must have, by its name.",
+        "vocab_size": "Rows of the published table of embeddings, where it has more than the tokenizer has tokens.",
     },
     "ExternalRuns": {
         "path": "The table: a .csv, .parquet or .jsonl file.",
