@@ -95,6 +95,7 @@ KEYS: dict[str, dict[str, str]] = {
         "d_model": "Width of the residual stream.",
     },
     "AttentionOptions": {
+        "head_width": "Least width of the attention heads of a model whose `n_heads` is not given.",
         "n_heads": "Heads of queries; by default as many of width 16 or more as divide `d_attn`.",
         "d_ff": "Width of the feed-forward part, or of one expert.",
         "d_attn": "Width of the queries of all heads together; `d_model` by default.",
@@ -149,8 +150,7 @@ KEYS: dict[str, dict[str, str]] = {
         "bootstrap": "Resamples of trunks for the intervals; 0 gives none.",
         "seed": "Seed of the resamples.",
     },
-    "AttentionOptions": {"head_width": "Least width of the attention heads of a model whose `n_heads` is not given."},
-    "MixtureConfig": {"sources": "Names of other corpora, each with a weight in proportion to the tokens that are taken from it."},
+    "MixtureConfig": {"sources": "Names of other corpora, each with a weight in proportion to the tokens taken from it."},
     "SweptRate": {"sweep": "The runs at several rates from which the learning rate of the other runs follows."},
     "SweepOptions": {
         "sizes": "Models that are swept, written as `model` is.",

@@ -58,7 +58,10 @@ COLUMNS: dict[tuple[str, str], tuple[str, str]] = {
     ("runs", "options"): ("", "Options of the architecture that have no column, as JSON; null where there are none."),
     ("runs", "optimizer_options"): ("", "Options of the optimizer of a plug-in, as JSON; null where there are none."),
     ("runs", "init"): ("", "The published weights that the run began from, as JSON; null where it began from nothing."),
-    ("runs", "mixture"): ("", "The share of each corpus in the mixture that the run was trained on, as JSON; null for one corpus."),
+    ("runs", "mixture"): (
+        "",
+        "The share of each corpus of the mixture that was trained on, as JSON; null for one corpus.",
+    ),
     ("runs", "rate_sweep"): ("", "Id of the sweep whose rule gave the learning rate; null where none did."),
     ("runs", "parametrization"): ("", "The parametrization and its base, as JSON; null for the standard one."),
     ("runs", "plugins"): ("", "Hashes of the plug-in files that the run uses, as JSON; null where it uses none."),
@@ -118,7 +121,10 @@ COLUMNS: dict[tuple[str, str], tuple[str, str]] = {
     ("timings", "processes"): ("processes", "Processes that trained it together."),
     ("timings", "micro_batch_tokens"): ("tokens", "Tokens of a forward pass, after what memory left."),
     ("timings", "compiled"): ("", "On a GPU, whether the training step was compiled, or why it was not; null on CPUs."),
-    ("timings", "deterministic"): ("", "On a GPU, whether operations whose bits may differ each time were refused; null on CPUs."),
+    ("timings", "deterministic"): (
+        "",
+        "On a GPU, whether operations whose bits may differ were refused; null on CPUs.",
+    ),
     ("timings", "device_asked"): ("", "What the training was told to use: auto, cpu or cuda."),
     ("timings", "driver"): ("", "Version of the GPU's driver; null on CPUs."),
     ("timings", "gpus_visible"): ("GPUs", "GPUs that the first process saw; 0 on CPUs."),
