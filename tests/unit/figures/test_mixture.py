@@ -24,7 +24,7 @@ def test_the_picture_names_the_planted_best_mixture() -> None:
     said = words(figure)
     shown = [float(part.split(" %")[0]) for part in said.split(": ")[1:] if part[:2].isdigit() and " % [" in part[:6]]
     assert len(shown) == 2 and shown == pytest.approx([best, best], abs=6)
-    assert "hollow, not fitted: none of books in training" in said
+    assert "hollow: unseen text, not fitted" in said and "books unseen: " in said
     assert faults(figure) == []
 
 

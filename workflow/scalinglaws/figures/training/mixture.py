@@ -164,13 +164,13 @@ def _legend(axis: Axes, found: Sequence[Series], fit: fit_json.Fit | None) -> No
 
 
 def _unseen(found: Sequence[Series], corpora: Sequence[str]) -> list[str]:
-    """Say what losses models have on corpora that they saw nothing of, which mostly lie above the panels."""
+    """Say what losses models have on corpora that they saw nothing of, which mostly lie above the panels; empty without any."""
     out = []
     for name in corpora:
         losses = [float(loss) for one in found for loss in one.losses[~one.saw([name]), one.corpora.index(name)]]
         ends = " to ".join(dict.fromkeys(f"{value:.3g}" for value in (min(losses), max(losses)))) if losses else ""
-        out += [f"hollow, not fitted: none of {name} in training, loss {ends}"] if losses else []
-    return out
+        out += [f"{name} unseen: {ends}"] if losses else []
+    return ["hollow: unseen text, not fitted", *out] if out else []
 
 
 def _best(axis: Axes, found: Sequence[Series], scale: Scale) -> list[str]:
