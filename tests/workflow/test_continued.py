@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +62,9 @@ def test_runs_begin_from_published_weights_and_are_exported(
     weights.unlink()
     assert continued.jobs(study=CONFIG) == {}
     run = runs["run"][-1]
-    done = continued.call("python", "-m", "scalinglaws", "export", run[:-2], "--to", str(tmp_path / "out"))
+    done = continued.call(sys.executable, "-m", "scalinglaws", "export", run[:-2], "--to", str(tmp_path / "out"))
     assert f"{run}: written to" in done.stdout
     theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out")
     assert theirs.config.vocab_size == 256 and f"org/model, revision {COMMIT}" in (tmp_path / "out/README.md").read_text()
-    told = continued.call("python", "-m", "scalinglaws", "verify")
+    told = continued.call(sys.executable, "-m", "scalinglaws", "verify")
     assert " 0 files damaged, 0 missing" in told.stdout

@@ -30,8 +30,8 @@ def swept(tmp_path) -> Workflow:
 
 def test_a_sweep_gives_its_rate_to_a_run_that_keeps_it(swept):
     text = {"corpus": 1, "tokenizer": 1, "tokenize": 1}
-    assert swept.jobs("runs", study=CONFIG) == {**text, "train": 6, "rates": 1, "runs": 1}
-    swept.run("runs", "--cores", "2", "--quiet", study=CONFIG)
+    assert swept.jobs("--", "runs", study=CONFIG) == {**text, "train": 6, "rates": 1, "runs": 1}
+    swept.run("--cores", "2", "--", "runs", study=CONFIG)
     (path,) = (swept.folder / "results/rates").glob("*.json")
     rule, data = json.loads(path.read_text()), path.read_bytes()
     metrics = {file.parent.name: file for file in (swept.folder / "results/runs").glob("*/metrics.json")}
@@ -39,11 +39,11 @@ def test_a_sweep_gives_its_rate_to_a_run_that_keeps_it(swept):
     assert json.loads(metrics[user].read_text())["learning_rate"] == rule["coefficient"] and rule["exponent"] == 0
     times = [metrics[run].stat().st_mtime_ns for run in rule["runs"]]
     assert max(times) <= path.stat().st_mtime_ns <= metrics[user].stat().st_mtime_ns
-    assert swept.jobs("runs", study=CONFIG) == {}
+    assert swept.jobs("--", "runs", study=CONFIG) == {}
 
     path.unlink()  # what is trained keeps its rate
-    assert swept.jobs("runs", study=CONFIG) == {}
+    assert swept.jobs("--", "runs", study=CONFIG) == {}
     swept.edit(lambda data: data["experiments"]["size"]["points"].append({"model": "2x8", "tokens": "64k"}), study=CONFIG)
-    assert swept.jobs("runs", study=CONFIG) == {"train": 1, "rates": 1, "runs": 1}
-    swept.run(str(path.relative_to(swept.folder)), "--cores", "1", "--quiet", study=CONFIG)
+    assert swept.jobs("--", "runs", study=CONFIG) == {"train": 1, "rates": 1, "runs": 1}
+    swept.run("--cores", "1", "--", str(path.relative_to(swept.folder)), study=CONFIG)
     assert path.read_bytes() == data

@@ -138,7 +138,7 @@ OF_STUDIES: tuple[str, ...] = (
     "resolve",
     "resolve_rules",
 )
-OF_STUDIES += ("source_rules", "text_sources", "forecasts")
+OF_STUDIES += ("source_rules", "text_sources", "forecasts", "init", "mixtures", "paths", "sweeps", "sweep_runs")
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -152,7 +152,7 @@ def test_a_figure_is_drawn_again_where_what_draws_it_was_edited(name: str) -> No
     unused = {
         *PACKAGE.glob("common/*.py"),
         *PACKAGE.glob("models/**/*.py"),  # counts come with the tables
-        *(PACKAGE / "optim" / f"{name}.py" for name in ("registry", "base", "parametrization", "batches")),
+        *(PACKAGE / "optim" / f"{name}.py" for name in ("registry", "base", "parametrization", "batches", "swept")),
         *(PACKAGE / "study" / f"{name}.py" for name in OF_STUDIES),
     }
     assert needed - inputs <= unused

@@ -128,7 +128,7 @@ def export(run: str, results: Path, to: Path) -> list[str]:
     try:
         for name, data in made.items():
             files.write_bytes(temporary / name, data)
-        os.replace(temporary, to)  # takes the place of an empty folder
+        files.move(temporary, to, sync=False)  # takes the place of an empty folder
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return sorted(made)

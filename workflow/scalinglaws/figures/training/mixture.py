@@ -75,7 +75,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
         found = series(points_of(every, tables["evals"], {}, None, None), tables["evals"], fit)
     except StudyError as error:
         for axis in axes:
-            style.sentence(axis, f"not resolved: {error}")
+            style.sentence(axis, f"not resolved: {error}" + ("" if fit else "; this study has no fit of mixture"))
         return figure
     corpora = found[0].corpora
     scale = Scale([one.n_params for one in found], "N (non-embedding parameters)")
