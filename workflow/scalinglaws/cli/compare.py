@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from scalinglaws.cli.options import RESULTS, Json, Results
-from scalinglaws.common.fields import LARGEST_INTEGER, MOST_RESAMPLES
+from scalinglaws.cli.options import RESULTS, Json, Resamples, Results, Seed
 
 KINDS = "A study by its name or folder, one of its experiments as STUDY:EXPERIMENT, or a table of runs (.csv, .parquet, .jsonl)."
 
@@ -40,10 +39,8 @@ def compare(
         list[str] | None,
         typer.Option(metavar="FLOP,…", help="Computes at which a law compares: 1e20,1e21. Without it, the range that both have."),
     ] = None,
-    bootstrap: Annotated[
-        int, typer.Option(metavar="N", min=0, max=MOST_RESAMPLES, help="Resamples of trunks for the intervals; 0 gives none.")
-    ] = 1000,
-    seed: Annotated[int, typer.Option(min=0, max=LARGEST_INTEGER, help="Seed of the resamples.")] = 0,
+    bootstrap: Resamples = 1000,
+    seed: Seed = 0,
     results: Results = RESULTS,
     as_json: Json = False,
 ) -> None:

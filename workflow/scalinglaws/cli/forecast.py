@@ -8,9 +8,8 @@ from typing import Annotated, Any, Literal
 import typer
 
 from scalinglaws.cli.laws import mapping, quantity
-from scalinglaws.cli.options import CONFIG, RESULTS, Json, Results, known_laws, named
+from scalinglaws.cli.options import CONFIG, RESULTS, Json, Resamples, Results, Seed, known_laws, named
 from scalinglaws.common.errors import StudyError
-from scalinglaws.common.fields import LARGEST_INTEGER, MOST_RESAMPLES
 
 Numbers = list[str] | None
 LEAST, MOST = 1e-6, 1e40  # of what is asked for
@@ -67,10 +66,8 @@ def forecast(
     precision: Annotated[
         Literal["bfloat16", "float32"], typer.Option(help="Precision of the training, for the cost.")
     ] = "bfloat16",
-    bootstrap: Annotated[
-        int, typer.Option(metavar="N", min=0, max=MOST_RESAMPLES, help="Resamples of trunks for the intervals; 0 gives none.")
-    ] = 1000,
-    seed: Annotated[int, typer.Option(min=0, max=LARGEST_INTEGER, help="Seed of the resamples.")] = 0,
+    bootstrap: Resamples = 1000,
+    seed: Seed = 0,
     results: Results = RESULTS,
     as_json: Json = False,
 ) -> None:

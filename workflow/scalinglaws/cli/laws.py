@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from scalinglaws.cli.options import OUTPUT, Json, Sums, file_or_output, known_laws
+from scalinglaws.cli.options import OUTPUT, Json, Resamples, Seed, Sums, file_or_output, known_laws
 from scalinglaws.common.errors import StudyError
-from scalinglaws.common.fields import DELTAS, LARGEST_INTEGER, MOST_RESAMPLES, parse_count
+from scalinglaws.common.fields import DELTAS, LARGEST_INTEGER, parse_count
 
 if TYPE_CHECKING:
     from scalinglaws.laws.allocation import CriticalBatch
@@ -95,10 +95,8 @@ def fit(
             metavar="NAME=VALUE,…", help="Hold a parameter at a value and fit the others: E=1.69. Can be given several times."
         ),
     ] = None,
-    bootstrap: Annotated[
-        int, typer.Option(metavar="N", min=0, max=MOST_RESAMPLES, help="Resamples of trunks for the intervals; 0 gives none.")
-    ] = 1000,
-    seed: Annotated[int, typer.Option(min=0, max=LARGEST_INTEGER, help="Seed of the resamples.")] = 0,
+    bootstrap: Resamples = 1000,
+    seed: Seed = 0,
     allow_empty: Annotated[
         bool, typer.Option("--allow-empty", help="Write a file without parameters where there are too few points.")
     ] = False,

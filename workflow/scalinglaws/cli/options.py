@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from scalinglaws.common.errors import StudyError, shown
+from scalinglaws.common.fields import LARGEST_INTEGER, MOST_RESAMPLES
 from scalinglaws.common.files import check_replaceable
 from scalinglaws.common.nearest import proposal
 
@@ -51,6 +52,10 @@ def seconds(value: float) -> float:
 
 ConfigFile = Annotated[Path, typer.Option("--configfile", help="Config file of the study.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Resamples = Annotated[
+    int, typer.Option(metavar="N", min=0, max=MOST_RESAMPLES, help="Resamples of trunks for the intervals; 0 gives none.")
+]
+Seed = Annotated[int, typer.Option(min=0, max=LARGEST_INTEGER, help="Seed of the resamples.")]
 Results = Annotated[Path, typer.Option("--results", help="Folder of all results.")]
 Fits = Annotated[Path, typer.Option("--fits", help="Folder of the fits, LAW.json.")]
 Spec = Annotated[Path, typer.Option("--spec", help="The spec.json of what this command makes.")]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, TypedDict
 
 import typer
 
@@ -32,6 +32,17 @@ Processes = Annotated[
 Nodes = Annotated[
     int, typer.Option("--nodes", min=1, max=MOST_PROCESSES, help="Nodes of the Slurm job, which share the processes evenly.")
 ]
+
+
+class Options(TypedDict):
+    """What a training of a run and that of a rung take alike; see ``train.run.train``."""
+
+    device: str
+    checkpoint_seconds: float
+    log: Path | None
+    end: float
+    rate: float | None
+    weights: Path | None
 
 
 def train(
@@ -70,14 +81,8 @@ def train(
         return
     read = read_run(spec, tokens.parent)
     trunk = trunks / read.trunk.id if trunks else None
-    options: dict[str, Any] = {
-        "device": device,
-        "checkpoint_seconds": checkpoint_seconds,
-        "log": log,
-        "end": stop_time(limit_minutes),
-        "rate": rate_of(read, tokens.parent),
-        "weights": weights,
-    }
+    rate, end = rate_of(read, tokens.parent), stop_time(limit_minutes)
+    options = Options(device=device, checkpoint_seconds=checkpoint_seconds, log=log, end=end, rate=rate, weights=weights)
     run.train(read, tokens / read.tokens_id, out, trunk=trunk, **options)
 
 
@@ -113,14 +118,8 @@ def rung(
     if together(processes, nodes, device, ctx.obj["arguments"]):
         return
     read = read_run(spec, tokens.parent)
-    options: dict[str, Any] = {
-        "device": device,
-        "checkpoint_seconds": checkpoint_seconds,
-        "log": log,
-        "end": stop_time(limit_minutes),
-        "rate": rate_of(read, tokens.parent),
-        "weights": weights,
-    }
+    rate, end = rate_of(read, tokens.parent), stop_time(limit_minutes)
+    options = Options(device=device, checkpoint_seconds=checkpoint_seconds, log=log, end=end, rate=rate, weights=weights)
     run.train_rung(read, tokens / read.tokens_id, step, out, **options)
 
 
