@@ -9,7 +9,7 @@ rule bundle:
         sets=ancient(sets_of_bundle),
         tokens=ancient(tokens_of_bundle),
         rates=ancient(lambda wildcards: inputs.rates_of_bundle(CONTEXT, wildcards.bundle)),
-        weights=ancient(weights_of_bundle),
+        weights=ancient(lambda wildcards: inputs.weights_of_bundle(CONTEXT, wildcards.bundle)),
     output:
         marker="results/bundles/{bundle}.done",
     log:

@@ -61,18 +61,6 @@ def tokens_of_trunk(wildcards):
     return inputs.tokens_of_trunk(CONTEXT, wildcards.trunk, int(wildcards.step))
 
 
-def weights_of_run(wildcards):
-    return inputs.weights_of_run(CONTEXT, wildcards.run)
-
-
-def weights_of_trunk(wildcards):
-    return inputs.weights_of_trunk(CONTEXT, wildcards.trunk, int(wildcards.step))
-
-
-def weights_of_bundle(wildcards):
-    return inputs.weights_of_bundle(CONTEXT, wildcards.bundle)
-
-
 def tokens_of_set(wildcards):
     return inputs.tokens_of_set(CONTEXT, wildcards.run, wildcards.set)
 

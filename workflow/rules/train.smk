@@ -3,7 +3,7 @@ rule rung:
     input:
         spec=ancient("results/trunks/{trunk}/spec.json"),
         tokens=ancient(tokens_of_trunk),
-        weights=ancient(weights_of_trunk),
+        weights=ancient(lambda wildcards: inputs.weights_of_trunk(CONTEXT, wildcards.trunk, int(wildcards.step))),
         below=ancient(rung_below),
         forecasts=ancient(forecasts_of_rung),
         rate=ancient(lambda wildcards: inputs.rate_of_trunk(CONTEXT, wildcards.trunk, int(wildcards.step))),
@@ -39,7 +39,7 @@ rule train:
     input:
         spec=ancient("results/runs/{run}/spec.json"),
         tokens=ancient(tokens_of_run),
-        weights=ancient(weights_of_run),
+        weights=ancient(lambda wildcards: inputs.weights_of_run(CONTEXT, wildcards.run)),
         start=ancient(start_of_run),
         forecast=ancient(forecast_of_run),
         rate=ancient(lambda wildcards: inputs.rate_of_run(CONTEXT, wildcards.run)),
