@@ -103,6 +103,23 @@ def _summary(rows: Array) -> Array:
     return np.where(np.arange(8) % 4 < 2, means, medians)
 
 
+def present(tables: list[Path]) -> list[Path]:
+    """Return the tables that are there, and name those that are not."""
+    there = [path for path in tables if path.exists()]
+    if missing := [str(path) for path in tables if path not in there]:
+        print(f"skipped, as they are not there: {', '.join(missing)}", file=sys.stderr)
+    if not there:
+        print("No table of runs is there, so nothing was measured.")
+    return there
+
+
+def show(text: str, out: Path | None) -> None:
+    """Print what was measured, and write it to a file where one is given."""
+    if out:
+        out.write_text(text)
+    print(text, end="")
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("tables", nargs="*", type=Path)
@@ -115,17 +132,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path)
     args = parser.parse_args(argv)
     extrapolation.LAW_ERROR = args.error
-    there = [path for path in args.tables if path.exists()]
-    if missing := [str(path) for path in args.tables if path not in there]:
-        print(f"skipped, as they are not there: {', '.join(missing)}", file=sys.stderr)
-    if not there:
-        print("No table of runs is there, so nothing was measured.")
+    if not (there := present(args.tables)):
         return 0
     settings: Any = (FACTORS[:1], 20) if args.smoke else (FACTORS, args.resamples)
     text = report(there, args.law, *settings)
-    if args.out:
-        args.out.write_text(text)
-    print(text, end="")
+    show(text, args.out)
     return 0
 
 

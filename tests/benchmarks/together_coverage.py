@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from forecast_coverage import FACTORS, judged, windows
+from forecast_coverage import FACTORS, judged, present, show, windows
 
 from scalinglaws.common.errors import StudyError
 from scalinglaws.decide.forecast import STATING, TOGETHER, joined
@@ -93,16 +93,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--smoke", action="store_true", help="one window a series and 20 resamples: does it run?")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args(argv)
-    there = [path for path in args.tables if path.exists()]
-    if missing := [str(path) for path in args.tables if path not in there]:
-        print(f"skipped, as they are not there: {', '.join(missing)}", file=sys.stderr)
-    if not there:
-        print("No table of runs is there, so nothing was measured.")
+    if not (there := present(args.tables)):
         return 0
     text = report(there, FACTORS[:1] if args.smoke else FACTORS, 20 if args.smoke else args.resamples)
-    if args.out:
-        args.out.write_text(text)
-    print(text, end="")
+    show(text, args.out)
     return 0
 
 

@@ -7,7 +7,7 @@ import polars
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from scalinglaws.common.numbers import short
+from scalinglaws.common.numbers import counted, short
 from scalinglaws.figures.shared import batch_laws, fit_json, misfit, scales, style
 from scalinglaws.figures.shared.least_squares import interpolate
 from scalinglaws.study.questions import FEWEST_BATCHES
@@ -31,7 +31,7 @@ def draw(tables: dict[str, polars.DataFrame], fits: dict[str, fit_json.Fit]) -> 
         rows = levels.filter(polars.col("n_params") == n_params) if n_params else levels.clear()
         _panel(axis, rows, scale)
         own = _notes(rows)
-        more = [*notes, f"not drawn: {len(sizes) - 2} sizes between these"] if len(sizes) > 2 else notes
+        more = [*notes, f"not drawn: {counted(len(sizes) - 2, 'size')} between these"] if len(sizes) > 2 else notes
         own += more if axis is axes[0] else []
         second = "one size only was trained at three batch sizes" if sizes else "no size was trained at three batch sizes"
         batch_laws.say(axis, own if axis is axes[0] or n_params else notes * (not sizes), rows.is_empty(), second)
