@@ -41,7 +41,7 @@ WORDS = {
     "architecture": "two architectures trained alike",
     "seed": "two seeds of one run",
     "quality": "the same run on two corpora",
-    "mixture": "the same run on three mixtures of the same corpora, which may be one of these alone",
+    "mixture": "three mixtures of the same corpora",
     "rate": "three learning rates of one run",
     "context": "two context lengths",
     "shape": "three shapes of one size",
