@@ -1,6 +1,5 @@
 """The smoke study for real: what it makes, that it makes it again byte for byte, and that a kill loses nothing."""
 
-import json
 import os
 import shutil
 import signal
@@ -11,6 +10,7 @@ import time
 import polars as pl
 import psutil
 import pyarrow.parquet as pq
+from printed import printed
 
 from scalinglaws.figures.shared import learning_curves
 from scalinglaws.tables import schema as tables
@@ -47,7 +47,7 @@ def test_every_output_is_there_and_fits_its_schema(finished):
         == 9
     )
     for fit in (results / "studies/smoke/fits").glob("*.json"):
-        assert json.loads(fit.read_text())["flags"], f"{fit}: two sizes can't be enough for a law without a word"
+        assert printed("fit", fit.read_text())["flags"], f"{fit}: two sizes can't be enough for a law without a word"
 
 
 def test_report_is_one_html_file_with_captions(study):

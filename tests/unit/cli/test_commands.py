@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from printed import printed
 
 from scalinglaws import __main__ as module
 from scalinglaws.cli import app, options
@@ -195,14 +196,14 @@ def test_prune_as_json_lists_and_deletes_what_no_run_needs(elsewhere: Path, caps
     spare.write_bytes(b"12345")
     listed = {"path": str(spare.relative_to(elsewhere)), "bytes": 5}
     assert app.main(["prune", "--configfile", SMOKE, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"rungs": [listed], "deleted": False} and spare.exists()
+    assert printed("prune", capsys.readouterr().out) == {"rungs": [listed], "deleted": False} and spare.exists()
     assert app.main(["prune", "--configfile", SMOKE, "--json", "--yes"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"rungs": [listed], "deleted": True} and not spare.exists()
+    assert printed("prune", capsys.readouterr().out) == {"rungs": [listed], "deleted": True} and not spare.exists()
 
 
 def test_fit_lists_the_laws_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert app.main(["fit", "--list", "--json"]) == 0
-    listed = {law["name"]: law for law in json.loads(capsys.readouterr().out)}
+    listed = {law["name"]: law for law in printed("fit --list", capsys.readouterr().out)}
     assert list(listed) == [*LAWS, *METHODS] == sorted(options.known_laws(), key=[*LAWS, *METHODS].index)
     assert listed["power-n"]["formula"] == LAWS["power-n"].formula and listed["isoflop"]["rule"] == METHODS["isoflop"].rule
     objective = next(parameter for parameter in commands()["fit"].params if parameter.name == "objective")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from pathlib import Path
 
 import polars as pl
 import pytest
+from printed import printed
 
 from fixtures.planted_laws import planted
 from scalinglaws.cli.app import main
@@ -36,16 +36,16 @@ def test_a_fit_is_a_page_or_json_and_the_file_is_the_same(tmp_path: Path, capsys
     """--out writes the JSON beside either; - stands for --json. A row that was left out is told once."""
     words, out, lost = command("isoflop", tmp_path), tmp_path / "fit.json", "1 row left out: loss is missing"
     assert main([*words, "--json"]) == 0
-    printed = capsys.readouterr()
-    assert lost in printed.err and list(json.loads(printed.out)["exponents"]) == ["a", "b"]
+    first = capsys.readouterr()
+    assert lost in first.err and list(printed("fit", first.out)["exponents"]) == ["a", "b"]
     assert main([*words, "--out", "-"]) == 0
-    assert capsys.readouterr().out == printed.out
+    assert capsys.readouterr().out == first.out
     assert main([*words, "--json", "--out", str(out)]) == 0
-    assert capsys.readouterr().out == printed.out and out.read_text() == printed.out
+    assert capsys.readouterr().out == first.out and out.read_text() == first.out
     out.unlink()
     assert main([*words, "--out", str(out)]) == 0
     page = capsys.readouterr()
-    assert out.read_text() == printed.out and not page.err and page.out.count(lost) == 1
+    assert out.read_text() == first.out and not page.err and page.out.count(lost) == 1
     lines = page.out.splitlines()
     (head,) = (k for k, line in enumerate(lines) if line.startswith("parameter "))
     assert [line.split()[0] for line in lines[head + 1 : head + 5]] == ["k_N", "k_D", "a", "b"] and not lines[head + 5]
@@ -55,9 +55,9 @@ def test_a_fit_is_a_page_or_json_and_the_file_is_the_same(tmp_path: Path, capsys
 def test_a_page_fits_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     on_terminal(monkeypatch)
     assert main([*command("chinchilla", tmp_path), "--at", "n_params=200G,tokens=20T", "--at", "flops=1e24"]) == 0
-    printed = capsys.readouterr().out
-    assert max(map(len, printed.splitlines())) <= COLUMNS
-    assert all(name in printed for name in ("alpha", "95 % interval", "published", "Reasons to doubt it:", "checked"))
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= COLUMNS
+    assert all(name in shown for name in ("alpha", "95 % interval", "published", "Reasons to doubt it:", "checked"))
 
 
 @pytest.mark.parametrize(("words", "names"), [(["fit"], [*LAWS, *METHODS]), (["figure"], list(FIGURES))], ids=["laws", "figures"])
@@ -77,7 +77,7 @@ def test_a_list_fits_a_terminal_and_is_one_line_each_elsewhere(
     letters = [sorted(re.sub(r"\x1b\[\d*m|[\s─]", "", text)) for text in (plain, "\n".join(lines))]
     assert letters[0] == letters[1], "nothing is cut off"
     assert main([*words, "--list", "--json"]) == 0
-    assert [item["name"] for item in json.loads(capsys.readouterr().out)] == names
+    assert [item["name"] for item in printed(f"{words[0]} --list", capsys.readouterr().out)] == names
 
 
 def test_laws_say_which_options_they_need(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,8 +13,13 @@ from scalinglaws.cli.reference import commands_page, pages
 ROOT = Path(__file__).parents[3]
 
 
+def files(folder: Path) -> dict[str, str]:
+    """Return the text of each file below a folder by its path from there."""
+    return {path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
 def test_the_pages_are_those_that_the_code_makes() -> None:
-    found = {path.name: path.read_text() for path in (ROOT / "docs" / "reference").glob("*.md")}
+    found = files(ROOT / "docs" / "reference")
     made = pages()
     assert found.keys() == made.keys()
     assert [name for name, text in made.items() if found[name] != text] == [], "run: scalinglaws reference"
@@ -22,7 +27,7 @@ def test_the_pages_are_those_that_the_code_makes() -> None:
 
 def test_the_command_writes_the_pages(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["reference", "--to", str(tmp_path / "new" / "pages")]) == 0
-    assert {path.name: path.read_text() for path in (tmp_path / "new" / "pages").iterdir()} == pages()
+    assert files(tmp_path / "new" / "pages") == pages()
     assert str(tmp_path / "new" / "pages" / "config.md") in capsys.readouterr().out
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from printed import printed
 
 from fixtures.small_runs import model_fields, small_spec, write_tokens
 from scalinglaws.cli.app import main
@@ -106,7 +107,7 @@ def test_the_card_has_the_numbers_and_no_date_and_the_bytes_are_the_same_again(
     (tmp_path / "two").mkdir()  # an empty folder is taken
     for name in ("one", "two"):
         assert main(["export", run.name, "--to", str(tmp_path / name), "--results", str(results), "--json"]) == 0
-        assert json.loads(capsys.readouterr().out)["run"] == run.name
+        assert printed("export", capsys.readouterr().out)["run"] == run.name
     for path in (tmp_path / "one").iterdir():
         assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
     card = (tmp_path / "one" / "README.md").read_text()

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 import yaml
+from printed import printed, validator
 
 from scalinglaws.cli.app import main
 from scalinglaws.cluster.cost import H100
@@ -112,11 +113,13 @@ def words(results: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_the_json_is_as_its_schema_says_and_the_page_tells_it(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     words += ["--flops", "1e19", "--n-params", "100M", "--tokens", "2G", "--served-tokens", "1T"]
     assert main([*words, "--json"]) == 0
-    found = Answers.model_validate_json(capsys.readouterr().out, strict=True)
+    text = capsys.readouterr().out
+    found = Answers.model_validate_json(text, strict=True)
+    assert printed("forecast", text) == json.loads(text)
     assert [answer.asked for answer in found.answers] == [{"flops": 1e19}, {"n_params": 1e8, "tokens": 2e9}]
     assert found.laws == ["chinchilla", "power-c"]
-    schema = Answers.model_json_schema()
-    assert schema["additionalProperties"] is False and set(schema["required"]) == set(found.model_dump())
+    kept = validator("forecast").schema
+    assert kept["additionalProperties"] is False and set(kept["required"]) == set(found.model_dump())
     assert main(words) == 0
     told = capsys.readouterr().out
     assert "For 1e19 FLOP:" in told and "For 1e8 parameters and 2e9 tokens:" in told and "forecast: true" in told
@@ -124,7 +127,7 @@ def test_the_json_is_as_its_schema_says_and_the_page_tells_it(words: list[str], 
 
 def test_the_entry_to_paste_is_valid_and_near_the_best_size(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*words, "--flops", "1e19", "--json"]) == 0
-    (answer,) = json.loads(capsys.readouterr().out)["answers"]
+    (answer,) = printed("forecast", capsys.readouterr().out)["answers"]
     of, given = answer["trained"], yaml.safe_load((ROOT / "workflow/studies/h100.yaml").read_text())
     given["experiments"] |= yaml.safe_load(of["block"])
     built = study.build(config.parse(given))
@@ -176,5 +179,5 @@ def test_a_mistake_is_one_message(more: list[str], said: str, words: list[str], 
 
 def test_a_price_is_a_compute(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*words, "--price", "100", "--price-per-hour", "2.5", "--json"]) == 0
-    (answer,) = json.loads(capsys.readouterr().out)["answers"]
+    (answer,) = printed("forecast", capsys.readouterr().out)["answers"]
     assert answer["flops"] == pytest.approx(40 * 3600 * 0.4 * 989e12) and answer["cost"]["price"] == pytest.approx(100)

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
+from printed import printed
 
 from fixtures.small_runs import small_spec, write_tokens
 from scalinglaws.cli.app import main
@@ -133,7 +134,7 @@ def test_the_command(results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
     assert "0 files damaged, 0 missing, 1 without sums" in capsys.readouterr().out
     (results / "studies/one/fits" / "power-n.json").write_text("{")
     assert main(["verify", "--json"]) == 1
-    told = json.loads(capsys.readouterr().out)
+    told = printed("verify", capsys.readouterr().out)
     assert told["damaged"] == [{"path": "results/studies/one/fits/power-n.json", "what": "is damaged"}] and told["removed"] == []
     assert main(["verify", "--repair"]) == 0
     assert "1 files removed" in capsys.readouterr().out and not (results / "studies/one/fits" / "power-n.json").exists()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
+from printed import printed
 
 from fixtures import planted_mixtures as plant
 from scalinglaws.cli.app import main
@@ -129,7 +129,7 @@ def test_the_command_prints_forecasts(tmp_path: Path, capsys: pytest.CaptureFixt
     plant.table(RNG, plant.two(9)).write_csv(tmp_path / "runs.csv")
     at = ["--at", "books=0.5,mail=0.5", "--at", "for_books=1,for_mail=1"]
     assert main(["fit", "--law", "mixture", "--table", str(tmp_path / "runs.csv"), "--bootstrap", "50", *at]) == 0
-    printed = capsys.readouterr().out
-    assert "loss_books" in printed and "for_books = 1, for_mail = 1" in printed
+    page = capsys.readouterr().out
+    assert "loss_books" in page and "for_books = 1, for_mail = 1" in page
     assert main(["fit", "--law", "mixture", "--table", str(tmp_path / "runs.csv"), "--bootstrap", "0", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["law"] == "mixture"
+    assert printed("fit", capsys.readouterr().out)["law"] == "mixture"

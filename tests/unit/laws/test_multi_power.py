@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from printed import printed
 
 from fixtures.planted_rates import MULTI_POWER, PEAK, WARM_UP, exact_curve, exact_loss, loss_curves, rates
 from scalinglaws.cli.app import main
@@ -157,6 +158,9 @@ def test_the_command_fits_and_predicts_a_schedule(tmp_path: Path, capsys: pytest
     ask = ["curve", "--fit", str(paths["fit.json"]), "--schedule", str(paths["wsd.csv"]), "--columns", "learning_rate=lr"]
     assert main([*ask, "--out", str(paths["predicted.csv"])]) == 0
     assert "mean absolute error" in capsys.readouterr().err
+    assert main([*ask, "--json"]) == 0
+    shown = printed("curve", capsys.readouterr().out)
+    assert shown["curve"] == pl.read_csv(paths["predicted.csv"]).to_dicts() and 0 < shown["errors"]["mae"] < 0.02
     predicted = pl.read_csv(paths["predicted.csv"])
     found = {name: predicted[name].to_numpy() for name in predicted.columns}
     assert np.abs(found["loss"] - loss).max() < 0.02

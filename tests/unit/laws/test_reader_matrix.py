@@ -13,6 +13,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from printed import printed
 
 from scalinglaws.cli.app import main
 from scalinglaws.common.errors import StudyError
@@ -132,7 +133,7 @@ def test_the_same_fit(
 
     assert main(["fit", "--law", "chinchilla", "--table", str(path), "--bootstrap", "0", "--json", *option(columns)]) == 0
     done = capsys.readouterr()
-    fit = json.loads(done.out)
+    fit = printed("fit", done.out)
     assert sorted(fit.get("table", [])) == sorted(told) and all(sentence in done.err for sentence in told)
     assert essence(fit, fit.get("table", [])) == expected[bad]
 

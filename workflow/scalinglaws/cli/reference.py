@@ -16,7 +16,7 @@ KINDS = {Path: "PATH", int: "INTEGER", float: "NUMBER"}  # how the values of opt
 def reference(
     to: Annotated[Path, typer.Option("--to", callback=folder_to_write, help="Folder of the pages.")] = Path("docs/reference"),
 ) -> None:
-    """Write the reference pages of the documentation: config keys, tables, laws and commands, as the code has them.
+    """Write the reference pages of the documentation: config keys, tables, laws, commands and their JSON, as the code has them.
 
     \b
     Example:
@@ -24,19 +24,21 @@ def reference(
     """
     from scalinglaws.common.files import write_text
 
-    to.mkdir(parents=True, exist_ok=True)
     for name, text in pages().items():
+        (to / name).parent.mkdir(parents=True, exist_ok=True)
         write_text(to / name, text)
         print(to / name)
 
 
 def pages() -> dict[str, str]:
-    """Return the text of each reference page by the name of its file."""
+    """Return the text of each reference page, and of each schema that one links, by the name of its file."""
     from scalinglaws.decide.reference.config_page import config_page
     from scalinglaws.decide.reference.laws_page import laws_page
     from scalinglaws.decide.reference.tables_page import tables_page
+    from scalinglaws.decide.schemas import json_page, schema_files
 
-    return {"commands.md": commands_page(), "config.md": config_page(), "laws.md": laws_page(), "tables.md": tables_page()}
+    found = {"commands.md": commands_page(), "config.md": config_page(), "laws.md": laws_page(), "tables.md": tables_page()}
+    return found | {"json.md": json_page()} | {f"json/{name}": text for name, text in schema_files().items()}
 
 
 def commands_page() -> str:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
-
-from scalinglaws.common.files import write_text
 
 Number = float | None
 
@@ -75,13 +71,3 @@ class Comparison(_Part):
     at: list[AtCompute] = Field(min_length=1)
     mean_gain: Estimate | None = Field(description="Geometric mean of the gains at one budget; null where a law is fitted.")
     doubts: list[str] = Field(description="Reasons to doubt it, as sentences.")
-
-
-def schema() -> dict[str, Any]:
-    """Return the JSON schema of a comparison."""
-    return Comparison.model_json_schema()
-
-
-def write_schema(out: Path) -> None:
-    """Write the JSON schema of a comparison to a file, such as docs/compare.schema.json."""
-    write_text(out, json.dumps(schema(), indent=1, sort_keys=True, ensure_ascii=False) + "\n")
