@@ -5,7 +5,6 @@ Only intervals are drawn from fewer resamples, and the words RUN and DIR, and id
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 import shutil
@@ -15,7 +14,7 @@ import polars as pl
 import pytest
 import yaml
 
-from fixtures import planted_mixtures, planted_training
+from fixtures import planted_mixtures
 from fixtures.planted_laws import planted
 from scalinglaws.cli.app import group, main
 from scalinglaws.common import sums
@@ -96,7 +95,11 @@ def test_a_command_of_a_page_runs(
     monkeypatch.chdir(place)
     run = min(path.name for path in (place / "results/runs").iterdir())
     words = [{"RUN": run, "DIR": f"published/{page}"}.get(word, ID.sub(run, word)) for word in shlex.split(command)]
-    known = {} if words[0].startswith("--") else {option for each in group().get_command(None, words[0]).params for option in each.opts}
+    known = (
+        {}
+        if words[0].startswith("--")
+        else {option for each in group().get_command(None, words[0]).params for option in each.opts}
+    )
     if "--bootstrap" in known and "--list" not in words:
         words += ["--bootstrap", "20"]
     assert main(words) == 0, capsys.readouterr().err

@@ -37,6 +37,7 @@ def curve(
     from scalinglaws.cli.laws import mapping
     from scalinglaws.cli.output import print_json, print_table
     from scalinglaws.common.files import write_bytes
+    from scalinglaws.common.numbers import counted
     from scalinglaws.laws.predicted_curve import COLUMNS, predicted
     from scalinglaws.laws.select import read_table
 
@@ -49,6 +50,8 @@ def curve(
         )
     if out is not None:
         write_bytes(out, table.write_csv().encode())
+        if not as_json:
+            print(f"{out}: {counted(len(table), 'row')}")
     if errors and not as_json:
         known = {"r2": "R²", "mae": "mean absolute error (nats)", "rmse": "root mean square error (nats)"}
         known["final_error"] = "error of the last loss, as a share"
