@@ -3,9 +3,10 @@
     PYTHONPATH=workflow:tests python tests/benchmarks/compile.py [--layers 4 8 12] [--d-model 128] [--seconds 20] [--smoke]
 
 A step is what a GPU computes: the hidden states, the loss in parts and their gradients, here in float32 on one core. Seconds of
-compilation are processor time of the first step, the C compiler's included, less that of a second one; the softmax is compiled before. Steps
-then take turns as in train_step.py. The last columns are the largest differences of the loss and of a gradient from uncompiled
-code, the latter over the largest number of the gradient. Without a C compiler the benchmark says so and ends.
+compilation are processor time of the first step, the C compiler's included, less that of a second one; the softmax, which both
+have, is compiled before. Steps then take turns as in train_step.py. The last columns are the largest differences of the loss and
+of a gradient from uncompiled code, the latter over the largest number of the gradient. Without a C compiler the benchmark says so
+and ends.
 """
 
 from __future__ import annotations
@@ -98,7 +99,7 @@ def row(architecture: str, n_layer: int, d_model: int, seconds: float) -> str:
 def prepare_compiler() -> None:
     """Let the compiler make what it makes once, whatever it compiles, such as headers and the softmax of a part of the logits."""
     prepare(1, "cpu")
-    rows = rows_at_once(N_VOCAB)
+    rows = min(rows_at_once(N_VOCAB), WINDOWS * N_CTX)
     compiled(softmax_loss)(torch.zeros(rows, N_VOCAB), torch.zeros(rows, dtype=torch.int64), N_VOCAB, 1 / (WINDOWS * N_CTX))
 
 
