@@ -32,8 +32,10 @@ FLOP_PER_SECOND = {"bfloat16": 4e14, "float32": 3e13}
 LAYER_SECONDS = 2e-3
 COMPILERS = ("cc", "gcc", "clang")
 CONSTANTS = (bool, int, float, str, tuple, list, type(None))
-# Words of errors of the CUDA libraries that mean that memory has run out. They arrive as RuntimeError, not as PyTorch's own.
-MEMORY_WORDS = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+NOT_ON_MPS = "no: PyTorch's compiler for the GPUs of Macs is a prototype"
+# Words of errors that mean that memory has run out and that arrive as RuntimeError, not as PyTorch's own: those of the libraries
+# of CUDA, and of Metal, which also refuses a single tensor that is too large.
+MEMORY_WORDS = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", "Invalid buffer size")
 
 
 def eager_seconds(spec: RunSpec, steps: int) -> float:
