@@ -67,11 +67,8 @@ def test_auto_goes_on_with_the_cpu_of_a_mac(mac: pytest.MonkeyPatch) -> None:
 
 
 def test_what_timings_tell_of_a_mac(mac: pytest.MonkeyPatch) -> None:
-    assert (device.device_name("mps"), device.driver_version("mps"), device.gpus_visible("mps")) == (
-        "Apple M2 Max",
-        "macOS 15.2",
-        1,
-    )
+    told = device.device_name("mps"), device.driver_version("mps"), device.gpus_visible("mps")
+    assert told == ("Apple M2 Max", "macOS 15.2", 1)
     assert device.driver_version("cpu") is None and device.gpus_visible("cpu") == 0
 
 
