@@ -139,19 +139,20 @@ def test_without_a_device_little_is_asked_for() -> None:
     assert needs.needs_of_training(gpt(), 10**9, None) == needs.Needs(0, 1, needs.PROCESS_MB, 60, 0.0)
 
 
-@pytest.mark.parametrize("name", ["slurm", "local-gpu"])
+@pytest.mark.parametrize("name", ["slurm", "local-gpu", "mac"])
 def test_the_profiles_that_we_ship_describe_a_device(name: str) -> None:
     found = device_of_profile(ROOT / "profiles" / name)
-    assert found is not None and (found.name, found.memory_gib) == ("H100", 80) and found.gpus_per_node
+    assert found is not None and found.gpus_per_node
+    assert (found.name, found.backend, found.memory_gib) == (("Apple", "mps", 21) if name == "mac" else ("H100", "cuda", 80))
     data = yaml.safe_load((ROOT / "profiles" / name / "profile.yaml").read_text())
-    if name == "local-gpu":
-        assert data["resources"]["processes"] == found.gpus_per_node * found.runs_per_gpu > 1
+    if name != "slurm":
+        assert data["resources"]["processes"] == found.gpus_per_node * found.runs_per_gpu == (1 if name == "mac" else 2)
     else:
         assert found.runs_per_gpu == 0 and found.small_minutes > 0
         assert found.allocations == data["retries"] + 1
     default = yaml.safe_load((ROOT / "profiles/local/profile.yaml").read_text())
     # On a cluster, jobs on all nodes share what Snakemake keeps in the home directory.
-    own = {"cores"} | ({"shared-fs-usage"} if name != "local-gpu" else set())
+    own = {"cores"} | ({"shared-fs-usage"} if name == "slurm" else set())
     assert {key: data.get(key) for key in default.keys() - own} == {key: default[key] for key in default.keys() - own}
 
 

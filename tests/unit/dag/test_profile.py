@@ -81,7 +81,7 @@ def test_a_run_outside_of_the_checkout_is_refused(tmp_path: Path, monkeypatch: p
 
 
 def test_nothing_is_kept_in_the_home_directory(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("default", "local-gpu"):
+    for name in ("default", "local-gpu", "mac"):
         shared = yaml.safe_load((ROOT / f"profiles/{name}/profile.yaml").read_text())["shared-fs-usage"]
         kept = {SharedFSUsage.parse_choice(usage) for usage in shared}
         needed = {SharedFSUsage.PERSISTENCE, SharedFSUsage.INPUT_OUTPUT, SharedFSUsage.SOURCES}

@@ -10,16 +10,18 @@ from typing import Any
 import pytest
 import torch
 import torch._dynamo
-from torch import Tensor
+from torch import Tensor, nn
 
-from fixtures.small_runs import model_fields, small_spec, write_tokens
+from fixtures.small_runs import N_VOCAB, model_fields, small_spec, write_tokens
 from scalinglaws.common import asked
 from scalinglaws.common.errors import StudyError
 from scalinglaws.models import determinism
+from scalinglaws.models.build import build
 from scalinglaws.study.spec import RunSpec
 from scalinglaws.tables.aggregate import not_compiled
-from scalinglaws.train.compilation import missing_compiler, out_of_memory, reason_against
+from scalinglaws.train.compilation import missing_compiler, out_of_memory, reason_against, with_compiled_layers
 from scalinglaws.train.distributed import ALONE
+from scalinglaws.train.flat import FlatModel
 from scalinglaws.train.gradient import Gradient
 from scalinglaws.train.trainer import Trainer
 
@@ -55,12 +57,12 @@ def as_on_a_gpu(spec: RunSpec, tokens: Path, steps: int = LONG) -> Trainer:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"precision": "bfloat16", "dropout": 0.1, "micro_batch_tokens": 128, "noise_every": 4},
-        LLAMA,
+        {"n_layer": 3, "precision": "bfloat16", "dropout": 0.1, "micro_batch_tokens": 128, "noise_every": 4},
+        model_fields("llama", 3, 8, n_heads=2),
     ],
     ids=["micro-batches, dropout, noise scale", "llama in float32"],
 )
-def test_one_graph_and_no_other_one_in_twenty_updates_with_evaluation(tokens: Path, changes: dict[str, Any]) -> None:
+def test_two_graphs_and_no_other_one_in_twenty_updates_with_evaluation(tokens: Path, changes: dict[str, Any]) -> None:
     spec = small_spec(batch_tokens=256, tokens=256 * 40, warmup_tokens=512, **changes)
     trainer, eager = as_on_a_gpu(spec, tokens), as_on_a_gpu(spec, tokens, steps=1)
     assert trainer.gradient.compiled == "yes" and eager.gradient.compiled == "no: 0 s of training are too few for it to pay"
@@ -70,17 +72,95 @@ def test_one_graph_and_no_other_one_in_twenty_updates_with_evaluation(tokens: Pa
             eager.update()
     assert len(trainer.rows) == 6 and trainer.gradient.compiled == "yes"
     counters = torch._dynamo.utils.counters
-    assert counters["stats"]["unique_graphs"] == 2  # the model, and the softmax of a part of the logits
+    assert counters["stats"]["unique_graphs"] == 2  # a layer, and the softmax of a part of the logits
     assert not counters["graph_break"]
     if not spec.dropout:  # compiled code draws other bits
         torch.testing.assert_close(trainer.model.flat, eager.model.flat, rtol=0, atol=1e-5)
+
+
+BLOCKS: dict[str, dict[str, Any]] = {
+    "transformer": {"n_heads": 2},
+    "recurrent": {"n_heads": 2, "n_repeats": 2},
+    "llama": {"n_heads": 2, "n_kv_heads": 1},
+}
+
+
+@pytest.mark.parametrize(
+    ("architecture", "n_layer"), [("transformer", 2), ("transformer", 8), ("recurrent", 4), ("llama", 2), ("llama", 4)]
+)
+def test_the_code_of_one_layer_serves_a_model_of_any_depth(architecture: str, n_layer: int) -> None:
+    """Two graphs whatever the depth, and in float64 the loss and the gradient of uncompiled code."""
+    spec = small_spec(**model_fields(architecture, n_layer, 8, **BLOCKS[architecture]))
+    batch = torch.randint(N_VOCAB, (2, spec.n_ctx + 1), generator=torch.Generator().manual_seed(0))
+    found = []
+    for compiles in (False, True):
+        model = FlatModel(build(spec.shape(N_VOCAB), by_hand=False).double())
+        model.loss_in_parts()
+        if compiles:
+            model.compile()
+        found.append((model.backward(batch[:, :-1], batch[:, 1:]), model.grad))
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 2 and not torch._dynamo.utils.counters["graph_break"]
+    torch.testing.assert_close(found[1], found[0], rtol=1e-12, atol=1e-12)
+
+
+class Scaled(nn.Module):
+    """A plug-in's layer, with a constant and a width of its own."""
+
+    def __init__(self, scale: float, width: int = 8):
+        super().__init__()
+        self.scale, self.up, self.down = scale, nn.Linear(8, width), nn.Linear(width, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.scale * self.down(self.up(x).relu())
+
+
+class Stack(nn.Module):
+    """A plug-in's model of such layers."""
+
+    def __init__(self, layers: list[Scaled], listed: bool = True):
+        super().__init__()
+        self.token_embedding, self.dropout = nn.Embedding(N_VOCAB, 8), nn.Dropout(0.5)
+        self.blocks = nn.ModuleList(layers)
+        if listed:
+            self.layers = self.blocks
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        x = self.dropout(self.token_embedding(tokens))
+        for layer in getattr(self, "layers", self.blocks):
+            x = layer(x)
+        return x
+
+
+@pytest.mark.parametrize(
+    ("module", "by_layer"),
+    [
+        (Stack([Scaled(0.5) for _ in range(12)]), True),
+        (Stack([Scaled(0.5) for _ in range(2)], listed=False), False),
+        (Stack([Scaled(1 / (i + 1)) for i in range(2)]), False),
+        (Stack([Scaled(0.5, width) for width in range(4, 6)]), False),
+        (Stack([]), False),
+    ],
+    ids=["alike", "no list", "other constants", "other sizes", "no layers"],
+)
+def test_layers_that_differ_are_compiled_together(module: Stack, by_layer: bool) -> None:
+    """The compiler would give up after eight layers with constants of their own, silently; twelve alike are one graph."""
+    twin = with_compiled_layers(module.eval())
+    assert (twin is not None) == by_layer
+    model, tokens = FlatModel(module), torch.arange(16).view(2, 8)
+    model.loss_in_parts()
+    model.compile()
+    assert model.compiled is not None
+    torch.testing.assert_close(model.compiled(tokens), module(tokens))
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+    if twin is not None:
+        assert twin.layers is not module.layers and isinstance(module.layers, nn.ModuleList)
 
 
 def of_most(contexts: int, error: Callable[[], Exception], monkeypatch: pytest.MonkeyPatch) -> None:
     """Let compilation fail for more contexts than so many."""
 
     def backend(graph: Any, inputs: list[Tensor]) -> Any:
-        if any(len(each) > contexts for each in inputs if each.dtype == torch.int64 and each.dim() == 2):
+        if any(len(each) > contexts for each in inputs if each.dim() == 3 and each.requires_grad):  # a layer's residual stream
             raise error()
         return graph.forward
 

@@ -67,7 +67,8 @@ Workers = Annotated[
     ),
 ]
 Device = Annotated[
-    Literal["auto", "cpu", "cuda"], typer.Option("--device", help="Where to compute; auto takes a GPU if there is one.")
+    Literal["auto", "cpu", "cuda", "mps"],
+    typer.Option("--device", help="Where to compute; auto takes a GPU of CUDA if there is one, and mps is the GPU of a Mac."),
 ]
 LimitMinutes = Annotated[
     float,

@@ -21,7 +21,8 @@ from scalinglaws.cluster.bundle import Member
 from scalinglaws.cluster.slurm import stop_time
 from scalinglaws.common import files, stopping
 from scalinglaws.common.errors import StudyError
-from scalinglaws.models.cuda import is_used, require
+from scalinglaws.models.cuda import is_used
+from scalinglaws.models.device import require
 
 POLL_SECONDS = 0.1  # time between looks at the processes that run
 TELL_SECONDS = 10.0  # time between lines of progress
@@ -106,7 +107,7 @@ def train_all(path: Path, at_once: int, results: Path, device: str = "auto", lim
     results
         The folder of results.
     device
-        Where members train: auto, cpu or cuda.
+        Where members train: auto, cpu, cuda or mps.
     limit_minutes
         The time limit with which the job was submitted: see ``slurm.stop_time``.
 
@@ -145,12 +146,11 @@ def train_bundle(
 
     ``at_once`` is the number of members that train at the same time; None takes the bundle's. Where the GPUs of a machine are
     divided among runs, this process holds one for all members. Raises StudyError and SystemExit as ``train_all`` does, and
-    StudyError where ``device`` is cuda and PyTorch can use no GPU.
+    StudyError where PyTorch cannot use ``device``.
     """
     if device != "cpu":
         gpus.take(1)
-    if device == "cuda":
-        require()
+    require(device)
     # Without this each process would start as many compilers as the job has cores.
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
     train_all(path, at_once or bundle.read(path).at_once, results, device, limit_minutes)

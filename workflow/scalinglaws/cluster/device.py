@@ -6,9 +6,9 @@ The description stands in a Snakemake profile as ``config: [device={…}]``. Wit
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from scalinglaws.common.errors import StudyError
 from scalinglaws.common.fields import NUMBER
@@ -49,6 +49,9 @@ class Device(BaseModel):
         "speed in bfloat16, as an H100 has.",
     )
     gpus_per_node: NumberOrZero = Field(default=8, description="Number of GPUs in a node; 0 for nodes that have only CPUs.")
+    backend: Literal["cuda", "mps"] = Field(
+        default="cuda", description="What PyTorch calls the GPUs: cuda, or mps for the one GPU of a Mac with Apple silicon."
+    )
     gres: str = Field(
         default="gpu",
         max_length=100,
@@ -104,6 +107,15 @@ class Device(BaseModel):
         "longer keeps the last one that it has.",
     )
     at_once: Number = Field(default=8, description="Largest number of processes of a bundle that share its GPU.")
+
+    @model_validator(mode="after")
+    def _of_a_mac(self) -> Device:
+        """Refuse what the GPU of a Mac cannot have."""
+        if self.backend == "mps" and (self.gpus_per_node, self.most_gpus) != (1, 1):
+            raise ValueError("backend: mps is the one GPU of a Mac: set gpus_per_node: 1 and most_gpus: 1")
+        if self.backend == "mps" and self.deterministic:
+            raise ValueError("deterministic: no kernel of backend: mps promises equal bits: set it to false")
+        return self
 
     @property
     def bytes_per_second(self) -> float:

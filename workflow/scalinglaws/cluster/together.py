@@ -16,7 +16,7 @@ from types import FrameType
 from scalinglaws.cluster import gpus
 from scalinglaws.common import stopping
 from scalinglaws.common.errors import StudyError
-from scalinglaws.models.cuda import require
+from scalinglaws.models.device import require
 from scalinglaws.train.ranks import PORT, wanted
 
 
@@ -47,13 +47,12 @@ def start(processes: int, nodes: int, device: str, arguments: list[str]) -> int:
     ------
     StudyError
         The nodes do not share the processes evenly, several are asked for outside of a Slurm job, or this node has fewer GPUs
-        than ``device: cuda`` needs.
+        than ``device`` needs.
     """
     if processes % nodes:
         raise StudyError(f"{processes} processes cannot be shared by {nodes} nodes: take a multiple")
     on_node = processes // nodes
-    if device == "cuda":
-        require(on_node)
+    require(device, on_node)
     if in_slurm(os.environ):
         environment = {**os.environ, PORT: str(free_port())}
         return _call([*srun(nodes, on_node), sys.executable, "-m", "scalinglaws", *arguments], environment)

@@ -87,7 +87,7 @@ def on_one_node(context: Context, needs: NeedsOfJob, threads: Any = 1) -> dict[s
         "runtime": lambda wildcards, attempt: needs(wildcards, attempt).minutes,
         "cpus_per_task": threads,  # a dry run reduces threads to the cores of this machine, and shows this as it is
         "processes": lambda wildcards: needs(wildcards).gpus,
-        "device": "cuda" if device.gpus_per_node else "cpu",
+        "device": device.backend if device.gpus_per_node else "cpu",
     }
 
 

@@ -79,7 +79,7 @@ def evaluate(run: Path, token_folders: list[Path], out: Path, device: str = "cpu
     out
         The JSON file to write.
     device
-        cpu or cuda.
+        cpu, cuda or mps.
 
     Raises
     ------

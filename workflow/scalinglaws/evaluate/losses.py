@@ -40,7 +40,7 @@ def token_losses(module: nn.Module, split: Split, precision: str = "float32") ->
     """
     table = token_table(module)
     n_windows, width = split.windows.shape
-    tokens = min(GPU_TOKENS, LOGITS // len(table)) if table.is_cuda else CPU_TOKENS
+    tokens = min(GPU_TOKENS, LOGITS // len(table)) if table.device.type != "cpu" else CPU_TOKENS
     at_once = max(1, tokens // (width - 1))
     out = np.empty((n_windows, width - 1), dtype=np.float32)
     training = module.training
@@ -57,7 +57,7 @@ def token_losses(module: nn.Module, split: Split, precision: str = "float32") ->
 def batch_losses(module: nn.Module, tokens: Tensor, targets: Tensor, precision: str = "float32") -> Tensor:
     """Return the cross-entropy in nats of each target (B, T), given the tokens (B, T) up to its own place: (B, T) float32."""
     table = token_table(module)
-    rows = max(1, (GPU_PART if table.is_cuda else CPU_PART) // len(table))
+    rows = max(1, (CPU_PART if table.device.type == "cpu" else GPU_PART) // len(table))
     with autocast(table.device, precision):
         hidden = module(tokens).flatten(0, 1)  # (B T, C)
         losses = [

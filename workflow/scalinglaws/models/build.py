@@ -27,7 +27,7 @@ def build(
     seed
         What PyTorch's default generator is seeded with while the module is made; its state is put back afterwards.
     device
-        cpu or cuda.
+        cpu, cuda or mps.
     precision
         float32, or bfloat16 for products by autocast; weights are float32 in both.
     by_hand

@@ -26,7 +26,7 @@ def require(count: int = 1, environment: Mapping[str, str] = os.environ) -> None
 
 
 def is_used(device: str) -> bool:
-    """Tell whether a process that is told to compute on ``device`` (auto, cpu or cuda) uses a GPU."""
+    """Tell whether a process that is told to compute on ``device`` (auto, cpu, cuda or mps) uses a GPU of CUDA."""
     return device == "cuda" or (device == "auto" and torch.cuda.is_available())
 
 

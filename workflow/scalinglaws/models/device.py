@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 
 from scalinglaws.common import asked
-from scalinglaws.models import determinism
-from scalinglaws.models.cuda import require
+from scalinglaws.common.errors import StudyError
+from scalinglaws.models import apple, cuda, determinism
 
 
 def keep_memory() -> None:
@@ -26,6 +26,23 @@ def keep_memory() -> None:
         mallopt(mmap_threshold, 2**25)
 
 
+def require(device: str, count: int = 1) -> None:
+    """Check that this process can compute as it is told to, on so many GPUs where it is told to use one.
+
+    Raises
+    ------
+    StudyError
+        If cuda or mps is asked for and PyTorch cannot use so many such GPUs, or if equal bits are asked for on mps. The message
+        says why.
+    """
+    if device == "cuda":
+        cuda.require(count)
+    if device == "mps":
+        apple.require(count)
+        if asked.deterministic():
+            raise StudyError("deterministic: true is asked for, and no kernel of mps promises equal bits: set it to false")
+
+
 def prepare(threads: int, device: str) -> str:
     """Set up this process and return the device that it computes on.
 
@@ -36,20 +53,20 @@ def prepare(threads: int, device: str) -> str:
     threads
         CPU threads of one operation.
     device
-        cpu, cuda, or auto for a GPU if there is one.
+        cpu, cuda, mps, or auto for a GPU of CUDA if there is one. ``auto`` does not take a Mac's GPU: a study that was begun on
+        a Mac's CPU would go on with other bits.
 
     Returns
     -------
     str
-        cpu or cuda.
+        cpu, cuda or mps.
 
     Raises
     ------
     StudyError
-        If cuda is asked for and PyTorch can use no GPU. The message says why.
+        What ``require`` does.
     """
-    if device == "cuda":
-        require()
+    require(device)
     device = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_num_threads(threads)
     if torch.get_num_interop_threads() != 1:
@@ -61,10 +78,35 @@ def prepare(threads: int, device: str) -> str:
     return device
 
 
+def float64_device(device: str) -> str:
+    """Return where the numbers in float64 of a computation on a device lie: beside it, but on the CPU for mps, which has none."""
+    return "cpu" if device == "mps" else device
+
+
 def device_name(device: str) -> str:
     """Return the name of the GPU or of the processor."""
     if device == "cuda":
         return torch.cuda.get_device_name()
+    if device == "mps":
+        return apple.gpu_name()
     cpu = Path("/proc/cpuinfo")
     names = [line for line in cpu.read_text().splitlines() if line.startswith("model name")] if cpu.exists() else []
     return names[0].partition(":")[2].strip() if names else platform.processor() or platform.machine()
+
+
+def driver_version(device: str) -> str | None:
+    """Return the version of the GPU's driver, or that of macOS for mps; None on a CPU."""
+    return {"cuda": cuda.driver_version, "mps": apple.driver_version}.get(device, lambda: None)()
+
+
+def gpus_visible(device: str) -> int:
+    """Return the number of GPUs of a kind of device that this process sees; 0 on a CPU."""
+    return torch.cuda.device_count() if device == "cuda" else int(device == "mps")
+
+
+def empty_cache(device: str) -> None:
+    """Give memory that no tensor takes back to the GPU, for tensors of other sizes."""
+    if device == "mps":
+        torch.mps.empty_cache()
+    else:
+        torch.cuda.empty_cache()

@@ -12,6 +12,7 @@ from torch import Tensor
 from scalinglaws.optim.base import FlatParameters, Processes, Settings, parts
 from scalinglaws.optim.parametrization import StepFactors, step_factors
 
+SCALED_ON = ("cpu", "cuda")  # devices whose kernel divides gradients by grad_scale; that of mps takes no notice of it
 EPS = 1e-8  # added to the root of the second moment: the default of Kingma and Ba 2015 and of torch
 
 
@@ -49,6 +50,9 @@ class AdamW:
         norm = torch.linalg.vector_norm(model.grad)
         # The kernel divides gradients by grad_scale, so that clipping needs no pass of its own.
         scale = (norm / settings.grad_clip).clamp_(min=1.0) if settings.grad_clip else None
+        if scale is not None and model.grad.device.type not in SCALED_ON:
+            model.grad.div_(scale)
+            scale = None
         self.count.fill_(step + 1)
         flat, grad = model.flat[self.share], model.grad[self.share]
         for part, (weight_decay, factors) in self.parts:

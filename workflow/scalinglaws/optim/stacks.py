@@ -17,7 +17,7 @@ MOST = 2**26  # numbers of a stack: its copies take memory beside the model's
 
 def pays(flat: Tensor) -> bool:
     """Tell whether an optimizer should work on stacks, from the flat buffer of its model."""
-    return flat.is_cuda
+    return flat.device.type != "cpu"
 
 
 @dataclass(frozen=True)

@@ -125,7 +125,7 @@ COLUMNS: dict[tuple[str, str], tuple[str, str]] = {
         "",
         "On a GPU, whether operations whose bits may differ were refused; null on CPUs.",
     ),
-    ("timings", "device_asked"): ("", "What the training was told to use: auto, cpu or cuda."),
+    ("timings", "device_asked"): ("", "What the training was told to use: auto, cpu, cuda or mps."),
     ("timings", "driver"): ("", "Version of the GPU's driver; null on CPUs."),
     ("timings", "gpus_visible"): ("GPUs", "GPUs that the first process saw; 0 on CPUs."),
     ("timings", "at_once"): ("trainings", "Trainings that shared the GPU."),

@@ -1,14 +1,18 @@
-"""torch.compile for a training step: whether it pays, whether it can work here, and what its failures mean.
+"""torch.compile for a training step: of what, whether it pays, whether it can work here, and what its failures mean.
+
+The code of one layer is compiled once and used for all of them, so that compilation takes as long for a deep model as for a
+shallow one. What is before and after the layers stays as it is: an embedding and a norm are a few kernels.
 
 A failure never ends a training: it goes on without compiled code, and timing.json and the report say why.
 """
 
 from __future__ import annotations
 
+import copy
 import os
 import shutil
 import sysconfig
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +31,11 @@ WORTH_SECONDS = 180.0
 FLOP_PER_SECOND = {"bfloat16": 4e14, "float32": 3e13}
 LAYER_SECONDS = 2e-3
 COMPILERS = ("cc", "gcc", "clang")
-# Words of errors of the CUDA libraries that mean that memory has run out. They arrive as RuntimeError, not as PyTorch's own.
-MEMORY_WORDS = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+CONSTANTS = (bool, int, float, str, tuple, list, type(None))
+NOT_ON_MPS = "no: PyTorch's compiler for the GPUs of Macs is a prototype"
+# Words of errors that mean that memory has run out and that arrive as RuntimeError, not as PyTorch's own: those of the libraries
+# of CUDA, and of Metal, which also refuses a single tensor that is too large.
+MEMORY_WORDS = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", "Invalid buffer size")
 
 
 def eager_seconds(spec: RunSpec, steps: int) -> float:
@@ -70,6 +77,40 @@ def missing_compiler(named: str, headers: Path) -> str:
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return the compiled form of a function. Each shape of its arguments has code of its own, with its sizes as constants."""
     return torch.compile(function, dynamic=False)
+
+
+def with_compiled_layers(module: nn.Module) -> nn.Module | None:
+    """Return a module that shares everything with another one but its list ``layers``, whose forward passes are compiled.
+
+    The other module stays as it is, for evaluation. None where it has no layers, or where they need code of their own each.
+    """
+    layers = getattr(module, "layers", None)
+    if not isinstance(layers, list | nn.ModuleList) or not alike(list(layers)):
+        return None
+    own = {id(layer): compiled(layer) for layer in layers}  # a layer may be used several times
+    twin = copy.copy(module)
+    vars(twin)["layers"] = [own[id(layer)] for layer in layers]  # nn.Module would refuse a list in place of a ModuleList
+    return twin
+
+
+def alike(layers: Sequence[object]) -> bool:
+    """Tell whether the code of one layer is that of all: there are some, with parts of the same classes, sizes and constants.
+
+    The compiler takes a constant for a part of the code: layers with different ones would be compiled one by one, and after
+    the eighth not at all.
+    """
+    forms = [_form(layer) for layer in layers if isinstance(layer, nn.Module)]
+    return bool(forms) and len(forms) == len(layers) and all(form == forms[0] for form in forms)
+
+
+def _form(layer: nn.Module) -> list[Any]:
+    """Return what the compiled code of a layer depends on: the classes, constants and sizes of its parts, by name."""
+    parts = []
+    for name, part in layer.named_modules():
+        constants = {key: value for key, value in vars(part).items() if isinstance(value, CONSTANTS)}
+        tensors = [*part.named_parameters(recurse=False), *part.named_buffers(recurse=False)]
+        parts.append((name, type(part), constants, [(key, tensor.shape, tensor.dtype) for key, tensor in tensors]))
+    return parts
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -48,9 +48,9 @@ class Feed:
     batches
         The batches of the run.
     device
-        cpu or cuda.
+        cpu, cuda or mps, whose memory is that of the CPU.
     resident
-        Whether the device holds all tokens; None for a GPU on which they take little memory.
+        Whether the device holds all tokens; None for a GPU of CUDA on which they take little memory.
     """
 
     def __init__(self, batches: Batches, device: str, resident: bool | None = None):
@@ -84,8 +84,8 @@ class Feed:
         index = self.batches.index(step)[part]
         if self.windows is not None:
             return token_ids(self.windows[torch.from_numpy(index).to(self.device)])
-        if self.device == "cpu":
-            return torch.from_numpy(self.batches.sequences[index].astype(np.int64))
+        if self.device != "cuda":
+            return torch.from_numpy(self.batches.sequences[index].astype(np.int64)).to(self.device)
         return token_ids(self._copied(as_signed(self.batches.sequences[index])))
 
     def _copied(self, windows: np.ndarray) -> Tensor:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scalinglaws.models.module import autocast, logits, named_parameters, wide
-from scalinglaws.train.compilation import compiled
+from scalinglaws.train.compilation import compiled, with_compiled_layers
 from scalinglaws.train.head_loss import SoftmaxLoss, head_loss, output_table, softmax_loss
 
 Sizes = dict[str, tuple[int, ...]]
@@ -77,10 +78,10 @@ class FlatModel:
             predicted = logits(self.module, self.module(tokens))  # (B, T, n_vocab)
             return F.cross_entropy(wide(predicted.flatten(0, 1)), targets.flatten())
 
-    def hidden(self, tokens: Tensor) -> Tensor:
-        """Return the hidden states (B, T, C) of tokens (B, T)."""
+    def hidden(self, tokens: Tensor, module: nn.Module | None = None) -> Tensor:
+        """Return the hidden states (B, T, C) of tokens (B, T), by the model or by another module that shares its weights."""
         with autocast(tokens.device, self.precision):
-            states: Tensor = self.module(tokens)
+            states: Tensor = (module or self.module)(tokens)
             return states
 
     def loss_in_parts(self) -> None:
@@ -89,10 +90,13 @@ class FlatModel:
         self.head = None if table is None else (table, softmax_loss)
 
     def compile(self) -> None:
-        """Use torch.compile in ``backward`` from here on."""
-        if self.head:
-            self.head = self.head[0], compiled(softmax_loss)
-        self.compiled = compiled(self.hidden if self.head else self.loss)
+        """Use torch.compile in ``backward`` from here on: for one layer, or for the whole where the layers differ."""
+        if not self.head:
+            self.compiled = compiled(self.loss)
+            return
+        self.head = self.head[0], compiled(softmax_loss)
+        layered = with_compiled_layers(self.module)
+        self.compiled = partial(self.hidden, module=layered) if layered else compiled(self.hidden)
 
     def stop_compiled(self) -> None:
         """Use no compiled code any more."""

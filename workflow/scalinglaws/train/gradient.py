@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from scalinglaws.common.errors import StudyError
 from scalinglaws.models import determinism
+from scalinglaws.models.device import empty_cache
 from scalinglaws.study.spec import RunSpec
-from scalinglaws.train.compilation import out_of_memory, reason_against
+from scalinglaws.train.compilation import NOT_ON_MPS, out_of_memory, reason_against
 from scalinglaws.train.distributed import Processes
 from scalinglaws.train.flat import FlatModel
 from scalinglaws.train.metrics import COMPILED, NOT_COMPILED
@@ -31,19 +33,18 @@ class Gradient:
         self.model, self.spec, self.processes, self.device = model, spec, processes, device
         self.per_micro = spec.micro_contexts
         self.compiled: str | None = None
-        # What dropout draws from, where a gradient may have to be made a second time.
-        self.generator: torch.Generator | None = None
-        if device == "cuda":
+        # What holds the state of the generator from which dropout draws, where a gradient may have to be made a second time.
+        self.random: Any = None
+        if device != "cpu":
             model.loss_in_parts()
             if spec.dropout:
-                at = model.flat.device
-                self.generator = torch.cuda.default_generators[at.index or 0] if at.type == "cuda" else torch.default_generator
+                self.random = {"cuda": torch.cuda, "mps": torch.mps}.get(model.flat.device.type, torch)
 
     def compile(self, steps: int) -> None:
         """Compile the step on a GPU, where that pays for so many steps and can be done; a reason why it cannot is told."""
-        if self.device != "cuda":
+        if self.device == "cpu":
             return
-        self.compiled = reason_against(self.model.module, self.spec, steps) or COMPILED
+        self.compiled = NOT_ON_MPS if self.device == "mps" else reason_against(self.model.module, self.spec, steps) or COMPILED
         if self.compiled == COMPILED:
             # A process may train several runs, and the compiler gives up silently once it has code for eight of them.
             torch.compiler.reset()
@@ -75,7 +76,7 @@ class Gradient:
             If a single window is too much for the GPU's memory, or if equal bits are asked for and the model has an operation
             that does not give them.
         """
-        before = self.generator.get_state() if self.generator else None
+        before = self.random.get_rng_state() if self.random else None
         while True:
             self.model.grad.zero_()
             try:
@@ -84,8 +85,8 @@ class Gradient:
                 break
             except Exception as error:  # the compiler's errors share no class
                 self._mend(error, len(mine))
-            if self.generator and before is not None:
-                self.generator.set_state(before)  # dropout begins again as it began
+            if before is not None:
+                self.random.set_rng_state(before)  # dropout begins again as it began
         if self.processes.count == 1:
             return losses
         self.processes.add(self.model.grad)
@@ -111,7 +112,7 @@ class Gradient:
         if tried <= 1:
             raise StudyError(f"one context of run {self.spec.id} is too much for this GPU's memory: it needs a larger one")
         self.per_micro = tried // 2
-        torch.cuda.empty_cache()
+        empty_cache(self.device)
         self._tell(f"out of memory at micro-batches of {tried} contexts, going on with {self.per_micro}")
 
     def _tell(self, sentence: str) -> None:

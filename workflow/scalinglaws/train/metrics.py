@@ -136,7 +136,7 @@ class RunTiming(Record):
     processes: int | None = None  # processes that trained it together
     micro_batch_tokens: int | None = None  # tokens of a forward pass, after what memory left
     at_once: int | None = None  # trainings that shared the GPU
-    device_asked: str | None = None  # auto, cpu or cuda: what the training was told to use
+    device_asked: str | None = None  # auto, cpu, cuda or mps: what the training was told to use
     driver: str | None = None  # version of the GPU's driver; None also on CPUs
     gpus_visible: int | None = None  # GPUs that the first process saw; 0 on CPUs
     compiled: str | None = None  # on a GPU: COMPILED, or why its code was not compiled (train/compilation.py)

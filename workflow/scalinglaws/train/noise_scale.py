@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from scalinglaws.evaluate.losses import finite
+from scalinglaws.models.device import float64_device
 from scalinglaws.study.spec import RunSpec
 from scalinglaws.train.flat import FlatModel
 
@@ -62,7 +63,7 @@ class NoiseScale:
         windows = spec.batch_tokens // spec.n_ctx
         self.every, self.n_windows = spec.noise_every, max(1, windows // PARTS)
         self.small_tokens, self.big_tokens = self.n_windows * spec.n_ctx, spec.batch_tokens
-        self.moving, self.count = torch.zeros(2, dtype=torch.float64, device=device), 0
+        self.moving, self.count = torch.zeros(2, dtype=torch.float64, device=float64_device(device)), 0
 
     def due(self, step: int) -> bool:
         """Return whether update number ``step``, from 0, is measured; the first is not, as its gradient is of initial weights."""
@@ -89,6 +90,7 @@ class NoiseScale:
 
     def add(self, small: Tensor, big: Tensor) -> None:
         """Add a measurement: the norms (0-d) of the gradients of a part of a batch and of the whole."""
+        small, big = (norm.to(self.moving.device) for norm in (small, big))
         self.moving.lerp_(estimates(small, big, self.small_tokens, self.big_tokens), 1 - DECAY)
         self.count += 1
 

@@ -25,8 +25,7 @@ from scalinglaws.common.numbers import counted
 from scalinglaws.data.batches import Split, doubts
 from scalinglaws.evaluate.losses import clustered_stderr, finite, positions, token_losses
 from scalinglaws.models import count
-from scalinglaws.models.cuda import driver_version
-from scalinglaws.models.device import device_name, prepare
+from scalinglaws.models.device import device_name, driver_version, gpus_visible, prepare
 from scalinglaws.study.spec import RunSpec
 from scalinglaws.train import checkpoint
 from scalinglaws.train.begin import begin
@@ -79,7 +78,7 @@ def put_back(processes: Processes, last: Path, folder: Path, prefix: str) -> boo
 def say_device(progress: Progress, asked: str, device: str, processes: Processes) -> None:
     """Say on what the run is trained and what was asked for, in the first of its processes."""
     if processes.first:
-        gpus = f", driver {driver_version()}, {counted(torch.cuda.device_count(), 'GPU')} visible" if device == "cuda" else ""
+        gpus = f", driver {driver_version(device)}, {counted(gpus_visible(device), 'GPU')} visible" if device != "cpu" else ""
         told = f"asked for --device {asked} and --processes {processes.count}"
         progress.say(f"{progress.name}: on {device_name(device)}{gpus}; {told}")
 
@@ -116,7 +115,7 @@ def train(
     weights
         The folder of published weights, results/weights, for runs that begin from some.
     device
-        cpu, cuda, or auto for a GPU if there is one.
+        cpu, cuda, mps, or auto for a GPU of CUDA if there is one.
     checkpoint_seconds
         Wall time between two checkpoints.
     log
@@ -175,10 +174,10 @@ def train(
             micro_batch_tokens=trainer.gradient.per_micro * spec.n_ctx,
             at_once=at_once,
             device_asked=asked,
-            driver=driver_version() if device == "cuda" else None,
-            gpus_visible=torch.cuda.device_count() if device == "cuda" else 0,
+            driver=driver_version(device),
+            gpus_visible=gpus_visible(device),
             compiled=trainer.gradient.compiled,
-            deterministic=asked_to_be_deterministic() if device == "cuda" else None,
+            deterministic=asked_to_be_deterministic() if device != "cpu" else None,
         )
         write(trainer, metrics, timing, out)
         checkpoint.prune(out, kept.prefix, keep=0)

@@ -19,6 +19,7 @@ from scalinglaws.data.batches import Batches, Split
 from scalinglaws.data.token_files import load_tokens
 from scalinglaws.evaluate.losses import finite, mean_loss, octave_means, token_losses
 from scalinglaws.models.build import build
+from scalinglaws.models.device import float64_device
 from scalinglaws.optim.optimizers import build_optimizer
 from scalinglaws.optim.schedule import learning_rate, phase
 from scalinglaws.study.spec import RunSpec
@@ -46,7 +47,7 @@ class Trainer:
     tokens
         Folder of its token files.
     device
-        cpu or cuda.
+        cpu, cuda or mps.
     processes
         This process among those that train the run together.
     rate
@@ -81,7 +82,7 @@ class Trainer:
         self.noise = NoiseScale(spec, device) if spec.noise_every else None
         self.step, self.diverged = 0, False
         self.rows: list[dict[str, Any]] = []
-        self.loss_sum, self.loss_count = torch.zeros((), dtype=torch.float64, device=device), 0
+        self.loss_sum, self.loss_count = torch.zeros((), dtype=torch.float64, device=float64_device(device)), 0
         self.last_loss: float | None = None
         self.norm = torch.zeros(())
         self.best: dict[str, Any] = {"step": None, "loss": None, "waited": 0}
@@ -100,7 +101,7 @@ class Trainer:
             torch.manual_seed(int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> 1))
         losses = self.gradient(self.feed.rows(step, self.share), self.batches.per_batch)
         for loss in losses:
-            self.loss_sum += loss
+            self.loss_sum += loss.to(self.loss_sum.device)
         small = self.noise.small_norm(self.model, self._first_windows) if self.noise and self.noise.due(step) else None
         self.norm = self.optimizer.update(learning_rate(spec, step, self.rate), step)
         self.feed.prefetch(step + 1, self.share)
