@@ -133,16 +133,14 @@ def gpus_of(spec: RunSpec, steps: int, device: Device, speeds: Speeds | None = N
             break
         gpus = further
     if (least := process_bytes(spec, gpus)) > room:
-        short = (
-            f"run {spec.id} needs {least / 2**30:.0f} GiB on each of {gpus} GPUs and {device.name} has {device.memory_gib:g}: "
-        )
+        needed = f"run {spec.id} needs {least / 2**30:.0f} GiB on each of {gpus} GPUs and {device.name} has {device.memory_gib:g}"
         if process_bytes(spec, contexts) <= room:
-            raise StudyError(f"{short}take a GPU with more memory, raise most_gpus, or take a smaller model")
+            raise StudyError(f"{needed}: take a GPU with more memory, raise most_gpus, or take a smaller model")
         smaller = process_bytes(dataclasses.replace(spec, optimizer="adafactor"), gpus) <= room
         raise StudyError(
-            f"{short}more GPUs do not help, since each holds all weights and gradients of the model's "
-            f"{n_params_total(spec.shape(n_vocab_guess(spec))):.2g} parameters (there is no FSDP, which divides them). Take a GPU "
-            f"with more memory{', optimizer: adafactor' if smaller else ''} or a smaller model"
+            f"{needed}: more GPUs do not help, since each holds the weights and gradients of all "
+            f"{n_params_total(spec.shape(n_vocab_guess(spec))):.2g} parameters (there is no FSDP, which would divide them). Take "
+            f"a GPU with more memory{', optimizer: adafactor' if smaller else ''} or a smaller model"
         )
     return gpus
 
