@@ -67,7 +67,7 @@ def test_memory_holds_what_an_optimizer_keeps(kind: str) -> None:
     assert torch.isfinite(model.flat).all()
 
 
-@pytest.mark.parametrize("kind", ["adamw", "sgd", "muon"])
+@pytest.mark.parametrize("kind", ["adamw", "sgd"])
 def test_each_of_several_processes_holds_what_is_counted(kind: str) -> None:
     spec = small_spec(n_layer=2, d_model=128, d_ff=512, d_attn=128, optimizer=kind)
     for count in (1, 2, 3, 4):
@@ -88,7 +88,7 @@ def test_eight_gpus_hold_eight_billion_parameters() -> None:
         size = {"n_layer": n_layer, "d_model": 4096, "d_attn": 4096, "d_ff": 16384, "n_heads": 64}
         return gpt(**size | {"precision": "float32", "tokens": 2**19} | changes)
 
-    eight = {"most_gpus": 8, "max_minutes": 10**9, "hours": 1e9}
+    eight = {"most_gpus": 8, "max_minutes": 10**7, "hours": 1e5}
     fits, n = wide(40), n_params_total(wide(40).shape(256))
     assert n == pytest.approx(8.06e9, rel=1e-3) and needs.gpus_of(fits, 1, device(**eight)) == 8
     # 9 bytes a parameter, 64 d_model bytes a token and layer, and the context; in bfloat16, a rounded copy and half of a layer.
@@ -139,7 +139,7 @@ def test_what_cannot_fit_is_refused_with_what_to_do() -> None:
     with pytest.raises(StudyError, match=r"GiB on each of 1 GPUs and H100 has \S+: take a GPU with more memory, raise most_gpus"):
         needs.needs_of_training(gpt(), 10, device(memory_gib=room))
     with pytest.raises(
-        StudyError, match=r"needs 2 GiB on each of 1 GPUs and H100 has 1: more GPUs do not help, .* or a smaller model$"
+        StudyError, match=r"needs 3 GiB on each of 1 GPUs and H100 has 1: more GPUs do not help, .* or a smaller model$"
     ):
         needs.needs_of_training(gpt(), 10, device(memory_gib=1))
     # Muon's state is whole on each GPU, and Adafactor's is small.

@@ -134,7 +134,8 @@ def found(folder: Path, prefix: str) -> list[tuple[int, Path]]:
 
 def states(folder: Path, prefix: str) -> list[tuple[int, tuple[Path, ...]]]:
     """Return (step, paths) of each state of a folder, by step: of one file, or of all the parts that several processes saved."""
-    return sorted([(step, (path,)) for step, path in found(folder, prefix)] + parts.found(folder, prefix)[0])
+    single: list[tuple[int, tuple[Path, ...]]] = [(step, (path,)) for step, path in found(folder, prefix)]
+    return sorted(single + parts.found(folder, prefix)[0])
 
 
 def load_state(paths: Sequence[Path], spec_id: str, sha256: Sequence[str] | None = None) -> parts.State:

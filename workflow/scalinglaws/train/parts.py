@@ -44,7 +44,8 @@ def cut(whole: dict[str, Tensor], own: dict[str, Tensor], length: int, values: d
     processes
         This process.
     """
-    tensors, ranges = {}, {}
+    tensors: dict[str, Tensor] = {}
+    ranges: dict[str, list[int]] = {}  # of each tensor the first entry, the one after the last, and how many there are in all
     for name, tensor in whole.items():
         if tensor.dim() == 1:
             share = processes.share(len(tensor))
@@ -104,7 +105,8 @@ def found(folder: Path, prefix: str) -> tuple[list[tuple[int, tuple[Path, ...]]]
         if match := _NAME.fullmatch(path.name.removeprefix(prefix)):
             step, part, count = map(int, match.groups())
             states.setdefault((step, count), {})[part] = path
-    whole, rest = [], []
+    whole: list[tuple[int, tuple[Path, ...]]] = []
+    rest: list[tuple[int, Path]] = []
     for (step, count), paths in sorted(states.items()):
         if sorted(paths) == list(range(1, count + 1)):
             whole.append((step, tuple(paths[part] for part in range(1, count + 1))))
