@@ -72,6 +72,16 @@ def test_shares_are_updated_as_one_process_updates_the_whole(made: Path, count: 
     assert all(torch.equal(model.flat, file["flat"]) for file in files)
 
 
+@pytest.mark.parametrize("count", [2, 4])
+def test_shares_of_the_gradient_give_the_bits_of_the_whole_gradient(made: Path, count: int) -> None:
+    """Where neither padding nor clipping changes a sum, weights are those of an all_reduce; the norms differ by rounding."""
+    last = f"norm{sharded.STEPS - 1}"
+    for rank in range(count):
+        ours, whole = (safetensors.torch.load_file(made / f"{count}-{name}-{rank}.safetensors") for name in ("free", "whole"))
+        assert torch.equal(ours["flat"], whole["flat"])
+        assert float(ours[last]) == pytest.approx(float(whole["norm"]), rel=3e-7)
+
+
 def test_four_processes_are_one_in_float64(made: Path, tokens: Path) -> None:
     one, four = together.steps(sharded.FOUR, tokens), torch.load(made / "four.pt", weights_only=True)
     for key, ours in one["state"].items():

@@ -107,7 +107,7 @@ class BuiltOptimizer(Protocol):
 
     An optimizer that works by element may also have ``by_share = True``. It then promises to read nothing of ``model.grad`` but
     its own share, and to take the norm from ``processes.norm``: in several processes the rest of ``model.grad`` is of no use.
-    Without the attribute each process is given the whole gradient, which takes twice the traffic between GPUs.
+    Without the attribute each process is given the whole gradient, for which GPUs send each other twice as much.
     """
 
     by_element: bool
