@@ -19,6 +19,8 @@ from scalinglaws.models.count import n_params_total
 from scalinglaws.optim.optimizers import build_optimizer
 from scalinglaws.study import config, study
 from scalinglaws.study.ladder import flops_per_step
+from scalinglaws.train.distributed import Processes
+from scalinglaws.train.flat import FlatModel
 
 ROOT = Path(__file__).parents[3]
 H100 = {"name": "H100", "bfloat16": "989e12", "float32": 67e12, "utilisation": 0.4, "memory_gib": 80}
@@ -65,6 +67,45 @@ def test_memory_holds_what_an_optimizer_keeps(kind: str) -> None:
     assert torch.isfinite(model.flat).all()
 
 
+@pytest.mark.parametrize("kind", ["adamw", "sgd"])
+def test_each_of_several_processes_holds_what_is_counted(kind: str) -> None:
+    spec = small_spec(n_layer=2, d_model=128, d_ff=512, d_attn=128, optimizer=kind)
+    for count in (1, 2, 3, 4):
+        held = []
+        for rank in range(count):
+            processes = Processes(rank, count)
+            model = FlatModel(flat_model(spec, 256).module, "float32", processes)
+            tensors = [model.flat, model.grad, *build_optimizer(model, spec, processes).tensors.values()]
+            held.append(sum(t.untyped_storage().nbytes() for t in {t.untyped_storage().data_ptr(): t for t in tensors}.values()))
+        assert max(held) == pytest.approx(needs.state_bytes(spec, count), rel=0.01)
+        assert min(held) > 0.98 * max(held)
+    early = small_spec(n_layer=2, d_model=128, d_ff=512, d_attn=128, stop="early", noise_every=8)
+    assert needs.state_bytes(early) == needs.state_bytes(small_spec(n_layer=2, d_model=128, d_ff=512, d_attn=128)) * 24 / 16
+
+
+def test_eight_gpus_hold_eight_billion_parameters() -> None:
+    def wide(n_layer: int, **changes: Any) -> Any:
+        size = {"n_layer": n_layer, "d_model": 4096, "d_attn": 4096, "d_ff": 16384, "n_heads": 64}
+        return gpt(**size | {"precision": "float32", "tokens": 2**19} | changes)
+
+    eight = {"most_gpus": 8, "max_minutes": 10**7, "hours": 1e5}
+    fits, n = wide(40), n_params_total(wide(40).shape(256))
+    assert n == pytest.approx(8.06e9, rel=1e-3) and needs.gpus_of(fits, 1, device(**eight)) == 8
+    # 9 bytes a parameter, 64 d_model bytes a token and layer, and the context; in bfloat16, a rounded copy and half of a layer.
+    assert needs.process_bytes(fits, 8) == pytest.approx(9 * n + 64 * 4096 * 40 * 1024 + 0.75 * 2**30, rel=3e-3)
+    rounded = wide(40, precision="bfloat16")
+    assert needs.process_bytes(rounded, 8) == pytest.approx(11 * n + 36 * 4096 * 40 * 1024 + 0.75 * 2**30, rel=3e-3)
+    assert needs.gpus_of(wide(35, precision="bfloat16"), 1, device(**eight)) == 8
+    for spec in (wide(41), rounded):
+        with pytest.raises(StudyError, match=r"on each of 8 GPUs and H100 has 80: "):
+            needs.gpus_of(spec, 1, device(**eight))
+    with pytest.raises(StudyError, match="H100 has 80: take a GPU with more memory, raise most_gpus, or take a smaller model"):
+        needs.gpus_of(wide(41), 1, device(**eight))
+    for most in (8, 512):
+        with pytest.raises(StudyError, match=r"more GPUs do not help.* all 9\.3e\+09 parameters \(there is no FSDP"):
+            needs.gpus_of(wide(46), 1, device(**eight | {"most_gpus": most}))
+
+
 def test_longer_runs_get_more_gpus_up_to_what_is_allowed() -> None:
     long = gpt(tokens=2**19 * 100_000)
     alone = needs.needs_of_training(long, long.steps, device(max_minutes=10**6)).seconds
@@ -94,8 +135,16 @@ def test_a_run_whose_state_fills_one_gpu_shares_it_among_several() -> None:
 
 
 def test_what_cannot_fit_is_refused_with_what_to_do() -> None:
-    with pytest.raises(StudyError, match=r"GiB on each of 1 GPUs and H100 has 1: take a GPU with more memory, raise most_gpus"):
+    room = 0.99 * needs.process_bytes(gpt()) / 2**30
+    with pytest.raises(StudyError, match=r"GiB on each of 1 GPUs and H100 has \S+: take a GPU with more memory, raise most_gpus"):
+        needs.needs_of_training(gpt(), 10, device(memory_gib=room))
+    with pytest.raises(
+        StudyError, match=r"needs 3 GiB on each of 1 GPUs and H100 has 1: more GPUs do not help, .* or a smaller model$"
+    ):
         needs.needs_of_training(gpt(), 10, device(memory_gib=1))
+    # Muon's state is whole on each GPU, and Adafactor's is small.
+    with pytest.raises(StudyError, match="Take a GPU with more memory, optimizer: adafactor or a smaller model"):
+        needs.needs_of_training(gpt(optimizer="muon"), 10, device(memory_gib=room * 0.8))
     with pytest.raises(StudyError, match=r"hours on 1 × H100 and 2 allocations of 1\.0 hours: raise most_gpus, max_minutes or"):
         needs.needs_of_training(gpt(), 100_000, device(max_minutes=60, allocations=2))
     with pytest.raises(StudyError, match=r"the profile's device cannot be used:\n  device\.utilisation"):

@@ -39,9 +39,11 @@ def touch(*names: str) -> None:
 def test_leftovers_of_what_is_there_are_removed() -> None:
     run, trunk = "results/runs/a", "results/trunks/b"
     stays = [f"{run}/metrics.json", f"{trunk}/step20.safetensors", f"{trunk}/partial-40-30.safetensors", f"{trunk}/progress.json"]
+    stays += ["results/runs/c/checkpoint-4.part1of2.safetensors", f"{trunk}/partial-40-30.part2of2.safetensors"]
     stays += ["results/runs/c/checkpoint-3.safetensors", "results/runs/c/.finished-metrics.json/metrics.json"]
     stays += ["results/logs/train/.a.1.tmp"]
     goes = [f"{run}/checkpoint-10.safetensors", f"{run}/progress.json", f"{run}/.finished-metrics.json/metrics.json"]
+    goes += [f"{run}/checkpoint-10.part1of2.safetensors", f"{trunk}/partial-20-15.part2of16.safetensors"]
     goes += [f"{trunk}/partial-20-15.safetensors", f"{trunk}/.finished-step20.safetensors/.sums"]
     goes += [f"results/tokens/c/t/.train.bin.{socket.gethostname()}-99999999.tmp"]
     goes += [f"results/downloads/.pip-a1b2.{socket.gethostname()}-99999999.tmp/a.whl", "results/corpora/c/.buckets/000.1"]

@@ -145,6 +145,9 @@ class Shared(Processes):
     def spread(self, flat: Tensor) -> None:
         pass
 
+    def norm(self, flat: Tensor) -> Tensor:
+        return torch.linalg.vector_norm(flat)  # each has the whole gradient here
+
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_processes_that_share_the_buffer_take_the_same_step(optimizer: str) -> None:

@@ -92,7 +92,7 @@ def test_two_processes_save_together_when_one_is_told_to_stop(tokens: Path, tmp_
     process = subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
     while process.poll() is None and not list(out.glob("checkpoint-*.safetensors")):
         time.sleep(0.05)
-    before = {step for step, _ in checkpoint.found(out, "checkpoint-")}
+    before = {step for step, _ in checkpoint.states(out, "checkpoint-")}
     # The workers' command line ends as ours does; the second of them is told.
     found = subprocess.check_output(["pgrep", "-f", f"scalinglaws train .*{out}"], text=True).split()
     workers = [int(pid) for pid in found if "LOCAL_RANK=1" in Path(f"/proc/{pid}/environ").read_text().split("\0")]
@@ -100,8 +100,9 @@ def test_two_processes_save_together_when_one_is_told_to_stop(tokens: Path, tmp_
     _, errors = process.communicate(timeout=120)
     assert process.returncode != 0
     assert "is saved" in errors
-    newest, path = checkpoint.found(out, "checkpoint-")[-1]
-    assert newest > max(before) and checkpoint.load(path, spec.id)[1]["step"] == newest
+    newest, paths = checkpoint.states(out, "checkpoint-")[-1]
+    assert newest > max(before, default=0) and checkpoint.load_state(paths, spec.id)[1]["step"] == newest
+    assert [path.name for path in paths] == [f"checkpoint-{newest}.part{part}of2.safetensors" for part in (1, 2)]
 
 
 class Small:
@@ -146,8 +147,9 @@ def test_training_stops_before_its_time_limit_and_goes_on(tokens: Path, tmp_path
 
 def test_shares_cover_a_batch_once() -> None:
     for rows, count in ((8, 1), (8, 3), (5, 4), (2, 2)):
-        taken = [row for rank in range(count) for row in list(range(rows))[Processes(rank, count).share(rows)]]
-        assert taken == list(range(rows))
+        for cut in (Processes.windows, Processes.share):
+            taken = [row for rank in range(count) for row in list(range(rows))[cut(Processes(rank, count), rows)]]
+            assert taken == list(range(rows))
 
 
 def test_more_processes_than_contexts_are_refused(tokens: Path) -> None:

@@ -39,6 +39,9 @@ class Training:
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         return {"params": self.params}, {"id": self.spec.id, "step": self.step, "rows": self.rows}
 
+    def part(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        raise AssertionError("one process saves the whole state")
+
 
 class Slow:
     """A disk on which a file stays unfinished until it is released."""

@@ -5,6 +5,7 @@ All of it follows from the run, from a description of the device (device.py) and
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -53,9 +54,9 @@ class Needs:
 def gpu_bytes(spec: RunSpec, gpus: int = 1, tokens: int | None = None) -> float:
     """Return the memory in bytes that training takes on each of so many GPUs.
 
-    It holds weights, gradients, a share of the optimizer's state, copies of weights in the precision of products, the last layer
+    It holds the training state (``state_bytes``), copies of weights in the precision of products, the last layer
     (``head_bytes``), and the activations of a micro-batch of ``tokens``; by default of one context, which is the least that
-    training needs. Compiled code keeps less than what is counted here.
+    training needs. Compiled code keeps less than what is counted here. The collectives of several GPUs work in place.
     """
     shape = spec.shape(n_vocab_guess(spec))
     wide = 2 if spec.precision == "bfloat16" else 4
@@ -64,10 +65,20 @@ def gpu_bytes(spec: RunSpec, gpus: int = 1, tokens: int | None = None) -> float:
     # The sum of embeddings, the last norm, and the last hidden states and their gradient.
     token = layers + (8 + 4 * wide) * spec.d_model
     rounded = 2 * spec.n_params if wide == 2 else 0
-    optimizer = OPTIMIZERS.find(spec.optimizer)
-    state = optimizer.bytes_per_param - optimizer.shared_bytes * (1 - 1 / max(1, gpus))
     at_once = tokens or spec.n_ctx
-    return state * n_params_total(shape) + rounded + head_bytes(shape, wide, at_once) + token * at_once
+    return state_bytes(spec, gpus) + rounded + head_bytes(shape, wide, at_once) + token * at_once
+
+
+def state_bytes(spec: RunSpec, gpus: int = 1) -> float:
+    """Return the memory in bytes of the numbers that each of so many GPUs keeps for every parameter.
+
+    Weights and gradients are whole on each, and the optimizer's state is divided where it works by element. A run that stops
+    early keeps its best weights, and one that measures the noise scale a copy of a gradient while it does.
+    """
+    optimizer = OPTIMIZERS.find(spec.optimizer)
+    kept = optimizer.bytes_per_param - optimizer.shared_bytes * (1 - 1 / max(1, gpus))
+    copies = 4 * (spec.stop == "early") + 4 * (spec.noise_every > 0)
+    return (kept + copies) * n_params_total(spec.shape(n_vocab_guess(spec)))
 
 
 def head_bytes(shape: ModelConfig, wide: int, tokens: int) -> float:
@@ -114,17 +125,22 @@ def gpus_of(spec: RunSpec, steps: int, device: Device, speeds: Speeds | None = N
     if not device.gpus_per_node:
         return 0
     room = device.memory_gib * 2**30
-    most = min(device.most_gpus, spec.batch_tokens // spec.n_ctx)
-    gpus = 1
+    contexts = spec.batch_tokens // spec.n_ctx
+    most, gpus = min(device.most_gpus, contexts), 1
     while process_bytes(spec, gpus) > room or steps * step_seconds(spec, device, gpus, speeds) > 3600 * device.hours:
         further = min(2 * gpus, device.gpus_per_node) if gpus < device.gpus_per_node else 2 * gpus
         if further > most:
             break
         gpus = further
     if (least := process_bytes(spec, gpus)) > room:
+        needed = f"run {spec.id} needs {least / 2**30:.0f} GiB on each of {gpus} GPUs and {device.name} has {device.memory_gib:g}"
+        if process_bytes(spec, contexts) <= room:
+            raise StudyError(f"{needed}: take a GPU with more memory, raise most_gpus, or take a smaller model")
+        smaller = process_bytes(dataclasses.replace(spec, optimizer="adafactor"), gpus) <= room
         raise StudyError(
-            f"run {spec.id} needs {least / 2**30:.0f} GiB on each of {gpus} GPUs and {device.name} has {device.memory_gib:g}: "
-            "take a GPU with more memory, raise most_gpus, or take optimizer: adafactor or a smaller model"
+            f"{needed}: more GPUs do not help, since each holds the weights and gradients of all "
+            f"{n_params_total(spec.shape(n_vocab_guess(spec))):.2g} parameters (there is no FSDP, which would divide them). Take "
+            f"a GPU with more memory{', optimizer: adafactor' if smaller else ''} or a smaller model"
         )
     return gpus
 

@@ -14,8 +14,9 @@ from scalinglaws.common import finished, leftovers, sums
 from scalinglaws.dag import clock, targets
 from scalinglaws.dag.context import RESULTS, Context
 
-# The names that train/run.py gives to checkpoints inside a training.
-RUN_CHECKPOINT, RUNG_CHECKPOINT = re.compile(r"checkpoint-\d+\.safetensors"), re.compile(r"partial-(\d+)-\d+\.safetensors")
+# The names that train/run.py and train/parts.py give to checkpoints inside a training.
+_END = r"\d+(\.part\d+of\d+)?\.safetensors"
+RUN_CHECKPOINT, RUNG_CHECKPOINT = re.compile(rf"checkpoint-{_END}"), re.compile(rf"partial-(\d+)-{_END}")
 BUCKETS = ".buckets"  # data/corpus.py sorts passages there
 NOT_LOOKED_AT = {"logs"}
 

@@ -28,6 +28,7 @@ class AdamW:
     """
 
     by_element = True
+    by_share = True
 
     def __init__(self, model: FlatParameters, settings: Settings, processes: Processes):
         self.model, self.settings, self.processes = model, settings, processes
@@ -47,7 +48,7 @@ class AdamW:
     def update(self, rate: float, step: int) -> Tensor:
         """Take an update; see ``BuiltOptimizer``."""
         model, settings = self.model, self.settings
-        norm = torch.linalg.vector_norm(model.grad)
+        norm = self.processes.norm(model.grad)
         # The kernel divides gradients by grad_scale, so that clipping needs no pass of its own.
         scale = (norm / settings.grad_clip).clamp_(min=1.0) if settings.grad_clip else None
         if scale is not None and model.grad.device.type not in SCALED_ON:

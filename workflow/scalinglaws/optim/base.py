@@ -70,19 +70,28 @@ class Settings(Parametrized, Protocol):
 class Processes(Protocol):
     """The processes that train one model together, as one of them sees them."""
 
-    def share(self, rows: int) -> slice:
-        """Return the part of so many rows that this process works on."""
+    def share(self, length: int) -> slice:
+        """Return the part of a flat tensor of so many entries that this process works on."""
+
+    def norm(self, flat: Tensor) -> Tensor:
+        """Return the norm, 0-d, of a flat tensor of which each process has its own share."""
 
     def spread(self, flat: Tensor) -> None:
-        """Give every process the shares that the others have changed."""
+        """Give every process the shares of ``model.flat`` that the others have changed."""
 
 
 class OneProcess:
     """The only process of a run: its share is everything."""
 
-    def share(self, rows: int) -> slice:
-        """Return all rows."""
-        return slice(0, rows)
+    def share(self, length: int) -> slice:
+        """Return everything."""
+        return slice(0, length)
+
+    def norm(self, flat: Tensor) -> Tensor:
+        """Return the norm of the tensor."""
+        import torch
+
+        return torch.linalg.vector_norm(flat)
 
     def spread(self, flat: Tensor) -> None:
         """Do nothing, since there are no other processes."""
@@ -95,6 +104,10 @@ class BuiltOptimizer(Protocol):
     its share alone (Rajbhandari et al. 2020, stage 1). ``tensors`` is the state by name, flat; checkpoints save it, and resuming
     copies the saved values back into it. Whatever depends on the number of updates must follow from the step that ``update`` is
     given.
+
+    An optimizer that works by element may also have ``by_share = True``. It then promises to read nothing of ``model.grad`` but
+    its own share, and to take the norm from ``processes.norm``: in several processes the rest of ``model.grad`` is of no use.
+    Without the attribute each process is given the whole gradient, for which GPUs send each other twice as much.
     """
 
     by_element: bool
@@ -148,13 +161,15 @@ def parts(model: FlatParameters, share: slice, value: Callable[[str, tuple[int, 
     return found
 
 
-def clip(model: FlatParameters, settings: Settings) -> Tensor:
-    """Scale the gradient so that its norm is at most ``settings.grad_clip``; return the norm before, 0-d."""
-    import torch
+def clip(model: FlatParameters, settings: Settings, processes: Processes | None = None) -> Tensor:
+    """Scale the gradient so that its norm is at most ``settings.grad_clip``; return the norm before, 0-d.
 
-    norm = torch.linalg.vector_norm(model.grad)
+    An optimizer that is ``by_share`` gives its ``processes``, and its own share of the gradient is scaled.
+    """
+    processes = processes or OneProcess()
+    norm = processes.norm(model.grad)
     if settings.grad_clip:
-        model.grad.div_((norm / settings.grad_clip).clamp_(min=1.0))
+        model.grad[processes.share(len(model.grad))].div_((norm / settings.grad_clip).clamp_(min=1.0))
     return norm
 
 

@@ -18,6 +18,7 @@ class SGD:
     """
 
     by_element = True
+    by_share = True
 
     def __init__(self, model: FlatParameters, settings: Settings, processes: Processes):
         self.model, self.settings, self.processes = model, settings, processes
@@ -29,7 +30,7 @@ class SGD:
     @torch.no_grad()
     def update(self, rate: float, step: int) -> Tensor:
         """Take an update; see ``BuiltOptimizer``."""
-        norm = clip(self.model, self.settings)
+        norm = clip(self.model, self.settings, self.processes)
         decay_matrices(self.model, self.settings, rate)
         self.momentum.mul_(self.settings.beta1).add_(self.model.grad[self.share])
         flat = self.model.flat[self.share]

@@ -13,7 +13,7 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
@@ -27,11 +27,11 @@ from torch import Tensor
 from scalinglaws.common import asked, stopping
 from scalinglaws.common.files import write_bytes
 from scalinglaws.study.spec import RunSpec
-from scalinglaws.train import sealed
+from scalinglaws.train import parts, sealed
 from scalinglaws.train.distributed import Processes
 from scalinglaws.train.saver import Saver
 
-SAVE, STOP = 1, 2  # what a process asks for after a step
+SAVE, LATER, STOP = 1, 2, 3  # what a process asks for after a step; the largest of what all ask for is done
 SHARE = 30  # checkpoints are so many times as far apart as one takes
 
 
@@ -44,6 +44,10 @@ class Saveable(Protocol):
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return everything that the training goes on from: flat tensors and JSON values."""
+        ...
+
+    def part(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return what this process saves of that as one of several, without asking the others (parts.py)."""
         ...
 
 
@@ -128,10 +132,57 @@ def found(folder: Path, prefix: str) -> list[tuple[int, Path]]:
     return sorted((int(match[1]), path) for path in names if (match := pattern.fullmatch(path.name)))
 
 
-def latest(folder: Path, prefix: str, spec_id: str, most: int | None = None) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+def states(folder: Path, prefix: str) -> list[tuple[int, tuple[Path, ...]]]:
+    """Return (step, paths) of each state of a folder, by step: of one file, or of all the parts that several processes saved."""
+    single: list[tuple[int, tuple[Path, ...]]] = [(step, (path,)) for step, path in found(folder, prefix)]
+    return sorted(single + parts.found(folder, prefix)[0])
+
+
+def load_state(paths: Sequence[Path], spec_id: str, sha256: Sequence[str] | None = None) -> parts.State:
+    """Read a state of one file or of several parts.
+
+    Parameters
+    ----------
+    paths
+        The file, or the parts in order.
+    spec_id
+        The id of the run or trunk that each must belong to.
+    sha256
+        The sha256 that each must hold; None for any.
+
+    Returns
+    -------
+    tuple
+        What ``load`` returns, of the whole state.
+
+    Raises
+    ------
+    ValueError
+        As ``load`` does, or where the files are no parts of one state.
+    """
+    if len(paths) == 1:
+        return load(paths[0], spec_id, sha256[0] if sha256 else None)
+    loaded = []
+    for number, path in enumerate(paths):
+        try:
+            loaded.append(load(path, spec_id, sha256[number] if sha256 else None))
+        except ValueError as error:
+            raise ValueError(f"{path.name}: {error}") from None
+    return parts.join(loaded)
+
+
+def named(paths: Sequence[Path]) -> str:
+    """Return the files of a state in words."""
+    return str(paths[0]) + (f" with the other parts of {len(paths)}" if len(paths) > 1 else "")
+
+
+def latest(
+    folder: Path, prefix: str, spec_id: str, most: int | None = None
+) -> tuple[dict[str, Tensor], dict[str, Any], tuple[Path, ...]] | None:
     """Return the valid state with the largest step.
 
-    A file that is not valid is named by a line on stderr, and the one before it is tried.
+    A state that is not valid is named by a line on stderr, and the one before it is tried. One without all of its parts is
+    passed over: the processes that saved it were killed in between.
 
     Parameters
     ----------
@@ -145,23 +196,32 @@ def latest(folder: Path, prefix: str, spec_id: str, most: int | None = None) -> 
     Returns
     -------
     tuple or None
-        What ``load`` returns, or None where there is no valid state.
+        Tensors by name, the JSON values and the paths; None where there is no valid state.
     """
-    for step, path in reversed(found(folder, prefix)):
+    for step, paths in reversed(states(folder, prefix)):
         if most is not None and step > most:
             continue
         try:
-            return load(path, spec_id)
+            return (*load_state(paths, spec_id), paths)
         except ValueError as error:
-            print(f"warning: {path} is not used: {error}", file=sys.stderr)
+            print(f"warning: {named(paths)} is not used: {error}", file=sys.stderr)
     return None
 
 
 def prune(folder: Path, prefix: str, keep: int) -> None:
-    """Delete all files of a prefix but the last ``keep``."""
-    files = found(folder, prefix)
-    for _, path in files[: max(0, len(files) - keep)]:
-        path.unlink(missing_ok=True)
+    """Delete the states of a prefix but the last ``keep`` whole ones, and parts of others that are older than these."""
+    whole = states(folder, prefix)
+    old = whole[: max(0, len(whole) - keep)]
+    if not old and keep:
+        return
+    parts.remove(path for _, paths in old for path in paths)
+    oldest = whole[-keep][0] if keep else math.inf
+    parts.remove(path for step, path in parts.found(folder, prefix)[1] if step < oldest)
+
+
+def clear(folder: Path, prefix: str) -> None:
+    """Delete the parts of states that are not whole. No process of the training may be saving."""
+    parts.remove(path for _, path in parts.found(folder, prefix)[1])
 
 
 def to_device(tensor: Tensor, like: Tensor) -> Tensor:
@@ -177,21 +237,26 @@ class Checkpoints:
 
     They are written while training goes on (saver.py), and so seldom that they take a thirtieth of the time at most. A process
     that is told to stop while it trains saves and ends; where it is told after its last step, it writes its results
-    first (``listening``). Of several processes the first one saves. The last two files are kept.
+    first (``listening``). Of several processes each saves a part of its own (parts.py). The last two states are kept.
 
     Parameters
     ----------
     folder, prefix
-        Where the files {prefix}{step}.safetensors are written.
+        Where the files {prefix}{step}.safetensors are written, or, by several processes, their parts.
     seconds
         Wall time between checkpoints at the least; 0 saves after every step, and training waits for it.
     end
         The time, as of time.time(), at which this process will be stopped by its scheduler.
+
+    Attributes
+    ----------
+    launch
+        A word that the processes of this start of the training share, and no other start; empty for one process.
     """
 
     def __init__(self, folder: Path, prefix: str, seconds: float, end: float = math.inf):
         self.folder, self.prefix, self.seconds, self.end = folder, prefix, seconds, end
-        self.attempts, self.saved = 1, time.monotonic()
+        self.attempts, self.saved, self.launch = 1, time.monotonic(), ""
         self.reason, self.told, self.told_at, self.interrupted = "", 0, math.inf, False
         self.saver = Saver(self._write)
 
@@ -230,7 +295,8 @@ class Checkpoints:
         if not self.reason and time.time() > self.end - self.saver.cost:
             self.reason = "the end of its time limit"
         processes = trainer.processes
-        wish = processes.most(STOP if self.reason else SAVE if processes.first and self._due() else 0)
+        # A process that still saves, or whose last part took long, has the others wait with the next one.
+        wish = processes.most(STOP if self.reason else SAVE if self._due() else LATER)
         if wish == SAVE:
             self._save(trainer)
         elif wish == STOP:
@@ -243,20 +309,21 @@ class Checkpoints:
     def _save(self, trainer: Saveable) -> None:
         """Begin to save the state of a training, or, where every step is saved, wait until it is."""
         self.saved = time.monotonic()
-        tensors, values = trainer.state()
-        if trainer.processes.first:
-            path = self.folder / f"{self.prefix}{trainer.step}.safetensors"
-            self.saver.save(path, tensors, values | {"attempts": self.attempts}, self.saved)
-            if not self.seconds:
-                self.saver.wait()
+        together = trainer.processes.count > 1
+        tensors, values = trainer.part() if together else trainer.state()
+        more = {"attempts": self.attempts} | ({parts.LAUNCH: self.launch} if together else {})
+        path = self.folder / parts.name_of(self.prefix, trainer.step, trainer.processes)
+        self.saver.save(path, tensors, values | more, self.saved)
+        if not self.seconds:
+            self.saver.wait()
 
     def _stop(self, trainer: Saveable) -> None:
         """End the process, with its state saved where the time suffices, else with the one before. Raises SystemExit."""
         processes, step = trainer.processes, trainer.step
         self.saver.wait()
         left = min(self.told_at, time.monotonic()) + asked.grace_seconds() - time.monotonic()
-        late = self.told and self.saver.step is not None and left < self.saver.cost
-        if late := processes.from_first(bool(late)):
+        late = bool(self.told) and self.saver.step is not None and left < self.saver.cost
+        if processes.most(int(late)):
             kept = f"which takes {self.saver.cost:.0f} s to save, so that it goes on from step {self.saver.step}"
         else:
             self._save(trainer)
@@ -264,7 +331,7 @@ class Checkpoints:
             kept = "which is saved"
         why = self.reason or "another process"
         print(f"{trainer.spec.id}: stopped by {why} at step {step}, {kept}", file=sys.stderr, flush=True)
-        processes.most(0)  # the others wait until it is
+        processes.most(0)  # none leaves before the parts of all are there
         stopping.leave(self.told, None)
 
     def _write(self, path: Path, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:

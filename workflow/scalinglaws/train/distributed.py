@@ -1,12 +1,17 @@
 """Processes that train one run together, data parallel.
 
-Each process has the whole model, a share of every batch and, where the optimizer works by element, a share of its state. The
+Each process has the whole model, a part of every batch and, where the optimizer works by element, a share of its state. The
 batch, its order and the accumulation are those of one process, so that losses differ by rounding alone.
+
+A step of such an optimizer takes three collectives: ``reduce_scatter`` sums each share of the gradient in the process that owns
+it, ``norm`` gathers a number from each process, and ``spread`` gathers the shares of the weights after the update.
 """
 
 from __future__ import annotations
 
+import math
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -19,6 +24,7 @@ from scalinglaws.train.ranks import meeting, wanted
 
 # How long a process waits for another: the first one measures losses and saves alone, and the others wait until it is done.
 PATIENCE = timedelta(minutes=20)
+ALIGNED = 16  # numbers of a vector instruction; as many bytes are what NCCL and a GPU's kernels like to begin at
 
 
 @dataclass(frozen=True)
@@ -33,9 +39,25 @@ class Processes:
         """Tell whether this is the process that measures and writes."""
         return self.rank == 0
 
-    def share(self, rows: int) -> slice:
-        """Return this process's part of so many rows: parts are in order of rank and differ by one row at most."""
+    def windows(self, rows: int) -> slice:
+        """Return this process's part of so many windows: parts are in order of rank and differ by one window at most."""
         return slice(rows * self.rank // self.count, rows * (self.rank + 1) // self.count)
+
+    def share(self, length: int) -> slice:
+        """Return this process's share of a flat tensor of so many entries.
+
+        Shares are in order of rank and equally long, but for what the last ones lack where the length is no multiple (padding).
+        Each begins at a multiple of ALIGNED, so that vector instructions round every weight as they do in one process.
+        """
+        each = self._each(length)
+        return slice(min(length, each * self.rank), min(length, each * (self.rank + 1)))
+
+    def padding(self, length: int) -> int:
+        """Return the number of entries by which a flat tensor is too short for equal shares; 0 for one process."""
+        return self.count * self._each(length) - length
+
+    def _each(self, length: int) -> int:
+        return math.ceil(length / (self.count * ALIGNED)) * ALIGNED if self.count > 1 else length
 
     def add(self, tensor: Tensor) -> Tensor:
         """Replace a tensor by its sum over all processes, and return it."""
@@ -51,10 +73,35 @@ class Processes:
         torch.distributed.all_reduce(told, torch.distributed.ReduceOp.MAX)
         return int(told)
 
+    def reduce_scatter(self, flat: Tensor) -> None:
+        """Replace this process's share of a buffer of ``FlatModel`` by its sum over all processes; the rest is then of no use."""
+        if self.count > 1:
+            whole, own = self._padded(flat)
+            _renamed("reduce_scatter_single", "reduce_scatter_tensor")(own, whole)
+
     def spread(self, flat: Tensor) -> None:
-        """Give every process all shares of a flat tensor, of which each has changed its own."""
-        for rank in range(self.count if self.count > 1 else 0):
-            torch.distributed.broadcast(flat[Processes(rank, self.count).share(len(flat))], src=rank)
+        """Give every process all shares of a buffer of ``FlatModel``, of which each has changed its own."""
+        if self.count > 1:
+            whole, own = self._padded(flat)
+            _renamed("all_gather_single", "all_gather_into_tensor")(whole, own)
+
+    def norm(self, flat: Tensor) -> Tensor:
+        """Return the norm (0-d) of a flat tensor of which each process has its own share, the same bits in each of them.
+
+        It differs by rounding from the norm that one process takes of the whole tensor.
+        """
+        own = torch.linalg.vector_norm(flat[self.share(len(flat))])
+        if self.count == 1:
+            return own
+        norms = own.new_empty(self.count)
+        _renamed("all_gather_single", "all_gather_into_tensor")(norms, own.reshape(1))
+        return torch.linalg.vector_norm(norms)
+
+    def _padded(self, flat: Tensor) -> tuple[Tensor, Tensor]:
+        """Return a buffer with the padding that lies behind its end, and this process's share of that; nothing is copied."""
+        each = self._each(len(flat))
+        whole = flat.as_strided((self.count * each,), (1,))
+        return whole, whole[each * self.rank : each * (self.rank + 1)]
 
     def collect(self, own: Tensor, length: int) -> Tensor:
         """Bring the shares of a flat tensor together in the first process.
@@ -74,12 +121,14 @@ class Processes:
         if self.count == 1:
             return own
         if not self.first:
-            torch.distributed.send(own.cpu(), dst=0)
+            if len(own):
+                torch.distributed.send(own.cpu(), dst=0)
             return own
         whole = torch.empty(length, dtype=own.dtype)
         whole[self.share(length)] = own.cpu()
         for rank in range(1, self.count):
-            torch.distributed.recv(whole[Processes(rank, self.count).share(length)], src=rank)
+            if len(share := whole[Processes(rank, self.count).share(length)]):
+                torch.distributed.recv(share, src=rank)
         return whole
 
     def from_first(self, value: Any) -> Any:
@@ -92,6 +141,12 @@ class Processes:
 
 
 ALONE = Processes()
+
+
+def _renamed(name: str, before: str) -> Callable[..., Any]:
+    """Return a collective of PyTorch by its name, or by the name ``before`` that versions below 2.13 know."""
+    found: Callable[..., Any] = getattr(torch.distributed, name, None) or getattr(torch.distributed, before)
+    return found
 
 
 def join(device: str) -> Processes:

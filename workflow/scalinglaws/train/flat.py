@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from scalinglaws.models.module import autocast, logits, named_parameters, wide
 from scalinglaws.train.compilation import compiled, with_compiled_layers
+from scalinglaws.train.distributed import ALONE, Processes
 from scalinglaws.train.head_loss import SoftmaxLoss, head_loss, output_table, softmax_loss
 
 Sizes = dict[str, tuple[int, ...]]
@@ -40,6 +41,8 @@ class FlatModel:
         The model, whose parameters are re-pointed to the buffer; their values stay. models/module.py says what it must have.
     precision
         float32, or bfloat16 for products by autocast.
+    processes
+        Those that train the model together: behind the end of both buffers lies what makes their shares equally long.
 
     Attributes
     ----------
@@ -53,13 +56,16 @@ class FlatModel:
         The number of entries at the start of the buffers that belong to matrices; biases and norms follow.
     """
 
-    def __init__(self, module: nn.Module, precision: str = "float32"):
+    def __init__(self, module: nn.Module, precision: str = "float32", processes: Processes = ALONE):
         self.module, self.precision = module, precision
         self.params = named_parameters(module)
         self.sizes: Sizes = {name: tuple(p.shape) for name, p in self.params.items()}
         self.n_matrix = sum(math.prod(size) for size in self.sizes.values() if len(size) > 1)
-        self.flat = torch.cat([p.detach().reshape(-1) for p in self.params.values()])
-        self.grad = torch.zeros_like(self.flat)
+        values = [p.detach().reshape(-1) for p in self.params.values()]
+        length = sum(map(len, values))
+        padding = values[0].new_zeros(processes.padding(length))
+        whole = torch.cat([*values, padding] if len(padding) else values)
+        self.flat, self.grad = whole[:length], torch.zeros_like(whole)[:length]
         self.grads = views(self.grad, self.sizes)
         for name, value in views(self.flat, self.sizes).items():
             self.params[name].data = value

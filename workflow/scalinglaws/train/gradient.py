@@ -23,13 +23,16 @@ class Gradient:
 
     Attributes
     ----------
+    by_share
+        Whether ``model.grad`` gets the sum over processes in the own share alone, as an optimizer that is ``by_share`` takes it.
     per_micro
         Contexts of a micro-batch: those of the spec, or fewer once the GPU's memory was too small for them.
     compiled
         For timing.json: whether the step is compiled, or why it is not. None on a CPU, where nothing is.
     """
 
-    def __init__(self, model: FlatModel, spec: RunSpec, processes: Processes, device: str):
+    def __init__(self, model: FlatModel, spec: RunSpec, processes: Processes, device: str, by_share: bool = False):
+        self.by_share = by_share
         self.model, self.spec, self.processes, self.device = model, spec, processes, device
         self.per_micro = spec.micro_contexts
         self.compiled: str | None = None
@@ -53,7 +56,7 @@ class Gradient:
             self._tell(f"warning: training is not compiled: {self.compiled.removeprefix(NOT_COMPILED)}")
 
     def __call__(self, mine: Tensor, whole: int) -> list[Tensor]:
-        """Set ``model.grad`` to the gradient over all processes.
+        """Set ``model.grad``, or its own share where ``by_share`` is set, to the gradient over all processes.
 
         Where a GPU's memory is too small for a micro-batch, halves of it are used from then on. Where the compiler fails in any
         other way, training goes on without compiled code.
@@ -89,8 +92,15 @@ class Gradient:
                 self.random.set_rng_state(before)  # dropout begins again as it began
         if self.processes.count == 1:
             return losses
-        self.processes.add(self.model.grad)
+        if self.by_share:
+            self.processes.reduce_scatter(self.model.grad)
+        else:
+            self.processes.add(self.model.grad)
         return [self.processes.add(sum(losses, start=self.model.flat.new_zeros(())))]
+
+    def norm(self) -> Tensor:
+        """Return the norm (0-d) of the gradient over all processes that was made last."""
+        return self.processes.norm(self.model.grad) if self.by_share else torch.linalg.vector_norm(self.model.grad)
 
     def _mend(self, error: Exception, windows: int) -> None:
         """Change what made the gradient of so many windows fail. Raises the error, or StudyError, where nothing can be done."""

@@ -69,21 +69,20 @@ class NoiseScale:
         """Return whether update number ``step``, from 0, is measured; the first is not, as its gradient is of initial weights."""
         return step > 0 and step % self.every == 0
 
-    def small_norm(self, model: FlatModel, gradient: Callable[[int], object]) -> Tensor:
+    def small_norm(self, model: FlatModel, norm_of: Callable[[int], Tensor]) -> Tensor:
         """Return the norm (0-d) of the mean gradient of the first windows of a batch; ``model.grad`` is left as it was.
 
         Parameters
         ----------
         model
             The model.
-        gradient
-            What sets ``model.grad`` to the gradient of the mean loss of so many first windows of the batch.
+        norm_of
+            What makes the gradient of the mean loss of so many first windows of the batch in ``model.grad`` and returns its norm.
         """
         kept, code = model.grad.clone(), (model.compiled, model.head)
         # A second shape of batches would be compiled for a minute to save a fraction of a few steps.
         model.stop_compiled()
-        gradient(self.n_windows)
-        norm = torch.linalg.vector_norm(model.grad)
+        norm = norm_of(self.n_windows)
         model.grad.copy_(kept)
         model.compiled, model.head = code
         return norm

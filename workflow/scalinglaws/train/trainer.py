@@ -23,7 +23,7 @@ from scalinglaws.models.device import float64_device
 from scalinglaws.optim.optimizers import build_optimizer
 from scalinglaws.optim.schedule import learning_rate, phase
 from scalinglaws.study.spec import RunSpec
-from scalinglaws.train import checkpoint
+from scalinglaws.train import checkpoint, parts
 from scalinglaws.train.distributed import ALONE, Processes
 from scalinglaws.train.feed import Feed
 from scalinglaws.train.flat import FlatModel
@@ -71,14 +71,14 @@ class Trainer:
         early = spec.stop == "early"
         self.validation = Split(tokens, "validation", spec.n_ctx, spec.eval_tokens) if early else None
         module = build(spec.shape(self.n_vocab), seed=spec.seed, device=device, precision=spec.precision)
-        self.model = FlatModel(module, spec.precision)
+        self.model = FlatModel(module, spec.precision, processes)
         self.optimizer = build_optimizer(self.model, spec, self.processes)
         if self.processes.count > spec.batch_tokens // spec.n_ctx:
             raise StudyError(
                 f"{self.processes.count} processes cannot share a batch of {spec.batch_tokens // spec.n_ctx} contexts"
             )
-        self.gradient = Gradient(self.model, spec, processes, device)
-        self.feed, self.share = Feed(self.batches, device), processes.share(self.batches.per_batch)
+        self.gradient = Gradient(self.model, spec, processes, device, getattr(self.optimizer, "by_share", False))
+        self.feed, self.share = Feed(self.batches, device), processes.windows(self.batches.per_batch)
         self.noise = NoiseScale(spec, device) if spec.noise_every else None
         self.step, self.diverged = 0, False
         self.rows: list[dict[str, Any]] = []
@@ -102,7 +102,7 @@ class Trainer:
         losses = self.gradient(self.feed.rows(step, self.share), self.batches.per_batch)
         for loss in losses:
             self.loss_sum += loss.to(self.loss_sum.device)
-        small = self.noise.small_norm(self.model, self._first_windows) if self.noise and self.noise.due(step) else None
+        small = self.noise.small_norm(self.model, self._norm_of_first) if self.noise and self.noise.due(step) else None
         self.norm = self.optimizer.update(learning_rate(spec, step, self.rate), step)
         self.feed.prefetch(step + 1, self.share)
         if self.noise and small is not None:
@@ -114,9 +114,10 @@ class Trainer:
         if not self.diverged and is_eval_step(self.step):
             self.add_row()
 
-    def _first_windows(self, count: int) -> None:
-        """Set ``model.grad`` to the gradient of the mean loss of the first windows of this step's batch."""
-        self.gradient(self.feed.rows(self.step, self.processes.share(count)), count)
+    def _norm_of_first(self, count: int) -> Tensor:
+        """Return the norm of the gradient of the mean loss of the first windows of this step's batch."""
+        self.gradient(self.feed.rows(self.step, self.processes.windows(count)), count)
+        return self.gradient.norm()
 
     def check(self, loss: float) -> None:
         """Find out from a batch's loss in nats per token and from the gradient's norm whether the run has diverged."""
@@ -170,12 +171,22 @@ class Trainer:
 
         Each of several processes must call it, and only the first one gets the whole state.
         """
-        tensors = {"params": self.model.flat, **self.optimizer.tensors}
+        tensors = {**self._weights(), **self.optimizer.tensors}
         if self.optimizer.by_element:
             whole = len(self.model.flat)
             tensors |= {name: self.processes.collect(own, whole) for name, own in self.optimizer.tensors.items()}
-        if self.best_flat is not None:
-            tensors["best"] = self.best_flat
+        return tensors, self._values()
+
+    def part(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return what this process saves of the state as one of several (parts.py); nothing is sent between them."""
+        optimizer = self.optimizer.tensors
+        whole, own = ({}, optimizer) if self.optimizer.by_element else (optimizer, {})
+        return parts.cut(self._weights() | whole, own, len(self.model.flat), self._values(), self.processes)
+
+    def _weights(self) -> dict[str, Tensor]:
+        return {"params": self.model.flat} | ({} if self.best_flat is None else {"best": self.best_flat})
+
+    def _values(self) -> dict[str, Any]:
         loss_sum = float(self.loss_sum)
         values = {"id": self.spec.id, "step": self.step, "rows": self.rows, "best": self.best}
         values |= {"loss_sum": finite(loss_sum), "loss_count": self.loss_count, "diverged": self.diverged}
@@ -183,7 +194,7 @@ class Trainer:
             values["noise"] = self.noise.state()
         if self.spec.rate_sweep:
             values["rate"] = self.rate
-        return tensors, values
+        return values
 
     def restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
         """Continue from a state of this spec, or of its trunk, at the learning rate with which it was trained so far.
@@ -198,8 +209,7 @@ class Trainer:
         ValueError
             If a tensor does not have the size of this model.
         """
-        kept = {"params": self.model.flat} | ({"best": self.best_flat} if self.best_flat is not None else {})
-        for name, own in kept.items():
+        for name, own in self._weights().items():
             checkpoint.to_device(tensors[name], own)
         share = self.processes.share(len(self.model.flat)) if self.optimizer.by_element else slice(None)
         for name, own in self.optimizer.tensors.items():
