@@ -128,7 +128,7 @@ COLUMNS: dict[tuple[str, str], tuple[str, str]] = {
     ("timings", "device_asked"): ("", "What the training was told to use: auto, cpu or cuda."),
     ("timings", "driver"): ("", "Version of the GPU's driver; null on CPUs."),
     ("timings", "gpus_visible"): ("GPUs", "GPUs that the first process saw; 0 on CPUs."),
-    ("timings", "at_once"): ("trainings", "Trainings that shared the GPU."),
+    ("timings", "at_once"): ("processes", "Processes that shared the GPU."),
     ("timings", "stacked"): ("trainings", "Rows of the stack that it was trained in; null where it was in none."),
     ("", "law"): ("", "Name of the law."),
     ("", "flags"): ("", "Sentences on why the fit may be wrong, joined by semicolons; empty where none was found."),

@@ -135,7 +135,7 @@ class RunTiming(Record):
     attempts: int  # processes that trained it one after the other, each from the checkpoint of the one before
     processes: int | None = None  # processes that trained it together
     micro_batch_tokens: int | None = None  # tokens of a forward pass, after what memory left
-    at_once: int | None = None  # trainings that shared the GPU
+    at_once: int | None = None  # processes that shared the GPU
     device_asked: str | None = None  # auto, cpu or cuda: what the training was told to use
     driver: str | None = None  # version of the GPU's driver; None also on CPUs
     gpus_visible: int | None = None  # GPUs that the first process saw; 0 on CPUs

@@ -114,7 +114,7 @@ def begin_run(
     end
         The time (of time.time) at which to save a checkpoint and to exit with status 143.
     at_once
-        The number of trainings that share this GPU, for timing.json.
+        The number of processes that share this GPU, for timing.json.
     stacked
         The number of trainings in the stack that the caller puts it into (stacked_run.py), for timing.json; None for no stack.
     rate
