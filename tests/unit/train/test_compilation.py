@@ -21,6 +21,7 @@ from scalinglaws.tables.aggregate import not_compiled
 from scalinglaws.train.compilation import missing_compiler, out_of_memory, reason_against
 from scalinglaws.train.distributed import ALONE
 from scalinglaws.train.gradient import Gradient
+from scalinglaws.train.stack import Stack
 from scalinglaws.train.trainer import Trainer
 
 REAL = torch.compile
@@ -74,6 +75,21 @@ def test_one_graph_and_no_other_one_in_twenty_updates_with_evaluation(tokens: Pa
     assert not counters["graph_break"]
     if not spec.dropout:  # compiled code draws other bits
         torch.testing.assert_close(trainer.model.flat, eager.model.flat, rtol=0, atol=1e-5)
+
+
+def test_a_stack_is_one_graph(tokens: Path) -> None:
+    plain, coded = (Stack(2, Trainer(small_spec(), tokens)) for _ in range(2))
+    for stack in (plain, coded):
+        for seed in (1, 2):
+            stack.put(Trainer(small_spec(seed=seed), tokens), seed - 1)
+    coded.model.compile()
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        for _ in range(3):
+            plain.update()
+            coded.update()
+    counters = torch._dynamo.utils.counters
+    assert counters["stats"]["unique_graphs"] == 1 and not counters["graph_break"]
+    torch.testing.assert_close(coded.loss_sums, plain.loss_sums, rtol=1e-6, atol=0)
 
 
 def of_most(contexts: int, error: Callable[[], Exception], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-import torch._dynamo
 
 from fixtures.small_runs import flat_model, model_fields, same_run, small_spec, write_tokens
 from scalinglaws.models.build import build
@@ -251,7 +248,9 @@ def test_a_killed_stack_goes_on_in_a_stack_or_alone(tokens: Path, tmp_path: Path
     for sent, code in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 143)):
         before = [checkpoint.found(folder, "checkpoint-") for folder in folders]
         process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}, stderr=subprocess.PIPE)
-        while process.poll() is None and [checkpoint.found(folder, "checkpoint-") for folder in folders] == before:
+        while process.poll() is None and any(
+            checkpoint.found(folder, "checkpoint-") == was for folder, was in zip(folders, before, strict=True)
+        ):
             time.sleep(0.01)
         process.send_signal(sent)
         errors = process.communicate(timeout=60)[1].decode()
@@ -284,32 +283,6 @@ def test_a_run_that_was_begun_alone_goes_on_in_a_stack(tokens: Path, tmp_path: P
     same_run(tmp_path / specs[2].id, tmp_path / "alone" / specs[2].id)
 
 
-@pytest.fixture
-def compiler(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Compile by PyTorch's operations, which takes no compiler."""
-    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
-    monkeypatch.setattr("scalinglaws.train.compilation.missing_compiler", lambda named, headers: "")
-    torch._dynamo.reset()
-    torch._dynamo.utils.counters.clear()
-    yield
-    torch._dynamo.reset()
-
-
-@pytest.mark.usefixtures("compiler")
-@pytest.mark.parametrize("name", ["transformer", "llama"])
-def test_a_compiled_stack_is_one_graph(tokens: Path, name: str) -> None:
-    specs = [small_spec(seed=seed, **MODELS[name], micro_batch_tokens=32) for seed in (1, 2)]
-    plain, coded = stack_of(specs, tokens), stack_of(specs, tokens)
-    coded.model.compile()
-    with torch._dynamo.config.patch(error_on_recompile=True):
-        for _ in range(3):
-            plain.update()
-            coded.update()
-    counters = torch._dynamo.utils.counters
-    assert counters["stats"]["unique_graphs"] == 1 and not counters["graph_break"]
-    torch.testing.assert_close(coded.model.flat, plain.model.flat, rtol=0, atol=1e-5)
-
-
 def test_a_full_memory_halves_the_micro_batch_of_all(tokens: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     specs = [small_spec(seed=seed) for seed in (1, 2)]
     whole, halved = stack_of(specs, tokens), stack_of(specs, tokens)
@@ -321,8 +294,10 @@ def test_a_full_memory_halves_the_micro_batch_of_all(tokens: Path, monkeypatch: 
         return backward(tokens, targets, weight)
 
     monkeypatch.setattr(halved.model, "backward", of_two)
-    for _ in range(8):
+    whole.update()
+    halved.update()
+    assert relative(halved.model.grad, whole.model.grad) < 1e-6
+    for _ in range(7):
         whole.update()
         halved.update()
-    torch.testing.assert_close(halved.model.flat, whole.model.flat, rtol=0, atol=1e-6)
     assert trainer_in(halved, 1).gradient.per_micro == 2 and trainer_in(whole, 1).gradient.per_micro == 4

@@ -12,6 +12,7 @@ import math
 from pathlib import Path
 
 from scalinglaws.cluster.bundle import Member
+from scalinglaws.cluster.cost import H100, busy_seconds, gpu_seconds
 from scalinglaws.cluster.needs import CONTEXT_BYTES, gpu_bytes
 from scalinglaws.common.errors import StudyError
 from scalinglaws.models.registry import ARCHITECTURES
@@ -22,6 +23,7 @@ from scalinglaws.study.spec import RunSpec
 
 MOST_ROWS = 64  # trainings of a stack: more of them fill a GPU whatever their size, and are another process
 ROOM = 0.9  # share of a GPU's memory that a stack may be expected to take
+FULL = 0.5  # share of a step for which the kernels of a run may keep a GPU busy: above it, a stack saves less than half
 LOGIT_BYTES = 16  # bytes of a logit in float32, as its probability, as its gradient and in the precision of products
 
 
@@ -34,6 +36,7 @@ def reason_alone(spec: RunSpec) -> str:
         "has dropout, whose noise would depend on the other members": spec.dropout > 0,
         "stops early": spec.stop == "early",
         "measures the gradient noise scale": spec.noise_every > 0,
+        "keeps a GPU busy by itself": busy_seconds(spec, H100) > FULL * gpu_seconds(spec, H100),
     }
     return next((reason for reason, holds in reasons.items() if holds), "")
 
