@@ -8,8 +8,8 @@ Progress, plans, what jobs ask for and how bundles are filled all follow from th
   three overlap, so that the longest counts; the optimizer comes after them and is limited by memory alone;
 - on CPUs, the time of its FLOP and a time for each token (softmax, memory, interpreter), one after the other.
 
-Several GPUs share the tokens of a batch. The sums of gradients over GPUs are not counted. In a stack of E runs (train/stack.py), F,
-M and O are those of all of them and K is that of one. Speeds that were measured on runs of the study correct all of it.
+Several GPUs share the tokens of a batch. The sums of gradients over GPUs are not counted. In a stack of E runs (train/stack.py),
+F, M and O are those of all of them and K is that of one. Speeds that were measured on runs of the study correct all of it.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ import torch
 
 from scalinglaws.cluster import bundle
 from scalinglaws.cluster.bundle import Member
-from scalinglaws.cluster.stacks import MOST_ROWS, rows_that_fit, spec_of
+from scalinglaws.cluster.stacks import MOST_ROWS, rows_that_fit, specs_of
 from scalinglaws.common import stopping
 from scalinglaws.common.errors import StudyError
 from scalinglaws.common.sums import read_named
@@ -135,16 +135,15 @@ def train_stack(members: list[Member], stages: Stages) -> None:
     What cannot be trained so is left, and the reason told on standard error. Raises SystemExit after a signal to stop, once all
     of them are saved.
     """
-    spec = spec_of(members[0], stages.root)
-    assert spec is not None  # ``grouped`` has read it
-    device = prepare(spec.threads, stages.device)
-    rows = rows_that_fit(spec, torch.cuda.mem_get_info()[1] / stages.at_once) if device == "cuda" else MOST_ROWS
+    specs = [spec for member in members for spec in specs_of(member, stages.root)]
+    device = prepare(specs[0].threads, stages.device)
+    rows = rows_that_fit(specs[0], torch.cuda.mem_get_info()[1] / stages.at_once) if device == "cuda" else MOST_ROWS
     chains = [chain for member in members if (chain := stages.chain(member))]
     if min(rows, len(chains)) < 2:
         return
-    budgets = [read_run(run_folder(stages.root, run) / "spec.json", stages.root).steps for m in members for run in m.runs]
+    steps = max([spec.steps for spec in specs] + [step for member in members for step in member.rungs])
     try:
-        StackedRun(chains, rows, max([*budgets, *(step for m in members for step in m.rungs)])).train()
+        StackedRun(chains, rows, steps).train()
     except (StudyError, RuntimeError) as error:  # RuntimeError is what PyTorch raises
         print(f"stack: warning: its trainings go on one by one, because of {error!r:.500}", file=sys.stderr, flush=True)
 

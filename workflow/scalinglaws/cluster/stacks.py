@@ -7,6 +7,7 @@ no stacks: a stack gives what its members give alone but for rounding.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from pathlib import Path
@@ -52,18 +53,19 @@ def shape_of(spec: RunSpec) -> str:
     return dataclasses.replace(spec, **free).canonical  # type: ignore[arg-type]
 
 
-def spec_of(member: Member, results: Path) -> RunSpec | None:
-    """Return the spec of a member's first run, or of its trunk; None where it trains nothing or the spec cannot be read."""
-    if member.runs:
-        folder = run_folder(results, member.runs[0])
-    elif member.rungs:
-        folder = rung_path(results, member.name, member.rungs[0]).parent
-    else:
-        return None
-    try:
-        return read_run(folder / "spec.json", results)
-    except StudyError:  # the process that is to train it says why
-        return None
+def specs_of(member: Member, results: Path) -> list[RunSpec]:
+    """Return the specs of the runs that a member trains, or of its trunk where it trains rungs alone.
+
+    One that cannot be read is left out: the process that is to train it says why.
+    """
+    folders = [run_folder(results, run) for run in member.runs]
+    if not folders and member.rungs:
+        folders = [rung_path(results, member.name, member.rungs[0]).parent]
+    found = []
+    for folder in folders:
+        with contextlib.suppress(StudyError):
+            found.append(read_run(folder / "spec.json", results))
+    return found
 
 
 def grouped(members: list[Member], results: Path) -> list[list[Member]]:
@@ -83,8 +85,8 @@ def grouped(members: list[Member], results: Path) -> list[list[Member]]:
     """
     shapes: dict[str, list[Member]] = {}
     for member in sorted(members, key=lambda member: (member.seconds, member.name)):
-        spec = spec_of(member, results)
-        key = member.name if spec is None or reason_alone(spec) else shape_of(spec)
+        specs = specs_of(member, results)
+        key = member.name if not specs or any(map(reason_alone, specs)) else shape_of(specs[0])
         shapes.setdefault(key, []).append(member)
     return [same[i : i + MOST_ROWS] for same in shapes.values() for i in range(0, len(same), MOST_ROWS)]
 
