@@ -163,6 +163,12 @@ def test_members_of_one_shape_in_a_process_make_what_they_make_alone(tmp_path: P
     assert files_of(results, every[0]) == before
     with pytest.raises(StudyError, match="has no member elsewhere"):
         member_job.train_named(path, ["elsewhere"], stages)
+    other = small_spec(beta2=0.9, schedule="constant", decay=0.0)
+    (results / "runs" / other.id).mkdir(parents=True)
+    (results / "runs" / other.id / "spec.json").write_text(other.canonical)
+    path = write(results, [member(every[0]), Member(other.id, (), (other.id,), (), 10)])
+    with pytest.raises(StudyError, match=f"run {other.id} differs in shape from .*: train its member without others"):
+        member_job.train_named(path, [every[0][0].trunk.id, other.id], stages)
 
 
 def test_a_stack_that_fails_leaves_its_trainings_to_the_process(

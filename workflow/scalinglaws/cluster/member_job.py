@@ -18,7 +18,7 @@ import torch
 
 from scalinglaws.cluster import bundle
 from scalinglaws.cluster.bundle import Member
-from scalinglaws.cluster.stacks import MOST_ROWS, rows_that_fit, specs_of
+from scalinglaws.cluster.stacks import MOST_ROWS, reason_alone, rows_that_fit, shape_of, specs_of
 from scalinglaws.common import stopping
 from scalinglaws.common.errors import StudyError
 from scalinglaws.common.sums import read_named
@@ -132,10 +132,20 @@ def train_member(member: Member, stages: Stages) -> None:
 def train_stack(members: list[Member], stages: Stages) -> None:
     """Train the rungs and runs that are missing of members of one shape, all members at the same time in a stack.
 
-    What cannot be trained so is left, and the reason told on standard error. Raises SystemExit after a signal to stop, once all
-    of them are saved.
+    What fails is left, and the reason told on standard error.
+
+    Raises
+    ------
+    StudyError
+        The members cannot be in one stack.
+    SystemExit
+        After a signal to stop, once all of them are saved.
     """
     specs = [spec for member in members for spec in specs_of(member, stages.root)]
+    for spec in specs:
+        reason = reason_alone(spec) or ("" if shape_of(spec) == shape_of(specs[0]) else f"differs in shape from {specs[0].id}")
+        if reason:
+            raise StudyError(f"run {spec.id} {reason}: train its member without others")
     device = prepare(specs[0].threads, stages.device)
     rows = rows_that_fit(specs[0], torch.cuda.mem_get_info()[1] / stages.at_once) if device == "cuda" else MOST_ROWS
     chains = [chain for member in members if (chain := stages.chain(member))]
@@ -156,7 +166,7 @@ def train_named(path: Path, names: list[str], stages: Stages) -> None:
     Raises
     ------
     StudyError
-        The bundle has no such member, or some could not be made; then the others are.
+        The bundle has no such member, they cannot be in one stack, or some could not be made; then the others are.
     SystemExit
         After a signal to stop.
     """

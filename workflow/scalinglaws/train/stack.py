@@ -148,7 +148,7 @@ def stacked_views(flat: Tensor, sizes: dict[str, tuple[int, ...]]) -> dict[str, 
     return out
 
 
-class StackedBatches(Batches):
+class StackedBatches:
     """The windows of the batches of all rows, from the training stream of the member that sees most of it.
 
     A row's batches are those of its own seed and its own part of the stream, at its own step, whatever the other rows hold.
@@ -199,7 +199,6 @@ class Stack:
             own = moments[row, : self.model.numbers].copy_(optimizer.tensors[name])
             optimizer.tensors[name] = own
             setattr(optimizer, name, own)
-        trainer.feed.windows = None  # a GPU has the tokens once for all members
         trainer.loss_sum = self.loss_sums[row].copy_(trainer.loss_sum)
         if len(trainer.batches.tokens) > len(self.batches.tokens):
             self.batches.tokens, self.batches.sequences = trainer.batches.tokens, trainer.batches.sequences

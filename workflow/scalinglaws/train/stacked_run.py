@@ -128,6 +128,8 @@ class StackedRun:
             try:
                 with row.stage.log():
                     row.training = row.stage.begin(self.size)
+                if row.training:
+                    row.training.trainer.feed.windows = None  # a GPU has the tokens once, for all rows
             except StudyError as error:
                 print(f"stack: left out: {error}", file=sys.stderr, flush=True)
                 row.stages = iter(())
