@@ -6,9 +6,8 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -219,52 +218,50 @@ def test_runs_in_a_stack_are_those_alone(tokens: Path, tmp_path: Path) -> None:
     assert one["steps"] == other["steps"] == 8
 
 
-KILLED = """
-import contextlib, sys
-from pathlib import Path
-from scalinglaws.study.spec import read_spec
-from scalinglaws.train.run import begin_run
-from scalinglaws.train.stacked_run import StackedRun, Stage
-tokens, folders = Path(sys.argv[1]), [Path(name) for name in sys.argv[2:]]
-specs = [read_spec(folder / "spec.json") for folder in folders]
-StackedRun(
-    [
-        [Stage(lambda rows, s=s, f=f: begin_run(s, tokens, f, device="cpu", checkpoint_seconds=0.0), contextlib.nullcontext)]
-        for s, f in zip(specs, folders)
-    ],
-    8,
-    1,
-).train()
-"""
+def broken_off(monkeypatch: pytest.MonkeyPatch, at: int, action: Callable[[], object]) -> None:
+    """Do something before the stack's update of this number, once."""
+    whole = Stack.update
+
+    def update(stack: Stack) -> None:
+        if stack.updates == at:
+            monkeypatch.setattr(Stack, "update", whole)
+            action()
+        whole(stack)
+
+    monkeypatch.setattr(Stack, "update", update)
 
 
-def test_a_killed_stack_goes_on_in_a_stack_or_alone(tokens: Path, tmp_path: Path) -> None:
-    specs = [small_spec(seed=seed, tokens=64 * 400) for seed in (1, 2)]
+def killed() -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_killed_stack_goes_on_in_a_stack_or_alone(
+    tokens: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    specs = [small_spec(seed=seed) for seed in (1, 2)]
     folders = [tmp_path / spec.id for spec in specs]
-    for spec, folder in zip(specs, folders, strict=True):
-        folder.mkdir()
-        (folder / "spec.json").write_text(spec.canonical + "\n")
-    command = [sys.executable, "-c", KILLED, str(tokens), *map(str, folders)]
-    for sent, code in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 143)):
-        before = [checkpoint.found(folder, "checkpoint-") for folder in folders]
-        process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}, stderr=subprocess.PIPE)
-        while process.poll() is None and any(
-            checkpoint.found(folder, "checkpoint-") == was for folder, was in zip(folders, before, strict=True)
-        ):
-            time.sleep(0.01)
-        process.send_signal(sent)
-        errors = process.communicate(timeout=60)[1].decode()
-        assert process.returncode == code, errors
-    # All were saved at the step at which the signal came, and nothing says that they are still trained.
-    steps = {checkpoint.found(folder, "checkpoint-")[-1][0] for folder in folders}
-    assert len(steps) == 1 and errors.count(f"stopped by SIGTERM at step {steps.pop()}, which is saved") == 2
+    broken_off(monkeypatch, 12, killed)
+    with pytest.raises(KeyboardInterrupt):
+        StackedRun(chains_of(specs, tokens, tmp_path, checkpoint_seconds=0.0), 2, 1).train()
+    assert [[step for step, _ in checkpoint.found(folder, "checkpoint-")] for folder in folders] == [[11, 12]] * 2
+    broken_off(monkeypatch, 7, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(SystemExit) as ended:
+        StackedRun(chains_of(specs, tokens, tmp_path, checkpoint_seconds=60.0), 2, 1).train()
+    assert ended.value.code == 143
+    # All are saved at the step at which the signal came, and nothing says that they are still trained.
+    assert [checkpoint.found(folder, "checkpoint-")[-1][0] for folder in folders] == [20, 20]
+    assert capsys.readouterr().err.count("stopped by SIGTERM at step 20, which is saved") == 2
     assert not list(tmp_path.glob("*/progress.json"))
+    # The end of a time limit does the same.
+    with pytest.raises(SystemExit):
+        StackedRun(chains_of(specs, tokens, tmp_path, end=time.time() - 1), 2, 1).train()
+    assert [checkpoint.found(folder, "checkpoint-")[-1][0] for folder in folders] == [21, 21]
     train(specs[0], tokens, folders[0], device="cpu")
     StackedRun(chains_of(specs[1:], tokens, tmp_path), 2, 1).train()
     for spec, folder in zip(specs, folders, strict=True):
         train(spec, tokens, tmp_path / "alone" / spec.id, device="cpu")
         close_to(folder, tmp_path / "alone" / spec.id)
-        assert json.loads((folder / "timing.json").read_text())["attempts"] == 3
+        assert json.loads((folder / "timing.json").read_text())["attempts"] == 4
 
 
 def test_a_run_that_was_begun_alone_goes_on_in_a_stack(tokens: Path, tmp_path: Path) -> None:
