@@ -42,7 +42,12 @@ class StackedAdamW:
     def __init__(self, model: StackedParameters, settings: Settings):
         self.model, self.settings = model, settings
         self.exp_avg, self.exp_avg_sq = torch.zeros_like(model.flat), torch.zeros_like(model.flat)
-        self.parts = parts(model, slice(0, model.flat.shape[1]), self._factors)
+        # What differs from column to column: each (P,), so that a step takes as many kernels whatever the parametrization is.
+        self.rate, self.decay, self.eps = (torch.zeros_like(model.flat[0]) for _ in range(3))
+        for part, (weight_decay, factors) in parts(model, slice(0, model.flat.shape[1]), self._factors):
+            self.rate[part], self.eps[part] = factors.rate, EPS * factors.eps
+            self.decay[part] = factors.rate * weight_decay
+        self.eps[self.eps == 0] = EPS  # of the columns that belong to no parameter
 
     def _factors(self, name: str, size: tuple[int, ...]) -> tuple[float, StepFactors]:
         """Return the weight decay of a parameter, and its factors of the parametrization."""
@@ -74,12 +79,10 @@ class StackedAdamW:
         rate, step, root = to_device(biased, model.flat).unbind(1)
         self.exp_avg.lerp_(model.grad, 1 - beta1)
         self.exp_avg_sq.mul_(beta2).addcmul_(model.grad, model.grad, value=1 - beta2)
-        for part, (weight_decay, factors) in self.parts:
-            flat = model.flat[:, part]
-            if weight_decay:
-                flat.mul_(1 - rate[:, None] * (factors.rate * weight_decay))
-            size = self.exp_avg_sq[:, part].sqrt().div_(root[:, None]).add_(EPS * factors.eps)
-            flat.sub_(self.exp_avg[:, part] * (step[:, None] * factors.rate) / size)
+        if self.settings.weight_decay:
+            model.flat.mul_(1 - rate[:, None] * self.decay)
+        size = self.exp_avg_sq.sqrt().div_(root[:, None]).add_(self.eps)
+        model.flat.sub_((step[:, None] * self.rate).mul_(self.exp_avg).div_(size))
         return norm
 
 

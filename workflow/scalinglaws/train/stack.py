@@ -66,8 +66,8 @@ class StackedModel:
     ----------
     flat, grad
         (E, P): a row has all parameters of a model in the order of ``FlatModel``, and then zeros that belong to none.
-    params, grads
-        Name -> the parameter of all models, (E, *size), and the view of its gradient.
+    params
+        Name -> the parameter of all models, (E, *size), a view of ``flat``.
     """
 
     def __init__(self, module: nn.Module, precision: str, members: int):
@@ -80,7 +80,6 @@ class StackedModel:
         names = {id(parameter): name for name, parameter in module.named_parameters()}
         self.names = {name: f"module.{names[id(parameter)]}" for name, parameter in reference.params.items()}
         self.params = {name: value.requires_grad_() for name, value in stacked_views(self.flat, self.sizes).items()}
-        self.grads = stacked_views(self.grad, self.sizes)
         self.one = Loss(module, precision)
         self.compiled: Callable[..., Tensor] | None = None
         # On a CPU attention is computed model by model, which vmap warns of; a GPU's kernels take all of them at once.
@@ -125,7 +124,8 @@ class StackedModel:
         """
         losses = (self.compiled or self.losses)(self.params, tokens, targets) * weight
         found = torch.autograd.grad(losses.sum(), list(self.params.values()), materialize_grads=True)
-        torch._foreach_add_(list(self.grads.values()), found)
+        # Two kernels, where adding each tensor to its place takes one for each.
+        self.grad[:, : self.numbers] += torch.cat([gradient.flatten(1) for gradient in found], 1)
         return losses.detach()
 
     def place(self, model: FlatModel, row: int) -> None:
