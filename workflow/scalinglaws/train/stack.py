@@ -187,6 +187,7 @@ class Stack:
         self.batches = StackedBatches(members, trainer.batches)
         self.feed = Feed(self.batches, device)
         self.loss_sums = torch.zeros(members, dtype=torch.float64, device=device)
+        self.norms = torch.zeros(members, device=device)
         self.rows: list[Trainer | None] = [None] * members
         self.updates = 0
 
@@ -200,6 +201,7 @@ class Stack:
             optimizer.tensors[name] = own
             setattr(optimizer, name, own)
         trainer.loss_sum = self.loss_sums[row].copy_(trainer.loss_sum)
+        trainer.norm = self.norms[row].copy_(trainer.norm)
         if len(trainer.batches.tokens) > len(self.batches.tokens):
             self.batches.tokens, self.batches.sequences = trainer.batches.tokens, trainer.batches.sequences
             self.feed = Feed(self.batches, self.device)
@@ -220,7 +222,7 @@ class Stack:
         for part in each:
             self.loss_sums += part
         rates = [learning_rate(t.spec, t.step, t.rate) if t else 0.0 for t in self.rows]
-        norms = self.optimizer.update(rates, [t.step if t else 0 for t in self.rows])
+        self.norms.copy_(self.optimizer.update(rates, [t.step if t else 0 for t in self.rows]))
         self.updates += 1
         self.feed.prefetch(self.updates, slice(None))
         members = [(row, trainer) for row, trainer in enumerate(self.rows) if trainer]
@@ -228,12 +230,13 @@ class Stack:
             trainer.step += 1
             trainer.loss_count += 1
         if due := [(row, trainer) for row, trainer in members if trainer.is_looked_at]:
-            self._look(due, losses, norms)
+            self._look(due, losses)
 
-    def _look(self, due: Sequence[tuple[int, Trainer]], losses: Tensor, norms: Tensor) -> None:
-        """Let the members whose turn it is look at their losses and at the norms of their gradients, (E,) each."""
-        told, norms = losses.tolist(), norms.cpu()
+    def _look(self, due: Sequence[tuple[int, Trainer]], losses: Tensor) -> None:
+        """Let the members whose turn it is look at their losses, of (E,), and at the norms of their gradients."""
+        told, norms = losses.tolist(), self.norms.cpu()  # a GPU is waited for once, not by each member
         for row, trainer in due:
             trainer.norm = norms[row]
             trainer.gradient.per_micro, trainer.gradient.compiled = self.gradient.per_micro, self.gradient.compiled
             trainer.look(told[row])
+            trainer.norm = self.norms[row]
