@@ -27,6 +27,7 @@ from scalinglaws.train.run import begin_run, train
 from scalinglaws.train.stack import Stack, StackedModel
 from scalinglaws.train.stacked_run import StackedRun, Stage
 from scalinglaws.train.trainer import Trainer
+from scalinglaws.train.training import Training
 
 MODELS: dict[str, dict[str, Any]] = {
     "transformer": {"n_layer": 2},
@@ -171,15 +172,13 @@ def test_nan_in_one_row_reaches_no_other(tokens: Path) -> None:
 
 
 def chains_of(specs: list[RunSpec], tokens: Path, out: Path, **options: Any) -> list[list[Stage]]:
-    return [
-        [
-            Stage(
-                lambda rows, spec=spec: begin_run(spec, tokens, out / spec.id, device="cpu", stacked=rows, **options),
-                contextlib.nullcontext,
-            )
-        ]
-        for spec in specs
-    ]
+    def stage(spec: RunSpec) -> Stage:
+        def begin(rows: int) -> Training | None:
+            return begin_run(spec, tokens, out / spec.id, device="cpu", stacked=rows, **options)
+
+        return Stage(begin, contextlib.nullcontext)
+
+    return [[stage(spec)] for spec in specs]
 
 
 def rows_of(folder: Path) -> list[dict[str, Any]]:

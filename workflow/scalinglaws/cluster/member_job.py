@@ -78,8 +78,8 @@ class Stages:
         out = run_folder(self.root, run)
         spec = read_run(out / "spec.json", self.root)
         tokens, trunk = self.root / "tokens" / spec.tokens_id, self.root / "trunks" / spec.trunk.id
-        more = {"at_once": self.at_once, "stacked": stacked, "rate": rate_of(spec, self.root)}
-        return begin_run(spec, tokens, out, trunk=trunk, **more, **self.training)
+        rate, at_once = rate_of(spec, self.root), self.at_once
+        return begin_run(spec, tokens, out, trunk=trunk, at_once=at_once, stacked=stacked, rate=rate, **self.training)
 
     def run(self, run: str) -> None:
         """Train a run from the rung that it starts from."""
@@ -90,14 +90,16 @@ class Stages:
 
     def chain(self, member: Member) -> list[Stage]:
         """Return what is missing of a member's rungs and runs as the chain of a row of a stack."""
-        name = member.name
-        rungs = [step for step in member.rungs if not rung_path(self.root, name, step).exists()]
-        stages = [
-            Stage(lambda rows, step=step: self.begin_rung(name, step), partial(self.log, "rung", f"{name}-step{step}"))
-            for step in rungs
-        ]
+
+        def rung(step: int) -> Stage:
+            def begin(rows: int) -> Training | None:
+                return self.begin_rung(member.name, step)
+
+            return Stage(begin, partial(self.log, "rung", f"{member.name}-step{step}"))
+
+        rungs = [step for step in member.rungs if not rung_path(self.root, member.name, step).exists()]
         runs = [run for run in member.runs if not has_run(self.root, run)]
-        return stages + [Stage(partial(self.begin_run, run), partial(self.log, "train", run)) for run in runs]
+        return [*map(rung, rungs), *(Stage(partial(self.begin_run, run), partial(self.log, "train", run)) for run in runs)]
 
     def evaluation(self, run: str, name: str) -> None:
         """Evaluate a run on the set of token folders that has this name."""
