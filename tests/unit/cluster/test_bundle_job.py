@@ -142,11 +142,10 @@ def test_members_of_one_shape_in_a_process_make_what_they_make_alone(tmp_path: P
         alone(tmp_path / "alone", found, tokens)
         for step in RUNGS:
             name = f"trunks/{found[0].trunk.id}/step{step}.safetensors"
-            one, other = (checkpoint.load(folder / name, found[0].trunk.id) for folder in (results, tmp_path / "alone"))
-            assert one[1]["step"] == other[1]["step"] == step
-            assert [row["loss_test"] for row in one[1]["rows"]] == pytest.approx(
-                [row["loss_test"] for row in other[1]["rows"]], abs=1e-4
-            )
+            first, second = (checkpoint.load(folder / name, found[0].trunk.id)[1] for folder in (results, tmp_path / "alone"))
+            assert first["step"] == second["step"] == step
+            losses, wanted = ([row["loss_test"] for row in state["rows"]] for state in (first, second))
+            assert losses == pytest.approx(wanted, abs=1e-4)
         for spec in found:
             if spec is every[2][0]:
                 continue
