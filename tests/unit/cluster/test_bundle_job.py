@@ -152,8 +152,8 @@ def test_members_of_one_shape_in_a_process_make_what_they_make_alone(tmp_path: P
             loss, timing = (
                 json.loads((results / "runs" / spec.id / f"{name}.json").read_text()) for name in ("metrics", "timing")
             )
-            wanted = json.loads((tmp_path / "alone" / "runs" / spec.id / "metrics.json").read_text())
-            assert loss["loss"] == pytest.approx(wanted["loss"], abs=1e-4)
+            reference = json.loads((tmp_path / "alone" / "runs" / spec.id / "metrics.json").read_text())
+            assert loss["loss"] == pytest.approx(reference["loss"], abs=1e-4)
             assert timing.get("stacked") == (None if found is every[2] else 3)
             assert f"{spec.id}: ok" in (results / "logs" / "train" / f"{spec.id}.log").read_text()
             assert evaluation_path(results, spec.id, SET).exists()
