@@ -13,12 +13,16 @@ from pathlib import Path
 import pytest
 
 from fixtures.small_runs import same_run, small_spec, write_tokens
+from scalinglaws.cluster import member_job
 from scalinglaws.cluster.bundle import Bundle, Member
+from scalinglaws.common.errors import StudyError
 from scalinglaws.evaluate.evaluate import evaluate
 from scalinglaws.study.paths import bundle_marker, bundle_path, evaluation_path
 from scalinglaws.study.spec import RunSpec
 from scalinglaws.study.study import evalset_id
+from scalinglaws.train import checkpoint
 from scalinglaws.train.run import train, train_rung
+from scalinglaws.train.stack import Stack
 
 SET = evalset_id((small_spec().tokens_id,)) or ""
 RUNGS = (10, 20)
@@ -121,6 +125,67 @@ def test_a_bundle_makes_what_its_runs_make_alone(tmp_path: Path) -> None:
     before = files_of(results, every[0])
     assert call(results, bundle_path(results, "p")).returncode == 0
     assert files_of(results, every[0]) == before
+
+
+def test_members_of_one_shape_in_a_process_make_what_they_make_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A stack trains the rungs and then the runs of three trunks; what it leaves is made afterwards."""
+    results = tmp_path / "results"
+    tokens = prepare(results)
+    every = [specs(results, seed) for seed in (1, 2, 3)]
+    path = write(results, [member(found) for found in every])
+    (results / "runs" / every[2][0].id / "spec.json").unlink()  # its other run is trained all the same
+    stages = member_job.Stages(results, device="cpu", checkpoint_seconds=60.0)
+    with pytest.raises(StudyError, match=every[2][0].id):
+        member_job.train_named(path, [found[0].trunk.id for found in every], stages)
+    assert "stack: 3 trainings of one shape at once" in capsys.readouterr().err
+    for found in every:
+        alone(tmp_path / "alone", found, tokens)
+        for step in RUNGS:
+            name = f"trunks/{found[0].trunk.id}/step{step}.safetensors"
+            first, second = (checkpoint.load(folder / name, found[0].trunk.id)[1] for folder in (results, tmp_path / "alone"))
+            assert first["step"] == second["step"] == step
+            losses, wanted = ([row["loss_test"] for row in state["rows"]] for state in (first, second))
+            assert losses == pytest.approx(wanted, abs=1e-4)
+        for spec in found:
+            if spec is every[2][0]:
+                continue
+            loss, timing = (
+                json.loads((results / "runs" / spec.id / f"{name}.json").read_text()) for name in ("metrics", "timing")
+            )
+            reference = json.loads((tmp_path / "alone" / "runs" / spec.id / "metrics.json").read_text())
+            assert loss["loss"] == pytest.approx(reference["loss"], abs=1e-4)
+            assert timing.get("stacked") == (None if found is every[2] else 3)
+            assert f"{spec.id}: ok" in (results / "logs" / "train" / f"{spec.id}.log").read_text()
+            assert evaluation_path(results, spec.id, SET).exists()
+    before = files_of(results, every[0])
+    member_job.train_named(path, [found[0].trunk.id for found in every[:2]], stages)
+    assert files_of(results, every[0]) == before
+    with pytest.raises(StudyError, match="has no member elsewhere"):
+        member_job.train_named(path, ["elsewhere"], stages)
+    other = small_spec(beta2=0.9, schedule="constant", decay=0.0)
+    (results / "runs" / other.id).mkdir(parents=True)
+    (results / "runs" / other.id / "spec.json").write_text(other.canonical)
+    path = write(results, [member(every[0]), Member(other.id, (), (other.id,), (), 10)])
+    with pytest.raises(StudyError, match=f"run {other.id} differs in shape from .*: train its member without others"):
+        member_job.train_named(path, [every[0][0].trunk.id, other.id], stages)
+
+
+def test_a_stack_that_fails_leaves_its_trainings_to_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def update(stack: Stack) -> None:
+        raise RuntimeError("no kernel image is available")
+
+    monkeypatch.setattr(Stack, "update", update)
+    results = tmp_path / "results"
+    tokens = prepare(results)
+    every = [specs(results, seed) for seed in (1, 2)]
+    path = write(results, [member(found) for found in every])
+    member_job.train_named(path, [found[0].trunk.id for found in every], member_job.Stages(results, device="cpu"))
+    assert "trainings go on one by one, because of RuntimeError('no kernel image" in capsys.readouterr().err
+    for found in every:
+        alone(tmp_path / "alone", found, tokens)
+        same(results, tmp_path / "alone", found)
 
 
 def test_a_killed_member_costs_the_others_nothing(tmp_path: Path) -> None:

@@ -142,6 +142,20 @@ def test_measured_runs_correct_the_times(tmp_path: Path) -> None:
     assert cost.measured_speeds(made, tmp_path, cost.H100.model_copy(update={"name": "A100"})) == {}
 
 
+def test_a_stack_starts_its_kernels_once(tmp_path: Path) -> None:
+    spec = small_spec(n_layer=4)
+    launches = cost.step_seconds(spec, cost.H100)
+    assert cost.step_seconds(spec, cost.H100, stacked=8) == pytest.approx(launches, rel=1e-2)
+    # With many members, what they move in memory counts: each as much as the other.
+    many = cost.step_seconds(spec, cost.H100, stacked=100_000)
+    assert many == pytest.approx(100_000 * cost.busy_seconds(spec, cost.H100)) and many < 100_000 * launches / 10
+    made = two_sizes()
+    run, small = next((run, spec) for run, spec in made.runs.items() if spec.d_model == 16)
+    wanted = 3 * cost.step_seconds(small, cost.H100, stacked=16)
+    write_timing(tmp_path, run, tokens_per_second=small.batch_tokens / wanted, device="NVIDIA H100", at_once=1, stacked=16)
+    assert cost.measured_speeds(made, tmp_path, cost.H100) == {(small.n_params, "float32", True): pytest.approx(3)}
+
+
 @pytest.mark.parametrize(
     "damage",
     [

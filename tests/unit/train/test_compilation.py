@@ -23,6 +23,7 @@ from scalinglaws.train.compilation import missing_compiler, out_of_memory, reaso
 from scalinglaws.train.distributed import ALONE
 from scalinglaws.train.flat import FlatModel
 from scalinglaws.train.gradient import Gradient
+from scalinglaws.train.stack import Stack
 from scalinglaws.train.trainer import Trainer
 
 REAL = torch.compile
@@ -114,7 +115,7 @@ class Scaled(nn.Module):
         return x + self.scale * self.down(self.up(x).relu())
 
 
-class Stack(nn.Module):
+class Layered(nn.Module):
     """A plug-in's model of such layers."""
 
     def __init__(self, layers: list[Scaled], listed: bool = True):
@@ -134,15 +135,15 @@ class Stack(nn.Module):
 @pytest.mark.parametrize(
     ("module", "by_layer"),
     [
-        (Stack([Scaled(0.5) for _ in range(12)]), True),
-        (Stack([Scaled(0.5) for _ in range(2)], listed=False), False),
-        (Stack([Scaled(1 / (i + 1)) for i in range(2)]), False),
-        (Stack([Scaled(0.5, width) for width in range(4, 6)]), False),
-        (Stack([]), False),
+        (Layered([Scaled(0.5) for _ in range(12)]), True),
+        (Layered([Scaled(0.5) for _ in range(2)], listed=False), False),
+        (Layered([Scaled(1 / (i + 1)) for i in range(2)]), False),
+        (Layered([Scaled(0.5, width) for width in range(4, 6)]), False),
+        (Layered([]), False),
     ],
     ids=["alike", "no list", "other constants", "other sizes", "no layers"],
 )
-def test_layers_that_differ_are_compiled_together(module: Stack, by_layer: bool) -> None:
+def test_layers_that_differ_are_compiled_together(module: Layered, by_layer: bool) -> None:
     """The compiler would give up after eight layers with constants of their own, silently; twelve alike are one graph."""
     twin = with_compiled_layers(module.eval())
     assert (twin is not None) == by_layer
@@ -154,6 +155,21 @@ def test_layers_that_differ_are_compiled_together(module: Stack, by_layer: bool)
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
     if twin is not None:
         assert twin.layers is not module.layers and isinstance(module.layers, nn.ModuleList)
+
+
+def test_a_stack_is_one_graph(tokens: Path) -> None:
+    plain, coded = (Stack(2, Trainer(small_spec(), tokens)) for _ in range(2))
+    for stack in (plain, coded):
+        for seed in (1, 2):
+            stack.put(Trainer(small_spec(seed=seed), tokens), seed - 1)
+    coded.model.compile()
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        for _ in range(3):
+            plain.update()
+            coded.update()
+    counters = torch._dynamo.utils.counters
+    assert counters["stats"]["unique_graphs"] == 1 and not counters["graph_break"]
+    torch.testing.assert_close(coded.loss_sums, plain.loss_sums, rtol=1e-6, atol=0)
 
 
 def of_most(contexts: int, error: Callable[[], Exception], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ def bundle(
     at_once: Annotated[
         int | None,
         typer.Option(
-            min=1, max=MOST_PROCESSES, help="Members that train beside each other; without it as many as the bundle says."
+            min=1, max=MOST_PROCESSES, help="Processes that train beside each other; without it as many as the bundle says."
         ),
     ] = None,
     results: Results = RESULTS,
@@ -50,7 +50,12 @@ def bundle(
 
 def member(
     path: Bundle,
-    name: Annotated[str, typer.Option(help="Member to train: a trunk, or a run without one.")],
+    name: Annotated[
+        list[str],
+        typer.Option(
+            help="Member to train: a trunk, or a run without one. Several of one shape, each with --name, are trained as a stack."
+        ),
+    ],
     results: Results = RESULTS,
     at_once: Annotated[
         int, typer.Option(min=1, max=MOST_PROCESSES, help="Processes that share this GPU, to be noted in timing.json.")
@@ -61,7 +66,7 @@ def member(
         float, typer.Option(callback=seconds, help="Time, in seconds since 1970, at which to save and to exit with status 143.")
     ] = math.inf,
 ) -> None:
-    """Train one member of a bundle: the rungs of its trunk, its runs and their evaluations.
+    """Train a member of a bundle, or several at once as a stack: the rungs of its trunk, its runs and their evaluations.
 
     \b
     Example:
@@ -72,4 +77,4 @@ def member(
     from scalinglaws.cluster.member_job import Stages, train_named
 
     train_named(path, name, Stages(results, at_once, device, end=end, checkpoint_seconds=checkpoint_seconds))
-    print(f"{name}: done", file=sys.stderr)
+    print(f"{', '.join(name)}: done", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Train the members of a bundle in one job, several at a time; each has one process, which imports torch once.
+"""Train the members of a bundle in one job, several at a time; a process trains a member, or on a GPU a stack of them.
 
     python -m scalinglaws bundle --list results/bundles/ID.json --out results/bundles/ID.done
 
@@ -16,10 +16,10 @@ import time
 from pathlib import Path
 from types import FrameType
 
-from scalinglaws.cluster import bundle, gpus, mps
+from scalinglaws.cluster import bundle, gpus, mps, stacks
 from scalinglaws.cluster.bundle import Member
 from scalinglaws.cluster.slurm import stop_time
-from scalinglaws.common import files, stopping
+from scalinglaws.common import asked, files, stopping
 from scalinglaws.common.errors import StudyError
 from scalinglaws.models.cuda import is_used
 from scalinglaws.models.device import require
@@ -29,26 +29,27 @@ TELL_SECONDS = 10.0  # time between lines of progress
 
 
 class MemberProcesses:
-    """The processes of a bundle's members: those that wait, that run and that have ended.
+    """The processes of a bundle's members: those that wait, that run and that have ended. Each trains a group of members.
 
     A signal is passed on to those that run, as SIGTERM, and none is started after it.
 
     Parameters
     ----------
-    members
-        The members to train.
+    groups
+        The members to train: those of one process.
     at_once
         Largest number of processes that run at the same time.
     command
-        Command line of a process, to which the name of its member is added.
+        Command line of a process, to which the names of its members are added.
     end
         Time, in seconds since 1970, after which none is started.
     """
 
-    def __init__(self, members: list[Member], at_once: int, command: list[str], end: float = math.inf):
-        self.waiting = sorted(members, key=lambda member: member.seconds)  # the last, the longest, is started first
-        self.all, self.at_once, self.command, self.end = len(members), at_once, command, end
-        self.running: dict[subprocess.Popen, Member] = {}
+    def __init__(self, groups: list[list[Member]], at_once: int, command: list[str], end: float = math.inf):
+        # The last, the longest, is started first.
+        self.waiting = sorted(groups, key=lambda group: sum(member.seconds for member in group))
+        self.all, self.at_once, self.command, self.end = sum(map(len, groups)), at_once, command, end
+        self.running: dict[subprocess.Popen, list[Member]] = {}
         self.done: list[Member] = []
         self.failed: list[Member] = []
         self.stopping = False
@@ -71,15 +72,15 @@ class MemberProcesses:
                 self.start(self.waiting.pop())
             time.sleep(POLL_SECONDS)
             for process in [process for process in self.running if process.poll() is not None]:
-                member = self.running.pop(process)
+                group = self.running.pop(process)
                 self.stopping |= process.returncode in (stopping.STOPPED, stopping.INTERRUPTED)
-                (self.failed if process.returncode else self.done).append(member)
+                (self.failed if process.returncode else self.done).extend(group)
             self.tell()
 
-    def start(self, member: Member) -> None:
-        """Start the process of a member."""
-        process = subprocess.Popen([*self.command, "--name", member.name])
-        self.running[process] = member
+    def start(self, group: list[Member]) -> None:
+        """Start the process of a group of members."""
+        process = subprocess.Popen([*self.command, *(word for member in group for word in ("--name", member.name))])
+        self.running[process] = group
         if self.stopping:  # a signal came while the process was being started, so it has not been passed on
             process.terminate()
 
@@ -89,10 +90,20 @@ class MemberProcesses:
         if now - self.told < TELL_SECONDS:
             return
         self.told = now
-        ended, left = (sum(m.seconds for m in ms) for ms in (self.done + self.failed, [*self.waiting, *self.running.values()]))
+        running = [member for group in self.running.values() for member in group]
+        waiting = [member for group in self.waiting for member in group]
+        ended, left = (sum(m.seconds for m in ms) for ms in (self.done + self.failed, waiting + running))
         eta = f"{(now - self.began) * left / ended:.0f} s left" if ended else "time left not known yet"
-        counts = f"{len(self.done)} of {self.all} members done, {len(self.running)} train, {len(self.failed)} failed"
+        counts = f"{len(self.done)} of {self.all} members done, {len(running)} train, {len(self.failed)} failed"
         print(f"bundle: {counts}, {eta}", file=sys.stderr, flush=True)
+
+
+def groups_of(path: Path, results: Path, device: str) -> list[list[Member]]:
+    """Return the members of the bundle in a file by process: on a GPU without equal bits, those of one shape are a stack."""
+    members = list(bundle.read(path).members)
+    if is_used(device) and not asked.deterministic():
+        return stacks.grouped(members, results)
+    return [[member] for member in members]
 
 
 def train_all(path: Path, at_once: int, results: Path, device: str = "auto", limit_minutes: float = 0.0) -> None:
@@ -103,7 +114,7 @@ def train_all(path: Path, at_once: int, results: Path, device: str = "auto", lim
     path
         The bundle's file.
     at_once
-        Largest number of members that train at the same time.
+        Largest number of processes that train at the same time.
     results
         The folder of results.
     device
@@ -118,15 +129,15 @@ def train_all(path: Path, at_once: int, results: Path, device: str = "auto", lim
     SystemExit
         The job was stopped before all members were done; the status is 143.
     """
-    members = list(bundle.read(path).members)
+    groups = groups_of(path, results, device)
     end = stop_time(limit_minutes)
     command = [sys.executable, "-m", "scalinglaws", "member", "--list", str(path), "--results", str(results)]
-    at_once = min(at_once, len(members))
+    at_once = min(at_once, len(groups))
     sharing = mps.shared_gpu(at_once) if is_used(device) else contextlib.nullcontext(at_once)
     # A signal before the members run, or after them, ends what lets them share the GPU.
     with stopping.handled(stopping.leave), sharing as allowed:
         command += ["--at-once", str(allowed), "--end", str(end), "--device", device]
-        processes = MemberProcesses(members, allowed, command, end)
+        processes = MemberProcesses(groups, allowed, command, end)
         with stopping.handled(processes.on_signal):
             processes.run()
     if processes.stopping and len(processes.done) < processes.all:

@@ -8,8 +8,8 @@ Progress, plans, what jobs ask for and how bundles are filled all follow from th
   three overlap, so that the longest counts; the optimizer comes after them and is limited by memory alone;
 - on CPUs, the time of its FLOP and a time for each token (softmax, memory, interpreter), one after the other.
 
-Several GPUs share the tokens of a batch. The sums of gradients over GPUs are not counted. Speeds that were measured on runs of
-the study correct all of it.
+Several GPUs share the tokens of a batch. The sums of gradients over GPUs are not counted. In a stack of E runs (train/stack.py),
+F, M and O are those of all of them and K is that of one. Speeds that were measured on runs of the study correct all of it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ START_SECONDS = 60.0  # start of a job on a cluster: two starts of Snakemake, im
 MOST_APART = 1e6  # a measured time that is so many times the expected one, or the other way round, is none
 MEMBER_SECONDS = 30.0  # start of a process of a bundle: importing torch, reading tokens, compilation
 
-# (N, precision, whether processes shared the GPU) -> measured over expected seconds of a step
+# (N, precision, whether runs shared the GPU) -> measured over expected seconds of a step
 Speeds = Mapping[tuple[int, str, bool], float]
 
 
@@ -103,13 +103,15 @@ def busy_seconds(spec: RunSpec, device: Device, gpus: int = 1) -> float:
     return passes + optimizer_bytes(spec, gpus) / device.bytes_per_second
 
 
-def gpu_seconds(spec: RunSpec, device: Device, gpus: int = 1) -> float:
-    """Return the expected seconds of a step on so many GPUs: the formula at the head of this file."""
-    optimizer = optimizer_bytes(spec, gpus) / device.bytes_per_second
-    return max(busy_seconds(spec, device, gpus), launch_seconds(spec, gpus) + optimizer)
+def gpu_seconds(spec: RunSpec, device: Device, gpus: int = 1, stacked: int = 1) -> float:
+    """Return the expected seconds of a step of so many stacked runs on so many GPUs: the formula at the head of this file."""
+    optimizer = stacked * optimizer_bytes(spec, gpus) / device.bytes_per_second
+    return max(stacked * busy_seconds(spec, device, gpus), launch_seconds(spec, gpus) + optimizer)
 
 
-def step_seconds(spec: RunSpec, device: Device, gpus: int = 1, speeds: Speeds | None = None, shared: bool = False) -> float:
+def step_seconds(
+    spec: RunSpec, device: Device, gpus: int = 1, speeds: Speeds | None = None, shared: bool = False, stacked: int = 1
+) -> float:
     """Return the expected seconds of a training step.
 
     Parameters
@@ -125,9 +127,11 @@ def step_seconds(spec: RunSpec, device: Device, gpus: int = 1, speeds: Speeds | 
     shared
         Whether other processes use the same GPU. If so, speeds of runs that shared their GPU are preferred to those of runs that
         did not; if not, the former are ignored.
+    stacked
+        Number of runs in the stack that makes this step.
     """
     if device.gpus_per_node:
-        expected = gpu_seconds(spec, device, gpus)
+        expected = gpu_seconds(spec, device, gpus, stacked)
     else:
         expected = compute_seconds(spec, device, gpus) + TOKEN_SECONDS * spec.batch_tokens
     near = [
@@ -145,14 +149,14 @@ def measured_speeds(study: Study, results: Path, device: Device) -> dict[tuple[i
         try:
             timing = read_object(results / "runs" / run / "timing.json")
             speed = float(timing["tokens_per_second"])
-            gpus, at_once = (int(timing.get(name) or 1) for name in ("processes", "at_once"))
+            gpus, at_once, stacked = (int(timing.get(name) or 1) for name in ("processes", "at_once", "stacked"))
         except (StudyError, ValueError, KeyError, TypeError, OverflowError):
             continue
         if not 0 < speed < math.inf or device.name.lower() not in str(timing.get("device")).lower():
             continue
-        ratio = spec.batch_tokens / speed / step_seconds(spec, device, gpus)
+        ratio = spec.batch_tokens / speed / step_seconds(spec, device, gpus, stacked=stacked)
         if 1 / MOST_APART < ratio < MOST_APART:
-            found.setdefault((spec.n_params, spec.precision, at_once > 1), []).append(math.log(ratio))
+            found.setdefault((spec.n_params, spec.precision, max(at_once, stacked) > 1), []).append(math.log(ratio))
     return {key: math.exp(sum(logs) / len(logs)) for key, logs in found.items()}
 
 

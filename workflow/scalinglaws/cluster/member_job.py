@@ -1,4 +1,4 @@
-"""Train one member of a bundle in this process: its rungs, its runs and their evaluations.
+"""Train one member of a bundle in this process, or several as a stack: rungs, runs and their evaluations.
 
 Each stage writes the log that it would write as a job of its own.
 
@@ -8,12 +8,17 @@ Each stage writes the log that it would write as a job of its own.
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from scalinglaws.cluster import bundle
 from scalinglaws.cluster.bundle import Member
+from scalinglaws.cluster.stacks import MOST_ROWS, reason_alone, rows_that_fit, shape_of, specs_of
 from scalinglaws.common import stopping
 from scalinglaws.common.errors import StudyError
 from scalinglaws.common.sums import read_named
@@ -23,7 +28,9 @@ from scalinglaws.study.paths import evaluation_path, evaluation_set_path, has_ru
 from scalinglaws.study.plugins import read_run
 from scalinglaws.study.spec import read_spec
 from scalinglaws.study.sweeps import rate_of
-from scalinglaws.train.run import train, train_rung
+from scalinglaws.train.run import begin_run, begin_rung
+from scalinglaws.train.stacked_run import StackedRun, Stage
+from scalinglaws.train.training import Training
 
 
 class Stages:
@@ -38,7 +45,7 @@ class Stages:
     device
         Where to train and evaluate: auto, cpu or cuda.
     training
-        Further arguments of ``train.run.train`` and ``train_rung``: when to save and when to stop.
+        Further arguments of ``train.run.begin_run`` and ``begin_rung``: when to save and when to stop.
     """
 
     def __init__(self, root: Path, at_once: int = 1, device: str = "auto", **training: Any):
@@ -53,23 +60,46 @@ class Stages:
         with path.open("a") as file, contextlib.redirect_stderr(file):
             yield
 
+    def begin_rung(self, trunk: str, step: int) -> Training | None:
+        """Return the training of a trunk to the rung at a step; None where the rung has just been put in place again."""
+        out = rung_path(self.root, trunk, step)
+        spec = read_run(out.parent / "spec.json", self.root)
+        return begin_rung(spec, self.root / "tokens" / spec.tokens_id, step, out, rate=rate_of(spec, self.root), **self.training)
+
     def rung(self, trunk: str, step: int) -> None:
         """Train a trunk to the rung at a step."""
-        out = rung_path(self.root, trunk, step)
-        if not out.exists():
-            spec = read_run(out.parent / "spec.json", self.root)
+        if not rung_path(self.root, trunk, step).exists():
             with self.log("rung", f"{trunk}-step{step}"):
-                rate = rate_of(spec, self.root)
-                train_rung(spec, self.root / "tokens" / spec.tokens_id, step, out, rate=rate, **self.training)
+                if training := self.begin_rung(trunk, step):
+                    training.complete()
+
+    def begin_run(self, run: str, stacked: int | None = None) -> Training | None:
+        """Return the training of a run, in a stack of so many rows or alone; None where it has just been put in place again."""
+        out = run_folder(self.root, run)
+        spec = read_run(out / "spec.json", self.root)
+        tokens, trunk = self.root / "tokens" / spec.tokens_id, self.root / "trunks" / spec.trunk.id
+        rate, at_once = rate_of(spec, self.root), self.at_once
+        return begin_run(spec, tokens, out, trunk=trunk, at_once=at_once, stacked=stacked, rate=rate, **self.training)
 
     def run(self, run: str) -> None:
         """Train a run from the rung that it starts from."""
         if not has_run(self.root, run):
-            out = run_folder(self.root, run)
-            spec = read_run(out / "spec.json", self.root)
-            tokens, trunk = self.root / "tokens" / spec.tokens_id, self.root / "trunks" / spec.trunk.id
             with self.log("train", run):
-                train(spec, tokens, out, trunk=trunk, at_once=self.at_once, rate=rate_of(spec, self.root), **self.training)
+                if training := self.begin_run(run):
+                    training.complete()
+
+    def chain(self, member: Member) -> list[Stage]:
+        """Return what is missing of a member's rungs and runs as the chain of a row of a stack."""
+
+        def rung(step: int) -> Stage:
+            def begin(rows: int) -> Training | None:
+                return self.begin_rung(member.name, step)
+
+            return Stage(begin, partial(self.log, "rung", f"{member.name}-step{step}"))
+
+        rungs = [step for step in member.rungs if not rung_path(self.root, member.name, step).exists()]
+        runs = [run for run in member.runs if not has_run(self.root, run)]
+        return [*map(rung, rungs), *(Stage(partial(self.begin_run, run), partial(self.log, "train", run)) for run in runs)]
 
     def evaluation(self, run: str, name: str) -> None:
         """Evaluate a run on the set of token folders that has this name."""
@@ -101,13 +131,59 @@ def train_member(member: Member, stages: Stages) -> None:
         raise StudyError("; ".join(reasons))
 
 
-def train_named(path: Path, name: str, stages: Stages) -> None:
-    """Make the member ``name`` of the bundle's file ``path``.
+def train_stack(members: list[Member], stages: Stages) -> None:
+    """Train the rungs and runs that are missing of members of one shape, all members at the same time in a stack.
 
-    Raises StudyError where the bundle has no such member, and SystemExit after a signal to stop.
+    What fails is left, and the reason told on standard error.
+
+    Raises
+    ------
+    StudyError
+        The members cannot be in one stack.
+    SystemExit
+        After a signal to stop, once all of them are saved.
     """
-    found = [member for member in bundle.read(path).members if member.name == name]
-    if not found:
-        raise StudyError(f"{path} has no member {name}")
+    specs = [spec for member in members for spec in specs_of(member, stages.root)]
+    for spec in specs:
+        reason = reason_alone(spec) or ("" if shape_of(spec) == shape_of(specs[0]) else f"differs in shape from {specs[0].id}")
+        if reason:
+            raise StudyError(f"run {spec.id} {reason}: train its member without others")
+    device = prepare(specs[0].threads, stages.device)
+    rows = rows_that_fit(specs[0], torch.cuda.mem_get_info()[1] / stages.at_once) if device == "cuda" else MOST_ROWS
+    chains = [chain for member in members if (chain := stages.chain(member))]
+    if min(rows, len(chains)) < 2:
+        return
+    steps = max([spec.steps for spec in specs] + [step for member in members for step in member.rungs])
+    try:
+        StackedRun(chains, rows, steps).train()
+    except (StudyError, RuntimeError) as error:  # RuntimeError is what PyTorch raises
+        print(f"stack: warning: its trainings go on one by one, because of {error!r:.500}", file=sys.stderr, flush=True)
+
+
+def train_named(path: Path, names: list[str], stages: Stages) -> None:
+    """Make the members with these names of the bundle's file ``path``; several must be of one shape, and are trained as a stack.
+
+    What a stack leaves, such as evaluations, is made member by member.
+
+    Raises
+    ------
+    StudyError
+        The bundle has no such member, they cannot be in one stack, or some could not be made; then the others are.
+    SystemExit
+        After a signal to stop.
+    """
+    known = {member.name: member for member in bundle.read(path).members}
+    if missing := [name for name in names if name not in known]:
+        raise StudyError(f"{path} has no member {missing[0]}")
+    members = [known[name] for name in names]
+    reasons: list[str] = []
     with stopping.handled(stopping.leave):  # a training saves first: see Checkpoints.listening
-        train_member(found[0], stages)
+        if len(members) > 1:
+            train_stack(members, stages)
+        for member in members:
+            try:
+                train_member(member, stages)
+            except StudyError as error:
+                reasons.append(str(error))
+    if reasons:
+        raise StudyError("; ".join(reasons))

@@ -88,6 +88,9 @@ class Architecture:
     parametrizations
         The parametrizations that it can have (optim/parametrization.py). Where ``mup`` is one, the module applies
         ``ModelConfig.multipliers``, and the names of what belongs to its layers begin with ``layer`` and a number.
+    stacks
+        Whether ``torch.func.vmap`` knows all operations of the module, and the module has no ``extra_loss``, so that many tiny
+        models can be trained at once (train/stack.py).
     """
 
     name: str
@@ -101,6 +104,7 @@ class Architecture:
     active: Callable[[ModelConfig], int] | None = None
     kept: Callable[[ModelConfig, int], int] | None = None
     parametrizations: tuple[str, ...] = ("standard",)
+    stacks: bool = False
 
     def __post_init__(self) -> None:
         if self.prefix and not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", self.prefix):

@@ -63,6 +63,8 @@ class Attention(nn.Module):
         k = self.k_norm(self.k(x).view(n_seq, n_pos, -1, self.spans[1])).view(n_seq, n_pos, -1, self.width)  # (B, T, K, S)
         v = self.v(x).view(n_seq, n_pos, -1, self.width)  # (B, T, K, S)
         q, k, v = (part.transpose(1, 2) for part in (rotate(q, cos, sin), rotate(k, cos, sin), v))
+        # Autocast would do the same, but not below torch.func.vmap.
+        q, k = q.to(v.dtype), k.to(v.dtype)
         mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=self.grouped)  # (B, H, T, S)
         return self.project(mixed.transpose(1, 2).reshape(n_seq, n_pos, -1))
 

@@ -41,6 +41,14 @@ class FlatParameters(Protocol):
         """Return the shapes of the parameters by name, in the order of ``flat``."""
 
 
+class Sized(Protocol):
+    """Parameters that lie one after the other, of one model or of each of a stack."""
+
+    @property
+    def sizes(self) -> Mapping[str, tuple[int, ...]]:
+        """Return the shapes of the parameters by name, in their order."""
+
+
 class Settings(Parametrized, Protocol):
     """The settings of a run that optimizers read."""
 
@@ -130,7 +138,7 @@ class BuiltOptimizer(Protocol):
         """
 
 
-def parts(model: FlatParameters, share: slice, value: Callable[[str, tuple[int, ...]], T]) -> list[tuple[slice, T]]:
+def parts(model: Sized, share: slice, value: Callable[[str, tuple[int, ...]], T]) -> list[tuple[slice, T]]:
     """Cut a share of the flat buffer where a value that depends on the parameter changes.
 
     Parameters

@@ -4,8 +4,8 @@ A spec's id is a readable slug and ten hex digits of the sha256 of its canonical
 ("as before the field existed") are left out of that JSON, so a field added later renames nothing.
 
 On a CPU a spec fixes the bits of its training. On a GPU they also depend on what is no part of it: whether the profile asks for
-equal bits, and without that on whether the step was compiled, which follows from the steps that a process has left
-(docs/gpu.md). Losses then differ by rounding.
+equal bits, and without that on whether the step was compiled, which follows from the steps that a process has left, and on
+whether the run was trained in a stack (docs/gpu.md). Losses then differ by rounding.
 """
 
 from __future__ import annotations

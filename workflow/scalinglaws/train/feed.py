@@ -8,12 +8,11 @@ file has.
 from __future__ import annotations
 
 import mmap
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
-
-from scalinglaws.data.batches import Batches
 
 # The GPU holds all tokens where they take at most this share of its free memory: several trainings may share it.
 RESIDENT_SHARE = 1 / 16
@@ -40,6 +39,17 @@ def read_at_random(tokens: np.ndarray) -> None:
         mapped.madvise(mmap.MADV_RANDOM)
 
 
+class Windows(Protocol):
+    """Windows of tokens, and which of them make the batch of a step: ``Batches``, or those of all members of a stack."""
+
+    tokens: np.ndarray
+    sequences: np.ndarray  # (windows, n_ctx + 1), a view of the tokens
+
+    def index(self, step: int) -> np.ndarray:
+        """Return the rows of ``sequences`` that make the batch of a step."""
+        ...
+
+
 class Feed:
     """The windows of a run's batches on its device, int64.
 
@@ -53,7 +63,7 @@ class Feed:
         Whether the device holds all tokens; None for a GPU of CUDA on which they take little memory.
     """
 
-    def __init__(self, batches: Batches, device: str, resident: bool | None = None):
+    def __init__(self, batches: Windows, device: str, resident: bool | None = None):
         self.batches, self.device = batches, device
         if resident is None:
             resident = device == "cuda" and batches.tokens.nbytes <= RESIDENT_SHARE * torch.cuda.mem_get_info()[0]

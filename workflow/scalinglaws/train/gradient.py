@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from scalinglaws.common.errors import StudyError
 from scalinglaws.models import determinism
@@ -14,8 +15,24 @@ from scalinglaws.models.device import empty_cache
 from scalinglaws.study.spec import RunSpec
 from scalinglaws.train.compilation import NOT_ON_MPS, out_of_memory, reason_against
 from scalinglaws.train.distributed import Processes
-from scalinglaws.train.flat import FlatModel
 from scalinglaws.train.metrics import COMPILED, NOT_COMPILED
+
+
+class Differentiated(Protocol):
+    """What a gradient is asked of: a model (flat.py), or many of one shape (stack.py)."""
+
+    module: nn.Module
+    flat: Tensor
+    grad: Tensor
+    compiled: Callable[..., Tensor] | None
+
+    def loss_in_parts(self) -> None: ...
+
+    def compile(self) -> None: ...
+
+    def stop_compiled(self) -> None: ...
+
+    def backward(self, tokens: Tensor, targets: Tensor, weight: float = 1.0) -> Tensor: ...
 
 
 class Gradient:
@@ -31,7 +48,7 @@ class Gradient:
         For timing.json: whether the step is compiled, or why it is not. None on a CPU, where nothing is.
     """
 
-    def __init__(self, model: FlatModel, spec: RunSpec, processes: Processes, device: str, by_share: bool = False):
+    def __init__(self, model: Differentiated, spec: RunSpec, processes: Processes, device: str, by_share: bool = False):
         self.by_share = by_share
         self.model, self.spec, self.processes, self.device = model, spec, processes, device
         self.per_micro = spec.micro_contexts
@@ -64,14 +81,14 @@ class Gradient:
         Parameters
         ----------
         mine
-            This process's windows of the batch, (windows, n_ctx + 1) tokens.
+            This process's windows of the batch, (windows, n_ctx + 1) tokens, or (windows, E, n_ctx + 1) of E models.
         whole
             The number of windows of the whole batch.
 
         Returns
         -------
         list
-            Losses (0-d) of the micro-batches that add up to the mean loss in nats per token.
+            Losses (0-d, or (E,) of E models) of the micro-batches that add up to the mean loss in nats per token.
 
         Raises
         ------
@@ -84,7 +101,7 @@ class Gradient:
             self.model.grad.zero_()
             try:
                 parts = mine.split(self.per_micro) if len(mine) else ()
-                losses = [self.model.backward(p[:, :-1], p[:, 1:], weight=len(p) / whole) for p in parts]
+                losses = [self.model.backward(p[..., :-1], p[..., 1:], weight=len(p) / whole) for p in parts]
                 break
             except Exception as error:  # the compiler's errors share no class
                 self._mend(error, len(mine))

@@ -21,7 +21,7 @@ from scalinglaws.common.read import parse_json, read_json, read_text
 VERSION = 1  # raised when fields get another meaning
 # Fields that are left out of the files at these values, so that their bytes are as before the fields existed.
 NEUTRAL = {"version": 1, "n_params_active": None, "compiled": None, "deterministic": None, "learning_rate": None}
-NEUTRAL |= {"device_asked": None, "driver": None, "gpus_visible": None}
+NEUTRAL |= {"device_asked": None, "driver": None, "gpus_visible": None, "stacked": None}
 # What to do about a file that is whole and of another form than this version reads.
 AGAIN = "delete its folder and run snakemake again"
 # What ``RunTiming.compiled`` is where the step was compiled, and how it begins where that was wanted and could not be.
@@ -135,12 +135,13 @@ class RunTiming(Record):
     attempts: int  # processes that trained it one after the other, each from the checkpoint of the one before
     processes: int | None = None  # processes that trained it together
     micro_batch_tokens: int | None = None  # tokens of a forward pass, after what memory left
-    at_once: int | None = None  # trainings that shared the GPU
+    at_once: int | None = None  # processes that shared the GPU
     device_asked: str | None = None  # auto, cpu, cuda or mps: what the training was told to use
     driver: str | None = None  # version of the GPU's driver; None also on CPUs
     gpus_visible: int | None = None  # GPUs that the first process saw; 0 on CPUs
     compiled: str | None = None  # on a GPU: COMPILED, or why its code was not compiled (train/compilation.py)
     deterministic: bool | None = None  # on a GPU: whether operations whose bits may differ each time were refused
+    stacked: int | None = None  # rows of the stack that it was trained in (train/stack.py); None: it was in none
     version: int = VERSION
 
 

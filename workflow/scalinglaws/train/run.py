@@ -13,7 +13,9 @@ import json
 import math
 import platform
 import time
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,28 +36,7 @@ from scalinglaws.train.metrics import CurveRow, Flop, RunMetrics, RunTiming
 from scalinglaws.train.progress import Progress
 from scalinglaws.train.resume import resume
 from scalinglaws.train.trainer import Trainer
-
-
-def advance(trainer: Trainer, last: int, kept: checkpoint.Checkpoints, progress: Progress) -> None:
-    """Train to step ``last`` or until the run is finished, and save checkpoints and say the progress on the way.
-
-    Raises
-    ------
-    SystemExit
-        After a checkpoint, where ``kept`` has heard a signal or its end is near: see ``Checkpoints.tick``.
-    """
-    trainer.gradient.compile(last - trainer.step)
-    try:
-        progress.show(trainer.step, trainer.last_loss)
-        while trainer.step < last and not trainer.finished:
-            trainer.update()
-            kept.tick(trainer)
-            if progress.due():
-                progress.show(trainer.step, trainer.last_loss)
-        kept.saver.wait()
-        progress.show(trainer.step, trainer.last_loss)
-    finally:
-        progress.close()
+from scalinglaws.train.training import Training
 
 
 def put_back(processes: Processes, last: Path, folder: Path, prefix: str) -> bool:
@@ -83,7 +64,18 @@ def say_device(progress: Progress, asked: str, device: str, processes: Processes
         progress.say(f"{progress.name}: on {device_name(device)}{gpus}; {told}")
 
 
-def train(
+def train(spec: RunSpec, tokens: Path, out: Path, **options: Any) -> None:
+    """Train a run and write metrics.json, curve.jsonl, model.safetensors and timing.json to its folder ``out``.
+
+    A diverged run is a result, with loss None. metrics.json is written last: where it exists, the run is whole. A run that was
+    finished before its job was killed is put in place again (common/finished.py) and not trained. The parameters are those of
+    ``begin_run``, which raises StudyError. Raises SystemExit after a checkpoint: see ``advance``.
+    """
+    if training := begin_run(spec, tokens, out, **options):
+        training.complete()
+
+
+def begin_run(
     spec: RunSpec,
     tokens: Path,
     out: Path,
@@ -95,12 +87,10 @@ def train(
     log: Path | None = None,
     end: float = math.inf,
     at_once: int = 1,
+    stacked: int | None = None,
     rate: float | None = None,
-) -> None:
-    """Train a run and write metrics.json, curve.jsonl, model.safetensors and timing.json to its folder ``out``.
-
-    A diverged run is a result, with loss None. metrics.json is written last: where it exists, the run is whole. A run that was
-    finished before its job was killed is put in place again (common/finished.py) and not trained.
+) -> Training | None:
+    """Return the training of a run at the step that it goes on from; None where the run has just been put in place again.
 
     Parameters
     ----------
@@ -123,7 +113,9 @@ def train(
     end
         The time (of time.time) at which to save a checkpoint and to exit with status 143.
     at_once
-        The number of trainings that share this GPU, for timing.json.
+        The number of processes that share this GPU, for timing.json.
+    stacked
+        The number of trainings in the stack that the caller puts it into (stacked_run.py), for timing.json; None for no stack.
     rate
         The learning rate that a sweep gives; None for that of the spec.
 
@@ -131,8 +123,6 @@ def train(
     ------
     StudyError
         The spec cannot be trained, or the disk is full.
-    SystemExit
-        After a checkpoint: see ``advance``.
     """
     if spec.steps < 1:
         raise StudyError(f"run {spec.id} has {spec.tokens} tokens, less than one batch of {spec.batch_tokens}: raise tokens")
@@ -140,7 +130,7 @@ def train(
     asked, device = device, prepare(spec.threads, device)
     processes = join(device)
     if put_back(processes, out / "metrics.json", out, "checkpoint-"):
-        return
+        return None
     trainer = Trainer(spec, tokens, device, processes, rate)
     kept = checkpoint.Checkpoints(out, "checkpoint-", checkpoint_seconds, end)
     rungs = trunk if spec.schedule == "wsd" and spec.stop == "budget" else None
@@ -153,35 +143,47 @@ def train(
             progress.say(f"{spec.id}: learning rate {trainer.rate:g}, by the rule of sweep {spec.rate_sweep}")
         for sentence in doubts(trainer.curve.meta, spec.n_ctx, spec.eval_tokens):
             progress.say(f"{spec.id}: warning: {sentence}")
-    with kept.listening():
-        advance(trainer, spec.steps, kept, progress)
-        speed = progress.tokens_per_second(trainer.step)
-        end_curve(trainer)
-        leave()
-        if not processes.first:
-            return
-        metrics = finish(trainer, tokens)
-        timing = RunTiming(
-            id=spec.id,
-            seconds=time.monotonic() - began,
-            tokens_per_second=speed,
-            device=device_name(device),
-            torch=torch.__version__,
-            python=platform.python_version(),
-            threads=spec.threads,
-            attempts=kept.attempts,
-            processes=processes.count,
-            micro_batch_tokens=trainer.gradient.per_micro * spec.n_ctx,
-            at_once=at_once,
-            device_asked=asked,
-            driver=driver_version(device),
-            gpus_visible=gpus_visible(device),
-            compiled=trainer.gradient.compiled,
-            deterministic=asked_to_be_deterministic() if device != "cpu" else None,
-        )
-        write(trainer, metrics, timing, out)
-        checkpoint.prune(out, kept.prefix, keep=0)
-        progress.say(f"{spec.id}: {metrics.status}, test loss {metrics.loss}")
+    finish = partial(finish_run, tokens=tokens, out=out, asked=asked, began=began, at_once=at_once, stacked=stacked)
+    return Training(trainer, kept, progress, spec.steps, finish)
+
+
+def finish_run(
+    training: Training, *, tokens: Path, out: Path, asked: str, began: float, at_once: int, stacked: int | None
+) -> None:
+    """Measure a run whose last step is done and write its files.
+
+    ``asked`` is the device that was asked for, and ``began`` when by time.monotonic(); the rest is that of ``begin_run``.
+    """
+    trainer, kept, progress = training.trainer, training.kept, training.progress
+    spec, device = trainer.spec, trainer.device
+    speed = progress.tokens_per_second(trainer.step)
+    end_curve(trainer)
+    leave()
+    if not trainer.processes.first:
+        return
+    metrics = finish(trainer, tokens)
+    timing = RunTiming(
+        id=spec.id,
+        seconds=time.monotonic() - began,
+        tokens_per_second=speed,
+        device=device_name(device),
+        torch=torch.__version__,
+        python=platform.python_version(),
+        threads=spec.threads,
+        attempts=kept.attempts,
+        processes=trainer.processes.count,
+        micro_batch_tokens=trainer.gradient.per_micro * spec.n_ctx,
+        at_once=at_once,
+        device_asked=asked,
+        driver=driver_version(device),
+        gpus_visible=gpus_visible(device),
+        compiled=trainer.gradient.compiled,
+        deterministic=asked_to_be_deterministic() if device != "cpu" else None,
+        stacked=stacked,
+    )
+    write(trainer, metrics, timing, out)
+    checkpoint.prune(out, kept.prefix, keep=0)
+    progress.say(f"{spec.id}: {metrics.status}, test loss {metrics.loss}")
 
 
 def write(trainer: Trainer, metrics: RunMetrics, timing: RunTiming, out: Path) -> None:
@@ -248,7 +250,17 @@ def finish(trainer: Trainer, tokens: Path) -> RunMetrics:
     )
 
 
-def train_rung(
+def train_rung(spec: RunSpec, tokens: Path, step: int, out: Path, **options: Any) -> None:
+    """Train a trunk to ``step`` from the largest valid rung before it in the folder of ``out``, and write the rung to ``out``.
+
+    A trunk that diverges on the way is written as it is, so that its runs end at once as diverged. The parameters are those of
+    ``begin_rung``, which raises StudyError. Raises SystemExit after a checkpoint: see ``advance``.
+    """
+    if training := begin_rung(spec, tokens, step, out, **options):
+        training.complete()
+
+
+def begin_rung(
     spec: RunSpec,
     tokens: Path,
     step: int,
@@ -260,18 +272,15 @@ def train_rung(
     log: Path | None = None,
     end: float = math.inf,
     rate: float | None = None,
-) -> None:
-    """Train a trunk to ``step`` from the largest valid rung before it in the folder of ``out``, and write the rung to ``out``.
+) -> Training | None:
+    """Return the training of a trunk to the rung at ``step``, at the step that it goes on from; the file of the rung is ``out``.
 
-    A trunk that diverges on the way is written as it is, so that its runs end at once as diverged. The parameters are
-    those of ``train``.
+    It is None where the rung has just been put in place again. The parameters are those of ``begin_run``.
 
     Raises
     ------
     StudyError
         The spec is no trunk or cannot be trained, or the disk is full.
-    SystemExit
-        After a checkpoint: see ``advance``.
     """
     if spec.tokens or spec.schedule != "wsd":
         raise StudyError(f"{spec.id} is not a trunk: a rung needs a spec with schedule wsd and without tokens")
@@ -279,18 +288,21 @@ def train_rung(
     asked, device = device, prepare(spec.threads, device)
     processes = join(device)
     if put_back(processes, out, out.parent, kept.prefix):
-        return
+        return None
     trainer = Trainer(spec, tokens, device, processes, rate)
     resume(trainer, kept, out.parent, spec.id, step)
     begin(trainer, weights)
     progress = Progress(spec.id, out.parent, trainer.step, step, spec.batch_tokens, log, processes.first)
     say_device(progress, asked, device, processes)
-    with kept.listening():
-        advance(trainer, step, kept, progress)
-        state = trainer.state()
-        leave()
-        if not processes.first:
-            return
-        with finished.making(out) as folder:
-            checkpoint.save(folder / out.name, *state)
-        checkpoint.prune(out.parent, kept.prefix, keep=0)
+    return Training(trainer, kept, progress, step, partial(finish_rung, out=out))
+
+
+def finish_rung(training: Training, *, out: Path) -> None:
+    """Write the rung of a trunk whose last step is done."""
+    state = training.trainer.state()
+    leave()
+    if not training.trainer.processes.first:
+        return
+    with finished.making(out) as folder:
+        checkpoint.save(folder / out.name, *state)
+    checkpoint.prune(out.parent, training.kept.prefix, keep=0)

@@ -109,8 +109,17 @@ class Trainer:
             self.noise.add(small, self.norm)
         self.step += 1
         self.loss_count += 1
-        if self.step % CHECK_EVERY == 0 or is_eval_step(self.step):
-            self.check(float(torch.stack(losses).sum()))
+        if self.is_looked_at:
+            self.look(float(torch.stack(losses).sum()))
+
+    @property
+    def is_looked_at(self) -> bool:
+        """Tell whether the loss of the last update is looked at."""
+        return self.step % CHECK_EVERY == 0 or is_eval_step(self.step)
+
+    def look(self, loss: float) -> None:
+        """Look at the loss of the last update in nats per token, and add a row to the curve after a step of evaluation."""
+        self.check(loss)
         if not self.diverged and is_eval_step(self.step):
             self.add_row()
 

@@ -144,4 +144,5 @@ LLAMA = Architecture(
     options=LlamaOptions,
     formulas=FORMULAS,
     kept=kept,
+    stacks=True,
 )

@@ -106,4 +106,5 @@ TRANSFORMER = Architecture(
     formulas=FORMULAS,
     kept=kept,
     parametrizations=("standard", "mup"),
+    stacks=True,
 )
