@@ -1,4 +1,4 @@
-"""Which runs to add next: those that most narrow the interval of a target for their FLOP, from a study's fits or a table of runs."""
+"""Which runs to add next: those that most narrow the interval of a target for their FLOP, by a study's fits or a table's."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import yaml
 from scalinglaws.common.errors import StudyError
 from scalinglaws.common.nearest import proposal
 from scalinglaws.common.numbers import counted, number
+from scalinglaws.common.read import read_object
 from scalinglaws.decide import entry
 from scalinglaws.decide.candidates import NAME, Candidates, minutes, of_law
 from scalinglaws.decide.suggestion import Everything, Interval, Suggested, Suggestion, Target
@@ -53,10 +54,10 @@ class Asked:
 
 @dataclass(frozen=True)
 class Basis:
-    """The laws that a target can be of, fitted to ``points`` each, and where they come from."""
+    """The laws that a target can be of, each with its points and the flags of its fit, and where they come from."""
 
     source: str
-    laws: dict[str, tuple[Fitted, Points]]
+    laws: dict[str, tuple[Fitted, Points, list[str]]]
 
 
 def target(text: str, law: str | None, quantities: Mapping[str, float] | None) -> Asked:
@@ -98,33 +99,35 @@ def basis_of_study(name: str, fits: Path, n_bootstrap: int, seed: int) -> Basis:
     for law in PLANNED:
         path = fits / f"{law}.json"
         if path.is_file() and (fit := of_fit(path, n_bootstrap, seed)):
-            found[law] = (fit, _points_of_file(path, fit.law))
+            found[law] = fit, *_of_file(path, fit.law)
     if not found:
         raise StudyError(f"{fits} has no fit of a law of decayed budgets: name {', '.join(PLANNED)} under fits.laws")
     return Basis(f"study {name}", found)
 
 
-def _points_of_file(path: Path, law: Law) -> Points:
-    """Return the points that a fit.json lists, with the sentences that its selection gave rise to."""
-    found = yaml.safe_load(path.read_text())
+def _of_file(path: Path, law: Law) -> tuple[Points, list[str]]:
+    """Return the points that a fit.json lists, which ``together.of_file`` has checked, and its flags."""
+    found = read_object(path)
     rows = found["points"]
     names = dict.fromkeys(("n_params", "tokens", "flops", *law.variables))
     columns = {name: np.array([row.get(name) or np.nan for row in rows], np.float64) for name in names}
     loss = np.array([row["loss"] for row in rows], np.float64)
-    return Points([str(row["run"]) for row in rows], [str(row["trunk"]) for row in rows], loss, columns, [], [])
+    run, trunk = ([str(row[name]) for row in rows] for name in ("run", "trunk"))
+    return Points(run, trunk, loss, columns, [], []), [str(flag) for flag in found["flags"]]
 
 
 def basis_of_table(
     table: pl.DataFrame, name: str, n_bootstrap: int, seed: int, columns: Mapping[str, str], where: str | None
 ) -> Basis:
     """Fit the laws of PLANNED to a table of runs. Raises StudyError where none of them can be fitted."""
-    found: dict[str, tuple[Fitted, Points]] = {}
+    found: dict[str, tuple[Fitted, Points, list[str]]] = {}
     refused: list[StudyError] = []
     for law in PLANNED:
         try:
             points = select(table, LAWS[law], columns, where=where)
             enough(points, LAWS[law])
-            found[law] = fitted(LAWS[law], points.columns, points.loss, points.trunk, Objective(), n_bootstrap, seed), points
+            fit = fitted(LAWS[law], points.columns, points.loss, points.trunk, Objective(), n_bootstrap, seed)
+            found[law] = fit, points, flags(fit.fit, points, fit.resamples)
         except StudyError as error:
             refused.append(error)
     if not found:
@@ -184,7 +187,7 @@ def suggest(basis: Basis, asked: Asked, found: Candidates, budget: float, most: 
         The target is none of the laws', the fit does not tell how sure it is, or no candidate would be a point of the law.
     """
     name = law_of(asked, basis)
-    fit, points = basis.laws[name]
+    fit, points, told = basis.laws[name]
     found = of_law(found, fit.law, points)
     if not len(found):
         raise StudyError(f"no candidate within --budget {budget:g} would be a point of law {name}: {fit.law.rule}; give more")
@@ -204,7 +207,7 @@ def suggest(basis: Basis, asked: Asked, found: Candidates, budget: float, most: 
         runs=[_suggested(found, prospect, chosen, k, budget) for k in range(len(chosen))],
         everything=Everything(runs=len(every), flops=everything, interval=_interval(prospect, every)),
         minutes=minutes(found, chosen, results), block=block, refused=refused,
-        doubts=[*_doubts(prospect, chosen, asked, budget), *_beyond(found, chosen, fit), *flags(fit.fit, points, fit.resamples)],
+        doubts=[*_doubts(prospect, chosen, asked, budget), *_beyond(found, chosen, fit), *told],
     )  # fmt: skip
 
 

@@ -5,9 +5,10 @@ parameter of a law, or the log loss of a run that is forecast. Measuring it leav
 
     t − c_Kᵀ (S_KK + N_KK)⁻¹ c_K
 
-with t the variance of the target, S the covariance of the log losses at the candidates, c theirs with the target, N the noise of
-a single loss, and K the chosen candidates. Where S = J Σ Jᵀ, c = J Σ g and t = gᵀ Σ g of a law with the jacobian J, the covariance
-Σ of its parameters and the slopes g of the target, this is gᵀ (Σ⁻¹ + J_Kᵀ N_KK⁻¹ J_K)⁻¹ g, the inverse of the sum of informations.
+with t the variance of the target, S the covariance of the log losses at the candidates, c theirs with the target, N the noise
+of a single loss, and K the chosen candidates. Where S = J Σ Jᵀ, c = J Σ g and t = gᵀ Σ g of a law with the jacobian J, the
+covariance Σ of its parameters and the slopes g of the target, this is gᵀ (Σ⁻¹ + J_Kᵀ N_KK⁻¹ J_K)⁻¹ g: the informations of
+what is there and of the new runs are added up.
 
 Shapes: m candidates, k of them chosen.
 
@@ -28,8 +29,8 @@ import numpy as np
 from scalinglaws.laws.forms import Array
 
 OUTRIGHT = (0, 1, 2, 3, 4)  # numbers of first runs that are taken by their whole gain, before the others by gain per FLOP
-REFINED = 3  # of the plans that begin so, the best that are improved by exchanges
-PASSES = 4  # of exchanges over all chosen runs
+REFINED = 2  # of the plans that begin so, the best that are improved by exchanges
+PASSES = 3  # of exchanges over all chosen runs
 WORTHWHILE = 1e-4  # share of the variance by which an exchange must lower it
 TAIL = 0.01  # share of the interval that the last runs of a plan must narrow it by together, or they are left out
 
@@ -39,8 +40,8 @@ class Outlook:
     """What is known of a target and of the losses at candidates, as variances and covariances of log losses.
 
     ``target`` is the variance t of the target, ``cross`` (m,) are its covariances c with the log losses at the candidates,
-    ``losses`` (m, m) is the covariance S of these, and ``noise`` (m,) the variance of a measured log loss about each. ``floor`` is
-    a variance of the target that no run can lower, such as the scatter of a run that is forecast; it is no part of ``target``.
+    ``losses`` (m, m) is the covariance S of these, and ``noise`` (m,) the variance of a measured log loss about each. ``floor``
+    is a variance of the target that no run can lower, such as the scatter of a run that is forecast; it is no part of ``target``.
     """
 
     target: float
@@ -79,7 +80,7 @@ class Outlook:
 class Costs:
     """The FLOP of candidates, of which those of one trunk share its stable phase; arrays are (m,).
 
-    ``own`` are the FLOP after the rung that a run starts from, and ``start`` those of its trunk up to there. ``there`` are the FLOP
+    ``own`` are the FLOP after the rung that a run starts from, and ``start`` those of its trunk up to there. ``there`` are those
     of the trunk that are trained already, and ``trunk`` is its number. Runs without a shared trunk have a number of their own.
     """
 

@@ -119,8 +119,8 @@ def of_parameter(fit: Fit, resamples: Resamples | None, name: str, places: Array
     if resamples is None or resamples.n_trunks < FEWEST_TRUNKS or len(drawn) < max(FEWEST_RESAMPLES, 2 * law.n_parameters):
         trunks = f"{resamples.n_trunks} trunks and {len(drawn)} resamples" if resamples else "no resamples"
         raise StudyError(
-            f"law {law.name}: {trunks} do not tell how sure {name} is, so that nothing can be suggested for it: give runs of more "
-            f"models, {FEWEST_TRUNKS} at least and better ten, and --bootstrap 200 or more"
+            f"law {law.name}: {trunks} do not tell how sure {name} is, so that nothing can be suggested for it: give runs of "
+            f"more models, {FEWEST_TRUNKS} at least and better ten, and --bootstrap 200 or more"
         )
     log, estimate = is_scale(law, name), float(values(law, name, fit.theta[None], fit.centre)[0])
     shown = np.exp(drawn) if log else drawn

@@ -68,12 +68,6 @@ def _everything(found: Values, digits: int) -> str:
 def _ends(interval: Values, digits: int) -> str:
     """Write an interval in words; an end beyond the range of floats is open."""
     low, high = interval["low"], interval["high"]
-    if low is None or high is None:
-        return (
-            "open"
-            if low is None and high is None
-            else f"above {number(low, digits)}"
-            if high is None
-            else f"below {number(high, digits)}"
-        )
-    return between(low, high, digits)
+    if low is not None and high is not None:
+        return between(low, high, digits)
+    return f"above {number(low, digits)}" if low is not None else f"below {number(high, digits)}" if high is not None else "open"
