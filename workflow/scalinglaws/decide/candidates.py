@@ -112,7 +112,8 @@ def of_config(config: Config, results: Path, budget: float) -> Candidates:
     study = study_model.build(config, results / "tokens")
     listed = _points(of, budget)
     built = _built(of, listed, results)
-    specs = {run: spec for run, spec in built.runs.items() if run not in study.runs and run not in built.epochs | built.swept}
+    known = {*study.runs, *built.epochs, *built.swept}
+    specs = {run: spec for run, spec in built.runs.items() if run not in known}
     costs = _costs(specs, study, results)
     fits = costs.more([]) <= budget if specs else np.zeros(0, bool)
     if not fits.any():
