@@ -32,6 +32,7 @@ OUTRIGHT = (0, 1, 2, 3, 4)  # numbers of first runs that are taken by their whol
 REFINED = 2  # of the plans that begin so, the best that are improved by exchanges
 PASSES = 3  # of exchanges over all chosen runs
 WORTHWHILE = 1e-4  # share of the variance by which an exchange must lower it
+EQUAL = 1e-9  # share by which candidates that are alike, such as two seeds, may differ by rounding
 TAIL = 0.01  # share of the interval that the last runs of a plan must narrow it by together, or they are left out
 
 
@@ -151,10 +152,16 @@ def _greedy(outlook: Outlook, costs: Costs, budget: float, most: int, outright: 
         if not fits.any():
             break
         worth = gains if len(chosen) < outright else gains / np.maximum(more, 1e-300)
-        pick = int(np.argmax(np.where(fits, worth, -np.inf)))
+        pick = _best(worth, np.flatnonzero(fits))
         spent += float(more[pick])
         chosen.append(pick)
     return chosen
+
+
+def _best(worth: Array, able: np.ndarray) -> int:
+    """Return the first of the places ``able`` that are worth most, where those within EQUAL of it count as equal."""
+    values = worth[able]
+    return int(able[np.argmax(values >= values.max() * (1 - EQUAL))])
 
 
 def _exchanged(outlook: Outlook, costs: Costs, budget: float, most: int, plan: list[int]) -> list[int]:
@@ -181,8 +188,7 @@ def _ordered(outlook: Outlook, costs: Costs, plan: Sequence[int]) -> list[int]:
     """Return a plan in the order of gain per FLOP, each run beside those before it."""
     left, out = sorted(plan), list[int]()
     while left:
-        worth = outlook.gains(out) / np.maximum(costs.more(out), 1e-300)
-        pick = max(left, key=lambda k: (worth[k], -k))
+        pick = _best(outlook.gains(out) / np.maximum(costs.more(out), 1e-300), np.array(left))
         left.remove(pick)
         out.append(pick)
     return out
