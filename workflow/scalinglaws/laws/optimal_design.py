@@ -33,7 +33,7 @@ REFINED = 2  # of the plans that begin so, the best that are improved by exchang
 PASSES = 3  # of exchanges over all chosen runs
 WORTHWHILE = 1e-4  # share of the variance by which an exchange must lower it
 EQUAL = 1e-9  # share by which candidates that are alike, such as two seeds, may differ by rounding
-TAIL = 0.01  # share of the interval that the last runs of a plan must narrow it by together, or they are left out
+SPARED, OF_GAIN = 0.01, 0.05  # by which runs left out may widen the interval: in e-folds, and of the e-folds that are gained
 
 
 @dataclass(frozen=True)
@@ -130,8 +130,8 @@ def choose(outlook: Outlook, costs: Costs, budget: float, most: int) -> list[int
     Returns
     -------
     list of int
-        Places of the chosen candidates, in the order in which each narrows the interval most for its FLOP. Last ones that
-        together narrow it by less than TAIL are left out. It is empty where no candidate fits or none tells anything.
+        Places of the chosen candidates, in the order in which each narrows the interval most for its FLOP. Those that together
+        hardly narrow it (SPARED, OF_GAIN) are left out. It is empty where no candidate fits or none tells anything.
     """
     plans = {tuple(sorted(plan)): plan for first in OUTRIGHT if (plan := _greedy(outlook, costs, budget, most, first))}
     ranked = sorted(plans.values(), key=lambda plan: (outlook.ratio(plan), plan))[:REFINED]
@@ -139,7 +139,7 @@ def choose(outlook: Outlook, costs: Costs, budget: float, most: int) -> list[int
     if not refined:
         return []
     best = min(refined, key=lambda plan: (outlook.ratio(plan), costs.total(plan), plan))
-    return _without_tail(outlook, _ordered(outlook, costs, best))
+    return _ordered(outlook, costs, _spared(outlook, best))
 
 
 def _greedy(outlook: Outlook, costs: Costs, budget: float, most: int, outright: int, begun: Sequence[int] = ()) -> list[int]:
@@ -194,7 +194,15 @@ def _ordered(outlook: Outlook, costs: Costs, plan: Sequence[int]) -> list[int]:
     return out
 
 
-def _without_tail(outlook: Outlook, plan: list[int]) -> list[int]:
-    """Return a plan without the last runs that together narrow the interval by less than TAIL."""
-    goal = outlook.ratio(plan) / (1 - TAIL)
-    return next(plan[:k] for k in range(len(plan) + 1) if outlook.ratio(plan[:k]) <= goal)
+def _spared(outlook: Outlook, plan: list[int]) -> list[int]:
+    """Return a plan without runs that the others hardly need, those that tell least given up first."""
+    whole = np.log(max(outlook.ratio(plan), 1e-300))
+    goal = whole + min(SPARED, -OF_GAIN * whole)
+    while len(plan) > 1:
+        fewer = [[other for other in plan if other != run] for run in plan]
+        widths = np.log(np.maximum([outlook.ratio(each) for each in fewer], 1e-300))
+        least = int(np.argmin(widths))
+        if widths[least] > goal:
+            break
+        plan = fewer[least]
+    return plan

@@ -29,6 +29,7 @@ from scalinglaws.laws.windows import forecaster, scatter_of
 ALLOCATION = "chinchilla"  # the law from whose exponents a and b of the best size and tokens follow
 STEP = 1e-5  # of central differences, times the parameter or 1
 TRIMMED = (0.025, 0.975)  # quantiles of each parameter at which stray resamples are cut before their covariance is taken
+CUT_VARIANCE = 0.913  # of a normal number of variance 1 that is cut there
 FEWEST_RESAMPLES = 20  # from which a covariance is taken
 
 
@@ -126,7 +127,8 @@ def of_parameter(fit: Fit, resamples: Resamples | None, name: str, places: Array
     shown = np.exp(drawn) if log else drawn
     ends = interval(float(np.exp(estimate)) if log else estimate, shown, log, resamples.n_trunks)
     low, high = np.quantile(resamples.theta, TRIMMED, axis=0)
-    covariance = np.cov(np.clip(resamples.theta, low, high).T).reshape(law.n_parameters, law.n_parameters)
+    cut = np.clip(resamples.theta, low, high)
+    covariance = np.cov(cut.T).reshape(law.n_parameters, law.n_parameters) / CUT_VARIANCE
     slope, jacobian = slopes(law, name, fit.theta, fit.centre), law.jacobian(fit.theta[None], places - fit.centre)[0]
     noise = np.full(len(places), scatter_of(fit) ** 2)
     outlook = Outlook(float(slope @ covariance @ slope), jacobian @ covariance @ slope, jacobian @ covariance @ jacobian.T, noise)
