@@ -86,15 +86,16 @@ def suggest(
             raise typer.BadParameter("--columns, --where and --candidates are for a table of runs: give --table")
         config = config_model.load(configfile or CONFIG)
         basis = ask.basis_of_study(config.study, results / "studies" / config.study / "fits", bootstrap, seed)
-        found = of_config(config, results, flops)
+        chosen = ask.law_of(asked, basis)
+        found, based = of_config(config, results, flops), basis.laws[chosen]()
     else:
         if configfile is not None:
             raise typer.BadParameter("--table is fitted instead of a study's fits: leave --configfile or --table out")
         names = mapping("--columns", "COLUMN", columns)
         basis = ask.basis_of_table(read_table(table), str(table), bootstrap, seed, names, where)
-        own = basis.laws[ask.law_of(asked, basis)][1]
-        found = of_file(candidates, names, flops) if candidates else of_table(own, flops)
-    answer = ask.suggest(basis, asked, found, flops, most_runs, results, seed).model_dump()
+        based = basis.laws[ask.law_of(asked, basis)]()
+        found = of_file(candidates, names, flops) if candidates else of_table(based.points, flops)
+    answer = ask.suggest(basis.source, based, asked, found, flops, most_runs, results, seed).model_dump()
     if as_json:
         print_json(answer)
     else:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,7 @@ from scalinglaws.laws.optimal_design import choose
 from scalinglaws.laws.result import enough
 from scalinglaws.laws.select import Points, select
 from scalinglaws.laws.targets import Ends, Prospect
-from scalinglaws.laws.together import Fitted, fitted
-from scalinglaws.laws.together import of_file as of_fit
+from scalinglaws.laws.together import Fitted, fitted, of_file
 from scalinglaws.laws.tradeoffs import SURFACES, surface
 from scalinglaws.laws.uncertainty import flags
 from scalinglaws.study import study as study_model
@@ -53,11 +53,20 @@ class Asked:
 
 
 @dataclass(frozen=True)
+class Based:
+    """A fitted law with its points and the flags of its fit."""
+
+    fit: Fitted
+    points: Points
+    flags: list[str]
+
+
+@dataclass(frozen=True)
 class Basis:
-    """The laws that a target can be of, each with its points and the flags of its fit, and where they come from."""
+    """Where laws come from, and those of PLANNED that a target can be of, by name; each is fitted when it is called."""
 
     source: str
-    laws: dict[str, tuple[Fitted, Points, list[str]]]
+    laws: dict[str, Callable[[], Based]]
 
 
 def target(text: str, law: str | None, quantities: Mapping[str, float] | None) -> Asked:
@@ -91,48 +100,51 @@ def target(text: str, law: str | None, quantities: Mapping[str, float] | None) -
 def basis_of_study(name: str, fits: Path, n_bootstrap: int, seed: int) -> Basis:
     """Return the laws of PLANNED that a study was fitted with, from the folder of its fits.
 
-    Raises StudyError where the folder is missing, a fit was changed, or none of these laws was fitted.
+    Raises StudyError where the folder is missing, or none of these laws was fitted.
     """
     if not fits.is_dir():
         raise StudyError(f"{fits} is not there: run the study first (snakemake), or name a table of runs with --table")
-    found = {}
-    for law in PLANNED:
-        path = fits / f"{law}.json"
-        if path.is_file() and (fit := of_fit(path, n_bootstrap, seed)):
-            found[law] = fit, *_of_file(path, fit.law)
+    found = {law: path for law in PLANNED if (path := fits / f"{law}.json").is_file() and read_object(path).get("parameters")}
     if not found:
         raise StudyError(f"{fits} has no fit of a law of decayed budgets: name {', '.join(PLANNED)} under fits.laws")
-    return Basis(f"study {name}", found)
+    return Basis(f"study {name}", {law: partial(_of_file, path, n_bootstrap, seed) for law, path in found.items()})
 
 
-def _of_file(path: Path, law: Law) -> tuple[Points, list[str]]:
-    """Return the points that a fit.json lists, which ``together.of_file`` has checked, and its flags."""
+def _of_file(path: Path, n_bootstrap: int, seed: int) -> Based:
+    """Fit a law again as its fit.json says. Raises StudyError as ``together.of_file`` does, which checks the file."""
+    fit = of_file(path, n_bootstrap, seed)
+    assert fit is not None  # only fits with parameters are asked
     found = read_object(path)
     rows = found["points"]
-    names = dict.fromkeys(("n_params", "tokens", "flops", *law.variables))
+    names = dict.fromkeys(("n_params", "tokens", "flops", *fit.law.variables))
     columns = {name: np.array([row.get(name) or np.nan for row in rows], np.float64) for name in names}
     loss = np.array([row["loss"] for row in rows], np.float64)
     run, trunk = ([str(row[name]) for row in rows] for name in ("run", "trunk"))
-    return Points(run, trunk, loss, columns, [], []), [str(flag) for flag in found["flags"]]
+    return Based(fit, Points(run, trunk, loss, columns, [], []), [str(flag) for flag in found.get("flags", [])])
 
 
 def basis_of_table(
     table: pl.DataFrame, name: str, n_bootstrap: int, seed: int, columns: Mapping[str, str], where: str | None
 ) -> Basis:
-    """Fit the laws of PLANNED to a table of runs. Raises StudyError where none of them can be fitted."""
-    found: dict[str, tuple[Fitted, Points, list[str]]] = {}
+    """Return the laws of PLANNED that a table of runs suffices for. Raises StudyError where there is none."""
+    found: dict[str, Callable[[], Based]] = {}
     refused: list[StudyError] = []
     for law in PLANNED:
         try:
             points = select(table, LAWS[law], columns, where=where)
             enough(points, LAWS[law])
-            fit = fitted(LAWS[law], points.columns, points.loss, points.trunk, Objective(), n_bootstrap, seed)
-            found[law] = fit, points, flags(fit.fit, points, fit.resamples)
+            found[law] = partial(_of_points, LAWS[law], points, n_bootstrap, seed)
         except StudyError as error:
             refused.append(error)
     if not found:
         raise refused[0]
     return Basis(name, found)
+
+
+def _of_points(law: Law, points: Points, n_bootstrap: int, seed: int) -> Based:
+    """Fit a law to points."""
+    fit = fitted(law, points.columns, points.loss, points.trunk, Objective(), n_bootstrap, seed)
+    return Based(fit, points, flags(fit.fit, points, fit.resamples))
 
 
 def law_of(asked: Asked, basis: Basis) -> str:
@@ -158,13 +170,15 @@ def law_of(asked: Asked, basis: Basis) -> str:
     return has[0]
 
 
-def suggest(basis: Basis, asked: Asked, found: Candidates, budget: float, most: int, results: Path, seed: int = 0) -> Suggestion:
+def suggest(
+    source: str, based: Based, asked: Asked, found: Candidates, budget: float, most: int, results: Path, seed: int = 0
+) -> Suggestion:
     """Choose the runs to add.
 
     Parameters
     ----------
-    basis
-        The fitted laws.
+    source, based
+        Where the law comes from, and the fitted law (``law_of``).
     asked
         The target.
     found
@@ -184,13 +198,14 @@ def suggest(basis: Basis, asked: Asked, found: Candidates, budget: float, most: 
     Raises
     ------
     StudyError
-        The target is none of the laws', the fit does not tell how sure it is, or no candidate would be a point of the law.
+        The fit does not tell how sure the target is, or no candidate would be a point of the law.
     """
-    name = law_of(asked, basis)
-    fit, points, told = basis.laws[name]
+    fit, points = based.fit, based.points
     found = of_law(found, fit.law, points)
     if not len(found):
-        raise StudyError(f"no candidate within --budget {budget:g} would be a point of law {name}: {fit.law.rule}; give more")
+        raise StudyError(
+            f"no candidate within --budget {budget:g} would be a point of law {fit.law.name}: {fit.law.rule}; give more"
+        )
     places, at = found.log_variables(fit.law), _place(asked, fit)
     if asked.name == FORECAST:
         prospect = targets.of_forecast(fit.fit, fit.resamples, at, places, seed)
@@ -201,13 +216,13 @@ def suggest(basis: Basis, asked: Asked, found: Candidates, budget: float, most: 
     spent, everything = found.costs.total(chosen), found.costs.total(every)
     block, refused = _block(found, chosen, asked.name, results)
     return Suggestion(
-        source=basis.source, law=name, formula=fit.law.formula, n_points=len(points),
+        source=source, law=fit.law.name, formula=fit.law.formula, n_points=len(points),
         target=_target(asked, fit, prospect), budget=budget, spent=spent,
         before=_interval(prospect, []), after=_interval(prospect, chosen),
         runs=[_suggested(found, prospect, chosen, k, budget) for k in range(len(chosen))],
         everything=Everything(runs=len(every), flops=everything, interval=_interval(prospect, every)),
         minutes=minutes(found, chosen, results), block=block, refused=refused,
-        doubts=[*_doubts(prospect, chosen, asked, budget), *_beyond(found, chosen, fit), *told],
+        doubts=[*_doubts(prospect, chosen, asked, budget), *_beyond(found, chosen, fit), *based.flags],
     )  # fmt: skip
 
 
