@@ -32,6 +32,7 @@ PANELS = {
         "verify": "verify",
         "fit": "laws",
         "forecast": "forecast",
+        "suggest": "suggest",
         "curve": "curve",
         "compare": "compare",
         "figure": "figures",

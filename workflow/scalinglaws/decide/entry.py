@@ -152,7 +152,7 @@ def trained(of: Pattern | None, n_params_wanted: float, flops: float, name: str,
     """
     n_layer, d_model, size = shape(of, n_params_wanted)
     tokens = budget(flops, size)
-    own = _own_settings(of) if of else {}
+    own = own_settings(of) if of else {}
     model: Any = of.model(n_layer, d_model) if of else {"n_layer": n_layer, "d_model": d_model}
     model = f"{n_layer}x{d_model}" if set(model) == {"n_layer", "d_model"} else model
     entry = {"forecast": True, **own, "points": [{"model": model, "tokens": tokens}]}
@@ -171,7 +171,7 @@ def trained(of: Pattern | None, n_params_wanted: float, flops: float, name: str,
     )
 
 
-def _own_settings(of: Pattern) -> dict[str, Any]:
+def own_settings(of: Pattern) -> dict[str, Any]:
     """Return the settings that the pattern's experiment gives its runs, beside the model and the budget, as YAML has them."""
     experiment = of.config.experiments[of.experiment].model_dump(mode="json", exclude_unset=True, exclude_none=True)
     return {key: value for key, value in experiment.items() if key not in (*NOT_OF_A_RUN, "model", "tokens")}

@@ -127,6 +127,21 @@ class Field:
         of_parameters = np.einsum("mi,ij,mj->m", slopes, self.covariance, slopes)
         return mean, np.sqrt(of_field + of_parameters + self.scatter**2)
 
+    def joint(self, log_variables: Array) -> tuple[Array, Array]:
+        """Return how the log losses of new runs at log variables (m, V) go together, but for their scatter.
+
+        Returns
+        -------
+        tuple
+            Their slopes (m, P) by the parameters, and the covariance (m, m) that the law's error gives them at known parameters.
+            With the ``covariance`` Σ of these and slopes J, the covariance of the log losses is J Σ Jᵀ and that matrix.
+        """
+        z, theta = log_variables - self.centre, self.theta[None]
+        reducible = _reducible(self.law, self.theta, z)
+        weights = self._whiten(_covariance(self.z, z) * self.reducible[:, None] * reducible)
+        slopes = self.law.jacobian(theta, z)[0] - weights.T @ self._whiten(self.law.jacobian(theta, self.z)[0])
+        return slopes, _covariance(z, z) * np.outer(reducible, reducible) - weights.T @ weights
+
     def _whiten(self, values: Array) -> Array:
         return np.asarray(solve_triangular(self.root, values, lower=True), np.float64)
 

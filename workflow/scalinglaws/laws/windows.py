@@ -77,7 +77,7 @@ def forecaster(fit: Fit) -> Forecaster:
     # Weights of raw residuals are inverse variances of losses; the noise here is that of log losses.
     weights = fit.weights * fit.objective.slope(fit.log_loss) ** 2
     weights = weights[some] / weights.mean()
-    scatter = _scatter(fit)
+    scatter = scatter_of(fit)
     field = estimate(fit.law, x, log_loss, weights, fit.theta[None], scatter)
     size, windows = x.sum(axis=1), []
     for factor in FACTORS:
@@ -95,7 +95,7 @@ def forecaster(fit: Fit) -> Forecaster:
     return Forecaster(field, windows)
 
 
-def _scatter(fit: Fit) -> float:
+def scatter_of(fit: Fit) -> float:
     """Return the standard deviation of a new run's log loss: that of usual residuals by their median, and NOISE at least."""
     n, usual = len(fit.log_loss), float(np.median(np.abs(fit.log_loss - fit.log_prediction)))
     return max(NOISE, usual / ndtri(0.75) * np.sqrt(n / max(n - len(fit.law.free), 1)))
