@@ -104,6 +104,11 @@ class Device(BaseModel):
         "longer keeps the last one that it has.",
     )
     at_once: Number = Field(default=8, description="Largest number of processes of a bundle that share its GPU.")
+    price_per_hour: Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False), NUMBER] | None = Field(
+        default=None,
+        description="Price of an hour of one GPU, or of one node where there are no GPUs, in any currency: plans tell what a "
+        "study costs.",
+    )
 
     @property
     def bytes_per_second(self) -> float:

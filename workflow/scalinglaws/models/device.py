@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import ctypes
-import platform
-from pathlib import Path
 
 import torch
 
 from scalinglaws.common import asked
+from scalinglaws.common.machine import processor_name
 from scalinglaws.models import determinism
 from scalinglaws.models.cuda import require
 
@@ -65,6 +64,4 @@ def device_name(device: str) -> str:
     """Return the name of the GPU or of the processor."""
     if device == "cuda":
         return torch.cuda.get_device_name()
-    cpu = Path("/proc/cpuinfo")
-    names = [line for line in cpu.read_text().splitlines() if line.startswith("model name")] if cpu.exists() else []
-    return names[0].partition(":")[2].strip() if names else platform.processor() or platform.machine()
+    return processor_name()
