@@ -145,7 +145,8 @@ def _profile(path: Path) -> tuple[Path, dict[str, Any]]:
 def placeholders(path: Path) -> list[str]:
     """Return the resources of a Snakemake profile that its user has yet to set. Raises StudyError where it cannot be read."""
     data = _profile(path)[1]
-    places = [data.get("default-resources"), *(data.get("set-resources") or {}).values()]
+    of_rules = data.get("set-resources")
+    places = [data.get("default-resources"), *(of_rules.values() if isinstance(of_rules, dict) else ())]
     found = [name for place in places if isinstance(place, dict) for name, value in place.items() if PLACEHOLDER in str(value)]
     return list(dict.fromkeys(map(str, found)))
 

@@ -26,9 +26,7 @@ NOTHING = Path("results") / ".nothing"  # a folder of results that is never ther
 GIB = 2**30
 
 
-def make_plan(
-    study: Study, config: Config, results: Path, cores: int, profile: Path | None = None, timing: bool = True
-) -> Plan:
+def make_plan(study: Study, config: Config, results: Path, cores: int, profile: Path | None = None, timing: bool = True) -> Plan:
     """Return what a person should know of a study before anything is trained.
 
     Parameters
@@ -71,6 +69,20 @@ def make_plan(
             *on.warnings,
         ],
     )
+
+
+def of_profile(study: Study, results: Path, profile: Path) -> list[str]:
+    """Return the jobs that are left on the device of a profile, as lines of text. Raises StudyError as ``make_plan`` does."""
+    device = _device(profile)
+    return bundles.table(study, results, device, measured_speeds(study, results, device))
+
+
+def _device(profile: Path) -> Device:
+    """Return the device of a profile. Raises StudyError where it describes none."""
+    device = device_of_profile(profile)
+    if device is None:
+        raise StudyError(f"{profile} describes no device: give one under config, as profiles/slurm does")
+    return device
 
 
 @dataclass(frozen=True)
@@ -145,9 +157,7 @@ def _on_machine(study: Study, results: Path, cores: int, ends: dict[str, int], t
 
 def _on_profile(study: Study, results: Path, profile: Path, ends: dict[str, int]) -> _On:
     """Return what the study takes on the device of a profile. Raises StudyError where there is none or a run does not fit it."""
-    device = device_of_profile(profile)
-    if device is None:
-        raise StudyError(f"{profile} describes no device: give one under config, as profiles/slurm does")
+    device = _device(profile)
     speeds = measured_speeds(study, results, device)
     runs = {run: _run_on(spec, study.starts[run], ends[run], device, speeds) for run, spec in study.runs.items()}
     left = list(bundles.work_left(study, results, device, speeds))
