@@ -38,7 +38,7 @@ def plan(
     profile: Annotated[
         Path | None,
         typer.Option(
-            help="Snakemake profile with a device, for which times, memory, GPU hours by model size and money are told."
+            help="Snakemake profile with a device, for which times, memory, GPU hours by model size and price are told."
         ),
     ] = None,
     cores: Annotated[
@@ -46,7 +46,7 @@ def plan(
     ] = os.cpu_count() or 1,
     untimed: Annotated[
         bool,
-        typer.Option("--untimed", help="Time no steps: where nothing was measured, the speed of a laptop's core is assumed."),
+        typer.Option("--untimed", help="Time no steps: where nothing was measured, assume the speed of a laptop's core."),
     ] = False,
     as_json: Json = False,
 ) -> None:

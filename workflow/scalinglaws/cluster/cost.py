@@ -147,7 +147,7 @@ def measured_speeds(study: Study, results: Path, device: Device) -> dict[tuple[i
 
 
 def measured_ratios(study: Study, results: Path, device: Device) -> Iterator[tuple[RunSpec, float, bool]]:
-    """Yield each run that was trained on this device, its measured over expected seconds of a step, and whether it shared a GPU."""
+    """Yield each run trained on this device, its measured over expected seconds of a step, and whether it shared its GPU."""
     for run, spec in study.runs.items():
         try:
             timing = read_object(results / "runs" / run / "timing.json")

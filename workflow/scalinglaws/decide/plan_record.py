@@ -51,9 +51,7 @@ class PredictedRun(PlannedRun):
         Amount, Field(description="The same where it goes on to the end of its budget: a run that stops early takes less.")
     ]
     gpus: Annotated[Count, Field(description="GPUs that its job asks for; 0 on processors.")]
-    memory_gib: Annotated[
-        Amount, Field(description="GiB of memory that it takes on each GPU, or of the machine's where it has none.")
-    ]
+    memory_gib: Annotated[Amount, Field(description="GiB of memory that it takes on each GPU, or of the machine.")]
 
 
 class Totals(TypedDict):

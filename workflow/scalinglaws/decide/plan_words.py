@@ -99,9 +99,8 @@ def _points(law: LawPlan) -> str:
         told = listed([f"{count} ({reason})" for reason, count in reasons.items()])
         return f"none, left out are {told}" if told else "none, no run is of the kind that it takes"
     kind = "early-stopped run" if entry.question == "data" else "run"
-    what = (
-        f"{counted(law['points'], 'point')} of {law['runs']:,} learning curves" if entry.curves else counted(law["points"], kind)
-    )
+    what = counted(law["points"], "point" if entry.curves else kind)
+    what += f" of {counted(law['runs'], 'learning curve')}" if entry.curves else ""
     of = [counted(law["sizes"], "size")] if law["sizes"] else []
     of += [counted(law["datasets"], "dataset")] if entry.question in ("data", "repetition") else []
     trunks = f", {counted(law['trunks'], 'trunk')}" if law["trunks"] < law["runs"] else ""
@@ -121,9 +120,8 @@ def of_cost(device: DevicePlan, cost: Cost) -> list[str]:
     whole, left = cost["gpu_hours"] or 0.0, cost["gpu_hours_left"] or 0.0
     lines = [f"GPU hours left: {left:,.1f} of {whole:,.1f} on {device['name']}, {SPEEDS[device['speed']]}".replace(*OF_PROFILE)]
     if cost["price"] is not None and cost["price_left"] is not None:
-        lines.append(
-            f"cost at price_per_hour {device['price_per_hour']:g}: {cost['price_left']:,.0f} left of {cost['price']:,.0f}"
-        )
+        left_of = f"{cost['price_left']:,.0f} left of {cost['price']:,.0f}"
+        lines.append(f"cost at price_per_hour {device['price_per_hour']:g}: {left_of}")
     return lines
 
 

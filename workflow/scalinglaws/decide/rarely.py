@@ -56,9 +56,9 @@ def _many_epochs(study: Study, left: dict[str, Any]) -> Iterator[str]:
         run = max(far, key=lambda name: far[name])
         text = int(left[run].tokens / far[run])
         yield (
-            f"{counted(len(far), 'run')} with budgets of more than {MOST_EPOCHS:g} epochs, up to {short(left[run].tokens)} tokens "
-            f"of a text of {short(text)}, which is {far[run]:.3g} times: what is repeated so often adds little; lower tokens, add "
-            "text, or use stop: early"
+            f"{counted(len(far), 'run')} with budgets of more than {MOST_EPOCHS:g} epochs, up to {short(left[run].tokens)} "
+            f"tokens of a text of {short(text)} tokens, which is {far[run]:.3g} times ({_named(sorted(far))}): what is repeated "
+            "so often adds little; lower tokens, add text, or take stop: early"
         )
 
 
@@ -81,8 +81,8 @@ def _experiments_without_runs(study: Study, left: dict[str, Any]) -> Iterator[st
         whole = [other for other, of in members.items() if other != name and runs == of]
         if whole and name > min(whole) and runs & left.keys():
             yield (
-                f"experiments {min(whole)} and {name} ask for the same runs: a setting in which they should differ may be missing, "
-                "or take one of them out"
+                f"experiments {min(whole)} and {name} ask for the same runs: give the setting in which they should differ, or "
+                "take one of them out"
             )
 
 

@@ -122,7 +122,7 @@ def this_machine(study: Study, results: Path, at_once: int, timing: bool = True)
 
 
 def to_time(specs: Iterable[RunSpec]) -> list[RunSpec]:
-    """Return the smallest and the largest run of each kind, of the kinds with most work, as specs of which a step can be timed."""
+    """Return the smallest and the largest run of each of the kinds with most work, as specs of which a step can be timed."""
     kinds: dict[Kind, list[RunSpec]] = {}
     for spec in specs:
         kinds.setdefault(kind_of(spec), []).append(spec)

@@ -1,4 +1,4 @@
-"""The whole plan of a study: its runs with what they take, its cost, the points of its laws, the disk, and what is rarely meant."""
+"""The whole plan of a study: its runs and what they take, its cost, its laws, the disk, and what is rarely meant."""
 
 from __future__ import annotations
 
