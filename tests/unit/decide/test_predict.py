@@ -17,6 +17,7 @@ from scalinglaws.decide.speeds import Speeds, interpolated, kind_of
 from scalinglaws.study import config, study
 from scalinglaws.train.steps import is_eval_step, is_validation_step
 
+EARLY = {"stop": "early", "max_tokens": "4M", "schedule": "constant"}
 STUDY: dict[str, Any] = {
     "study": "test",
     "corpora": {"books": {"sources": [{"kind": "files", "files": ["books/*.txt"]}], "bytes": "10M"}},
@@ -88,11 +89,15 @@ def test_runs_that_stop_early_end_after_as_many_epochs_as_others_did(tmp_path: P
     run, spec = next((run, spec) for run, spec in one.runs.items() if spec.stop == "early")
     budget = next(spec for spec in one.runs.values() if spec.stop == "budget")
     assert predict.expected_steps(budget, 3.0) == budget.steps
-    assert predict.expected_steps(spec, 8.0) == 8 * 64_000 // 2048
-    assert predict.expected_steps(spec, 1e6) == spec.steps
+    # 64,000 tokens for 6,144 parameters: some ten for each.
+    assert predict.expected_steps(spec, 0.8) == round(0.8 * 64_000 / 6144 * 64_000 / 2048)
+    assert predict.expected_steps(spec, 0.0) == 4 * 64_000 // 2048 and predict.expected_steps(spec, 1e6) == spec.steps
     assert predict.epochs_at_end(one, tmp_path) == predict.EPOCHS
     (tmp_path / "runs" / run).mkdir(parents=True)
-    for tokens, epochs in ((64_000 * 11, 11.0), (spec.steps * 2048, predict.EPOCHS)):  # the second reached its budget
+    for tokens, epochs in (
+        (64_000 * 11, 11 * 6144 / 64_000),
+        (spec.steps * 2048, predict.EPOCHS),
+    ):  # the second reached its budget
         (tmp_path / "runs" / run / "metrics.json").write_text(json.dumps({"tokens": tokens}))
         assert predict.epochs_at_end(one, tmp_path) == pytest.approx(epochs)
 
@@ -123,7 +128,7 @@ def test_no_schedule_is_shorter_than_its_bounds_or_longer_than_twice_them() -> N
 
 def test_the_jobs_of_a_study_are_those_of_the_workflow(tmp_path: Path) -> None:
     one = made()
-    ends = {run: predict.expected_steps(spec, 8.0) for run, spec in one.runs.items()}
+    ends = {run: predict.expected_steps(spec, 0.5) for run, spec in one.runs.items()}
     jobs = {job.name: job for job in predict.jobs_left(one, tmp_path, speeds_of(one, 0.1), ends)}
     (trunk,) = one.trunks
     text = next(name for name in jobs if name.startswith("text "))

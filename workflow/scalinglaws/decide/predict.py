@@ -1,8 +1,8 @@
 """What the jobs of a study take on this machine: seconds and memory of each, and when the last of them ends on so many cores.
 
 A job takes its start, the steps that it trains, and its measurements: an evaluation reads its tokens forwards alone. A run that
-stops early has two ends, that of its budget and the expected one: validation losses of runs on part of a text turn after so
-many epochs that budgets are rarely reached.
+stops early has two ends, that of its budget and the expected one, where the validation loss has turned: that is a guess within a
+factor of two or three until runs of the study have ended so.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from scalinglaws.train.steps import FIRST_CURVE_STEP, FIRST_VALIDATION_STEP
 
 FORWARD = 0.4  # time of a token that is evaluated, over that of one that is trained: 0.40 to 0.47 were measured on small models
 POINTS_PER_OCTAVE = 4  # of a learning curve (train/steps.py)
-# Epochs after which runs on part of a text have lost patience, where no such run of the study is there: those of the runs of
-# docs/plan.md ended after 10 to 90.
-EPOCHS = 30.0
+# Epochs after which runs on part of a text have lost patience, for each token of it per parameter, where no such run of the study
+# is there. The more text a model has for its size, the more often it can see it before it overfits (docs/plan.md).
+EPOCHS, FEWEST_EPOCHS = 15.0, 4.0
 PROCESS_BYTES = 0.3 * 2**30  # memory of a process that trains on a processor, besides the training itself
 # Seconds of other jobs over the start of a training, as processor times of the smoke study have them: a small corpus and its
 # tokens, a fit, a figure, a page or table.
@@ -86,7 +86,7 @@ def training_seconds(spec: RunSpec, first: int, last: int, speeds: Speeds, final
 
 
 def epochs_at_end(study: Study, results: Path) -> float:
-    """Return the epochs after which runs on part of a text are expected to have lost patience.
+    """Return the epochs after which runs on part of a text are expected to have lost patience, for each token per parameter.
 
     It is the geometric mean over the early-stopped runs of the study that are there and ended before their budget, else EPOCHS.
     """
@@ -99,15 +99,19 @@ def epochs_at_end(study: Study, results: Path) -> float:
         except (StudyError, KeyError, TypeError, ValueError):
             continue
         if 0 < tokens <= spec.tokens - spec.batch_tokens:
-            found.append(tokens / spec.dataset_tokens)
+            found.append(tokens / spec.dataset_tokens / (spec.dataset_tokens / spec.n_params))
     return statistics.geometric_mean(found) if found else EPOCHS
 
 
 def expected_steps(spec: RunSpec, epochs: float) -> int:
-    """Return the step at which a run is expected to end: of its budget, or where it has lost patience after so many epochs."""
+    """Return the step at which a run is expected to end: that of its budget, or where it has lost patience.
+
+    ``epochs`` is what ``epochs_at_end`` returns.
+    """
     if spec.stop != "early" or spec.dataset_tokens is None:
         return spec.steps
-    return max(1, min(spec.steps, round(epochs * spec.dataset_tokens / spec.batch_tokens)))
+    times = max(FEWEST_EPOCHS, epochs * spec.dataset_tokens / spec.n_params)
+    return max(1, min(spec.steps, round(times * spec.dataset_tokens / spec.batch_tokens)))
 
 
 def jobs_left(study: Study, results: Path, speeds: Speeds, ends: Mapping[str, int]) -> list[Job]:
