@@ -97,7 +97,7 @@ def test_runs_that_stop_early_end_after_as_many_epochs_as_others_did(tmp_path: P
     for tokens, epochs in (
         (64_000 * 11, 11 * 6144 / 64_000),
         (spec.steps * 2048, predict.EPOCHS),
-    ):  # the second reached its budget
+    ):
         (tmp_path / "runs" / run / "metrics.json").write_text(json.dumps({"tokens": tokens}))
         assert predict.epochs_at_end(one, tmp_path) == pytest.approx(epochs)
 

@@ -56,7 +56,7 @@ def as_json(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
 def test_the_json_is_that_of_the_schema(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The kept schema follows from the types, plans for this machine and for a profile meet it, and what lacks a part does not."""
+    """The kept schema follows from the types; plans for this machine and for a profile meet it, what lacks a part does not."""
     monkeypatch.chdir(tmp_path)
     assert json.loads(SCHEMA.read_text()) == schema(), "write it again with scalinglaws.decide.plan_record.write_schema"
     validator = Draft202012Validator(json.loads(SCHEMA.read_text()))

@@ -66,7 +66,7 @@ def table(plan: Plan) -> tuple[list[str], list[tuple[str, ...]], list[str]]:
             *([minutes(row["most_minutes"]) if _ends_early(row) else "-"] if early else []),
             *([str(row["gpus"])] if gpus else []),
             f"{row['memory_gib']:.1f}",
-            f"{row['state']}, forecast" if row["forecast"] else row["state"],
+            "to forecast" if row["forecast"] and row["state"] == "to train" else row["state"],
         )
         for row in runs
     ]
