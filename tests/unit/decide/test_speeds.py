@@ -19,7 +19,7 @@ from scalinglaws.study.spec import RunSpec
 STUDY: dict[str, Any] = {
     "study": "test",
     "corpora": {"books": {"sources": [{"kind": "files", "files": ["books/*.txt"]}]}},
-    "defaults": {"corpus": "books", "n_ctx": 32, "batch_tokens": 512, "learning_rate": 0.01},
+    "defaults": {"corpus": "books", "n_ctx": 32, "batch_tokens": 512, "learning_rate": 0.01, "warmup_tokens": "10k"},
     "experiments": {"size": {"grid": {"model": ["1x8", "2x16", "2x64"], "tokens": ["100k", "200k"]}}},
 }
 

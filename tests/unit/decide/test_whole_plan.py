@@ -29,7 +29,7 @@ STUDY: dict[str, Any] = {
     "study": "test",
     "corpora": {"books": {"sources": [{"kind": "files", "files": ["books/*.txt"]}], "bytes": "11.8M"}},
     "defaults": {"corpus": "books", "n_ctx": 128, "batch_tokens": 2048, "learning_rate": 0.01, "warmup_tokens": "50k"},
-    "experiments": {"size": {"grid": {"model": ["2x16", "2x24", "2x32", "2x48"], "tokens": ["1M", "4M"]}}},
+    "experiments": {"size": {"grid": {"model": ["2x16", "2x24", "2x32", "2x48"], "tokens": ["1M", "2M", "4M"]}}},
     "fits": {"laws": ["power-n", "chinchilla"]},
 }
 
@@ -98,9 +98,9 @@ PRICE = {"price_per_hour": 2.5}
 
 
 def test_each_law_says_what_it_will_have() -> None:
-    """Four sizes at two budgets: the largest budget of each for L(N), all of them for Chinchilla's; counted by hand."""
+    """Four sizes at three budgets: the largest budget of each for L(N), all of them for Chinchilla's; counted by hand."""
     lines = plan_words.of_laws(law_plans(made()[0]))
-    assert lines == ["law power-n, L(N): 4 runs of 4 sizes", "law chinchilla, L(N, D): 8 runs of 4 sizes, 4 trunks"]
+    assert lines == ["law power-n, L(N): 4 runs of 4 sizes", "law chinchilla, L(N, D): 12 runs of 4 sizes, 4 trunks"]
     early = {"stop": "early", "max_tokens": "4M", "schedule": "constant"}
     grid = {"model": ["2x16", "2x24", "2x32", "2x48"], "dataset_tokens": ["64k", "96k", "128k"]}
     study, _ = made(experiments={"data": early | {"grid": grid}}, fits={"laws": ["kaplan-nd", "power-d"]})
@@ -136,9 +136,11 @@ def test_other_things_that_are_rarely_meant_are_doubted(tmp_path: Path, monkeypa
     corpora["books"]["sources"][0]["exclude"] = ["books/b*", "books/a*"]
     size = STUDY["experiments"]["size"]
     early = {"stop": "early", "max_tokens": "4M", "schedule": "constant", "grid": {"model": ["2x16"], "dataset_tokens": ["1k"]}}
-    told = rarely_meant(*made(corpora=corpora, experiments={"size": size, "again": size, "data": early}), tmp_path / "results")
+    study, given = made(corpora=corpora, experiments={"size": size, "again": size, "data": early})
+    told = rarely_meant(study, given, tmp_path / "results")
+    small = next(run for run, spec in study.runs.items() if spec.dataset_tokens)
     assert [line.partition(":")[0] for line in told] == [
-        f"a batch is larger than the data of 1 run ({next(run for run in made(experiments={'data': early})[0].runs)})",
+        f"a batch is larger than the data of 1 run ({small})",
         "experiments again and size ask for the same runs",
         "no run uses the text of mail under corpora",
         "corpora.books.sources[0]",
@@ -165,7 +167,7 @@ def test_the_disk_holds_rungs_weights_and_text(tmp_path: Path) -> None:
     rungs = {trunk: len(steps) for trunk, steps in study.rungs.items()}
     total = sum(12 * sizes[study.trunks[trunk].d_model] * count for trunk, count in rungs.items())
     assert found["rungs"] == pytest.approx(total, rel=0.03)
-    assert found["runs"] == pytest.approx(sum(2 * (4 * n + 60_000) for n in sizes.values()), rel=0.03)
+    assert found["runs"] == pytest.approx(sum(3 * (4 * n + 60_000) for n in sizes.values()), rel=0.03)
     assert found["checkpoints"] == pytest.approx(2 * 2 * 12 * sizes[48], rel=0.03)
     assert found["text"] == 3 * 11_800_000
     assert found["left"] == pytest.approx(sum(found[name] for name in ("text", "rungs", "runs", "checkpoints")), abs=2)  # type: ignore[literal-required]
