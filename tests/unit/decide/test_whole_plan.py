@@ -18,6 +18,7 @@ from scalinglaws.decide.design import law_plans
 from scalinglaws.decide.load import of_config
 from scalinglaws.decide.plan_record import schema
 from scalinglaws.decide.rarely import rarely_meant, too_little_room
+from scalinglaws.decide.whole_plan import GPU_HERE
 from scalinglaws.study import config
 from scalinglaws.study.config import Config
 from scalinglaws.study.study import Study
@@ -58,6 +59,7 @@ def test_the_json_is_that_of_the_schema(
 ) -> None:
     """The kept schema follows from the types; plans for this machine and for a profile meet it, what lacks a part does not."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("scalinglaws.decide.whole_plan.has_gpu", lambda: False)
     assert json.loads(SCHEMA.read_text()) == schema(), "write it again with scalinglaws.decide.plan_record.write_schema"
     validator = Draft202012Validator(json.loads(SCHEMA.read_text()))
     here = as_json(capsys, "--configfile", SMOKE)
@@ -69,6 +71,8 @@ def test_the_json_is_that_of_the_schema(
         for part in ("device", "cost", "disk", "totals"):
             assert not validator.is_valid(found | {part: found[part] | {"more": 1}})
         assert not validator.is_valid(found | {"runs": [{**found["runs"][0], "minutes": -1}]})
+    monkeypatch.setattr("scalinglaws.decide.whole_plan.has_gpu", lambda: True)
+    assert [line for line in as_json(capsys, "--configfile", SMOKE)["warnings"] if line not in here["warnings"]] == [GPU_HERE]
     assert here["device"]["speed"] == "assumed" and here["cost"]["minutes"] >= here["cost"]["minutes_left"] > 0
     assert here["cost"]["gpu_hours"] is None and there["cost"]["minutes"] is None
     assert {row["gpus"] for row in here["runs"]} == {0} and {row["gpus"] for row in there["runs"]} == {1}

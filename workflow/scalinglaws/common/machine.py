@@ -1,4 +1,4 @@
-"""What this machine is: the name of its processor. It imports the standard library only, so that plans need no torch."""
+"""What this machine is: the name of its processor, and whether it has a GPU. It imports the standard library only, so that plans need no torch."""
 
 from __future__ import annotations
 
@@ -11,3 +11,8 @@ def processor_name() -> str:
     cpu = Path("/proc/cpuinfo")
     names = [line for line in cpu.read_text().splitlines() if line.startswith("model name")] if cpu.exists() else []
     return names[0].partition(":")[2].strip() if names else platform.processor() or platform.machine()
+
+
+def has_gpu() -> bool:
+    """Tell whether NVIDIA's driver is loaded, which then gives trainings a GPU."""
+    return Path("/dev/nvidiactl").exists()

@@ -15,6 +15,7 @@ from scalinglaws.laws.rules import BEYOND
 SYMBOLS = {"n_params": "N", "tokens": "D", "dataset_tokens": "D", "flops": "C", "flops_min": "C_min", "steps_min": "S_min"}
 SPEEDS = {"runs": "as its runs were", "timed steps": "as steps were timed", "assumed": "as a laptop's core is assumed to be"}
 SPEEDS |= {"runs and timed steps": "as its runs were and steps were timed"}
+OF_PROFILE = "by the profile's utilisation and bandwidth"
 UNITS = (("EFLOP", 1e9), ("PFLOP", 1e6), ("TFLOP", 1e3), ("GFLOP", 1.0))  # of the table, with the GFLOP of each
 MOST_SHOWN = 1000  # of a unit that the largest run must have for the column to be in it
 # What the reasons of laws/rules.py are called where every run is left out for one of them.
@@ -118,14 +119,12 @@ def of_cost(device: DevicePlan, cost: Cost) -> list[str]:
             f"speed: {SPEEDS[device['speed']]}, {device['start_seconds']:.1f} s for the start of a job",
         ]
     whole, left = cost["gpu_hours"] or 0.0, cost["gpu_hours_left"] or 0.0
-    lines = [f"GPU hours left: {left:,.1f} of {whole:,.1f} on {device['name']}, {SPEEDS[device['speed']]}".replace(*OF_PROFILE)]
+    speed = OF_PROFILE if device["speed"] == "assumed" else SPEEDS[device["speed"]]
+    lines = [f"GPU hours left: {left:,.1f} of {whole:,.1f} on {device['name']}, {speed}"]
     if cost["price"] is not None and cost["price_left"] is not None:
         left_of = f"{cost['price_left']:,.0f} left of {cost['price']:,.0f}"
         lines.append(f"cost at price_per_hour {device['price_per_hour']:g}: {left_of}")
     return lines
-
-
-OF_PROFILE = (SPEEDS["assumed"], "by the profile's utilisation and bandwidth")
 
 
 def of_disk(disk: Disk) -> str:

@@ -7,6 +7,7 @@ slower than one alone, and what was timed is kept in results/speeds, so that the
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -15,6 +16,7 @@ import re
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -37,7 +39,7 @@ LONGEST_STEP = 4.0  # expected seconds on a core above which no step is timed
 MOST_BYTES = 2**31  # memory of a training above which no step is timed
 MOST_KINDS = 3  # kinds of models that are timed
 NEAR = 4.0  # factor in N within which a measurement tells the speed of another size
-PATIENCE = 120.0  # seconds to wait for timed steps
+PATIENCE = 120.0  # seconds after which timed steps are given up
 
 Kind = tuple[str, str, bool, int]  # architecture, precision, whether there is dropout, threads
 
@@ -164,22 +166,26 @@ def time_steps(specs: list[RunSpec], at_once: int, results: Path) -> tuple[list[
         )
         for _ in range(at_once)
     ]
+    timer = threading.Timer(PATIENCE, lambda: [process.kill() for process in processes])
+    timer.start()
     try:
         start, seconds = 0.0, []
         _tell(processes, question)
         for _ in specs:
-            if set(_hear(processes, began)) != {"ready"}:
+            if set(_hear(processes)) != {"ready"}:
                 return None
             start = start or time.monotonic() - began
             _tell(processes, "go")
-            seconds.append(statistics.fmean(map(float, _hear(processes, began))))
+            seconds.append(statistics.fmean(map(float, _hear(processes))))
         return list(zip(specs, seconds, strict=True)), start
-    except (OSError, ValueError):
+    except (OSError, ValueError):  # a process has ended, and what it was told or was to say is missing
         return None
     finally:
+        timer.cancel()
         for process in processes:
             process.kill()
-            process.communicate()
+            with contextlib.suppress(OSError):
+                process.communicate()
 
 
 def _tell(processes: list[subprocess.Popen[str]], line: str) -> None:
@@ -189,15 +195,9 @@ def _tell(processes: list[subprocess.Popen[str]], line: str) -> None:
         process.stdin.flush()
 
 
-def _hear(processes: list[subprocess.Popen[str]], began: float) -> list[str]:
+def _hear(processes: list[subprocess.Popen[str]]) -> list[str]:
     """Return the next line of each process; an empty one of a process that has ended."""
-    lines = []
-    for process in processes:
-        assert process.stdout is not None
-        lines.append(process.stdout.readline().strip())
-        if time.monotonic() - began > PATIENCE:
-            raise ValueError("the steps take too long")
-    return lines
+    return [process.stdout.readline().strip() for process in processes if process.stdout is not None]
 
 
 def kept_path(results: Path, device: Device, at_once: int) -> Path:

@@ -10,7 +10,7 @@ from scalinglaws.cluster.cost import START_SECONDS, measured_speeds
 from scalinglaws.cluster.cost import Speeds as DeviceSpeeds
 from scalinglaws.cluster.device import Device, device_of_profile, placeholders
 from scalinglaws.common.errors import StudyError
-from scalinglaws.common.machine import processor_name
+from scalinglaws.common.machine import has_gpu, processor_name
 from scalinglaws.decide import predict
 from scalinglaws.decide.design import law_plans, warnings_of
 from scalinglaws.decide.disk import disk
@@ -24,6 +24,10 @@ from scalinglaws.study.study import Study
 
 NOTHING = Path("results") / ".nothing"  # a folder of results that is never there: the cost of the whole study follows from it
 GIB = 2**30
+GPU_HERE = (
+    "this machine has a GPU, on which runs are trained, and the times here are those of its processor: give the GPU's profile, as "
+    "--profile profiles/local-gpu"
+)
 
 
 def make_plan(study: Study, config: Config, results: Path, cores: int, profile: Path | None = None, timing: bool = True) -> Plan:
@@ -152,7 +156,7 @@ def _on_machine(study: Study, results: Path, cores: int, ends: dict[str, int], t
         start_seconds=start_seconds(speeds),
         price_per_hour=None,
     )
-    return _On(device, runs, cost, [], at_once, [])
+    return _On(device, runs, cost, [], at_once, [GPU_HERE] if has_gpu() and study.runs else [])
 
 
 def _on_profile(study: Study, results: Path, profile: Path, ends: dict[str, int]) -> _On:
