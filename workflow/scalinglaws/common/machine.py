@@ -1,4 +1,4 @@
-"""What this machine is: the name of its processor, and whether it has a GPU. It imports the standard library only, so that plans need no torch."""
+"""What this machine is: the name of its processor, and whether it has a GPU. Plans ask it without a wait for torch."""
 
 from __future__ import annotations
 

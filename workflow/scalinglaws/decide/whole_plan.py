@@ -25,8 +25,8 @@ from scalinglaws.study.study import Study
 NOTHING = Path("results") / ".nothing"  # a folder of results that is never there: the cost of the whole study follows from it
 GIB = 2**30
 GPU_HERE = (
-    "this machine has a GPU, on which runs are trained, and the times here are those of its processor: give the GPU's profile, as "
-    "--profile profiles/local-gpu"
+    "this machine has a GPU, on which runs are trained, and the times here are those of its processor: give the GPU's profile, "
+    "as --profile profiles/local-gpu"
 )
 
 
