@@ -32,9 +32,9 @@ POINTS_PER_OCTAVE = 4  # of a learning curve (train/steps.py)
 # is there. The more text a model has for its size, the more often it can see it before it overfits (docs/plan.md).
 EPOCHS, FEWEST_EPOCHS = 15.0, 4.0
 PROCESS_BYTES = 0.3 * 2**30  # memory of a process that trains on a processor, besides the training itself
-# Seconds of other jobs over the start of a training, as processor times of the smoke study have them: a small corpus and its
-# tokens, a fit, a figure, a page or table.
-TEXT, FIT, FIGURE, TABLE = 0.7, 0.75, 1.0, 1.0
+# Seconds of other jobs over the start of a training, as processor times of the smoke study have them: Snakemake itself until it
+# starts the first job, a small corpus and its tokens, a fit, a figure, a page or table.
+WORKFLOW, TEXT, FIT, FIGURE, TABLE = 1.5, 0.7, 0.75, 1.0, 1.0
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,12 @@ def jobs_left(study: Study, results: Path, speeds: Speeds, ends: Mapping[str, in
             seconds = start + FORWARD * tokens / spec.batch_tokens * speeds.step(spec)
             texts_of = tuple(f"text {of}" for of in study.evaluate[run] if f"text {of}" in made)
             found.append(Job(f"evaluation {run} {name}", seconds, _runs(left, [run]) + texts_of, 3))
-    return found + _last_stages(study, results, [job.name for job in found], start)
+    found += _last_stages(study, results, [job.name for job in found], start)
+    if not found:
+        return []
+    # Every other job waits for Snakemake.
+    begun = [replace(job, after=(*job.after, "workflow")) for job in found]
+    return [Job("workflow", WORKFLOW * start), *begun]
 
 
 def _evaluated(results: Path, run: str, name: str) -> bool:
