@@ -22,6 +22,11 @@ MOST_SHOWN = 1000  # of a unit that the largest run must have for the column to 
 ALL_OF_THEM = {BEYOND: "all runs exceed one epoch", "one layer": "all models have one layer"}
 
 
+def amount(value: float) -> str:
+    """Write an amount for a column, with two digits where it is small: 0.43, 7.1, 12, 1,234."""
+    return f"{value:.2g}" if value < 10 else f"{value:,.0f}"
+
+
 def minutes(value: float) -> str:
     """Write minutes for a column: 0.3, 14.2, 1,234."""
     return f"{value:.1f}" if value < 100 else f"{value:,.0f}"
@@ -61,7 +66,7 @@ def table(plan: Plan) -> tuple[list[str], list[tuple[str, ...]], list[str]]:
             short(row["dataset_tokens"]) if row["dataset_tokens"] else "all",
             short(row["tokens"]),
             short(row["from_tokens"]) if row["from_tokens"] else "-",
-            f"{row['gflop'] / scale:,.0f}",
+            amount(row["gflop"] / scale),
             *([rate_in_words(row)] if rates else []),
             minutes(row["minutes"]),
             *([minutes(row["most_minutes"]) if _ends_early(row) else "-"] if early else []),
@@ -75,7 +80,7 @@ def table(plan: Plan) -> tuple[list[str], list[tuple[str, ...]], list[str]]:
 
 
 def _ends_early(row: PredictedRun) -> bool:
-    return row["minutes"] < row["most_minutes"]
+    return minutes(row["minutes"]) != minutes(row["most_minutes"])
 
 
 def of_laws(laws: Sequence[LawPlan]) -> list[str]:
