@@ -106,7 +106,7 @@ def test_each_law_says_what_it_will_have() -> None:
     lines = plan_words.of_laws(law_plans(made()[0]))
     assert lines == ["law power-n, L(N): 4 runs of 4 sizes", "law chinchilla, L(N, D): 12 runs of 4 sizes, 4 trunks"]
     early = {"stop": "early", "max_tokens": "4M", "schedule": "constant"}
-    grid = {"model": ["2x16", "2x24", "2x32", "2x48"], "dataset_tokens": ["64k", "96k", "128k"]}
+    grid = {"model": ["2x16", "2x24", "2x32", "2x48"], "dataset_tokens": ["64k", "128k", "256k"]}
     study, _ = made(experiments={"data": early | {"grid": grid}}, fits={"laws": ["kaplan-nd", "power-d"]})
     assert plan_words.of_laws(law_plans(study)) == [
         "law kaplan-nd, L(N, D): 12 early-stopped runs of 4 sizes and 3 datasets",
