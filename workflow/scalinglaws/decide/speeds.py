@@ -39,6 +39,8 @@ LONGEST_STEP = 4.0  # expected seconds on a core above which no step is timed
 MOST_BYTES = 2**31  # memory of a training above which no step is timed
 MOST_KINDS = 3  # kinds of models that are timed
 NEAR = 4.0  # factor in N within which a measurement tells the speed of another size
+# Start of a job over that of a process that times steps: it also loads the command line, reads tokens and writes its results.
+JOB_START = 1.2
 PATIENCE = 120.0  # seconds after which timed steps are given up
 
 Kind = tuple[str, str, bool, int]  # architecture, precision, whether there is dropout, threads
@@ -239,7 +241,7 @@ def _kept(path: Path) -> Speeds:
         if 1 / MOST_APART < ratio < MOST_APART:
             factors.setdefault(kind_of(spec), {})[spec.n_params] = ratio
     try:
-        start = float(read_object(path)["start_seconds"])
+        start = JOB_START * float(read_object(path)["start_seconds"])
     except (StudyError, KeyError, TypeError, ValueError):
         return Speeds()
     return Speeds(factors, start if 0 < start < math.inf else None, "timed steps") if factors else Speeds()
