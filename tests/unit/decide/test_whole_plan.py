@@ -174,11 +174,11 @@ def test_the_disk_holds_rungs_weights_and_text(tmp_path: Path) -> None:
     assert found["runs"] == pytest.approx(sum(3 * (4 * n + 60_000) for n in sizes.values()), rel=0.03)
     assert found["checkpoints"] == pytest.approx(2 * 2 * 12 * sizes[48], rel=0.03)
     assert found["text"] == 3 * 11_800_000
-    assert found["left"] == pytest.approx(sum(found[name] for name in ("text", "rungs", "runs", "checkpoints")), abs=2)  # type: ignore[literal-required]
+    assert found["left"] == pytest.approx(sum(found[name] for name in ("text", "rungs", "runs", "checkpoints")), abs=2)
     for run in study.runs:
         (tmp_path / "runs" / run).mkdir(parents=True)
         (tmp_path / "runs" / run / "metrics.json").write_text("{}")
     assert disk.disk(study, given, tmp_path, at_once=2)["left"] == 0
-    (warned,) = too_little_room(study, tmp_path, found | {"left": 10**10, "free": 10**9}, 2, here=False)  # type: ignore[typeddict-item]
+    (warned,) = too_little_room(study, tmp_path, found | {"left": 10**10, "free": 10**9}, 2, here=False)
     assert warned.startswith("the study will write some 10.0 GB") and "1.0 GB free" in warned
     assert too_little_room(study, tmp_path / "none", found, 2, here=True) == []

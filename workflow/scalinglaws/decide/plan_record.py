@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter
+from pydantic import ConfigDict, Field, TypeAdapter, with_config
 from typing_extensions import TypedDict  # that of typing has no schema before Python 3.12
 
 from scalinglaws.common.files import write_text
@@ -16,10 +16,9 @@ Count = Annotated[int, Field(ge=0)]
 Amount = Annotated[float, Field(ge=0)]
 
 
+@with_config(STRICT)
 class PlannedRun(TypedDict):
     """A run of a study, as the plan lists it."""
-
-    __pydantic_config__ = STRICT  # type: ignore[misc]
 
     run: Annotated[str, Field(description="Its id.")]
     experiments: Annotated[list[str], Field(description="Experiments of the config that ask for it.")]
@@ -41,10 +40,9 @@ class PlannedRun(TypedDict):
     rate_sweep: Annotated[str | None, Field(description="Id of the sweep that gives its learning rate, or null.")]
 
 
+@with_config(STRICT)
 class PredictedRun(PlannedRun):
     """A run with what it takes on the device of the plan."""
-
-    __pydantic_config__ = STRICT  # type: ignore[misc]
 
     minutes: Annotated[Amount, Field(description="Expected minutes of its job, from the rung that it starts from to its end.")]
     most_minutes: Annotated[
@@ -54,10 +52,9 @@ class PredictedRun(PlannedRun):
     memory_gib: Annotated[Amount, Field(description="GiB of memory that it takes on each GPU, or of the machine.")]
 
 
+@with_config(STRICT)
 class Totals(TypedDict):
     """Sums over a study."""
-
-    __pydantic_config__ = STRICT  # type: ignore[misc]
 
     study: Annotated[str, Field(description="Name of the study.")]
     runs: Annotated[Count, Field(description="Its runs.")]
@@ -86,10 +83,9 @@ class Totals(TypedDict):
     h100_hours_left: Annotated[Amount, Field(description="Hours that one H100 is expected to take for the steps that are left.")]
 
 
+@with_config(STRICT)
 class DevicePlan(TypedDict):
     """What the times of a plan are for."""
-
-    __pydantic_config__ = STRICT  # type: ignore[misc]
 
     name: Annotated[str, Field(description="Its name: that of a profile's device, or of this machine's processor.")]
     profile: Annotated[str | None, Field(description="The profile that describes it; null for this machine.")]
@@ -101,10 +97,9 @@ class DevicePlan(TypedDict):
     price_per_hour: Annotated[Amount | None, Field(description="Price of an hour of one of it; null where none is given.")]
 
 
+@with_config(STRICT)
 class Cost(TypedDict):
     """What the study takes: all of it, and what is left."""
-
-    __pydantic_config__ = STRICT  # type: ignore[misc]
 
     minutes: Annotated[
         Amount | None,
@@ -120,10 +115,9 @@ class Cost(TypedDict):
     price_left: Annotated[Amount | None, Field(description="What the rest costs.")]
 
 
+@with_config(STRICT)
 class SizePlan(TypedDict):
     """The jobs that are left for one size of model on the device of a profile."""
-
-    __pydantic_config__ = STRICT  # type: ignore[misc]
 
     n_params: Annotated[Count, Field(description="N of the model.")]
     runs: Annotated[Count, Field(description="Runs that are left.")]
@@ -132,10 +126,9 @@ class SizePlan(TypedDict):
     gpu_hours: Annotated[Amount, Field(description="GPU hours in all.")]
 
 
+@with_config(STRICT)
 class LawPlan(TypedDict):
     """What a law will have to be fitted to."""
-
-    __pydantic_config__ = STRICT  # type: ignore[misc]
 
     law: Annotated[str, Field(description="Name of the law.")]
     points: Annotated[Count, Field(description="Points that its own rules choose among the planned runs or their curves.")]
@@ -147,10 +140,9 @@ class LawPlan(TypedDict):
     lacks: Annotated[list[str], Field(description="What it lacks, as ends of sentences; none where it has what it needs.")]
 
 
+@with_config(STRICT)
 class Disk(TypedDict):
     """Bytes that the study takes below results."""
-
-    __pydantic_config__ = STRICT  # type: ignore[misc]
 
     text: Annotated[Count, Field(description="Text, passages and token files, where the size of the text is declared or known.")]
     rungs: Annotated[Count, Field(description="Rungs of all trunks.")]
@@ -160,10 +152,9 @@ class Disk(TypedDict):
     free: Annotated[Count | None, Field(description="Free bytes of the disk of results; null where that cannot be told.")]
 
 
+@with_config(STRICT)
 class Plan(TypedDict):
     """What ``scalinglaws plan`` says of a study before anything is trained."""
-
-    __pydantic_config__ = STRICT  # type: ignore[misc]
 
     device: DevicePlan
     runs: list[PredictedRun]

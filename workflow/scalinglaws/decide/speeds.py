@@ -168,7 +168,7 @@ def time_steps(specs: list[RunSpec], at_once: int, results: Path) -> tuple[list[
         )
         for _ in range(at_once)
     ]
-    timer = threading.Timer(PATIENCE, lambda: [process.kill() for process in processes])
+    timer = threading.Timer(PATIENCE, _end, [processes])
     timer.start()
     try:
         start, seconds = 0.0, []
@@ -184,10 +184,15 @@ def time_steps(specs: list[RunSpec], at_once: int, results: Path) -> tuple[list[
         return None
     finally:
         timer.cancel()
+        _end(processes)
         for process in processes:
-            process.kill()
             with contextlib.suppress(OSError):
                 process.communicate()
+
+
+def _end(processes: list[subprocess.Popen[str]]) -> None:
+    for process in processes:
+        process.kill()
 
 
 def _tell(processes: list[subprocess.Popen[str]], line: str) -> None:
