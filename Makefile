@@ -62,8 +62,8 @@ results: $(VENV)/installed ## run the study of CONFIG to figures, with progress;
 paper: $(VENV)/installed ## run every experiment of the 2020 paper at this scale, with all figures and tables, in some 75 minutes on two cores; shares runs with results
 	$(BIN)/python -m scalinglaws run --configfile workflow/studies/paper.yaml --cores $(call word_of,$(CORES))
 
-plan: $(VENV)/installed ## show what CONFIG would train, what is there, and what it costs; PROFILE=profiles/slurm adds GPU-hours by size
-	$(BIN)/python -m scalinglaws plan --configfile $(call word_of,$(CONFIG)) $(if $(PROFILE),--profile $(call word_of,$(PROFILE)))
+plan: $(VENV)/installed ## show what CONFIG would train, what is there, what it takes on CORES, and what laws will have; PROFILE=profiles/slurm tells GPU hours
+	$(BIN)/python -m scalinglaws plan --configfile $(call word_of,$(CONFIG)) --cores $(call word_of,$(CORES)) $(if $(PROFILE),--profile $(call word_of,$(PROFILE)))
 
 report: $(VENV)/installed ## write results/studies/NAME/report.html, self-contained, for the study of CONFIG
 	$(BIN)/python -m scalinglaws html --configfile $(call word_of,$(CONFIG))

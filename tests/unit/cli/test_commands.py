@@ -20,7 +20,8 @@ from scalinglaws import __main__ as module
 from scalinglaws.cli import app, options
 from scalinglaws.cli.output import print_table
 from scalinglaws.common.errors import StudyError
-from scalinglaws.decide.design import warnings
+from scalinglaws.decide import plan_words
+from scalinglaws.decide.design import law_plans, warnings
 from scalinglaws.decide.load import load
 from scalinglaws.decide.plan import plan_rows, plan_totals, sentences
 from scalinglaws.laws.catalogue import LAWS, METHODS
@@ -83,7 +84,6 @@ def test_a_wrong_command_line_exits_with_2_and_the_usage(capsys: pytest.CaptureF
     wrong = [["plan", "--no-such"], ["figure"], ["fit", "--law", "power-n", "--table", "a", "--objective", "cubic"], ["fit"]]
     wrong += [
         ["aggregate", "--manifest", "a", "--external", "{"],
-        ["plan", "--json", "--profile", "a"],
         ["fiugre"],
         ["--no-such"],
     ]
@@ -173,12 +173,17 @@ def test_plan_prints_what_the_functions_return(elsewhere: Path, capsys: pytest.C
     for name in ("metrics.json", "curve.jsonl", "model.safetensors", "timing.json"):
         (elsewhere / "results/runs" / done / name).write_text("{}")
     rows, totals = plan_rows(study, Path("results")), plan_totals(study, Path("results"))
-    assert app.main(["plan", "--configfile", SMOKE, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"runs": rows, "totals": totals, "warnings": warnings(study)}
-    assert app.main(["plan", "--configfile", SMOKE]) == 0
+    assert app.main(["plan", "--configfile", SMOKE, "--json", "--untimed"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert [{name: row[name] for name in rows[0]} for row in printed["runs"]] == rows
+    assert (printed["totals"], printed["laws"], printed["warnings"]) == (totals, law_plans(study), warnings(study))
+    assert app.main(["plan", "--configfile", SMOKE, "--untimed"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    said = [*sentences(totals), *(f"warning: {sentence}" for sentence in warnings(study))]
-    assert len(said) > 4 and lines[-len(said) :] == said
+    said = [*sentences(totals), *plan_words.of_laws(law_plans(study))]
+    said += [*plan_words.of_cost(printed["device"], printed["cost"]), plan_words.of_disk(printed["disk"])]
+    said += [f"warning: {sentence}" for sentence in warnings(study)]
+    assert len(said) > 12
+    assert [line.partition("; ")[0] for line in lines[-len(said) :]] == [line.partition("; ")[0] for line in said]
     rows_printed = lines[2 : -len(said)]
     assert [line.split()[0] for line in rows_printed] == list(study.runs)
     assert rows_printed[0].endswith("  done") and all(line.endswith("  to train") for line in rows_printed[1:])

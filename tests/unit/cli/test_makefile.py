@@ -52,5 +52,5 @@ def test_a_checkout_that_was_moved_uses_its_own_package(tmp_path: Path) -> None:
     python.chmod(0o755)
     (folder / ".venv/installed").write_text("/the/old/folder\n")
     told = make("plan", "CONFIG=my config.yaml", folder=folder)
-    assert f"{folder}/workflow/scalinglaws/__main__.py ['plan', '--configfile', 'my config.yaml']" in told
+    assert f"{folder}/workflow/scalinglaws/__main__.py ['plan', '--configfile', 'my config.yaml', '--cores', '2']" in told
     assert "it up again" in make("-n", "install", folder=folder) and python.exists(), "a dry run deletes nothing"

@@ -179,9 +179,9 @@ def test_plan_and_run_say_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca
     Path("books/a.txt").write_text("text\n")
     given["corpora"]["books"]["sources"][0]["sha256"] = sha256([Path("books/a.txt")])
     Path("one.json").write_text(json.dumps(given))
-    assert main(["plan", "--configfile", "one.json"]) == 0
+    assert main(["plan", "--configfile", "one.json", "--untimed"]) == 0
     assert "\nwarning: law power-n will have 1 point" in capsys.readouterr().out
-    assert main(["plan", "--configfile", "one.json", "--json"]) == 0
+    assert main(["plan", "--configfile", "one.json", "--json", "--untimed"]) == 0
     assert [text[:21] for text in json.loads(capsys.readouterr().out)["warnings"]] == ["law power-n will have"]
     monkeypatch.setattr(launch.profile, "check_snakefile", lambda more: None)
     monkeypatch.setattr(launch.subprocess, "Popen", _stop)

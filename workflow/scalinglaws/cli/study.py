@@ -36,11 +36,24 @@ def run(
 def plan(
     configfile: ConfigFile = CONFIG,
     profile: Annotated[
-        Path | None, typer.Option(help="Snakemake profile of a cluster: also show GPU-hours by model size on its device.")
+        Path | None,
+        typer.Option(
+            help="Snakemake profile with a device, for which times, memory, GPU hours by model size and price are told."
+        ),
     ] = None,
+    cores: Annotated[
+        int, typer.Option(min=1, max=MOST_PROCESSES, help="CPU cores of this machine that all jobs would share.")
+    ] = os.cpu_count() or 1,
+    untimed: Annotated[
+        bool,
+        typer.Option("--untimed", help="Time no steps: where nothing was measured, assume the speed of a laptop's core."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Show what a study would train, what of it is there, and what the rest costs.
+    """Show what a study would train, what of it is there, what the rest takes, and what each law will have to be fitted to.
+
+    Times are for this machine, or for the device of a profile. Where nothing was measured on this machine, two short steps are
+    timed, which is kept in results/speeds. Nothing is trained.
 
     \b
     Examples:
@@ -49,49 +62,26 @@ def plan(
       scalinglaws plan --json
     """
     from scalinglaws.cli.output import print_json, print_table
-    from scalinglaws.cluster import bundles
-    from scalinglaws.cluster.cost import measured_speeds
-    from scalinglaws.cluster.device import device_of_profile
-    from scalinglaws.common.errors import StudyError
-    from scalinglaws.common.numbers import short
-    from scalinglaws.decide.design import warnings
+    from scalinglaws.decide import plan_words
     from scalinglaws.decide.load import load
-    from scalinglaws.decide.plan import of_sweeps, plan_rows, plan_totals, rate_in_words, sentences
+    from scalinglaws.decide.plan import of_sweeps, sentences
+    from scalinglaws.decide.whole_plan import make_plan, of_profile
+    from scalinglaws.study import config
 
-    if as_json and profile:
-        raise typer.BadParameter("GPU-hours of a profile are printed as a table alone: leave --json or --profile out")
     study = load(configfile, RESULTS)
-    rows, totals = plan_rows(study, RESULTS), plan_totals(study, RESULTS)
+    found = make_plan(study, config.load(configfile), RESULTS, cores, profile, timing=not untimed)
     if as_json:
-        print_json({"runs": rows, "totals": totals, "warnings": warnings(study)})
+        print_json(found)
         return
     elsewhere = ", ".join(table.path for table in study.external)
-    print(f"study {study.name}: {len(rows)} runs" + (f", and those in {elsewhere}" if elsewhere else ""))
-    if not rows:
+    print(f"study {study.name}: {len(study.runs)} runs" + (f", and those in {elsewhere}" if elsewhere else ""))
+    if not study.runs:
         return
-    columns = ("run", "experiments", "heads", "tokens", "from", "GFLOP", *(["rate"] if study.sweeps else []), "state")
-    texts = [
-        (
-            row["run"],
-            ",".join(row["experiments"]),
-            str(row["n_heads"] or "-"),
-            short(row["tokens"]),
-            short(row["from_tokens"]) if row["from_tokens"] else "-",
-            f"{row['gflop']:,.0f}",
-            *([rate_in_words(row)] if study.sweeps else []),
-            f"{row['state']}, forecast" if row["forecast"] else row["state"],
-        )
-        for row in rows
-    ]
-    print_table(columns, texts, right=("heads", "tokens", "from", "GFLOP"))
-    told = [*of_sweeps(study, RESULTS), *sentences(totals)]
-    print("\n".join([*told, *(f"warning: {sentence}" for sentence in warnings(study))]))
-    if profile:
-        device = device_of_profile(profile)
-        if device is None:
-            raise StudyError(f"{profile} describes no device: give one under config, as profiles/slurm does")
-        speeds = measured_speeds(study, RESULTS, device)
-        print("\n".join(["", *bundles.table(study, RESULTS, device, speeds)]))
+    print_table(*plan_words.table(found))
+    lines = [*of_sweeps(study, RESULTS), *sentences(found["totals"]), *plan_words.of_laws(found["laws"])]
+    lines += [*plan_words.of_cost(found["device"], found["cost"]), plan_words.of_disk(found["disk"])]
+    lines += ["", *of_profile(study, RESULTS, profile), ""] if profile else []
+    print("\n".join([*lines, *(f"warning: {sentence}" for sentence in found["warnings"])]))
 
 
 def prune(

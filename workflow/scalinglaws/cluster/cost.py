@@ -1,4 +1,4 @@
-"""The cost model: the FLOP of a run give seconds on a device, and these give GPU-hours. ``measured_speeds`` alone reads files.
+"""The cost model: the FLOP of a run give seconds on a device, and these give GPU-hours. ``measured_ratios`` alone reads files.
 
 Progress, plans, what jobs ask for and how bundles are filled all follow from these functions. A step of training takes
 
@@ -15,7 +15,7 @@ F, M and O are those of all of them and K is that of one. Speeds that were measu
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from scalinglaws.cluster.device import Device
@@ -145,6 +145,13 @@ def step_seconds(
 def measured_speeds(study: Study, results: Path, device: Device) -> dict[tuple[int, str, bool], float]:
     """Read the ``Speeds`` of the study's runs that were trained on this device, as geometric means."""
     found: dict[tuple[int, str, bool], list[float]] = {}
+    for spec, ratio, shared in measured_ratios(study, results, device):
+        found.setdefault((spec.n_params, spec.precision, shared), []).append(math.log(ratio))
+    return {key: math.exp(sum(logs) / len(logs)) for key, logs in found.items()}
+
+
+def measured_ratios(study: Study, results: Path, device: Device) -> Iterator[tuple[RunSpec, float, bool]]:
+    """Yield each run trained on this device, its measured over expected seconds of a step, and whether it shared its GPU."""
     for run, spec in study.runs.items():
         try:
             timing = read_object(results / "runs" / run / "timing.json")
@@ -156,8 +163,7 @@ def measured_speeds(study: Study, results: Path, device: Device) -> dict[tuple[i
             continue
         ratio = spec.batch_tokens / speed / step_seconds(spec, device, gpus, stacked=stacked)
         if 1 / MOST_APART < ratio < MOST_APART:
-            found.setdefault((spec.n_params, spec.precision, max(at_once, stacked) > 1), []).append(math.log(ratio))
-    return {key: math.exp(sum(logs) / len(logs)) for key, logs in found.items()}
+            yield spec, ratio, max(at_once, stacked) > 1
 
 
 def evaluation_steps(spec: RunSpec, corpora: int) -> int:

@@ -23,6 +23,7 @@ Minutes = Annotated[float, Field(ge=0, le=1e7, allow_inf_nan=False), NUMBER]
 Number = Annotated[int, Field(gt=0, le=100_000), NUMBER]
 NumberOrZero = Annotated[int, Field(ge=0, le=1000), NUMBER]
 
+PLACEHOLDER = "CHANGE_ME"  # the value of what the user of a profile has yet to set
 FLOP_PER_BYTE = 300  # of an H100: its peak speed in bfloat16 over the bandwidth of its memory
 
 
@@ -107,6 +108,11 @@ class Device(BaseModel):
         "longer keeps the last one that it has.",
     )
     at_once: Number = Field(default=8, description="Largest number of processes of a bundle that share its GPU.")
+    price_per_hour: Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False), NUMBER] | None = Field(
+        default=None,
+        description="Price of an hour of one GPU, or of one node where there are no GPUs, in any currency: plans tell what a "
+        "study costs.",
+    )
 
     @model_validator(mode="after")
     def _of_a_mac(self) -> Device:
@@ -138,13 +144,28 @@ def parse_device(value: Any) -> Device | None:
         raise StudyError(f"the profile's device cannot be used:\n{explain(error, Device, 'device')}") from None
 
 
-def device_of_profile(path: Path) -> Device | None:
-    """Return the device of a Snakemake profile, given its folder or its file. Raises StudyError where that cannot be read."""
+def _profile(path: Path) -> tuple[Path, dict[str, Any]]:
+    """Return the file of a Snakemake profile, given its folder or its file, and its keys. Raises StudyError."""
     names = [path] if path.is_file() else [path / "config.yaml", path / "profile.yaml"]
     file = next((name for name in names if name.exists()), path)
     data = read_yaml.read(file, "it cannot be read as a profile of Snakemake").data
     if not isinstance(data, dict):
         raise StudyError(f"{file} cannot be read as a profile: a mapping with options of Snakemake is expected")
+    return file, data
+
+
+def placeholders(path: Path) -> list[str]:
+    """Return the resources of a Snakemake profile that its user has yet to set. Raises StudyError where it cannot be read."""
+    data = _profile(path)[1]
+    of_rules = data.get("set-resources")
+    places = [data.get("default-resources"), *(of_rules.values() if isinstance(of_rules, dict) else ())]
+    found = [name for place in places if isinstance(place, dict) for name, value in place.items() if PLACEHOLDER in str(value)]
+    return list(dict.fromkeys(map(str, found)))
+
+
+def device_of_profile(path: Path) -> Device | None:
+    """Return the device of a Snakemake profile, given its folder or its file. Raises StudyError where that cannot be read."""
+    file, data = _profile(path)
     entries = data.get("config") or []
     if not isinstance(entries, list) or not all(isinstance(entry, str) for entry in entries):
         raise StudyError(f"{file}: config: a list of texts is expected, such as device={{…}}")

@@ -9,9 +9,9 @@ from typing import Any
 
 import yaml
 
+from scalinglaws.cluster.device import PLACEHOLDER
 from scalinglaws.common.errors import StudyError, shown
 
-PLACEHOLDER = "CHANGE_ME"
 OF_SNAKEMAKE = ("local", "dryrun", "touch")  # executors that need no plug-in
 NAMES = ("config.yaml", "profile.yaml")  # the file of a profile in its folder
 

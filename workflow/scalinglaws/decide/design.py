@@ -14,6 +14,7 @@ import polars as pl
 
 from scalinglaws.common.errors import StudyError
 from scalinglaws.common.numbers import counted
+from scalinglaws.decide.plan_record import LawPlan
 from scalinglaws.decide.planned import planned_curves, planned_evals, planned_runs
 from scalinglaws.laws import registry
 from scalinglaws.laws.allocation import CriticalBatch
@@ -60,16 +61,58 @@ def warnings(study: Study) -> list[str]:
     StudyError
         If a table of ``external_runs`` cannot be read.
     """
+    return warnings_of(law_plans(study))
+
+
+def warnings_of(laws: list[LawPlan]) -> list[str]:
+    """Return the sentences of ``warnings`` about these laws."""
+    return [f"law {planned['law']} {sentence}" for planned in laws for sentence in planned["lacks"]]
+
+
+def law_plans(study: Study) -> list[LawPlan]:
+    """Tell what each law of a study will have to be fitted to, by its own rules applied to the planned runs and curves.
+
+    Parameters
+    ----------
+    study
+        The study; nothing of it need be trained.
+
+    Returns
+    -------
+    list of LawPlan
+        The laws that it fits, after those that ``fits.laws`` names and that no run feeds; none where the study trains nothing.
+
+    Raises
+    ------
+    StudyError
+        If a table of ``external_runs`` cannot be read.
+    """
     if not study.runs:
         return []
     runs, curves, evals = _with_external(planned_runs(study), study), None, planned_evals(study)
-    found = list(_unfed(study))
+    found = [_planned(law, None, [lack]) for law, lack in _unfed(study)]
     for name in registry.laws_of(study):
         if registry.LAWS.find(name).curves and curves is None:
             curves = planned_curves(study)
-        second = evals if registry.LAWS.find(name).evals else curves
-        found += [f"law {name} {sentence}" for sentence in of_law(name, runs, second)]
+        points = chosen(name, runs, evals if registry.LAWS.find(name).evals else curves)
+        found.append(_planned(name, points, _lacks(name, points)))
     return found
+
+
+def _planned(law: str, points: Points | None, lacks: list[str]) -> LawPlan:
+    """Return what a law will have, counted; ``points`` is None where no row can be used."""
+    columns = points.columns if points else {}
+    sizes, datasets = (np.unique(columns.get(name, np.empty(0))) for name in ("n_params", "dataset_tokens"))
+    return LawPlan(
+        law=law,
+        points=len(points) if points else 0,
+        runs=len(set(points.run)) if points else 0,
+        trunks=len(set(points.trunk)) if points else 0,
+        sizes=int(np.isfinite(sizes).sum()),
+        datasets=int(np.isfinite(datasets).sum()),
+        left_out=_reasons(points) if points is not None else {},
+        lacks=lacks,
+    )
 
 
 def _with_external(runs: pl.DataFrame, study: Study) -> pl.DataFrame:
@@ -83,8 +126,8 @@ def _with_external(runs: pl.DataFrame, study: Study) -> pl.DataFrame:
     return pl.concat([runs, theirs.select(kept)], how="diagonal_relaxed")
 
 
-def _unfed(study: Study) -> Iterator[str]:
-    """Yield a sentence for each law that fits.laws names and that no run of the study feeds."""
+def _unfed(study: Study) -> Iterator[tuple[str, str]]:
+    """Yield each law that fits.laws names and that no run of the study feeds, and the end of a sentence about it."""
     if study.fits.laws == "all":
         return
     fed = registry.laws_of(study)
@@ -92,7 +135,7 @@ def _unfed(study: Study) -> Iterator[str]:
         if name not in fed:
             entry = registry.LAWS.find(name)
             needs = WORDS["curves" if entry.curves and "curves" not in study.fitted_kinds else entry.question]
-            yield f"law {name} is named under fits.laws and will not be fitted: it takes {needs}, in experiments with fit: true"
+            yield name, f"is named under fits.laws and will not be fitted: it takes {needs}, in experiments with fit: true"
 
 
 def of_law(name: str, runs: pl.DataFrame, curves: pl.DataFrame | None) -> list[str]:
@@ -106,25 +149,42 @@ def of_law(name: str, runs: pl.DataFrame, curves: pl.DataFrame | None) -> list[s
         Tables of runs and of learning curves, such as ``planned_runs`` and ``planned_curves`` make. A law of losses on several
         texts takes these in place of curves, as ``planned_evals`` makes them.
     """
-    law, published = find(name), METHODS["critical-batch"].published
-    critical = CriticalBatch(published["B_star"], published["alpha_B"]) if registry.LAWS.find(name).small_batches else None
+    return _lacks(name, chosen(name, runs, curves))
+
+
+def chosen(name: str, runs: pl.DataFrame, curves: pl.DataFrame | None) -> Points | None:
+    """Return the points that a law's own rules choose in tables of planned runs and curves; None where it can use no row of them.
+
+    The parameters are those of ``of_law``.
+    """
+    published, entry = METHODS["critical-batch"].published, registry.LAWS.find(name)
+    critical = CriticalBatch(published["B_star"], published["alpha_B"]) if entry.small_batches else None
     try:
-        entry = registry.LAWS.find(name)
-        points = select(runs, law, curves=curves if entry.curves or entry.evals else None, critical_batch=critical)
-    except StudyError:  # the table has no row that the law can use
-        return [f"will have no points: it takes {law.rule}"]
-    if not len(points):
-        return [f"will have no points: it takes {law.rule}{_left_out(points)}"]
+        return select(runs, find(name), curves=curves if entry.curves or entry.evals else None, critical_batch=critical)
+    except StudyError:
+        return None
+
+
+def _lacks(name: str, points: Points | None) -> list[str]:
+    """Return what the points of a law lack, as ``of_law`` does."""
+    law = find(name)
+    if not points:
+        return [f"will have no points: it takes {law.rule}{_left_out(points) if points is not None else ''}"]
     if isinstance(law, Law):
         return of_equation(law, points)
     of_method = {"isoflop": _of_profiles, "critical-batch": _of_batches, "mixture": _of_mixtures}
     return of_method.get(name, lambda points: [])(points)
 
 
-def _left_out(points: Points) -> str:
-    """Return how many of the fitted runs the law's rules leave out, by reason, the commonest first."""
+def _reasons(points: Points) -> dict[str, int]:
+    """Return why the law's rules leave out runs of fitted experiments, and how many each time, the commonest reason first."""
     reasons = Counter(item["reason"] for item in points.excluded if "fit: false" not in item["reason"])
-    parts = [f"{count} ({EXPECTED if reason == FALLING else reason})" for reason, count in reasons.most_common()]
+    return {EXPECTED if reason == FALLING else reason: count for reason, count in reasons.most_common()}
+
+
+def _left_out(points: Points) -> str:
+    """Return how many runs of fitted experiments the law's rules leave out, by reason, as the end of a sentence."""
+    parts = [f"{count} ({reason})" for reason, count in _reasons(points).items()]
     return f"; left out: {', '.join(parts)}" if parts else ""
 
 

@@ -3,94 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TypedDict
 
 from scalinglaws.common.numbers import PF_DAY, counted, short
+from scalinglaws.decide.disk import rung_bytes
+from scalinglaws.decide.plan_record import PlannedRun, Totals
 from scalinglaws.decide.status import status
-from scalinglaws.models.count import n_params_total
-from scalinglaws.optim.registry import OPTIMIZERS
-from scalinglaws.study.ladder import flops_per_step, n_vocab_guess, tokens_to_train
+from scalinglaws.study.ladder import flops_per_step, tokens_to_train
 from scalinglaws.study.paths import has_run, rate_rule_path
-from scalinglaws.study.spec import RunSpec
 from scalinglaws.study.study import Study
 from scalinglaws.study.sweeps import FittedRule, known_rate, read_rule
-
-
-class PlannedRun(TypedDict):
-    """A run of a study, as the plan lists it; plain JSON values.
-
-    Attributes
-    ----------
-    run
-        Its id.
-    experiments
-        Experiments of the config that ask for it.
-    tokens
-        Its budget.
-    from_tokens
-        Tokens of its trunk at the rung that it starts from; 0 where it starts from nothing.
-    n_heads
-        Attention heads of a layer; 0 in a model without attention.
-    gflop
-        GFLOP of its training from there to its end.
-    state
-        "done" or "to train".
-    forecast
-        Whether it is in no fit, and the fits of the other runs state its loss before it is trained.
-    learning_rate
-        Its learning rate; None where a sweep gives it and the rule is not known yet.
-    rate_sweep
-        Id of the sweep that gives its learning rate, or None.
-    """
-
-    run: str
-    experiments: list[str]
-    tokens: int
-    from_tokens: int
-    n_heads: int
-    gflop: float
-    state: str
-    forecast: bool
-    learning_rate: float | None
-    rate_sweep: str | None
-
-
-class Totals(TypedDict):
-    """Sums over a study; plain JSON values.
-
-    Attributes
-    ----------
-    study
-        Name of the study.
-    runs, runs_left
-        Its runs, and those that are not trained yet.
-    epochs
-        Runs whose budget exceeds one epoch of all the data, and how many epochs it is, as far as the size of the text is known.
-    mixtures
-        For each mixture whose size is known the tokens after which its training text ends, and the corpus that ends there.
-    ladder_tokens, alone_tokens
-        Tokens to train for all budgets that share trunks: with the ladder, and if each were trained from nothing.
-    rungs, rung_bytes
-        Rungs of the study, and the size of their weights and optimizer state in bytes.
-    tokens_left, flops_left, pf_days_left
-        What is left to train: tokens, FLOP, and the same in PF-days.
-    h100_hours_left
-        Hours that one H100 is expected to take for the steps that are left (cluster/cost.py).
-    """
-
-    study: str
-    runs: int
-    runs_left: int
-    epochs: dict[str, float]
-    mixtures: dict[str, tuple[int, str]]
-    ladder_tokens: int
-    alone_tokens: int
-    rungs: int
-    rung_bytes: float
-    tokens_left: int
-    flops_left: float
-    pf_days_left: float
-    h100_hours_left: float
 
 
 def plan_rows(study: Study, results: Path) -> list[PlannedRun]:
@@ -112,6 +33,8 @@ def plan_rows(study: Study, results: Path) -> list[PlannedRun]:
         PlannedRun(
             run=run,
             experiments=list(study.experiments[run]),
+            n_params=spec.n_params,
+            dataset_tokens=spec.dataset_tokens,
             tokens=spec.tokens,
             from_tokens=study.starts[run] * spec.batch_tokens,
             n_heads=spec.n_heads,
@@ -157,11 +80,6 @@ def plan_totals(study: Study, results: Path) -> Totals:
         pf_days_left=now.flops_left / PF_DAY,
         h100_hours_left=now.h100_seconds_left / 3600,
     )
-
-
-def rung_bytes(spec: RunSpec) -> float:
-    """Return the size of a rung in bytes: weights and optimizer state. Gradients are not kept."""
-    return (OPTIMIZERS.find(spec.optimizer).bytes_per_param - 4) * n_params_total(spec.shape(n_vocab_guess(spec)))
 
 
 def sentences(totals: Totals) -> list[str]:

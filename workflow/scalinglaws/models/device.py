@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import ctypes
-import platform
-from pathlib import Path
 
 import torch
 
 from scalinglaws.common import asked
 from scalinglaws.common.errors import StudyError
+from scalinglaws.common.machine import processor_name
 from scalinglaws.models import apple, cuda, determinism
 
 
@@ -89,9 +88,7 @@ def device_name(device: str) -> str:
         return torch.cuda.get_device_name()
     if device == "mps":
         return apple.gpu_name()
-    cpu = Path("/proc/cpuinfo")
-    names = [line for line in cpu.read_text().splitlines() if line.startswith("model name")] if cpu.exists() else []
-    return names[0].partition(":")[2].strip() if names else platform.processor() or platform.machine()
+    return processor_name()
 
 
 def driver_version(device: str) -> str | None:
