@@ -44,7 +44,7 @@ def write(folder: Path, study: str, n_bootstrap: int, seed: int) -> Path:
     table = folder / "tables" / "runs.parquet"
     if not table.is_file():
         raise StudyError(f"{table} is not there: run the study first (scalinglaws run)")
-    # matplotlib, whose colours are shared with the figures, keeps its list of fonts below the home directory unless told otherwise.
+    # The colours are the figures', whose matplotlib keeps its list of fonts below the home directory unless told otherwise.
     os.environ.setdefault("MPLCONFIGDIR", str((folder / "figures" / ".matplotlib").resolve()))
     fits = {law: read_fit(path) for law in LAW_KINDS if (path := folder / "fits" / f"{law}.json").exists()}
     write_bytes(out, page(read_table(table), fits, folder / "fits", study, n_bootstrap, seed))

@@ -38,7 +38,9 @@ class Curve:
     last: float
 
 
-def curves(panel: Panel, fits: Mapping[str, Fit], folder: Path, basis: Basis | None, end: float, n_bootstrap: int, seed: int) -> list[Curve]:  # fmt: skip
+def curves(
+    panel: Panel, fits: Mapping[str, Fit], folder: Path, basis: Basis | None, end: float, n_bootstrap: int, seed: int
+) -> list[Curve]:
     """Return the laws of a panel that were fitted.
 
     Parameters
@@ -73,12 +75,9 @@ def _curve(fitted: Fitted, fit: Fit, end: float) -> Curve:
     seen = np.exp(fitted.fit.z[:, 0] + fitted.fit.centre[0])
     x = np.unique([*np.geomspace(seen.min() / BEFORE, max(end, seen.max()), PLACES), seen.max()])
     found = predict(fitted.fit, fitted.resamples, np.log(x)[:, None], fitted.seed)
-    words = fitted.law.formula
     exponent = POWER_LAWS[fitted.law.name.removesuffix("-offset")].exponent
-    return Curve(
-        fitted.law.name, f"{words}, {exponent} = {with_interval(fit, exponent)}", x, found["loss"], found["run_low"], found["run_high"],
-        float(seen.max()),
-    )  # fmt: skip
+    words = f"{fitted.law.formula}, {exponent} = {with_interval(fit, exponent)}"
+    return Curve(fitted.law.name, words, x, found["loss"], found["run_low"], found["run_high"], float(seen.max()))
 
 
 def doubts(panel: Panel, fits: Mapping[str, Fit]) -> list[str]:

@@ -46,7 +46,15 @@ class Part:
     y: Limits
 
 
-def page(study: str, table: pl.DataFrame, parts: Sequence[Part], steps: Sequence[Step], lack: str, document: Document, marks: dict[str, tuple[str, str]]) -> str:  # fmt: skip
+def page(
+    study: str,
+    table: pl.DataFrame,
+    parts: Sequence[Part],
+    steps: Sequence[Step],
+    lack: str,
+    document: Document,
+    marks: dict[str, tuple[str, str]],
+) -> str:
     """Return the page.
 
     Parameters
@@ -149,11 +157,12 @@ def _step(step: Step) -> dict[str, Any]:
 def _introduction(table: pl.DataFrame) -> str:
     lost = int((table["status"] != "ok").sum())
     diverged = f" {counted(lost, 'run')} diverged and {'is' if lost == 1 else 'are'} in the table alone." if lost else ""
-    return f"""<p class="lead">Each mark is one of the {counted(len(table), "run")} of this study: its test loss, in nats per token,
-with an error bar of 1.96 standard errors. Full marks enter a fit of their panel, hollow ones do not, and a run's own words say why
-when the pointer is over it.{diverged} A line is a fitted law, thin beyond its data. Its band is the 95 % interval of the loss of a
-new run, which beyond the data counts the error of the law itself. N counts parameters without embeddings. D is the dataset of
-a run that was stopped early, and else the tokens that the run processed. C is 6ND in FLOP, of the tokens processed.</p>"""
+    runs = counted(len(table), "run")
+    return f"""<p class="lead">Each mark is one of the {runs} of this study: its test loss, in nats per token, with an error bar
+of 1.96 standard errors. Full marks enter a fit of their panel and hollow ones do not; point at a run to see which it is, and
+why.{diverged} A line is a fitted law, thin beyond its data. Its band is the 95 % interval of the loss of a new run, which beyond
+the data counts the error of the law itself. N counts parameters without embeddings. D is the dataset of a run that was stopped
+early, and else the tokens that the run processed. C is 6ND in FLOP, of the tokens processed.</p>"""
 
 
 def _controls(table: pl.DataFrame, marks: dict[str, tuple[str, str]]) -> str:
@@ -163,11 +172,7 @@ def _controls(table: pl.DataFrame, marks: dict[str, tuple[str, str]]) -> str:
         for name, count in experiments(table).items()
     )
     several = int((table["experiments"].list.len() > 1).sum())
-    shared = (
-        f" {counted(several, 'run')} of several experiments {'has' if several == 1 else 'have'} the mark of the first."
-        if several
-        else ""
-    )
+    shared = f" Of several experiments, a run has the mark of the first ({counted(several, 'run')})." if several else ""
     return f"""<section class="controls" aria-label="Controls">
 <fieldset><legend>Experiments</legend>
 <div class="boxes">
@@ -189,7 +194,8 @@ def _mark(colour: str, marker: str) -> str:
 
 def _line(colour: str, dash: str) -> str:
     dashes = f' stroke-dasharray="{DASHES[dash]}"' if DASHES[dash] else ""
-    return f'<svg class="line" viewBox="0 0 34 10" aria-hidden="true"><path d="M1 5H33" stroke="{colour}" stroke-width="2.4"{dashes}/></svg>'
+    path = f'<path d="M1 5H33" stroke="{colour}" stroke-width="2.4"{dashes}/>'
+    return f'<svg class="line" viewBox="0 0 34 10" aria-hidden="true">{path}</svg>'
 
 
 def _panel(part: Part) -> str:
@@ -217,7 +223,8 @@ def _forecast(steps: Sequence[Step], lack: str) -> str:
 <p>The slider moves the star in the plots. Black dashes are the forecasts by all laws together, with their 95 % interval.
 <code>scalinglaws forecast --flops C</code> tells more of each.</p>
 <div class="slider"><label for="compute">Compute C</label>
-<input type="range" id="compute" min="0" max="{len(steps) - 1}" step="1" value="0"><output for="compute" id="flops"></output></div>
+<input type="range" id="compute" min="0" max="{len(steps) - 1}" step="1" value="0">
+<output for="compute" id="flops"></output></div>
 <div class="answer" aria-live="polite">
 <dl><dt>Loss</dt><dd id="loss" class="large"></dd><dt>Best size</dt><dd id="n_params"></dd>
 <dt>Data</dt><dd id="tokens"></dd></dl>

@@ -90,7 +90,15 @@ def source_of(table: pl.DataFrame) -> ColumnDataSource:
     return ColumnDataSource(columns, name="runs")
 
 
-def plot(panel: Panel, source: ColumnDataSource, table: pl.DataFrame, visible: BooleanFilter, drawn: Sequence[Curve], steps: Sequence[Step], log: Any) -> Any:  # fmt: skip
+def plot(
+    panel: Panel,
+    source: ColumnDataSource,
+    table: pl.DataFrame,
+    visible: BooleanFilter,
+    drawn: Sequence[Curve],
+    steps: Sequence[Step],
+    log: tuple[tuple[float, float], tuple[float, float]],
+) -> Any:
     """Return the plot of a panel with logarithmic axes.
 
     Parameters
@@ -175,12 +183,9 @@ def _draw_runs(picture: Any, panel: Panel, source: ColumnDataSource, table: pl.D
 
 def data_table(source: ColumnDataSource) -> DataTable:
     """Return the table of all runs, which its headers sort; runs that are chosen in it are marked in the plots."""
-    whole, loss = (
-        NumberFormatter(format="0,0", nan_format="–", text_align="right"),
-        NumberFormatter(format="0.0000", nan_format="–"),
-    )
-    loss.text_align = "right"
-    flops = ScientificFormatter(precision=2, nan_format="–", text_align="right")
+    shared: dict[str, Any] = {"nan_format": "–", "text_align": "right"}
+    whole, loss = NumberFormatter(format="0,0", **shared), NumberFormatter(format="0.0000", **shared)
+    flops = ScientificFormatter(precision=2, **shared)
     columns: list[tuple[str, str, Any, int]] = [
         ("run", "run", StringFormatter(), 330),
         ("names", "experiments", StringFormatter(), 150),

@@ -63,11 +63,12 @@ def shown(runs: pl.DataFrame, fits: Mapping[str, Fit]) -> pl.DataFrame:
         the D of the panel: the dataset of a run that was stopped early, and else the tokens that the run processed. ``low`` to
         ``high`` are 1.96 standard errors of the test loss about it, and the loss itself where the error is not known.
     """
+    early = pl.col("stop").fill_null("budget") == "early"
     chosen = runs.select(
         "run",
         pl.col("experiments").fill_null([]).alias("experiments"),
         *(pl.col(name).cast(pl.Float64) for name in ("n_params", "tokens", "dataset_tokens")),
-        pl.when(pl.col("stop").fill_null("budget") == "early").then("dataset_tokens").otherwise("tokens").cast(pl.Float64).alias("data"),
+        pl.when(early).then("dataset_tokens").otherwise("tokens").cast(pl.Float64).alias("data"),
         pl.col("flops_6nd").cast(pl.Float64).alias("flops"),
         *(pl.col(name).cast(pl.Float64) for name in ("loss", "loss_stderr")),
         pl.col("status").fill_null("ok"),
