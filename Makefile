@@ -65,7 +65,7 @@ paper: $(VENV)/installed ## run every experiment of the 2020 paper at this scale
 plan: $(VENV)/installed ## show what CONFIG would train, what is there, and what it costs; PROFILE=profiles/slurm adds GPU-hours by size
 	$(BIN)/python -m scalinglaws plan --configfile $(call word_of,$(CONFIG)) $(if $(PROFILE),--profile $(call word_of,$(PROFILE)))
 
-report: $(VENV)/installed ## write results/studies/NAME/report.html, self-contained, for the study of CONFIG
+report: $(VENV)/installed ## write results/studies/NAME/report.html, one page with figures and tables to send, for the study of CONFIG
 	$(BIN)/python -m scalinglaws html --configfile $(call word_of,$(CONFIG))
 
 explore: $(VENV)/installed ## write results/studies/NAME/explore.html, to look through the runs and fits of the study of CONFIG in a browser

@@ -136,14 +136,14 @@ def _stopped(flag: str) -> str:
 
 def figures(kinds: set[str], laws: set[str], drawn: Sequence[str], folder: str) -> list[str]:
     """Return links to the figures that are drawn, then the others with what they need that the study lacks."""
-    lines = [f"- [{_title(FIGURES[name])}]({folder}/{name}.svg)" for name in drawn]
+    lines = [f"- [{title_of_figure(FIGURES[name])}]({folder}/{name}.svg)" for name in drawn]
     others = [figure for name, figure in FIGURES.items() if name not in drawn]
     if others:
         lines += [
             *([""] if lines else []),
             "Not drawn:",
             "",
-            *(f"- {_title(figure)}: {_lack(figure, kinds, laws)}" for figure in others),
+            *(f"- {title_of_figure(figure)}: {_lack(figure, kinds, laws)}" for figure in others),
         ]
     absent = sorted(set(range(1, FIGURES_OF_PAPER + 1)) - {_number(figure) for figure in FIGURES.values()})
     if absent:
@@ -157,7 +157,8 @@ def _number(figure: Figure) -> int:
     return int(found[1]) if found else 0
 
 
-def _title(figure: Figure) -> str:
+def title_of_figure(figure: Figure) -> str:
+    """Return the name of a figure for a reader, with its number where the paper has it."""
     return f"Figure {_number(figure)}: {figure.title}" if _number(figure) else figure.title
 
 
