@@ -23,7 +23,7 @@ MISSING = "run the study first (scalinglaws run)"
 def write(folder: Path) -> Path:
     """Write ``report.html`` into the folder of a study, and return its path.
 
-    The page holds its figures, so that it can be sent as one file, and the same report, figures and exponents give the same bytes.
+    The page holds its figures, so that it can be sent as one file. The same report, figures and exponents give the same bytes.
 
     Parameters
     ----------
@@ -60,15 +60,15 @@ def page(text: str, exponents: str, pictures: dict[str, bytes]) -> str:
     title = heading.removeprefix("# ").strip()
     bodies = {name.strip(): body for name, _, body in (part.partition("\n") for part in parts)}
     rest = "\n".join(line for line in bodies.pop(PICTURES, "").splitlines() if not LINK.fullmatch(line))
-    drawn = "".join(_figure(name, svg, number) for number, (name, svg) in enumerate(pictures.items()))
+    drawn = "".join(_figure(name, svg) for name, svg in pictures.items())
     html = {name: _markdown(body) for name, body in bodies.items()}
     html[PICTURES] = drawn + _markdown(rest)
     if exponents.strip():
         html[EXPONENTS] = _markdown(exponents)
     names = [name for name in (FIRST, PICTURES) if name in html]
     names += [name for name in html if name not in names]
-    links = "".join(f'<li><a href="#{_anchor(name)}">{_plain(name)}</a></li>\n' for name in names)
-    sections = "".join(f'<section id="{_anchor(name)}">\n<h2>{_plain(name)}</h2>\n{html[name]}</section>\n' for name in names)
+    links = "".join(f'<li><a href="#{_anchor(name)}">{escape(name)}</a></li>\n' for name in names)
+    sections = "".join(f'<section id="{_anchor(name)}">\n<h2>{escape(name)}</h2>\n{html[name]}</section>\n' for name in names)
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -98,18 +98,17 @@ def _read(path: Path) -> bytes:
     """Return the bytes of a result of the study. Raises StudyError where it is missing or not as it was written."""
     if not path.is_file():
         raise StudyError(f"{path} is not there: {MISSING}")
-    sums.require(path.with_name("exponents.sha256") if path.parent.name == "tables" else sums.beside(path), [path.name])
+    sums.require_own(path)
     return path.read_bytes()
 
 
-def _figure(name: str, svg: bytes, number: int) -> str:
-    """Return a figure with its caption. It is an image of its own, as names inside of it would meet those of the other figures."""
+def _figure(name: str, svg: bytes) -> str:
+    """Return a figure with its caption. It is an image of its own, since the ids inside of SVG are those of other figures too."""
     title, data = title_of_figure(FIGURES[name]), base64.b64encode(svg).decode()
-    wait = ' loading="lazy"' if number > 1 else ""
     return (
         f'<figure id="figure-{name.replace("_", "-")}">\n'
-        f'<img src="data:image/svg+xml;base64,{data}" alt="{escape(title)}"{wait}>\n'
-        f"<figcaption><b>{_plain(title)}.</b> {_inline(FIGURES[name].caption)}</figcaption>\n</figure>\n"
+        f'<img src="data:image/svg+xml;base64,{data}" alt="{escape(title)}">\n'
+        f"<figcaption><b>{escape(title)}.</b> {_inline(FIGURES[name].caption)}</figcaption>\n</figure>\n"
     )
 
 
@@ -117,12 +116,8 @@ def _anchor(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
-def _plain(text: str) -> str:
-    return escape(text)
-
-
 def _parser() -> Any:
-    """Return a reader of Markdown with tables; HTML in a text, such as a run's name, is shown and not taken for the page's own."""
+    """Return a reader of Markdown with tables. HTML in a text, such as the name of a run, is shown and not taken for HTML."""
     from markdown_it import MarkdownIt
 
     return MarkdownIt("commonmark", {"html": False}).enable("table")
