@@ -89,14 +89,14 @@ def test_a_curve_is_the_law_at_its_points_and_wider_beyond_them(folder: Path, ba
     (panel,) = (panel for panel in PANELS if panel.letter == "N")
     (curve,) = explore_laws.curves(panel, fits, folder, basis, 1e7, explored.RESAMPLES, 0)
     found = fits["power-n"]["parameters"]
-    n = np.array([point["n_params"] for point in fits["power-n"]["points"]])
+    n = np.unique([point["n_params"] for point in fits["power-n"]["points"]])[1:]  # the curve begins before the first
     law = (found["N_c"]["estimate"] / n) ** found["alpha_N"]["estimate"]
     assert np.exp(np.interp(np.log(n), np.log(curve.x), np.log(curve.loss))) == pytest.approx(law, rel=1e-4)
     assert curve.last == n.max() and curve.x[-1] == pytest.approx(1e7)
     width = np.log(curve.high / curve.low)
     assert width[-1] > 1.5 * width[np.searchsorted(curve.x, n.max())]
     assert explore_laws.doubts(panel, {}) == [
-        "This study has no fit of power-n or power-n-offset (taken: decayed budgets on all the data)."
+        "This study has no fit of power-n or power-n-offset (taken: budgets on all the data)."
     ]
 
 
@@ -106,7 +106,7 @@ def test_the_same_study_gives_the_same_page_which_needs_nothing_else(folder: Pat
     page = made[0].decode()
     own = page.partition('<script type="application/json"')[0] + page.rpartition("<script>")[2]
     assert not re.search(r"""(src|href)=|url\(|https?://|@import""", own)
-    assert page.count("<script>") == 2 and explored.HOSTILE not in page and "<h1>Study small: " in page
+    assert explored.HOSTILE not in page and "<h1>Study small: " in page
     assert "1 run diverged and is in the table alone." in page
     assert not re.search(r"\b20[0-9]{2}-[0-9]{2}-[0-9]{2}", own)
 

@@ -93,7 +93,7 @@ def steps(basis: Basis) -> list[Step]:
         rows.append([TOGETHER, number(loss[k], LOSS_DIGITS), _interval(low[k], high[k]), "", ""])
         checked = all(of["factor"][k] <= of["reach"][k] * (1 + 1e-6) for of in asked.values())
         inside = all(factor <= 1 + 1e-6 for factor in factors.values())
-        state = INSIDE if inside else CHECKED if checked else UNCHECKED
+        state = UNCHECKED if not checked else INSIDE if inside else CHECKED
         ends = [np.nan if end is None else end for end in (size.n_low, size.n_high)]
         place = (flops[k], size.n_params, *ends, size.tokens, float(loss[k]), float(low[k]), float(high[k]))
         out.append(Step(*place, factors, state, rows))
