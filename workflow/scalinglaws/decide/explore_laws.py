@@ -10,7 +10,7 @@ import numpy as np
 
 from scalinglaws.decide.explore_runs import Panel
 from scalinglaws.decide.forecast import Basis
-from scalinglaws.figures.shared.fit_json import POWER_LAWS, Fit, unresolved, with_interval
+from scalinglaws.figures.shared.fit_json import GREEK, POWER_LAWS, Fit, brief, unresolved, with_interval
 from scalinglaws.laws.catalogue import LAWS
 from scalinglaws.laws.forms import Array
 from scalinglaws.laws.prediction import predict
@@ -18,7 +18,6 @@ from scalinglaws.laws.together import Fitted, of_file
 from scalinglaws.report.tables_of_paper import not_fitted
 
 PLACES = 60  # on a curve
-BEFORE = 1.2  # factor below the smallest fitted value at which a curve begins
 
 
 @dataclass(frozen=True)
@@ -73,10 +72,13 @@ def curves(
 
 def _curve(fitted: Fitted, fit: Fit, end: float) -> Curve:
     seen = np.exp(fitted.fit.z[:, 0] + fitted.fit.centre[0])
-    x = np.unique([*np.geomspace(seen.min() / BEFORE, max(end, seen.max()), PLACES), seen.max()])
-    found = predict(fitted.fit, fitted.resamples, np.log(x)[:, None], fitted.seed)
+    x = np.unique([*np.geomspace(seen.min(), max(end, seen.max()), PLACES), seen.max()])
+    # Places within the data are asked one by one, so that all have the same draws of scatter and the band is smooth.
+    asked = [*np.split(np.log(x[x <= seen.max()]), (x <= seen.max()).sum()), np.log(x[x > seen.max()])]
+    parts = [predict(fitted.fit, fitted.resamples, part[:, None], fitted.seed) for part in asked if len(part)]
+    found = {name: np.concatenate([part[name] for part in parts]) for name in ("loss", "run_low", "run_high")}
     exponent = POWER_LAWS[fitted.law.name.removesuffix("-offset")].exponent
-    words = f"{fitted.law.formula}, {exponent} = {with_interval(fit, exponent)}"
+    words = f"{fitted.law.formula}, {exponent} = {with_interval(fit, exponent)}".replace(exponent, GREEK[exponent])
     return Curve(fitted.law.name, words, x, found["loss"], found["run_low"], found["run_high"], float(seen.max()))
 
 
@@ -88,8 +90,8 @@ def doubts(panel: Panel, fits: Mapping[str, Fit]) -> list[str]:
     there = [law for law in panel.laws if law in fits]
     if not there:
         return [not_fitted(list(panel.laws))]
-    found = [(law, unresolved(fits[law], law, _exponents(law))) for law in there]
-    return [f"{law} is {doubt.rstrip('.')}." for law, doubt in found if doubt]
+    found = [(law, brief(unresolved(fits[law], law, _exponents(law)))) for law in there]
+    return [f"{law} is {doubt[0].rstrip('.')}." for law, doubt in found if doubt]
 
 
 def _exponents(law: str) -> list[str]:

@@ -21,7 +21,7 @@ from bokeh.resources import Resources
 from scalinglaws.common.numbers import counted
 from scalinglaws.decide.explore_forecast import Step
 from scalinglaws.decide.explore_laws import Curve
-from scalinglaws.decide.explore_plots import LINES
+from scalinglaws.decide.explore_plots import FORECAST, LINES
 from scalinglaws.decide.explore_runs import Panel, experiments
 
 DASHES = {"solid": "", "dashed": "7 4", "dotted": "2 3", "dotdash": "2 3 7 3"}
@@ -32,6 +32,7 @@ SHAPES = {
     "diamond": '<path d="M8 1 14 8 8 15 2 8z"/>',
     "inverted_triangle": '<path d="M8 14 14 3H2z"/>',
 }
+FORECAST_WORDS = "<b>forecast</b> of the best run for a compute by all laws together"
 Limits = dict[str, tuple[float, float]]  # the ends of an axis by its scale, "log" or "linear"
 
 
@@ -101,7 +102,7 @@ def page(
 {_introduction(table)}
 {_controls(table, marks)}
 <section class="panels" aria-label="Plots">
-{"".join(map(_panel, parts))}</section>
+{"".join(_panel(part, bool(steps) and part.panel.letter == "C") for part in parts)}</section>
 {_forecast(steps, lack)}
 <section>
 <h2>Runs</h2>
@@ -198,13 +199,16 @@ def _line(colour: str, dash: str) -> str:
     return f'<svg class="line" viewBox="0 0 34 10" aria-hidden="true">{path}</svg>'
 
 
-def _panel(part: Part) -> str:
+def _panel(part: Part, forecast: bool) -> str:
     """Return a panel: its plot, a box for each law, and what is missing or not resolved."""
     laws = "".join(
         f'<label><input type="checkbox" name="law" value="{curve.law}" checked>{_line(*look)}<span><b>{curve.law}</b>: '
         f"{escape(curve.words)}</span></label>\n"
         for curve, look in zip(part.curves, LINES, strict=False)
     )
+    if forecast:
+        look = _line(FORECAST, "dashed")
+        laws += f'<label><input type="checkbox" name="law" value="forecast" checked>{look}<span>{FORECAST_WORDS}</span></label>\n'
     doubts = "".join(f'<p class="note">{escape(sentence)}</p>\n' for sentence in part.doubts)
     return f"""<article>
 <h2>{escape(part.panel.title)}</h2>
@@ -220,7 +224,7 @@ def _forecast(steps: Sequence[Step], lack: str) -> str:
         return f'<section id="forecast">\n<h2>Forecast</h2>\n<p>{escape(lack)}</p>\n</section>'
     return f"""<section id="forecast">
 <h2>Forecast of the best run for a compute</h2>
-<p>The slider moves the star in the plots. Black dashes are the forecasts by all laws together, with their 95 % interval.
+<p>The slider moves the star in the plots. It begins at the first compute beyond the fitted runs.
 <code>scalinglaws forecast --flops C</code> tells more of each.</p>
 <div class="slider"><label for="compute">Compute C</label>
 <input type="range" id="compute" min="0" max="{len(steps) - 1}" step="1" value="0">

@@ -154,8 +154,8 @@ def _draw_forecast(picture: Any, panel: Panel, steps: Sequence[Step]) -> None:
     if panel.letter == "C":
         line = ColumnDataSource({"x": x, "loss": loss, "low": low, "high": high})
         if np.isfinite(low).all():
-            picture.varea("x", "low", "high", source=line, fill_color=FORECAST, fill_alpha=0.08, name="forecast")
-        picture.line("x", "loss", source=line, line_color=FORECAST, line_dash="dashed", line_width=1.2, name="forecast")
+            picture.varea("x", "low", "high", source=line, fill_color=FORECAST, fill_alpha=0.08, name="law forecast")
+        picture.line("x", "loss", source=line, line_color=FORECAST, line_dash="dashed", line_width=1.2, name="law forecast")
     at = ColumnDataSource({"x": x[:1], "loss": loss[:1], "low": low[:1], "high": high[:1]}, name=f"at {panel.letter}")
     picture.segment("x", "low", "x", "high", source=at, line_color=FORECAST, line_width=2.5)
     picture.scatter("x", "loss", source=at, marker="star", size=19, fill_color="#f0e442", line_color=FORECAST, line_width=1.4)
