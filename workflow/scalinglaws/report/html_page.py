@@ -12,7 +12,6 @@ from scalinglaws.common import sums
 from scalinglaws.common.errors import StudyError
 from scalinglaws.common.files import write_bytes
 from scalinglaws.figures.registry import FIGURES
-from scalinglaws.report.report import title_of_figure
 
 # A line of report.md that links to a figure.
 LINK = re.compile(r"- \[.*\]\((?:.*/)?(?P<name>[a-z0-9_]+)\.svg\)")
@@ -104,7 +103,7 @@ def _read(path: Path) -> bytes:
 
 def _figure(name: str, svg: bytes) -> str:
     """Return a figure with its caption. It is an image of its own, since the ids inside of SVG are those of other figures too."""
-    title, data = title_of_figure(FIGURES[name]), base64.b64encode(svg).decode()
+    title, data = FIGURES[name].label, base64.b64encode(svg).decode()
     return (
         f'<figure id="figure-{name.replace("_", "-")}">\n'
         f'<img src="data:image/svg+xml;base64,{data}" alt="{escape(title)}">\n'
