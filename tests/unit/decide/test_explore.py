@@ -71,7 +71,7 @@ def test_a_run_of_no_experiment_is_there() -> None:
 def test_the_steps_of_the_slider_are_the_answers_of_the_command_forecast(basis: forecast.Basis) -> None:
     steps = explore_forecast.steps(basis)
     assert [step.flops for step in steps] == sorted({step.flops for step in steps})
-    assert steps[-1].flops == pytest.approx(100 * 6 * planted.SIZES[-2] * planted.BUDGETS[-1], rel=0.35)
+    assert steps[-1].flops == pytest.approx(100 * 6 * planted.SIZES[-2] * planted.BUDGETS[-1], rel=0.4)
     for step in (steps[0], steps[len(steps) // 2], steps[-1]):
         found = forecast.answer(basis, {"flops": step.flops}, H100, "bfloat16", None, None)
         assert (step.n_params, step.tokens) == pytest.approx((found.n_params, found.tokens))

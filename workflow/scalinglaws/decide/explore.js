@@ -98,9 +98,6 @@ async function begin() {
   }
   const slider = byId("compute")
   if (slider) {
-    // It begins at the first forecast beyond the fitted runs.
-    const beyond = data.steps.findIndex((step) => step.words.state !== "inside")
-    slider.value = String(Math.max(beyond, 0))
     slider.addEventListener("input", () => showForecast(Number(slider.value)))
     showForecast(Number(slider.value))
   }

@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from scalinglaws.cluster.cost import H100
 from scalinglaws.common.numbers import between, listed, number
-from scalinglaws.decide.forecast import TOGETHER, Basis, best_sizes, joined
+from scalinglaws.decide.answer import Answer
+from scalinglaws.decide.forecast import Basis, answer
 from scalinglaws.laws.tradeoffs import SURFACES
 from scalinglaws.report.one_fit import LOSS_DIGITS
 
-A_DECADE = 8  # steps of the slider for a factor of ten in compute
+A_DECADE = 5  # steps of the slider for a factor of ten in compute
 BEYOND = 100.0  # times the compute of the largest fitted run, up to which the slider goes
 INSIDE, CHECKED, UNCHECKED = "inside", "checked", "unchecked"
 STATES = {
@@ -71,34 +73,26 @@ def computes(basis: Basis) -> list[float]:
 
 
 def steps(basis: Basis) -> list[Step]:
-    """Return the forecast at each compute of the grid, the same as ``forecast.answer`` gives for that compute."""
-    flops = computes(basis)
-    sizes = [best_sizes(basis, compute)[-1] for compute in flops]
-    n_params, tokens = np.array([size.n_params for size in sizes]), np.array([size.tokens for size in sizes])
-    found = basis.losses(n_params, tokens)
-    loss, low, high = joined(found)
-    largest = {name: basis.largest(of) for name, of in (("compute", "flops"), ("size", "n_params"), ("tokens", "tokens"))}
-    out = []
-    for k, size in enumerate(sizes):
-        values = {"compute": flops[k], "size": size.n_params, "tokens": size.tokens}
-        factors = {name: value / most for name, value in values.items() if (most := largest[name])}
-        asked = {law: of for law, of in found.items() if np.isfinite(of["loss"][k])}
-        rows = [
-            [
-                law, number(of["loss"][k], LOSS_DIGITS), _interval(of["run_low"][k], of["run_high"][k]),
-                number(of["factor"][k]), number(of["reach"][k]) if of["reach"][k] > 1 else "no check",
-            ]
-            for law, of in asked.items()
-        ]  # fmt: skip
-        rows.append([TOGETHER, number(loss[k], LOSS_DIGITS), _interval(low[k], high[k]), "", ""])
-        checked = all(of["factor"][k] <= of["reach"][k] * (1 + 1e-6) for of in asked.values())
-        inside = all(factor <= 1 + 1e-6 for factor in factors.values())
-        state = UNCHECKED if not checked else INSIDE if inside else CHECKED
-        ends = [np.nan if end is None else end for end in (size.n_low, size.n_high)]
-        place = (flops[k], size.n_params, *ends, size.tokens, float(loss[k]), float(low[k]), float(high[k]))
-        out.append(Step(*place, factors, state, rows))
-    return out
+    """Return what ``forecast.answer`` says at each compute of the grid."""
+    return [_step(answer(basis, {"flops": flops}, H100, "bfloat16", None, None)) for flops in computes(basis)]
 
 
-def _interval(low: float, high: float) -> str:
-    return between(low, high, LOSS_DIGITS) if np.isfinite(low) and np.isfinite(high) else "none"
+def _step(found: Answer) -> Step:
+    known = {"compute": found.beyond.compute, "size": found.beyond.n_params, "tokens": found.beyond.tokens}
+    factors = {name: value for name, value in known.items() if value is not None}
+    inside = all(factor <= 1 + 1e-6 for factor in factors.values())
+    rows = [
+        [
+            of.method, number(of.loss, LOSS_DIGITS), between(of.low, of.high, LOSS_DIGITS),
+            "" if of.factor is None else number(of.factor), _checked(of.reach),
+        ]
+        for of in found.losses
+    ]  # fmt: skip
+    size, together = found.sizes[-1], found.losses[-1]
+    ends = [np.nan if end is None else end for end in (size.n_low, size.n_high, together.low, together.high)]
+    state = UNCHECKED if found.doubts else INSIDE if inside else CHECKED
+    return Step(found.flops, found.n_params, *ends[:2], found.tokens, together.loss, *ends[2:], factors, state, rows)
+
+
+def _checked(reach: float | None) -> str:
+    return "" if reach is None else number(reach) if reach > 1 else "no check"

@@ -222,12 +222,13 @@ def _panel(part: Part, forecast: bool) -> str:
 def _forecast(steps: Sequence[Step], lack: str) -> str:
     if not steps:
         return f'<section id="forecast">\n<h2>Forecast</h2>\n<p>{escape(lack)}</p>\n</section>'
+    first = next((k for k, step in enumerate(steps) if step.factors.get("compute", 2.0) > 1), 0)
     return f"""<section id="forecast">
 <h2>Forecast of the best run for a compute</h2>
-<p>The slider moves the star in the plots. It begins at the first compute beyond the fitted runs.
+<p>The slider moves the star in the plots. It begins beyond the largest compute of a fitted run.
 <code>scalinglaws forecast --flops C</code> tells more of each.</p>
 <div class="slider"><label for="compute">Compute C</label>
-<input type="range" id="compute" min="0" max="{len(steps) - 1}" step="1" value="0">
+<input type="range" id="compute" min="0" max="{len(steps) - 1}" step="1" value="{first}">
 <output for="compute" id="flops"></output></div>
 <div class="answer" aria-live="polite">
 <dl><dt>Loss</dt><dd id="loss" class="large"></dd><dt>Best size</dt><dd id="n_params"></dd>

@@ -196,7 +196,7 @@ def data_table(source: ColumnDataSource) -> DataTable:
         ("loss", "loss", loss, 75),
         ("loss_stderr", "± stderr", loss, 75),
         ("status", "status", StringFormatter(), 80),
-        ("fits", "in the fits of", StringFormatter(), 200),
+        ("fits", "in the fits of", StringFormatter(), 340),
     ]
     return DataTable(
         name="table", source=source, height=TABLE_HEIGHT, sizing_mode="stretch_width", index_position=None, reorderable=False,
