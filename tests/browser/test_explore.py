@@ -49,8 +49,7 @@ def opened(html: Path) -> Iterator[Page]:
         page.route("**/*", only_the_file)
         page.goto(html.as_uri())
         page.wait_for_selector("body[data-ready=yes]")
-        page.wait_for_function("document.querySelectorAll('.plot').length == 3")
-        page.wait_for_timeout(500)
+        page.wait_for_function("window.Bokeh.documents[0].is_idle")
         yield page
         browser.close()
     assert faults == []
@@ -65,7 +64,7 @@ def place(page: Page, letter: str, x: float, y: float) -> tuple[float, float]:
     """Return where in the window a plot has the point (x, y), by way of Bokeh's own scales."""
     script = """([letter, x, y]) => {
       const plot = window.Bokeh.documents[0].get_model_by_name(letter)
-      const view = [...Bokeh.index.roots].find((root) => root.model === plot)
+      const view = Bokeh.index.find_one(plot)
       const box = view.canvas_view.el.getBoundingClientRect()
       const frame = view.frame
       return [box.left + frame.x_scale.compute(x), box.top + frame.y_scale.compute(y)]
@@ -77,7 +76,7 @@ def place(page: Page, letter: str, x: float, y: float) -> tuple[float, float]:
 def test_a_pointer_over_a_run_tells_which_it_is(opened: Page) -> None:
     run = max(explored.fits()["power-c"]["points"], key=lambda point: point["flops"])
     opened.locator("#plot-C").scroll_into_view_if_needed()
-    opened.mouse.move(*place(opened, "C", run["flops"], run["loss"]))
+    opened.mouse.move(*place(opened, "C", run["flops"], run["loss"]), steps=8)
     tooltip = opened.locator("#plot-C").get_by_text(run["run"], exact=True)
     tooltip.first.wait_for()
     for words in ("in the fit of power-c", f"{run['loss']:.4f}"):
@@ -113,7 +112,7 @@ def test_the_slider_tells_what_python_forecasts(opened: Page, html: Path) -> Non
 def test_an_experiment_can_be_hidden(opened: Page) -> None:
     def shown() -> set[str]:
         script = f"""{ASKED}('C').renderers.filter((of) => of.glyph.type === 'Scatter' && of.data_source.name === 'runs').flatMap(
-          (of) => [...Bokeh.index.roots].find((root) => root.model.name === 'C').renderer_view(of).all_indices)
+          (of) => [...Bokeh.index.find_one(of).all_indices])
           .map((k) => {ASKED}('runs').data.run[k])"""
         return set(opened.evaluate(script.replace("\n", " ")))
 
