@@ -14,7 +14,7 @@ from playwright.sync_api import Page, Route, sync_playwright
 from fixtures import explored
 from scalinglaws.cluster.cost import H100
 from scalinglaws.common.numbers import number
-from scalinglaws.decide import explore, forecast
+from scalinglaws.decide import explore, explore_forecast, forecast
 
 ASKED = "window.Bokeh.documents[0].get_model_by_name"
 
@@ -23,7 +23,9 @@ ASKED = "window.Bokeh.documents[0].get_model_by_name"
 def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the page of the small study."""
     folder = explored.write_study(tmp_path_factory.mktemp("results") / "studies" / "small")
-    return explore.write(folder, "small", explored.RESAMPLES, 0)
+    with pytest.MonkeyPatch.context() as few:
+        few.setattr(explore_forecast, "A_DECADE", 1)  # steps of the slider: each takes a while
+        return explore.write(folder, "small", explored.RESAMPLES, 0)
 
 
 @pytest.fixture(scope="session")

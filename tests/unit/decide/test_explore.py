@@ -29,6 +29,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return explored.write_fits(tmp_path_factory.mktemp("fits"), explored.fits())
 
 
+@pytest.fixture(autouse=True)
+def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give the slider few steps: each takes a while."""
+    monkeypatch.setattr(explore_forecast, "A_DECADE", 1)
+
+
 @pytest.fixture(scope="module")
 def basis(folder: Path) -> forecast.Basis:
     return forecast.of_study(folder, explored.RESAMPLES, 0)
@@ -71,7 +77,7 @@ def test_a_run_of_no_experiment_is_there() -> None:
 def test_the_steps_of_the_slider_are_the_answers_of_the_command_forecast(basis: forecast.Basis) -> None:
     steps = explore_forecast.steps(basis)
     assert [step.flops for step in steps] == sorted({step.flops for step in steps})
-    assert steps[-1].flops == pytest.approx(100 * 6 * planted.SIZES[-2] * planted.BUDGETS[-1], rel=0.4)
+    assert 0.1 < steps[-1].flops / (100 * 6 * planted.SIZES[-2] * planted.BUDGETS[-1]) <= 1
     for step in (steps[0], steps[len(steps) // 2], steps[-1]):
         found = forecast.answer(basis, {"flops": step.flops}, H100, "bfloat16", None, None)
         assert (step.n_params, step.tokens) == pytest.approx((found.n_params, found.tokens))
@@ -92,9 +98,9 @@ def test_a_curve_is_the_law_at_its_points_and_wider_beyond_them(folder: Path, ba
     n = np.unique([point["n_params"] for point in fits["power-n"]["points"]])[1:]  # the curve begins before the first
     law = (found["N_c"]["estimate"] / n) ** found["alpha_N"]["estimate"]
     assert np.exp(np.interp(np.log(n), np.log(curve.x), np.log(curve.loss))) == pytest.approx(law, rel=1e-4)
-    assert curve.last == n.max() and curve.x[-1] == pytest.approx(1e7)
+    assert curve.last == pytest.approx(n.max()) and curve.x[-1] == pytest.approx(1e7)
     width = np.log(curve.high / curve.low)
-    assert width[-1] > 1.5 * width[np.searchsorted(curve.x, n.max())]
+    assert width[-1] > 1.5 * width[np.searchsorted(curve.x, curve.last)]
     assert explore_laws.doubts(panel, {}) == [
         "This study has no fit of power-n or power-n-offset (taken: budgets on all the data)."
     ]
