@@ -79,10 +79,9 @@ def test_a_pointer_over_a_run_tells_which_it_is(opened: Page) -> None:
     run = max(explored.fits()["power-c"]["points"], key=lambda point: point["flops"])
     opened.locator("#plot-C").scroll_into_view_if_needed()
     opened.mouse.move(*place(opened, "C", run["flops"], run["loss"]), steps=8)
-    tooltip = opened.locator("#plot-C").get_by_text(run["run"], exact=True)
-    tooltip.first.wait_for()
-    for words in ("in the fit of power-c", f"{run['loss']:.4f}"):
-        assert opened.locator("#plot-C").get_by_text(words).first.is_visible()
+    opened.locator("b", has_text=run["run"]).first.wait_for()
+    for words in ("in the fit of power-c", f"loss {run['loss']:.4f}"):
+        assert opened.get_by_text(words).first.is_visible()
     opened.mouse.move(2, 2)
 
 

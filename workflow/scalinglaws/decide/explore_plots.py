@@ -166,19 +166,19 @@ def _draw_runs(picture: Any, panel: Panel, source: ColumnDataSource, table: pl.D
     inside = table[f"in_{panel.letter}"] & table["ok"]
     known = table["ok"] & table[panel.column].is_finite().fill_null(False)
     parts = {"hollow": (known & ~inside).to_list(), "full": (known & inside).to_list()}
-    drawn = []
+    tooltip = TOOLTIP.replace("@{note}", f"@note_{panel.letter}")
     for name, part in parts.items():
         view = CDSView(filter=BooleanFilter(part) & visible)
         picture.segment(panel.column, "low", panel.column, "high", source=source, view=view, line_color="colour", line_alpha=0.6)
-        drawn.append(
-            picture.scatter(
-                panel.column, "loss", source=source, view=view, marker="marker", size=8, line_color="colour", line_width=1.3,
-                fill_color="colour" if name == "full" else "white", fill_alpha=0.9 if name == "full" else 0.6,
-                nonselection_alpha=0.15, selection_line_color=FORECAST, selection_line_width=2.5,
-            )
+        drawn = picture.scatter(
+            panel.column, "loss", source=source, view=view, marker="marker", size=8, line_color="colour", line_width=1.3,
+            fill_color="colour" if name == "full" else "white", fill_alpha=0.9 if name == "full" else 0.6,
+            nonselection_alpha=0.15, selection_line_color=FORECAST, selection_line_width=2.5,
         )  # fmt: skip
-    tooltip = TOOLTIP.replace("@{note}", f"@note_{panel.letter}")
-    picture.add_tools(HoverTool(renderers=drawn, tooltips=tooltip, point_policy="snap_to_data"))
+        # A full and a hollow mark in one place have their words above and below it.
+        attached = "above" if name == "full" else "below"
+        hover = HoverTool(renderers=[drawn], tooltips=tooltip, point_policy="snap_to_data", attachment=attached, visible=False)
+        picture.add_tools(hover)
 
 
 def data_table(source: ColumnDataSource) -> DataTable:
