@@ -26,7 +26,7 @@ RELATIVE := import os, sysconfig; at = sysconfig.get_paths()["purelib"]; \
   open(os.path.join(at, "0-scalinglaws.pth"), "w").write(os.path.relpath("workflow", at) + "\n")
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-slurm results paper plan report test test-cluster lint docs benchmark clean
+.PHONY: help install install-slurm results paper plan report explore test test-cluster test-browser lint docs benchmark clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 20
@@ -65,14 +65,22 @@ paper: $(VENV)/installed ## run every experiment of the 2020 paper at this scale
 plan: $(VENV)/installed ## show what CONFIG would train, what is there, what it takes on CORES, and what laws will have; PROFILE=profiles/slurm tells GPU hours
 	$(BIN)/python -m scalinglaws plan --configfile $(call word_of,$(CONFIG)) --cores $(call word_of,$(CORES)) $(if $(PROFILE),--profile $(call word_of,$(PROFILE)))
 
-report: $(VENV)/installed ## write results/studies/NAME/report.html, self-contained, for the study of CONFIG
+report: $(VENV)/installed ## write results/studies/NAME/report.html, one page with figures and tables to send, for the study of CONFIG
 	$(BIN)/python -m scalinglaws html --configfile $(call word_of,$(CONFIG))
+
+explore: $(VENV)/installed ## write results/studies/NAME/explore.html, to look through the runs and fits of the study of CONFIG in a browser
+	$(BIN)/python -m scalinglaws explore --configfile $(call word_of,$(CONFIG))
 
 test: $(VENV)/installed-dev ## run every test, with a run of the real workflow on real text
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 test-cluster: $(VENV)/installed-slurm $(VENV)/installed-dev ## run the workflow on a real one-node Slurm, which is installed, started and stopped: on Debian, as root; TESTS=… chooses
 	$(BIN)/python -m pytest tests/cluster $(if $(TESTS),-k $(call word_of,$(TESTS)))
+
+test-browser: $(VENV)/installed-dev ## look at the pages in a headless Chromium, which is installed where it is missing: on Debian, as root
+	@command -v chromium > /dev/null || { apt-get -o DPkg::Lock::Timeout=300 update --quiet && \
+	  apt-get -o DPkg::Lock::Timeout=300 -y --quiet --no-install-recommends install chromium fonts-dejavu-core; }
+	$(BIN)/python -m pytest tests/browser
 
 lint: $(VENV)/installed-dev $(VENV)/installed-slurm ## check with ruff, mypy (tests too), snakefmt and snakemake --lint
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -53,10 +53,10 @@ def test_every_output_is_there_and_fits_its_schema(finished):
 def test_report_is_one_html_file_with_captions(study):
     study.call(sys.executable, "-m", "scalinglaws", "html", "--configfile", SMOKE)
     html = (study.folder / "results/studies/smoke/report.html").read_text()
-    assert "Scaling laws of language models: study smoke" in html
-    assert "fig01_compute_data_parameters" in html
-    assert "Figures" in html
-    assert "Exponents" in html
+    assert "<h1>Report of the study smoke</h1>" in html
+    assert html.count('<img src="data:image/svg+xml;base64,') == html.count("<figcaption>") == 9
+    assert 'alt="Figure 1: Loss against compute, data and parameters"' in html
+    assert "Exponents beside the published ones" in html
 
 
 def test_removed_point_leaves_tables_and_keeps_its_files(study):

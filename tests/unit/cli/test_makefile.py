@@ -29,6 +29,7 @@ def test_a_value_is_one_word_whatever_it_holds(name: str) -> None:
         ("results", "--cores", "CORES"),
         ("plan", "--profile", "PROFILE"),
         ("report", "--configfile", "CONFIG"),
+        ("explore", "--configfile", "CONFIG"),
         ("test-cluster", "-k", "TESTS"),
     ):
         told = make("-n", "--old-file", ".venv/installed", target, f"{variable}={name}")

@@ -41,6 +41,7 @@ PANELS = {
         "export": "export",
         "draw": "draw",
         "html": "draw",
+        "explore": "explore",
         "schema": "study",
         "reference": "reference",
     },

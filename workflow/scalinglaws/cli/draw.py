@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from scalinglaws.cli.options import CONFIG, MOST_PROCESSES, RESULTS, ConfigFile
+from scalinglaws.cli.options import CONFIG, MOST_PROCESSES, RESULTS, ConfigFile, Results
 
 
 def draw(
@@ -42,15 +42,17 @@ def draw(
     print(f"{len(made.figures)} figures of {made.runs_done} of {made.runs} runs are in {made.folder}/figures")
 
 
-def html(configfile: ConfigFile = CONFIG) -> None:
-    """Write the figures, exponents and report of a study with their captions as one page, results/studies/STUDY/report.html.
+def html(configfile: ConfigFile = CONFIG, results: Results = RESULTS) -> None:
+    """Write the report of a study as a page to send, results/studies/STUDY/report.html: figures with captions, and tables.
 
-    The page holds everything that it shows, so that it can be sent as one file. The study must be finished.
+    The page is one file that holds everything that it shows. The study must be finished.
 
     \b
     Example:
       scalinglaws html --configfile workflow/studies/smoke.yaml
     """
-    from scalinglaws.dag import launch
+    from scalinglaws.report import html_page
+    from scalinglaws.study import config
+    from scalinglaws.study.paths import study_folder
 
-    print(launch.html(configfile, RESULTS))
+    print(html_page.write(study_folder(results, config.load(configfile).study)))

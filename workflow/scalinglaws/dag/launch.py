@@ -124,24 +124,6 @@ def draw(configfile: Path, cores: int, results: Path) -> int:
     return run(configfile, cores, ["figures"], results)
 
 
-def html(configfile: Path, results: Path) -> Path:
-    """Have Snakemake write the figures and the report of a study, with their captions, as one page in HTML, and return its path.
-
-    Raises StudyError where the config is wrong, there is no Snakefile, or results of the study are missing.
-    """
-    study = load(configfile, results)
-    profile.check_snakefile([])
-    out = study_folder(results, study.name) / "report.html"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "snakemake", "--configfile", str(configfile), "--report", str(out)]
-    if code := subprocess.run(command).returncode:
-        raise StudyError(
-            f"snakemake ended with status {code} and wrote no report of study {study.name}, for the reason above: where results "
-            "are missing, make them first (scalinglaws run)"
-        )
-    return out
-
-
 def wait(process: subprocess.Popen, log: Path) -> int:
     """Wait for Snakemake and return its status.
 

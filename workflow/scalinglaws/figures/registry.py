@@ -11,6 +11,7 @@ The DAG reads this without importing matplotlib or polars. A figure is added by 
 from __future__ import annotations
 
 import ast
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -40,6 +41,17 @@ class Figure:
     def title(self) -> str:
         """Return its name in the report."""
         return _texts(self.folder, self.name)["TITLE"]
+
+    @property
+    def number(self) -> int:
+        """Return its number in the paper; 0 for a figure that the paper does not have."""
+        found = re.match(r"fig(\d+)_", self.name)
+        return int(found[1]) if found else 0
+
+    @property
+    def label(self) -> str:
+        """Return its title, after its number where it is one of the paper."""
+        return f"Figure {self.number}: {self.title}" if self.number else self.title
 
     @property
     def caption(self) -> str:

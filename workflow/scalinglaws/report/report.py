@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 
 import polars
@@ -136,29 +135,19 @@ def _stopped(flag: str) -> str:
 
 def figures(kinds: set[str], laws: set[str], drawn: Sequence[str], folder: str) -> list[str]:
     """Return links to the figures that are drawn, then the others with what they need that the study lacks."""
-    lines = [f"- [{_title(FIGURES[name])}]({folder}/{name}.svg)" for name in drawn]
+    lines = [f"- [{FIGURES[name].label}]({folder}/{name}.svg)" for name in drawn]
     others = [figure for name, figure in FIGURES.items() if name not in drawn]
     if others:
         lines += [
             *([""] if lines else []),
             "Not drawn:",
             "",
-            *(f"- {_title(figure)}: {_lack(figure, kinds, laws)}" for figure in others),
+            *(f"- {figure.label}: {_lack(figure, kinds, laws)}" for figure in others),
         ]
-    absent = sorted(set(range(1, FIGURES_OF_PAPER + 1)) - {_number(figure) for figure in FIGURES.values()})
+    absent = sorted(set(range(1, FIGURES_OF_PAPER + 1)) - {figure.number for figure in FIGURES.values()})
     if absent:
         lines += ["", f"This version cannot draw the paper's figures {listed([count(number) for number in absent])}."]
     return lines
-
-
-def _number(figure: Figure) -> int:
-    """Return the number of a figure in the paper; 0 for a figure that the paper does not have."""
-    found = re.match(r"fig(\d+)_", figure.name)
-    return int(found[1]) if found else 0
-
-
-def _title(figure: Figure) -> str:
-    return f"Figure {_number(figure)}: {figure.title}" if _number(figure) else figure.title
 
 
 def _lack(figure: Figure, kinds: set[str], laws: set[str]) -> str:
