@@ -46,17 +46,14 @@ def advance(trainer: Trainer, last: int, kept: checkpoint.Checkpoints, progress:
         After a checkpoint, where ``kept`` has heard a signal or its end is near: see ``Checkpoints.tick``.
     """
     trainer.gradient.compile(last - trainer.step)
-    try:
-        progress.show(trainer.step, trainer.last_loss)
-        while trainer.step < last and not trainer.finished:
-            trainer.update()
-            kept.tick(trainer)
-            if progress.due():
-                progress.show(trainer.step, trainer.last_loss)
-        kept.saver.wait()
-        progress.show(trainer.step, trainer.last_loss)
-    finally:
-        progress.close()
+    progress.show(trainer.step, trainer.last_loss, trainer.test_loss)
+    while trainer.step < last and not trainer.finished:
+        trainer.update()
+        kept.tick(trainer)
+        if progress.due():
+            progress.show(trainer.step, trainer.last_loss, trainer.test_loss)
+    kept.saver.wait()
+    progress.show(trainer.step, trainer.last_loss, trainer.test_loss)
 
 
 def put_back(processes: Processes, last: Path, folder: Path, prefix: str) -> bool:
@@ -154,7 +151,7 @@ def train(
             progress.say(f"{spec.id}: learning rate {trainer.rate:g}, by the rule of sweep {spec.rate_sweep}")
         for sentence in doubts(trainer.curve.meta, spec.n_ctx, spec.eval_tokens):
             progress.say(f"{spec.id}: warning: {sentence}")
-    with kept.listening():
+    with kept.listening(), progress:
         advance(trainer, spec.steps, kept, progress)
         speed = progress.tokens_per_second(trainer.step)
         end_curve(trainer)
@@ -286,7 +283,7 @@ def train_rung(
     begin(trainer, weights)
     progress = Progress(spec.id, out.parent, trainer.step, step, spec.batch_tokens, log, processes.first)
     say_device(progress, asked, device, processes)
-    with kept.listening():
+    with kept.listening(), progress:
         advance(trainer, step, kept, progress)
         state = trainer.state()
         leave()
