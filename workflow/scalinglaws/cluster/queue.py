@@ -1,15 +1,18 @@
-"""Which jobs of the workflow Slurm has now: those that wait in its queue and those that run.
+"""Which jobs of the workflow there are now: those of Slurm, which wait in its queue or run, and processes of this machine.
 
 Snakemake's executor for Slurm gives each job the comment "rule_RULE_wildcards_WILDCARDS", with "_" between wildcards.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 COMMENT = "rule_"
 SECONDS = 10.0  # an answer that takes longer is not waited for
@@ -69,4 +72,19 @@ def parsed(told: str, folder: Path) -> dict[str, QueuedJob]:
         number, state, reason, submitted, comment = (*line.split("|", 4), "", "", "", "")[:5]
         if comment.startswith(COMMENT) and os.path.realpath(submitted) == os.path.realpath(folder):
             found[comment.removeprefix(COMMENT)] = QueuedJob(number, state, reason)
+    return found
+
+
+def started_here(snakemake: int) -> set[str]:
+    """Return the runs and trunks for which a Snakemake of this machine, a process number, has started a training.
+
+    A training has no heartbeat while it loads its libraries. The folder of its --spec is named by the run or trunk.
+    """
+    found = set()
+    with contextlib.suppress(psutil.Error, ValueError, OverflowError):
+        for process in psutil.Process(snakemake).children(recursive=True):
+            with contextlib.suppress(psutil.Error, ValueError, IndexError):
+                words = process.cmdline()
+                if words[words.index("scalinglaws") + 1] in ("train", "rung"):
+                    found.add(Path(words[words.index("--spec") + 1]).parent.name)
     return found

@@ -41,7 +41,7 @@ class Training(_Part):
     loss: Number = Field(description="Loss of a batch in nats per token, at its last heartbeat.")
     test_loss: Number = Field(description="Last loss on the test split in nats per token; of a run that is done, the final one.")
     tokens_per_second: Number = Field(description="Mean speed of its process; null where none runs.")
-    seconds_left: Number = Field(description="Time after which it ends at this speed; null where no process runs.")
+    seconds_left: Number = Field(description="Seconds until it ends at this speed; null where no process runs.")
     host: str | None = Field(description="The machine on which it runs; null where it does not.")
     because: str | None = Field(description="What it waits for, or why it stopped, in words; null in other states.")
 
@@ -51,6 +51,7 @@ class RunStanding(Training):
 
     run: str = Field(description="Its id.")
     experiments: list[str] = Field(description="Experiments of the config that ask for it.")
+    trunk: str | None = Field(description="The trunk whose rung it waits for; null where it waits for none.")
 
 
 class TrunkStanding(Training):
@@ -92,7 +93,7 @@ class Standing(_Part):
     evaluations: int = Field(ge=0, description="Evaluations of runs on other text that the config asks for.")
     evaluations_done: int = Field(ge=0, description="Those of them that are there.")
     seconds_left: Number = Field(
-        description="Time after which all is trained and evaluated, by the clock of ``scalinglaws run``; null where it is unknown."
+        description="Seconds until all is trained and evaluated, by the clock of ``scalinglaws run``; null where it is unknown."
     )
     tokens_left: int = Field(ge=0, description="Tokens that are left to train.")
     flops_left: float = Field(ge=0, description="FLOP that are left to train.")

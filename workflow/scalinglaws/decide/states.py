@@ -1,15 +1,16 @@
 """The state of each run and trunk of a study, from the files in results/ and, where there is a Slurm, from its queue.
 
-A run is done where its metrics are there. It is running where the process of its heartbeat lives (train/progress.py), or where
-Slurm runs its job. It has failed where its log ends with an error (failures.py). It is stopped where a process that is gone has
+A run is done where its metrics are there. It is running where the process of its heartbeat lives (train/progress.py), and where
+its process is being started here or Slurm runs its job. It has failed where its log ends with an error (failures.py). It is stopped where a process that is gone has
 left a heartbeat or a checkpoint. Otherwise it waits.
 """
 
 from __future__ import annotations
 
+import math
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -20,7 +21,7 @@ from scalinglaws.common import finished
 from scalinglaws.common.errors import StudyError
 from scalinglaws.common.numbers import counted
 from scalinglaws.common.read import read_object
-from scalinglaws.decide.failures import Job, error_of, members_of_bundle, rung_job, run_job
+from scalinglaws.decide.failures import Job, error_of, members_of_bundle, run_job, rung_job
 from scalinglaws.decide.standing import RunStanding, State, TrunkStanding
 from scalinglaws.decide.status import heartbeats, needed_rungs
 from scalinglaws.study import paths
@@ -47,12 +48,15 @@ class Look:
         Whether a Snakemake works in the directory of the results, as far as this machine sees.
     jobs
         What Slurm has of the workflow's jobs (cluster/queue.py).
+    started
+        Runs and trunks whose trainings have been started on this machine, with a heartbeat or not yet.
     """
 
     study: Study
     results: Path
     works: bool
     jobs: Mapping[str, QueuedJob] = field(default_factory=dict)
+    started: Collection[str] = ()
 
     def __post_init__(self) -> None:
         ours = self.study.runs.keys() | self.study.trunks.keys()
@@ -71,9 +75,7 @@ class Look:
         """Return run or trunk -> the job of Slurm that trains it with others."""
         bundles = {name.removeprefix(BUNDLE): job for name, job in self.jobs.items() if name.startswith(BUNDLE)}
         return {
-            name: job
-            for bundle, job in bundles.items()
-            for name in members_of_bundle(paths.bundle_path(self.results, bundle))
+            name: job for bundle, job in bundles.items() for name in members_of_bundle(paths.bundle_path(self.results, bundle))
         }
 
     @cached_property
@@ -85,7 +87,7 @@ class Look:
         """Yield every run of the study, by id."""
         for run, spec in self.study.runs.items():
             values = self._trained(run, spec) if paths.has_run(self.results, run) else self._run(run, spec)
-            yield RunStanding(run=run, experiments=sorted(self.study.experiments[run]), **values)
+            yield RunStanding(run=run, experiments=sorted(self.study.experiments[run]), **{"trunk": None, **values})
 
     def _trained(self, run: str, spec: RunSpec) -> dict[str, Any]:
         """Return what is known of a run that is trained."""
@@ -100,9 +102,10 @@ class Look:
         folder = paths.run_folder(self.results, run)
         values = self._training(run, spec, run_job(self.study, self.results, run), folder, "checkpoint-", start if there else 0)
         if values["state"] == "waiting" and values["because"] is None:
-            forecasts = [run] if run in self.study.forecasts else []
-            rung = None if there else f"rung {start} of {trunk}{self._of_trunk(trunk)}"
-            values["because"] = self._missing(spec, folder, forecasts) or rung or self._place()
+            missing = self._missing(spec, folder, [run] if run in self.study.forecasts else [])
+            if missing is None and not there:
+                return values | {"because": f"rung {start} of {trunk}", "trunk": trunk}
+            values["because"] = missing or self._place()
         return values
 
     def _trunks(self) -> Iterator[TrunkStanding]:
@@ -137,7 +140,7 @@ class Look:
         values = _values("waiting", start if saved is None else saved, steps)
         own = self.own_jobs.get(name)
         shared = self.shared_jobs.get(name)
-        if own is not None and own.runs:
+        if name in self.started or (own is not None and own.runs):
             return values | {"state": "running"}
         if (queued := own or shared) is not None:
             return values | {"because": f"its turn in {queued.words}" if queued.runs else queued.words}
@@ -149,13 +152,6 @@ class Look:
         if saved is not None or name in self.beats:
             return values | {"state": "stopped", "because": _end(self.beats.get(name))}
         return values
-
-    def _of_trunk(self, trunk: str | None) -> str:
-        """Return in words how far a trunk is on the way to a rung that a run waits for."""
-        found = self.trunks.get(trunk or "")
-        if found is None or found.state == "waiting":
-            return ""
-        return f" ({found.state} at step {found.step})"
 
     def _missing(self, spec: RunSpec, folder: Path, forecasts: Any) -> str | None:
         """Return what a training waits for that no process trains; None where all of it is there."""
@@ -188,13 +184,12 @@ def _values(state: State, step: int, steps: int) -> dict[str, Any]:
 
 def _of_heartbeat(beat: dict[str, Any], spec: RunSpec, start: int, steps: int) -> dict[str, Any]:
     """Return what the heartbeat of a process that lives says."""
-    end = max(0, int(beat.get("steps", steps)))
-    step = min(end, max(0, int(beat.get("step", start))))
+    step = min(steps, max(0, int(beat.get("step", start))))  # a heartbeat may be damaged
     speed = beat.get("tokens_per_second", 0)
     since = max(0.0, time.time() - beat.get("time", time.time()))
-    left = max(0.0, (end - step) * spec.batch_tokens / speed - since) if speed > 0 else None
+    left = max(0.0, (steps - step) * spec.batch_tokens / speed - since) if speed > 0 else None
     said = {name: beat.get(name) for name in ("loss", "test_loss", "host")}
-    return _values("running", step, end) | said | {"tokens_per_second": max(0, speed), "seconds_left": left}
+    return _values("running", step, steps) | said | {"tokens_per_second": max(0, speed), "seconds_left": left}
 
 
 def _saved(folder: Path, prefix: str) -> Iterator[int]:
@@ -221,4 +216,5 @@ def _outcome(path: Path, changed: int) -> tuple[str | None, float | None]:
     except StudyError:
         return None, None
     status, loss = metrics.get("status"), metrics.get("loss")
-    return status if isinstance(status, str) else None, float(loss) if isinstance(loss, (int, float)) else None
+    known = isinstance(loss, float) and math.isfinite(loss)
+    return status if isinstance(status, str) else None, loss if known else None
