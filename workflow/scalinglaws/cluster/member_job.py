@@ -8,6 +8,7 @@ Each stage writes the log that it would write as a job of its own.
 from __future__ import annotations
 
 import contextlib
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -47,11 +48,18 @@ class Stages:
 
     @contextlib.contextmanager
     def log(self, stage: str, name: str) -> Iterator[None]:
-        """Append what is written to standard error to the log of a stage, while this is active."""
+        """Append what is written to standard error to the log of a stage while this is active, and an error that ends it."""
         path = log_path(self.root, stage, name)
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a") as file, contextlib.redirect_stderr(file):
-            yield
+            try:
+                yield
+            except StudyError as error:
+                print(f"scalinglaws {stage}: {error}", file=file)
+                raise
+            except Exception:
+                traceback.print_exc(file=file)
+                raise
 
     def rung(self, trunk: str, step: int) -> None:
         """Train a trunk to the rung at a step."""

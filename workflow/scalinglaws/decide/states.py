@@ -1,8 +1,8 @@
 """The state of each run and trunk of a study, from the files in results/ and, where there is a Slurm, from its queue.
 
 A run is done where its metrics are there. It is running where the process of its heartbeat lives (train/progress.py), and where
-its process is being started here or Slurm runs its job. It has failed where its log ends with an error (failures.py). It is stopped where a process that is gone has
-left a heartbeat or a checkpoint. Otherwise it waits.
+its process is being started here or Slurm runs its job. It has failed where its log ends with an error (failures.py). It is
+stopped where a process that is gone has left a heartbeat or a checkpoint. Otherwise it waits.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ class Look:
         own = self.own_jobs.get(name)
         shared = self.shared_jobs.get(name)
         if name in self.started or (own is not None and own.runs):
-            return values | {"state": "running"}
+            return values | {"state": "running", "host": socket.gethostname() if name in self.started else None}
         if (queued := own or shared) is not None:
             return values | {"because": f"its turn in {queued.words}" if queued.runs else queued.words}
         if error_of(job.log, name):
