@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
+import pty
 import shlex
+import signal
 import socket
 import subprocess
 import sys
@@ -17,41 +20,40 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
+from fixtures.standing import (
+    CONFIG,
+    RESULTS,
+    SCHEMA,
+    STARTS,
+    WANTED,
+    finish,
+    heartbeat,
+    make_rung,
+    narrow,
+    own,
+    read_by_snakemake,
+    stands,
+    state_of,
+    wide,
+    write,
+)
 from scalinglaws.cli import status_page
 from scalinglaws.cli.app import main
 from scalinglaws.cluster.cost import CORE, step_seconds
 from scalinglaws.cluster.queue import QueuedJob
 from scalinglaws.common import processes
-from scalinglaws.dag import kept, locks
-from scalinglaws.decide.failures import TAIL_BYTES, Job, command, error_of
-from scalinglaws.decide.overview import overview
-from scalinglaws.decide.standing import STATES, Standing, schema
+from scalinglaws.decide.standing import Standing, schema
 from scalinglaws.decide.status import status
 from scalinglaws.study import config
 from scalinglaws.study.paths import bundle_path, log_path, owner_path
 from scalinglaws.study.study import Study, build
-from unit.decide.test_status import STARTS, STUDY, beat, by_budget, make_rung
-
-SCHEMA = Path(__file__).parents[3] / "docs" / "status.schema.json"
-RESULTS, CONFIG = Path("results"), Path("my config.yaml")
-# Two experiments; batches of 2048 tokens, so that the runs of 1M tokens have 488 steps.
-WANTED = STUDY | {
-    "experiments": STUDY["experiments"]
-    | {"long": {"grid": {"model": ["2x16"], "tokens": ["1M", "2M"]}}, "wide": {"grid": {"model": ["2x32"], "tokens": ["1M"]}}}
-}
-PROGRESS = "{}: step 5/488, loss 2.1, 3 tokens/s, 4 s left\n"
 
 
 @pytest.fixture
 def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
-    """Give the test a working directory, in which Snakemake has read the study and has made its tokens."""
+    """Give the test a working directory in which Snakemake has read the study."""
     monkeypatch.chdir(tmp_path)
-    study = build(config.parse(WANTED))
-    for name, text in kept.of_study(study):
-        kept.write_absent(name, text)
-    for spec in study.runs.values():
-        write(RESULTS / "tokens" / spec.tokens_id / "meta.json", '{"splits": {}}')
-    return study
+    return read_by_snakemake()
 
 
 @pytest.fixture
@@ -60,49 +62,6 @@ def training() -> Iterator[subprocess.Popen[bytes]]:
     with subprocess.Popen([sys.executable, "-c", "input()", "scalinglaws", "train"], stdin=subprocess.PIPE) as process:
         yield process
         process.kill()
-
-
-def write(path: Path, text: str | bytes) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return path
-
-
-def finish(run: str, **metrics: Any) -> None:
-    write(RESULTS / "runs" / run / "metrics.json", json.dumps({"status": "ok", "loss": 2.5} | metrics))
-
-
-def heartbeat(kind: str, name: str, **changes: Any) -> None:
-    said = {"id": name, "step": 200, "steps": 488, "loss": 2.25, "test_loss": 2.5, "tokens_per_second": 2048.0}
-    said |= {"time": time.time(), "pid": os.getpid(), "host": socket.gethostname(), "started": None, "next_within": 30.0}
-    write(RESULTS / kind / name / "progress.json", json.dumps(said | changes))
-
-
-def own(study: Study, /, **changes: Any) -> None:
-    """Write that this process is the Snakemake of the study, which began 100 s ago."""
-    begun = {"study": study.name, "time": time.time() - 100, "work_left": status(study, RESULTS).work_left, "options": []}
-    write(owner_path(RESULTS), json.dumps(processes.identity() | begun | changes))
-
-
-def stands(study: Study, jobs: dict[str, QueuedJob] | None = None) -> Standing:
-    """Return where the study stands; what holds of any study is checked on the way."""
-    found = overview(study, RESULTS, CONFIG, jobs)
-    assert Draft202012Validator(json.loads(SCHEMA.read_text())).is_valid(found.model_dump())
-    assert [run.run for run in found.runs] == list(study.runs)
-    for counts in (found.total, *found.experiments):
-        assert counts.wanted == sum(getattr(counts, state) for state in STATES)
-    return found
-
-
-def state_of(study: Study, run: str, jobs: dict[str, QueuedJob] | None = None) -> tuple[str, int, str | None]:
-    """Return state, step and reason of a run."""
-    (found,) = [each for each in stands(study, jobs).runs if each.run == run]
-    return found.state, found.step, found.because
-
-
-def wide(study: Study) -> str:
-    (run,) = study.experiments.keys() - by_budget(build(config.parse(STUDY))).values()
-    return run
 
 
 def test_the_kept_schema_is_that_of_the_types() -> None:
@@ -133,7 +92,7 @@ def test_a_study_that_nobody_started_waits_for_snakemake(tmp_path: Path, monkeyp
 
 def test_runs_are_counted_in_each_experiment_that_asks_for_them(made: Study) -> None:
     """Done, diverged, and a run of another study. The test loss of a run that is done is its final one."""
-    runs = by_budget(made)
+    runs = narrow(made)
     finish(runs[2_000_000])
     finish(wide(made), status="diverged", loss=None)
     finish("gpt-of-another-study")
@@ -148,7 +107,7 @@ def test_runs_are_counted_in_each_experiment_that_asks_for_them(made: Study) -> 
 
 
 def test_a_run_that_trains_says_step_losses_speed_and_time_left(made: Study, training: subprocess.Popen[bytes]) -> None:
-    run = by_budget(made)[1_000_000]
+    run = narrow(made)[1_000_000]
     heartbeat("runs", run, pid=training.pid, started=processes.started(training.pid))
     (found,) = [each for each in stands(made).runs if each.state == "running"]
     assert (found.run, found.step, found.steps, found.loss, found.test_loss) == (run, 200, 488, 2.25, 2.5)
@@ -162,8 +121,8 @@ def test_a_run_that_trains_says_step_losses_speed_and_time_left(made: Study, tra
 
 @pytest.mark.parametrize(("age", "within", "state"), [(20, 30, "running"), (40, 30, "stopped"), (200, 300, "running")])
 def test_a_heartbeat_of_another_machine_counts_as_long_as_it_says(made: Study, age: int, within: int, state: str) -> None:
-    run = by_budget(made)[1_000_000]
-    make_rung(RESULTS, made.trunk_ids[run], STARTS[1_000_000])
+    run = narrow(made)[1_000_000]
+    make_rung(made.trunk_ids[run], STARTS[1_000_000])
     heartbeat("runs", run, host="n7", time=time.time() - age, next_within=within)
     found, step, because = state_of(made, run)
     assert found == state
@@ -172,10 +131,10 @@ def test_a_heartbeat_of_another_machine_counts_as_long_as_it_says(made: Study, a
 
 
 def test_a_killed_run_goes_on_from_its_last_checkpoint(made: Study) -> None:
-    run = by_budget(made)[1_000_000]
+    run = narrow(made)[1_000_000]
     heartbeat("runs", run, pid=2**22 + 1)
     assert state_of(made, run) == ("stopped", 0, f"its process {2**22 + 1} was killed")
-    make_rung(RESULTS, made.trunk_ids[run], STARTS[1_000_000])
+    make_rung(made.trunk_ids[run], STARTS[1_000_000])
     assert state_of(made, run)[1] == STARTS[1_000_000]
     for step in (395, 410):
         write(RESULTS / "runs" / run / f"checkpoint-{step}.safetensors", b"state")
@@ -187,68 +146,10 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(made: Study) -> None:
     assert state_of(made, run) == ("stopped", 488, "it had ended, and the next start puts its files in place")
 
 
-@pytest.mark.parametrize(
-    ("log", "lines"),
-    [
-        ("scalinglaws train: no space left\n", 1),
-        (PROGRESS + "Traceback (most recent call last):\n  File a\nRuntimeError: b\n", 3),
-        ("Traceback (most recent call last):\n" + "  frame\n" * 50 + "ValueError: c\n", 8),
-        (PROGRESS + "srun: error: n1: task 1: Exited with exit code 1\n", 1),
-        ("/usr/bin/bash: line 1: python: command not found\n", 1),
-        (b"\xff\x00\x1b[2J" * TAIL_BYTES + b"\nscalinglaws train: \x1b[31mred\xff\n", 1),
-        # These are no failures: a run that is tried again, one that was told to stop, one that was killed.
-        ("scalinglaws member: no space left\n" + PROGRESS, 0),
-        (PROGRESS + "scalinglaws train: stopped\n", 0),
-        (PROGRESS + "srun: error: n1: task 1: Exited with exit code 143\n", 0),
-        ("/bin/bash: warning: setlocale: LC_ALL: cannot change locale\n", 0),
-        (PROGRESS, 0),
-        (b"\xff" * 3 * TAIL_BYTES, 0),
-        ("", 0),
-    ],
-)
-def test_a_run_has_failed_where_its_log_ends_with_an_error(made: Study, log: str | bytes, lines: int) -> None:
-    run = wide(made)
-    path = write(log_path(RESULTS, "train", run), log.format(run) if isinstance(log, str) else log)
-    found = error_of(path, run)
-    assert len(found) == lines and all(line.isprintable() for line in found)
-    standing = stands(made)
-    assert standing.total.failed == len(standing.failures) == (1 if lines else 0)
-    for failure in standing.failures:
-        assert (failure.stage, failure.name, failure.log, failure.lines) == ("train", run, str(path), found)
-        words = ["snakemake", f"results/runs/{run}/metrics.json", "--cores", "1", "--configfile", str(CONFIG)]
-        assert shlex.split(failure.command) == words
-
-
-def test_the_command_runs_where_the_failed_job_ran(made: Study) -> None:
-    """The profile with which Snakemake was started is in it."""
-    arguments = ["snakemake", "--workflow-profile", "profiles/my slurm", "-n", "--executor=slurm", "--cores", "4"]
-    own(made, options=locks.places(arguments))
-    write(log_path(RESULTS, "train", wide(made)), "scalinglaws train: no\n")
-    (failure,) = stands(made).failures
-    assert shlex.split(failure.command)[-3:] == ["--workflow-profile", "profiles/my slurm", "--executor=slurm"]
-    assert command(Job("fit", "a", Path("b c"), Path("d")), Path("e")) == "snakemake 'b c' --cores 1 --configfile e"
-
-
-def test_a_failed_rung_and_other_stages_are_among_the_failures(made: Study) -> None:
-    """What failed is told once, by its own log; what waits for it waits."""
-    runs, error = by_budget(made), "Traceback (most recent call last):\nMemoryError\n"
-    trunk = made.trunk_ids[runs[1_000_000]]
-    write(log_path(RESULTS, "rung", f"{trunk}-step195"), error)
-    write(RESULTS / "studies/test/logs/fit/power-n.log", error)
-    write(RESULTS / "studies/test/logs/fit/power-c.log", error)
-    write(RESULTS / "studies/test/fits/power-c.json", "{}")
-    found = stands(made)
-    assert [(each.stage, each.name) for each in found.failures] == [("rung", trunk), ("fit", "power-n")]
-    assert f"results/trunks/{trunk}/step195.safetensors" in found.failures[0].command
-    (standing,) = [each for each in found.trunks if each.trunk == trunk]
-    assert (standing.state, standing.steps, standing.rungs_made, standing.rungs, standing.runs) == ("failed", 195, 0, 3, 3)
-    assert state_of(made, runs[1_000_000]) == ("waiting", 0, f"rung 390 of {trunk}")
-
-
 def test_a_trunk_trains_to_one_rung_after_the_other(made: Study, training: subprocess.Popen[bytes]) -> None:
-    runs = by_budget(made)
+    runs = narrow(made)
     trunk = made.trunk_ids[runs[1_000_000]]
-    make_rung(RESULTS, trunk, 195)
+    make_rung(trunk, 195)
     heartbeat("trunks", trunk, pid=training.pid, step=300, steps=390)
     (standing,) = [each for each in stands(made).trunks if each.trunk == trunk]
     assert (standing.state, standing.step, standing.steps) == ("running", 300, 390)
@@ -263,7 +164,7 @@ def test_a_trunk_trains_to_one_rung_after_the_other(made: Study, training: subpr
 
 def test_a_run_waits_for_what_is_missing_first(made: Study) -> None:
     run = wide(made)
-    make_rung(RESULTS, made.trunk_ids[run], STARTS[1_000_000])
+    make_rung(made.trunk_ids[run], STARTS[1_000_000])
     assert state_of(made, run) == ("waiting", STARTS[1_000_000], "a start of snakemake")
     own(made)
     assert state_of(made, run)[2] == "its turn"
@@ -280,7 +181,7 @@ def test_a_run_waits_for_what_is_missing_first(made: Study) -> None:
 
 def test_the_jobs_of_slurm_tell_what_waits_in_its_queue(made: Study) -> None:
     """A job that runs alone trains its run also before the first heartbeat; in a bundle, a run may have its turn later."""
-    runs = by_budget(made)
+    runs = narrow(made)
     run, trunk = wide(made), made.trunk_ids[runs[1_000_000]]
     waits, trains = QueuedJob("7", "PENDING", "Priority"), QueuedJob("8", "RUNNING", "None")
     write(log_path(RESULTS, "train", run), "scalinglaws train: no\n")
@@ -297,12 +198,12 @@ def test_the_clock_is_that_of_the_work_that_is_done(made: Study) -> None:
     """A run of 98 steps behind its rung is done in the 100 s since the Snakemake of the study began."""
     for trunk in made.trunks:
         for step in STARTS.values():
-            make_rung(RESULTS, trunk, step)
+            make_rung(trunk, step)
     for path in RESULTS.glob("tokens/*/*/meta.json"):
         os.utime(path, (0, 0))
     own(made)
     before = status(made, RESULTS).work_left
-    finish(by_budget(made)[2_000_000])
+    finish(narrow(made)[2_000_000])
     after = status(made, RESULTS).work_left
     assert stands(made).seconds_left == pytest.approx(100 * after / (before - after), rel=0.05)
     own(made, pid=2**22 + 1, work_left=before)
@@ -333,7 +234,7 @@ def test_a_heartbeat_with_strange_numbers_harms_nothing(
     run = wide(made)
     heartbeat("runs", run, pid=training.pid, **said)
     assert state_of(made, run)[0] == "running"
-    beat(RESULTS, "runs", run, 3)  # without a host
+    write(RESULTS / "runs" / run / "progress.json", '{"step": 3}')  # without a host
     assert state_of(made, run)[0] == "stopped"
 
 
@@ -341,7 +242,7 @@ def test_a_page_has_what_is_asked_for_in_80_columns(made: Study, training: subpr
     """Plain lines for a pipe, and tables as rich draws them on a terminal, of which no line is broken."""
     from rich.console import Console
 
-    runs = by_budget(made)
+    runs = narrow(made)
     heartbeat("runs", runs[1_000_000], pid=training.pid)
     heartbeat("runs", runs[500_000], pid=2**22 + 1)
     write(log_path(RESULTS, "train", wide(made)), "scalinglaws train: no space left\n")
@@ -353,7 +254,8 @@ def test_a_page_has_what_is_asked_for_in_80_columns(made: Study, training: subpr
     for text in ("0 of 4 runs trained", runs[1_000_000], "200/488", "2.250", "2,048", "0/244", "no space left"):
         assert text in drawn
     (command,) = [part for part in status_page.page(found) if isinstance(part, str) and "FAILED" in part]
-    assert shlex.split(command.partition("again: ")[2]) == shlex.split(found.failures[0].command)
+    words = subprocess.run(["bash", "-c", f"printf '%s\\n' {command.partition('again: ')[2]}"], capture_output=True, text=True)
+    assert words.stdout.splitlines() == shlex.split(found.failures[0].command)
 
 
 def test_long_lists_are_cut_on_the_page(made: Study) -> None:
@@ -362,3 +264,27 @@ def test_long_lists_are_cut_on_the_page(made: Study) -> None:
     many = found.model_copy(update={"failures": found.failures * 8, "runs": found.runs * 30})
     told = "\n".join(part for part in status_page.page(many) if isinstance(part, str))
     assert told.count("FAILED") == 5 and "and 3 more failures: --json has all of them" in told
+
+
+def test_a_terminal_shows_it_until_ctrl_c(made: Study, training: subprocess.Popen[bytes]) -> None:
+    """As long as something works on the study. The status is then 130, without a traceback."""
+    CONFIG.write_text(json.dumps(WANTED))
+    heartbeat("runs", wide(made), pid=training.pid)
+    ours, theirs = pty.openpty()
+    words = [sys.executable, "-m", "scalinglaws", "status", "--configfile", str(CONFIG)]
+    with subprocess.Popen(words, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True) as process:
+        os.close(theirs)
+        told = b""
+        while b"its turn" not in told and b"snakemake" not in told:
+            told += os.read(ours, 4096)
+        process.send_signal(signal.SIGINT)
+        with contextlib.suppress(OSError):  # the end of a terminal
+            while more := os.read(ours, 4096):
+                told += more
+        assert process.wait(timeout=60) == 130
+    os.close(ours)
+    assert b"scalinglaws status: stopped" in told and b"Traceback" not in told
+    training.kill()
+    training.wait()
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.startswith("study test: 0 of 4 runs trained") and "\x1b" not in done.stdout
