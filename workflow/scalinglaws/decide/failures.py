@@ -71,7 +71,7 @@ def error_of(log: Path, name: str) -> list[str]:
     told = [k for k, line in enumerate(lines) if line.startswith(f"{name}: ")]
     after = range(told[-1] + 1 if told else 0, len(lines))
     first = next((k for k in after if ERROR.match(lines[k])), None)
-    return [] if first is None else lines[first:][-TAIL_LINES:]
+    return [] if first is None else [shown(line) for line in lines[first:][-TAIL_LINES:]]
 
 
 def tail(log: Path) -> list[str]:
@@ -83,7 +83,7 @@ def tail(log: Path) -> list[str]:
             text = file.read(TAIL_BYTES).decode(errors="replace")
     except OSError:
         return []
-    return [shown(line)[:LINE_CHARACTERS] for line in re.split(r"[\r\n]+", text) if line.strip()]
+    return [line[:LINE_CHARACTERS] for line in text.replace("\r", "\n").split("\n") if line.strip()]
 
 
 def run_job(study: Study, results: Path, run: str) -> Job:
