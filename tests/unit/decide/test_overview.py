@@ -210,7 +210,9 @@ def test_the_clock_is_that_of_the_work_that_is_done(made: Study) -> None:
     found = stands(made)
     assert found.seconds_left is None and found.workflow is not None and found.workflow.state == "gone"
     own(made, study="another", work_left=before)
-    assert stands(made).seconds_left is None
+    found = stands(made)
+    assert found.seconds_left is None and not found.at_work
+    assert "runs snakemake, on study another." in next(status_page.page(found))
     own(made, host="n7")
     found = stands(made)
     assert found.workflow is not None and found.workflow.state == "gone"

@@ -44,7 +44,8 @@ def overview(study: Study, results: Path, configfile: Path, jobs: Mapping[str, Q
     workflow = workflow_of(owner, results) if owner else None
     here = workflow is not None and workflow.state == "running" and workflow.pid is not None
     started = started_here(workflow.pid) if here else set()
-    look = Look(study, results, workflow is not None and workflow.state != "gone", jobs or {}, started)
+    ours = workflow is not None and workflow.state != "gone" and workflow.study in (None, study.name)
+    look = Look(study, results, ours, jobs or {}, started)
     runs, now = list(look.runs()), status(study, results)
     evaluated = [evaluation_path(results, run, name).exists() for run, name in study.evaluations.items()]
     return Standing(
@@ -104,7 +105,7 @@ def _time_left(look: Look, now: Status, owner: Owner) -> float | None:
     study, results, at = look.study, look.results, time.time()
     if not look.works and not look.live:
         return None
-    work = owner.get("work_left") if look.works and owner.get("study") == study.name else None
+    work = owner.get("work_left") if look.works and "study" in owner else None
     paths = {results / "tokens" / spec.tokens_id / "meta.json" for spec in study.runs.values()}
     first = min((path.stat().st_mtime for path in paths if path.exists()), default=at)
     since = at - max(owner.get("time", at), first)

@@ -105,7 +105,8 @@ class Standing(_Part):
     @property
     def at_work(self) -> bool:
         """Tell whether a Snakemake or a training works on the study, as far as this machine sees."""
-        working = self.workflow is not None and self.workflow.state != "gone"
+        found = self.workflow
+        working = found is not None and found.state != "gone" and found.study in (None, self.study)
         return working or any(each.state == "running" for each in (*self.runs, *self.trunks))
 
 

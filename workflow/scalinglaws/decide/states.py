@@ -45,7 +45,7 @@ class Look:
     results
         The folder of results.
     works
-        Whether a Snakemake works in the directory of the results, as far as this machine sees.
+        Whether a Snakemake works on the study, as far as this machine sees.
     jobs
         What Slurm has of the workflow's jobs (cluster/queue.py).
     started
