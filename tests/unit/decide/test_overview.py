@@ -266,6 +266,12 @@ def test_long_lists_are_cut_on_the_page(made: Study) -> None:
     many = found.model_copy(update={"failures": found.failures * 8, "runs": found.runs * 30})
     told = "\n".join(part for part in status_page.page(many) if isinstance(part, str))
     assert told.count("FAILED") == 5 and "and 3 more failures: --json has all of them" in told
+    (failed,) = [each for each in found.experiments if each.failed]
+    many = found.model_copy(update={"experiments": [failed] + [each for each in found.experiments if not each.failed] * 10})
+    tables = [part for part in status_page.page(many, brief=True) if not isinstance(part, str)]
+    assert [row[0] for row in tables[0].rows] == ["wide", "(all runs)"]
+    assert "Of 20 more experiments nothing runs: scalinglaws status | cat has them." in status_page.page(many, brief=True)
+    assert len(next(part for part in status_page.page(many) if not isinstance(part, str)).rows) == 22
 
 
 def test_a_terminal_shows_it_until_ctrl_c(made: Study, training: subprocess.Popen[bytes]) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 WIDTH = 80  # columns that a page needs
 MOST_ROWS, MOST_FAILURES = 20, 5  # of a longer list, the page says how many more there are
+MOST_EXPERIMENTS = 12  # where there are more, a terminal shows those with something new
 
 
 class Table(NamedTuple):
@@ -50,16 +51,25 @@ def drawn_page(now: Standing) -> Group:
 
     from scalinglaws.cli.output import drawn
 
-    return Group(*(Text(f"{p}\n") if isinstance(p, str) else drawn(p.columns, p.rows, p.right) for p in page(now)))
+    parts = page(now, brief=True)
+    return Group(*(Text(f"{p}\n") if isinstance(p, str) else drawn(p.columns, p.rows, p.right) for p in parts))
 
 
-def page(now: Standing) -> Iterator[Part]:
-    """Yield the parts of the page in their order; failures stand before what is long."""
+def page(now: Standing, brief: bool = False) -> Iterator[Part]:
+    """Yield the parts of the page in their order; failures stand before what is long.
+
+    A page that is ``brief``, for a terminal of some height, leaves out experiments of which nothing runs, was stopped or failed
+    where there are many.
+    """
     yield _head(now)
-    columns = ("experiment", "wanted", *STATES)
+    columns, shown = ("experiment", "wanted", *STATES), now.experiments
+    if brief and len(shown) > MOST_EXPERIMENTS:
+        shown = [each for each in shown if each.running or each.stopped or each.failed]
     if now.experiments:
         several = [now.total] if len(now.experiments) > 1 else []
-        yield Table(columns, [_counts(each) for each in (*now.experiments, *several)], columns[1:])
+        yield Table(columns, [_counts(each) for each in (*shown, *several)], columns[1:])
+    if len(shown) < len(now.experiments):
+        yield f"Of {len(now.experiments) - len(shown)} more experiments nothing runs: scalinglaws status | cat has them."
     yield from _failures(now.failures)
     running = [("trunk " + each.trunk, each) for each in now.trunks] + [(each.run, each) for each in now.runs]
     yield from _running([(name, each) for name, each in running if each.state == "running"])
