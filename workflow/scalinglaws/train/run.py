@@ -283,8 +283,9 @@ def train_rung(
     begin(trainer, weights)
     progress = Progress(spec.id, out.parent, trainer.step, step, spec.batch_tokens, log, processes.first)
     say_device(progress, asked, device, processes)
-    with kept.listening(), progress:
-        advance(trainer, step, kept, progress)
+    with kept.listening():
+        with progress:
+            advance(trainer, step, kept, progress)
         state = trainer.state()
         leave()
         if not processes.first:
