@@ -237,10 +237,10 @@ def test_a_second_snakemake_is_refused(cluster: Cluster) -> None:
     slurm("scancel", job["id"])
     wait_for(lambda: not training(cluster))
     wait_for(lambda: cluster.slurm_jobs()[0]["state"] == "CANCELLED")
-    (told,) = status_of(cluster, SEEDS)["runs"]
+    (stopped,) = status_of(cluster, SEEDS)["runs"]
     (saved,) = [path.stem.removeprefix("checkpoint-") for path in cluster.folder.glob(f"results/runs/{run}/checkpoint-*")][-1:]
-    assert (told["state"], told["because"]) == ("stopped", "it was told to stop, and saved")
-    assert told["step"] == int(saved)
+    assert (stopped["state"], stopped["because"]) == ("stopped", "it was told to stop, and saved")
+    assert stopped["step"] == int(saved)
     process = cluster.start(study=SEEDS)
     try:
         wait_for(lambda: training(cluster), 600)

@@ -12,7 +12,7 @@ from typing import Any
 from scalinglaws.cluster.queue import QueuedJob, started_here
 from scalinglaws.common import processes
 from scalinglaws.decide.failures import Job, command, error_of, other_jobs, run_job, rung_job
-from scalinglaws.decide.standing import STATES, Counts, FailedJob, RunStanding, Standing, Workflow
+from scalinglaws.decide.standing import STATES, Counts, FailedJob, RunStanding, Standing, Where, Workflow
 from scalinglaws.decide.states import Look
 from scalinglaws.decide.status import Status, seconds_left, status
 from scalinglaws.study.paths import evaluation_path, owner_path
@@ -42,8 +42,8 @@ def overview(study: Study, results: Path, configfile: Path, jobs: Mapping[str, Q
     """
     owner = owner_of(results)
     workflow = workflow_of(owner, results) if owner else None
-    here = workflow is not None and workflow.state == "running" and workflow.pid is not None
-    started = started_here(workflow.pid) if here else set()
+    pid = workflow.pid if workflow is not None and workflow.state == "running" else None
+    started = set() if pid is None else started_here(pid)
     ours = workflow is not None and workflow.state != "gone" and workflow.study in (None, study.name)
     look = Look(study, results, ours, jobs or {}, started)
     runs, now = list(look.runs()), status(study, results)
@@ -89,7 +89,7 @@ def workflow_of(owner: Owner, results: Path) -> Workflow:
     pid, host = owner.get("pid"), owner.get("host")
     if host in (None, socket.gethostname()):
         lives = pid is not None and "started" in owner and processes.started(pid) == owner["started"]
-        state = "running" if lives else "gone"
+        state: Where = "running" if lives else "gone"
     else:
         locks = results.parent / ".snakemake" / "locks"
         state = "elsewhere" if locks.is_dir() and any(locks.iterdir()) else "gone"

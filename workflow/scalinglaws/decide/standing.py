@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from scalinglaws.common.files import write_text
 
 Number = float | None
+Where = Literal["running", "gone", "elsewhere"]
 State = Literal["done", "running", "waiting", "stopped", "failed", "diverged"]
 STATES: tuple[State, ...] = ("done", "running", "waiting", "stopped", "failed", "diverged")
 
@@ -79,9 +80,7 @@ class Workflow(_Part):
     pid: int | None
     host: str | None = Field(description="The machine that it was started on.")
     study: str | None = Field(description="The study that it was started for.")
-    state: Literal["running", "gone", "elsewhere"] = Field(
-        description="elsewhere: it runs on another machine, or was killed there; only that machine can tell."
-    )
+    state: Where = Field(description="elsewhere: it runs on another machine, or was killed there; only that machine can tell.")
 
 
 class Standing(_Part):
