@@ -238,9 +238,9 @@ def test_a_second_snakemake_is_refused(cluster: Cluster) -> None:
     wait_for(lambda: not training(cluster))
     wait_for(lambda: cluster.slurm_jobs()[0]["state"] == "CANCELLED")
     (stopped,) = status_of(cluster, SEEDS)["runs"]
-    (saved,) = [path.stem.removeprefix("checkpoint-") for path in cluster.folder.glob(f"results/runs/{run}/checkpoint-*")][-1:]
+    saved = [path.stem.removeprefix("checkpoint-") for path in cluster.folder.glob(f"results/runs/{run}/checkpoint-*")]
     assert (stopped["state"], stopped["because"]) == ("stopped", "it was told to stop, and saved")
-    assert stopped["step"] == int(saved)
+    assert stopped["step"] == max(map(int, saved))
     process = cluster.start(study=SEEDS)
     try:
         wait_for(lambda: training(cluster), 600)
