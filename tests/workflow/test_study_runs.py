@@ -129,17 +129,16 @@ def test_killed_workflow_and_training_end_with_the_same_bytes(finished, tmp_path
         orphan.send_signal(signal.SIGKILL)
         orphan.wait(timeout=60)
         with held(left[1:]):
-            told = status_of(fresh)
+            told, others = status_of(fresh), {name_of(each) for each in left[1:]}
         trainings = {each.get("run") or each.get("trunk"): each for each in (*told["runs"], *told["trunks"])}
-        assert told["workflow"]["state"] == "gone" and told["workflow"]["pid"] == process.pid and told["seconds_left"] is None
-        running = {each for each, training in trainings.items() if training["state"] == "running"}
-        assert running <= {name_of(each) for each in left[1:]}
+        assert told["workflow"]["state"] == "gone" and told["workflow"]["pid"] == process.pid
+        assert {each for each, training in trainings.items() if training["state"] == "running"} <= others
         if list(results.glob(f"*/{name}/progress.json")):
             found = trainings[name]
             assert (found["state"], found["because"]) == ("stopped", f"its process {orphan.pid} was killed")
             own = [int(path.stem.removeprefix("step")) for path in results.glob(f"trunks/{name}/step*.safetensors")]
             rungs = {int(path.stem.removeprefix("step")) for path in results.glob("trunks/*/step*.safetensors")} | {0}
-            assert found["step"] == max(own, default=0) if "trunk" in found and "rungs" in found else found["step"] in rungs
+            assert found["step"] == max(own, default=0) if "rungs" in found else found["step"] in rungs
     rung = sorted(results.glob("trunks/*/step*.safetensors"))[0]
     os.truncate(rung, rung.stat().st_size // 2)
     done = fresh.call(sys.executable, "-m", "scalinglaws", "run", "--configfile", SMOKE, "--cores", "2")
@@ -149,8 +148,11 @@ def test_killed_workflow_and_training_end_with_the_same_bytes(finished, tmp_path
 
 
 def name_of(process):
-    """Return the run or trunk that a process trains."""
-    words = process.cmdline()
+    """Return the run or trunk that a process trains; None for one that trains none, or is gone."""
+    try:
+        words = process.cmdline()
+    except psutil.Error:
+        return None
     return Path(words[words.index("--spec") + 1]).parent.name if "--spec" in words else None
 
 
