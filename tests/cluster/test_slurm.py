@@ -29,7 +29,7 @@ from cluster.seen import (
     training,
 )
 from cluster.studies import SEEDS, write_seeds
-from workflow.conftest import SMOKE
+from workflow.conftest import SMOKE, status_of
 
 
 def test_the_smoke_study_is_that_of_a_local_run(cluster: Cluster, tmp_path: Path) -> None:
@@ -186,6 +186,10 @@ def test_a_job_that_waits_trains_the_run_in_its_id(cluster: Cluster) -> None:
     try:
         wait_for(lambda: len(cluster.slurm_jobs()) == 2)
         wanted = {row["rule"].split("_wildcards_")[1] for row in cluster.slurm_jobs()}
+        jobs = {row["id"] for row in cluster.slurm_jobs()}
+        told = {run["run"]: (run["state"], run["because"]) for run in status_of(cluster, SEEDS)["runs"]}
+        assert told.keys() == wanted and {state for state, _ in told.values()} == {"waiting"}
+        assert {" ".join(because.split()[:4]) for _, because in told.values()} == {f"Slurm job {job}, PENDING" for job in jobs}
         cluster.edit(lambda data: data["defaults"].update(learning_rate=0.003), SEEDS)
         slurm("scontrol", "update", "NodeName=n1", "State=RESUME")
         assert process.wait(timeout=1200) == 0, cluster.log()
@@ -201,6 +205,8 @@ def test_a_job_that_waits_trains_the_run_in_its_id(cluster: Cluster) -> None:
         for line in path.read_text().splitlines()
     }
     assert names == wanted
+    told = status_of(cluster, SEEDS)  # the config asks for other runs by now, which the snakemake that has ended knew nothing of
+    assert (told["total"]["wanted"], told["total"]["waiting"], told["workflow"]["state"]) == (2, 2, "gone")
 
 
 def test_a_second_snakemake_is_refused(cluster: Cluster) -> None:
@@ -211,12 +217,18 @@ def test_a_second_snakemake_is_refused(cluster: Cluster) -> None:
         wait_for(lambda: training(cluster), 600)
         second = cluster.submit(study=SEEDS, check=False)
         assert second.returncode != 0 and "lock" in (second.stdout + second.stderr).lower()
+        wait_for(lambda: min(training(cluster).values()) > 0, 600)
+        told = status_of(cluster, SEEDS)
+        assert told["workflow"]["state"] == "running" and told["seconds_left"] > 0
+        assert told["runs"][0]["state"] == "running" and told["runs"][0]["step"] > 0 and told["runs"][0]["loss"] > 0
     finally:
         (snakemake,) = psutil.Process(process.pid).children()
         snakemake.kill()
         process.wait(timeout=120)
     (run,), (job,) = training(cluster), cluster.slurm_jobs()
     assert job["state"] == "RUNNING"
+    told = status_of(cluster, SEEDS)  # the job goes on without its snakemake
+    assert told["workflow"]["state"] == "gone" and told["runs"][0]["state"] == "running"
     cluster.submit("--unlock", study=SEEDS)
     third = cluster.submit(study=SEEDS, check=False)
     assert third.returncode != 0 and len(cluster.slurm_jobs()) == 1
@@ -224,6 +236,11 @@ def test_a_second_snakemake_is_refused(cluster: Cluster) -> None:
     assert "Traceback" not in third.stdout + third.stderr
     slurm("scancel", job["id"])
     wait_for(lambda: not training(cluster))
+    wait_for(lambda: cluster.slurm_jobs()[0]["state"] == "CANCELLED")
+    (stopped,) = status_of(cluster, SEEDS)["runs"]
+    saved = [path.stem.removeprefix("checkpoint-") for path in cluster.folder.glob(f"results/runs/{run}/checkpoint-*")]
+    assert (stopped["state"], stopped["because"]) == ("stopped", "it was told to stop, and saved")
+    assert stopped["step"] == max(map(int, saved))
     process = cluster.start(study=SEEDS)
     try:
         wait_for(lambda: training(cluster), 600)

@@ -1,16 +1,19 @@
 """A copy of the workflow in a temporary folder, and the smoke study run there once on real text."""
 
 import collections
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import filelock
 import pytest
 import yaml
+from jsonschema import validate
 
 ROOT = Path(__file__).parents[2]
 SMOKE = "workflow/studies/smoke.yaml"
@@ -57,6 +60,13 @@ class Workflow:
 def environment() -> dict[str, str]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("SNAKEMAKE", "PYTEST"))}
     return kept | {"OMP_NUM_THREADS": "1"}
+
+
+def status_of(study: Workflow, name: str = SMOKE) -> dict[str, Any]:
+    """Return what ``scalinglaws status --json`` tells in the folder, which meets its schema."""
+    told = json.loads(study.call(sys.executable, "-m", "scalinglaws", "status", "--configfile", name, "--json").stdout)
+    validate(told, json.loads((ROOT / "docs/status.schema.json").read_text()))
+    return told
 
 
 def copy_workflow(folder: Path) -> Workflow:

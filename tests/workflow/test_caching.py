@@ -2,11 +2,14 @@
 
 import os
 import random
+import shlex
 import shutil
+import sys
+from pathlib import Path
 
 from scalinglaws.study import config
 from scalinglaws.study.study import build
-from workflow.conftest import SMOKE, Workflow
+from workflow.conftest import SMOKE, Workflow, status_of
 
 ALL_LAWS, ALL_FIGURES = 6, 9
 REDRAWN = {"aggregate": 1, "fit": ALL_LAWS, "exponents": 1, "figure": ALL_FIGURES, "report_md": 1}
@@ -138,11 +141,22 @@ def test_a_failed_training_leaves_its_spec(study):
     folder = sorted((study.folder / "results/runs").iterdir())[0]
     (folder / "metrics.json").unlink()
     before = (folder / "spec.json").stat()
-    (study.folder / "workflow/scalinglaws/train/run.py").write_text("raise SystemExit('broken on purpose')\n")
+    module = study.folder / "workflow/scalinglaws/train/run.py"
+    whole = module.read_text()
+    module.write_text("raise RuntimeError('broken on purpose')\n")
     assert study.run("--cores", "1", f"results/runs/{folder.name}/metrics.json", check=False).returncode != 0
     assert {path.name for path in folder.iterdir()} - {"SHA256SUMS", "timing.sha256"} == {"spec.json"}
     after = (folder / "spec.json").stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    told = status_of(study)
+    (failure,) = told["failures"]
+    assert (failure["stage"], failure["name"], told["total"]["failed"]) == ("train", folder.name, 1)
+    assert failure["lines"][-1] == "RuntimeError: broken on purpose" and (study.folder / failure["log"]).is_file()
+    # The command that it tells repeats the job, which now succeeds.
+    module.write_text(whole)
+    study.call("bash", "-c", f"PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; {failure['command']}")
+    told = status_of(study)
+    assert told["failures"] == [] and told["total"]["done"] == told["total"]["wanted"]
 
 
 def test_experiment_renamed_only_redraws(study):

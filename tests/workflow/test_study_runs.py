@@ -1,11 +1,13 @@
 """The smoke study for real: what it makes, that it makes it again byte for byte, and that a kill loses nothing."""
 
+import contextlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import polars as pl
 import psutil
@@ -14,7 +16,7 @@ from printed import printed
 
 from scalinglaws.figures.shared import learning_curves
 from scalinglaws.tables import schema as tables
-from workflow.conftest import SMOKE, copy_workflow, environment
+from workflow.conftest import SMOKE, copy_workflow, environment, status_of
 
 DETERMINISTIC = (
     "runs/*/metrics.json",
@@ -123,13 +125,47 @@ def test_killed_workflow_and_training_end_with_the_same_bytes(finished, tmp_path
     assert list((fresh.folder / ".snakemake/locks").iterdir()), "a killed Snakemake leaves its lock"
     left = [p for p in psutil.process_iter() if cwd_of(p) == str(fresh.folder) and "scalinglaws" in p.cmdline()]
     for orphan in left[:1]:
+        name = name_of(orphan)
         orphan.send_signal(signal.SIGKILL)
+        orphan.wait(timeout=60)
+        with held(left[1:]):
+            told, others = status_of(fresh), {name_of(each) for each in left[1:]}
+        trainings = {each.get("run") or each.get("trunk"): each for each in (*told["runs"], *told["trunks"])}
+        assert told["workflow"]["state"] == "gone" and told["workflow"]["pid"] == process.pid
+        assert {each for each, training in trainings.items() if training["state"] == "running"} <= others
+        if list(results.glob(f"*/{name}/progress.json")):
+            found = trainings[name]
+            assert (found["state"], found["because"]) == ("stopped", f"its process {orphan.pid} was killed")
+            own = [int(path.stem.removeprefix("step")) for path in results.glob(f"trunks/{name}/step*.safetensors")]
+            rungs = {int(path.stem.removeprefix("step")) for path in results.glob("trunks/*/step*.safetensors")} | {0}
+            assert found["step"] == max(own, default=0) if "rungs" in found else found["step"] in rungs
     rung = sorted(results.glob("trunks/*/step*.safetensors"))[0]
     os.truncate(rung, rung.stat().st_size // 2)
     done = fresh.call(sys.executable, "-m", "scalinglaws", "run", "--configfile", SMOKE, "--cores", "2")
     assert "removing the lock" in done.stdout
     assert fresh.bytes_of(*DETERMINISTIC) == finished.bytes_of(*DETERMINISTIC)
     assert not list(results.glob("*/*/checkpoint-*"))
+
+
+def name_of(process):
+    """Return the run or trunk that a process trains; None for one that trains none, or is gone."""
+    try:
+        words = process.cmdline()
+    except psutil.Error:
+        return None
+    return Path(words[words.index("--spec") + 1]).parent.name if "--spec" in words else None
+
+
+@contextlib.contextmanager
+def held(processes):
+    """Suspend processes, so that they neither end nor go on."""
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            process.suspend()
+    yield
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            process.resume()
 
 
 def cwd_of(process):

@@ -16,8 +16,9 @@ from fixtures.small_runs import same_run, small_spec, write_tokens
 from scalinglaws.cluster import member_job
 from scalinglaws.cluster.bundle import Bundle, Member
 from scalinglaws.common.errors import StudyError
+from scalinglaws.decide.failures import error_of
 from scalinglaws.evaluate.evaluate import evaluate
-from scalinglaws.study.paths import bundle_marker, bundle_path, evaluation_path
+from scalinglaws.study.paths import bundle_marker, bundle_path, evaluation_path, log_path
 from scalinglaws.study.spec import RunSpec
 from scalinglaws.study.study import evalset_id
 from scalinglaws.train import checkpoint
@@ -246,6 +247,8 @@ def test_a_run_that_cannot_be_trained_is_told_and_left_out(tmp_path: Path) -> No
     assert done.returncode == 1
     assert "micro_batch_tokens = 48" in done.stderr and f"1 of 2 members failed: {bad.id}" in done.stderr
     assert "Traceback" not in done.stderr
+    (told,) = error_of(log_path(results, "train", bad.id), bad.id)
+    assert told.startswith("scalinglaws train: ") and "micro_batch_tokens = 48" in told
     assert evaluation_path(results, good.id, SET).exists() and not evaluation_path(results, bad.id, SET).exists()
 
 

@@ -20,6 +20,7 @@ from scalinglaws.common import processes
 from scalinglaws.common.errors import StudyError
 from scalinglaws.dag import clock, context, locks, targets, tidy
 from scalinglaws.decide.status import heartbeats
+from scalinglaws.train.progress import trains
 
 
 @pytest.fixture(autouse=True)
@@ -84,13 +85,13 @@ def test_only_the_process_that_wrote_a_heartbeat_trains() -> None:
     child = subprocess.Popen([sys.executable, "-c", "input()", "scalinglaws"], stdin=subprocess.PIPE)
     try:
         beat = {"pid": child.pid, "host": socket.gethostname(), "started": processes.started(child.pid)}
-        assert locks.trains(beat) and locks.trains({**beat, "started": None})
-        assert not locks.trains({**beat, "started": "another boot 1"}) and not locks.trains({**beat, "pid": os.getpid()})
+        assert trains(beat) and trains({**beat, "started": None})
+        assert not trains({**beat, "started": "another boot 1"}) and not trains({**beat, "pid": os.getpid()})
     finally:
         child.communicate()
-    assert not locks.trains(beat)
+    assert not trains(beat)
     far = {"pid": 1, "host": "elsewhere", "time": time.time()}
-    assert locks.trains(far) and not locks.trains({**far, "time": time.time() - 100}) and not locks.trains({"step": 3})
+    assert trains(far) and not trains({**far, "time": time.time() - 100}) and not trains({"step": 3})
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"host": 3}', "\xff"])

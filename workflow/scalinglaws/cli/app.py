@@ -28,6 +28,7 @@ PANELS = {
     "Commands": {
         "run": "study",
         "plan": "study",
+        "status": "status",
         "prune": "study",
         "verify": "verify",
         "fit": "laws",
@@ -62,7 +63,7 @@ PANELS = {
     },
 }
 FILES = {name: file for commands in PANELS.values() for name, file in commands.items()}
-LIGHT = {"plan", "prune", "schema"}  # the commands that load no numerical library
+LIGHT = {"plan", "status", "prune", "schema"}  # the commands that load no numerical library
 ADDRESS_SPACE = 1_500_000_000  # bytes that loading these libraries takes on a machine of two cores; it grows with the cores
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from scalinglaws.report.one_fit import Block
 
 
@@ -44,23 +46,29 @@ def print_table(
     programs.
     """
     if sys.stdout.isatty():
-        from rich import box
         from rich.console import Console
-        from rich.table import Table
-        from rich.text import Text
 
-        table = Table(header_style="bold", show_lines=sentences, box=box.SIMPLE_HEAD if sentences else box.HEAVY_HEAD)
-        for k, column in enumerate(columns):
-            justify: Any = "right" if column in right else "left"
-            table.add_column(column, justify=justify, overflow="fold", no_wrap=sentences and k == 0)
-        for row in rows:
-            table.add_row(*map(Text, row))
-        Console().print(table)
+        Console().print(drawn(columns, rows, right, sentences))
         return
     widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
     for row in (columns, *rows):
         cells = zip(columns, row, widths, strict=True)
         print("  ".join(cell.rjust(width) if name in right else cell.ljust(width) for name, cell, width in cells).rstrip())
+
+
+def drawn(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str] = (), sentences: bool = False) -> Table:
+    """Return the table that ``print_table`` prints on a terminal, as rich draws it."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(header_style="bold", show_lines=sentences, box=box.SIMPLE_HEAD if sentences else box.HEAVY_HEAD)
+    for k, column in enumerate(columns):
+        justify: Any = "right" if column in right else "left"
+        table.add_column(column, justify=justify, overflow="fold", no_wrap=sentences and k == 0)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    return table
 
 
 def print_page(blocks: Sequence[Block]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import traceback
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -54,11 +55,18 @@ class Stages:
 
     @contextlib.contextmanager
     def log(self, stage: str, name: str) -> Iterator[None]:
-        """Append what is written to standard error to the log of a stage, while this is active."""
+        """Append what is written to standard error to the log of a stage while this is active, and an error that ends it."""
         path = log_path(self.root, stage, name)
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a") as file, contextlib.redirect_stderr(file):
-            yield
+            try:
+                yield
+            except StudyError as error:
+                print(f"scalinglaws {stage}: {error}", file=file)
+                raise
+            except Exception:
+                traceback.print_exc(file=file)
+                raise
 
     def begin_rung(self, trunk: str, step: int) -> Training | None:
         """Return the training of a trunk to the rung at a step; None where the rung has just been put in place again."""

@@ -20,6 +20,14 @@ def counted(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
+def lasting(seconds: float) -> str:
+    """Write a time with two digits or so: 45 s, 12 min, 5.3 h, 2.4 days."""
+    for unit, size, most, digits in (("s", 1, 90, 0), ("min", 60, 5400, 0), ("h", 3600, 172800, 1)):
+        if seconds < most:
+            return f"{seconds / size:.{digits}f} {unit}"
+    return f"{seconds / 86400:.1f} days"
+
+
 def short(count: int) -> str:
     """Write a count for slugs and labels: 24576 is 24.6k, 8000000 is 8.0M."""
     for unit, size in (("T", 10**12), ("G", 10**9), ("M", 10**6), ("k", 10**3)):

@@ -18,7 +18,7 @@ from scalinglaws.dag import profile
 from scalinglaws.dag.locks import clear_stale
 from scalinglaws.decide.load import load
 from scalinglaws.decide.partial import is_there
-from scalinglaws.decide.status import Status, heartbeats, status
+from scalinglaws.decide.status import Status, heartbeats, seconds_left, status
 from scalinglaws.study.paths import study_folder
 from scalinglaws.study.study import Study
 
@@ -35,8 +35,8 @@ def line(study: Study, now: Status, first: Status, seconds: float, results: Path
     beats = heartbeats(results)
     current = [b for b in beats.values() if abs(time.time() - b.get("time", 0)) < 60 and b.keys() >= SHOWN]
     speed = sum(b["tokens_per_second"] for b in current)
-    done = first.work_left - now.work_left
-    left = f"{now.work_left / done * seconds / 60:.0f} min left" if done > 0.02 * first.work_left else "ETA in a moment"
+    expected = seconds_left(study, now, first.work_left, seconds, current)
+    left = "ETA in a moment" if expected is None else f"{expected / 60:.0f} min left"
     training = ", ".join(
         f"{b['id'].rpartition('-')[0]} {b['step']}/{b['steps']}" + (f" loss {b['loss']:.3f}" if b["loss"] else "")
         for b in current

@@ -6,8 +6,9 @@ import json
 import os
 import shutil
 import socket
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +16,22 @@ import psutil
 
 from scalinglaws.common import files, processes
 from scalinglaws.common.errors import StudyError, faults_told
-from scalinglaws.decide.status import heartbeats
+from scalinglaws.decide.status import heartbeats, status
+from scalinglaws.study.paths import owner_path
 from scalinglaws.study.study import Study
-from scalinglaws.train import progress
+from scalinglaws.train.progress import trains
 
 LOCKS = Path(".snakemake/locks")
 STAGES = {"train", "rung", "bundle", "member"}  # the commands whose processes train
 # This file says who took the lock last. Where machines share a folder, only one of them sees the process that locked it.
-OWNER = Path("results/logs/owner.json")
+OWNER = owner_path(Path("results"))
+# Options of Snakemake that say where jobs run: a failed job that is repeated by hand is to run there, too.
+PLACES = ("--profile", "--workflow-profile", "--executor", "-e")
 
 
 @faults_told()
 def begin(study: Study, results: Path) -> None:
-    """Write who holds the lock of this directory, when the first jobs are about to start.
+    """Write who holds the lock of this directory, when the first jobs are about to start, and the work that is left by then.
 
     Raises StudyError where a job that a killed Snakemake left on a cluster still trains a run or trunk of the study.
     """
@@ -37,19 +41,18 @@ def begin(study: Study, results: Path) -> None:
                 f"{name} is being trained already, by process {beat.get('pid')} on {beat['host']}, which a killed snakemake "
                 "left: wait until it ends, or stop it (on a cluster: squeue, scancel; it saves), then run again"
             )
-    files.write_json(OWNER, processes.identity())
+    begun = {"study": study.name, "time": time.time(), "work_left": status(study, results).work_left}
+    files.write_json(OWNER, processes.identity() | begun | {"options": places(sys.argv)})
 
 
-def trains(beat: dict) -> bool:
-    """Tell whether the process that wrote a heartbeat lives.
-
-    On this machine its number and its start tell, since another process may have the number by now; a process on another machine
-    lives if its heartbeat is recent.
-    """
-    if beat.get("host") != socket.gethostname():
-        return "host" in beat and abs(time.time() - beat.get("time", 0)) < 3 * progress.SECONDS
-    number = beat.get("pid", 0)
-    return "scalinglaws" in processes.command(number) and beat.get("started") in (None, processes.started(number))
+def places(arguments: Sequence[str]) -> list[str]:
+    """Return those of Snakemake's arguments that say where jobs run, as they were given."""
+    found: list[str] = []
+    for option, value in zip(arguments, [*arguments[1:], ""], strict=True):
+        name, equals, _ = option.partition("=")
+        if name in PLACES:
+            found += [option] if equals else [option, value]
+    return found
 
 
 def processes_here(words: tuple[str, ...]) -> Iterator[psutil.Process]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,13 @@ from scalinglaws.study.spec import RunSpec
 from scalinglaws.study.study import Study
 
 # What the values of a heartbeat are, where it has them.
-KINDS: dict[str, Any] = {"id": str, "pid": int, "loss": (int, float, type(None))}
-KINDS |= dict.fromkeys(("step", "steps", "time", "tokens_per_second"), (int, float))
+NUMBER: Any = (int, float)
+KINDS: dict[str, Any] = {"id": str, "pid": int, "host": str, "started": (str, type(None))}
+KINDS |= dict.fromkeys(("loss", "test_loss"), (*NUMBER, type(None)))
+KINDS |= dict.fromkeys(("step", "steps", "time", "tokens_per_second", "next_within"), NUMBER)
+MOST_DIGITS = 40
+# Share of a study's work that must be done before the time that it took tells the time that is left.
+ENOUGH = 0.02
 
 
 @dataclass(frozen=True)
@@ -70,12 +77,60 @@ def heartbeats(results: Path) -> dict[str, dict[str, Any]]:
     found = {}
     for path in sorted([*results.glob("runs/*/progress.json"), *results.glob("trunks/*/progress.json")]):
         try:
-            beat = json.loads(path.read_text())
+            beat = json.loads(path.read_bytes(), parse_float=_finite, parse_constant=_finite, parse_int=_whole)
         except (OSError, ValueError, RecursionError):
             continue  # the process removed or replaced it while it was read, or it is damaged
         if isinstance(beat, dict) and all(isinstance(beat.get(key), kind) for key, kind in KINDS.items() if key in beat):
             found[path.parent.name] = beat
     return found
+
+
+def _finite(text: str) -> float:
+    """Return the number that a heartbeat holds. Raises ValueError for one that is not finite."""
+    if not math.isfinite(value := float(text)):
+        raise ValueError(text)
+    return value
+
+
+def _whole(text: str) -> int:
+    """Return the whole number that a heartbeat holds. Raises ValueError for one that is too large for a float's arithmetic."""
+    if len(text) > MOST_DIGITS:
+        raise ValueError(text)
+    return int(text)
+
+
+def seconds_left(
+    study: Study, now: Status, work_before: float | None, seconds: float, beats: Iterable[dict[str, Any]]
+) -> float | None:
+    """Return the time in seconds after which a study is expected to be trained and evaluated: the clock of all commands.
+
+    Parameters
+    ----------
+    study
+        The study.
+    now
+        Where it stands.
+    work_before, seconds
+        The work that was left so many seconds ago (``Status.work_left``); None where that is not known.
+    beats
+        Heartbeats of the trainings that live. Their speeds tell as long as little of the work is done: as many trainings are then
+        taken to run beside each other until the end.
+
+    Returns
+    -------
+    float or None
+        Seconds; None where nothing tells them yet.
+    """
+    done = 0.0 if work_before is None else work_before - now.work_left
+    if work_before and done > ENOUGH * work_before:
+        return now.work_left / done * seconds
+    specs = {**study.trunks, **study.runs}
+    rate = 0.0  # seconds of work on the laptop's core that a second brings
+    for beat in beats:
+        spec, speed = specs.get(beat.get("id", "")), beat.get("tokens_per_second", 0)
+        if spec is not None and speed > 0:
+            rate += speed / spec.batch_tokens * step_seconds(spec, CORE)
+    return now.work_left / rate if rate else None
 
 
 def needed_rungs(study: Study, results: Path) -> dict[str, list[int]]:

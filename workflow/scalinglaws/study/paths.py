@@ -82,3 +82,8 @@ def bundle_marker(results: Path, name: str) -> Path:
 def log_path(results: Path, stage: str, name: str) -> Path:
     """Return the log of a stage for one run, trunk, rung or bundle."""
     return results / "logs" / stage / f"{name}.log"
+
+
+def owner_path(results: Path) -> Path:
+    """Return the file that says which Snakemake took the lock of the working directory last (dag/locks.py)."""
+    return results / "logs" / "owner.json"

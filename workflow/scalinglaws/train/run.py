@@ -299,6 +299,7 @@ def begin_rung(
 
 def finish_rung(training: Training, *, out: Path) -> None:
     """Write the rung of a trunk whose last step is done."""
+    training.progress.close()  # a job that goes on from the rung may begin as soon as it is there
     state = training.trainer.state()
     leave()
     if not training.trainer.processes.first:

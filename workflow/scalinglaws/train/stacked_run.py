@@ -140,12 +140,9 @@ class StackedRun:
         """Write the files of a row's training, whose last step is done, and leave the row empty."""
         assert row.training and row.stage
         training, row.training = row.training, None
-        with row.stage.log():
-            try:
-                training.kept.saver.wait()
-                training.progress.show(training.trainer.step, training.trainer.last_loss)
-            finally:
-                training.progress.close()
+        with row.stage.log(), training.progress:
+            training.kept.saver.wait()
+            training.tell()
             training.finish(training)
 
     def _tend(self, listener: Checkpoints) -> None:
@@ -163,7 +160,7 @@ class StackedRun:
             with row.stage.log():
                 training.kept.tick(training.trainer)
                 if training.progress.due():
-                    training.progress.show(training.trainer.step, training.trainer.last_loss)
+                    training.tell()
 
     def _stop(self, listener: Checkpoints) -> None:
         """Save all trainings and raise SystemExit, or the error of one that could not be saved."""

@@ -123,6 +123,11 @@ class Trainer:
         if not self.diverged and is_eval_step(self.step):
             self.add_row()
 
+    @property
+    def test_loss(self) -> float | None:
+        """Return the loss on the test split in the last row of the curve, in nats per token; None before the first row."""
+        return self.rows[-1]["loss_test"] if self.rows else None
+
     def _norm_of_first(self, count: int) -> Tensor:
         """Return the norm of the gradient of the mean loss of the first windows of this step's batch."""
         self.gradient(self.feed.rows(self.step, self.processes.windows(count)), count)

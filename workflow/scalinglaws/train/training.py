@@ -35,30 +35,30 @@ class Training:
         """Tell whether it has made its last step."""
         return self.trainer.step >= self.last or self.trainer.finished
 
+    def tell(self) -> None:
+        """Say how far it is."""
+        self.progress.show(self.trainer.step, self.trainer.last_loss, self.trainer.test_loss)
+
     def complete(self) -> None:
         """Train to the end and write the files. Raises SystemExit after a checkpoint: see ``advance``."""
-        with self.kept.listening():
-            advance(self.trainer, self.last, self.kept, self.progress)
+        with self.kept.listening(), self.progress:
+            self.advance()
             self.finish(self)
 
+    def advance(self) -> None:
+        """Train to the last step or until the run is finished, and save checkpoints and say the progress on the way.
 
-def advance(trainer: Trainer, last: int, kept: Checkpoints, progress: Progress) -> None:
-    """Train to step ``last`` or until the run is finished, and save checkpoints and say the progress on the way.
-
-    Raises
-    ------
-    SystemExit
-        After a checkpoint, where ``kept`` has heard a signal or its end is near: see ``Checkpoints.tick``.
-    """
-    trainer.gradient.compile(last - trainer.step)
-    try:
-        progress.show(trainer.step, trainer.last_loss)
-        while trainer.step < last and not trainer.finished:
-            trainer.update()
-            kept.tick(trainer)
-            if progress.due():
-                progress.show(trainer.step, trainer.last_loss)
-        kept.saver.wait()
-        progress.show(trainer.step, trainer.last_loss)
-    finally:
-        progress.close()
+        Raises
+        ------
+        SystemExit
+            After a checkpoint, where ``kept`` has heard a signal or its end is near: see ``Checkpoints.tick``.
+        """
+        self.trainer.gradient.compile(self.last - self.trainer.step)
+        self.tell()
+        while not self.ended:
+            self.trainer.update()
+            self.kept.tick(self.trainer)
+            if self.progress.due():
+                self.tell()
+        self.kept.saver.wait()
+        self.tell()
