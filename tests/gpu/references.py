@@ -102,7 +102,5 @@ def steps(kind: str, settings: Settings, weights: dict[str, Array], gradients: l
     for t, named in enumerate(gradients, start=1):
         norm = math.sqrt(sum(float(np.sum(g**2)) for g in named.values()))
         scale = max(1.0, norm / settings.clip)
-        weights = {
-            name: REFERENCES[kind](settings, name, w, named[name] / scale, states[name], t) for name, w in weights.items()
-        }
+        weights = {name: REFERENCES[kind](settings, name, w, named[name] / scale, states[name], t) for name, w in weights.items()}
     return weights

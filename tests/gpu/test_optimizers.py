@@ -23,9 +23,7 @@ STEPS = 2
 
 @pytest.mark.quick
 @pytest.mark.parametrize("kind", sorted(OPTIMIZERS))
-def test_two_steps_are_those_of_the_papers(
-    kind: str, device: str, record_property: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_two_steps_are_those_of_the_papers(kind: str, device: str, record_property: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stacks, "pays", lambda flat: True)  # as on a GPU: tensors of one shape are updated together
     rate = RATES.get(kind, 0.02)
     spec = sized(3, 64, 16, optimizer=kind, weight_decay=0.5, beta1=0.9, beta2=0.95, grad_clip=1.0)
