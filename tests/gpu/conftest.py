@@ -49,7 +49,7 @@ def asked(config: pytest.Config) -> str:
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    """End at once with status 1 where a GPU is asked for and PyTorch can use none: checks that are skipped would prove nothing."""
+    """End with status 1 where a GPU is asked for and PyTorch can use none: checks that are skipped would prove nothing."""
     try:
         prepare(max(1, min(8, (os.cpu_count() or 2) // 2)), asked(session.config))
     except StudyError as error:

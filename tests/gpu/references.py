@@ -60,7 +60,7 @@ def adafactor(settings: Settings, name: str, w: Array, g: Array, state: State, t
 
 
 def muon(settings: Settings, name: str, w: Array, g: Array, state: State, t: int) -> Array:
-    """Take a step of Muon (Jordan et al. 2024) for a matrix of a layer, of the size of Liu et al. 2025, equation 4; else of AdamW."""
+    """Take a step of Muon (Jordan et al. 2024) for a matrix of a layer, scaled by Liu et al. 2025, equation 4; else of AdamW."""
     if w.ndim != 2 or "embedding" in name:
         return adamw(settings, name, w, g, state, t)
     state["m"] = settings.beta1 * state.get("m", 0.0) + (1 - settings.beta1) * g

@@ -15,7 +15,7 @@ from scalinglaws.models.determinism import set_deterministic
 
 HEADS = (16, 64)
 ATTENTION = re.compile(r"aten::_scaled_dot_product_(\w+)")
-# Names of kernels: of flash attention and of cuDNN (fwd, fprop, bwd, bprop), and of the memory-efficient one (cutlassF, cutlassB).
+# Names of kernels: of flash attention and cuDNN (fwd, fprop, bwd, bprop), and of the memory-efficient one (cutlassF, cutlassB).
 FUSED = re.compile(r"flash|fmha|sdpa", re.IGNORECASE)
 FORWARD, BACKWARD = re.compile(r"fwd|fprop|cutlassF"), re.compile(r"bwd|bprop|cutlassB")
 

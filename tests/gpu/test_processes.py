@@ -20,7 +20,7 @@ from scalinglaws.study.paths import bundle_marker, bundle_path, run_folder
 from scalinglaws.study.spec import RunSpec
 
 SECONDS = 240  # within which a command must end
-# Losses of two ranks differ from those of one by the order of sums; those of processes beside each other, by a GPU's order of adding.
+# Losses of two ranks differ from those of one by the order of sums, and so do those of a GPU from one time to the next.
 TOLERANCE = 2e-3
 
 
