@@ -6,8 +6,8 @@ The same call measures a product of 8192 x 8192 matrices and a copy within the d
 that the FLOP of models/count.py make up: of the speed of that product, and of the datasheet's where the device is known.
 "Expected" is the second of these as cluster/cost.py predicts it for our step. Shares are of the time of the kernels of a step, by
 PyTorch's profiler: the head, run alone with its gradients; attention; products of matrices without the head's; and the rest,
-which is norms, activations and the optimizer. On a CPU, operators stand in for kernels, and
-smaller shapes are measured. With --smoke nothing is compiled.
+which is norms, activations and the optimizer. On a CPU, operators stand in for kernels, and one small shape is measured. With
+--smoke nothing is compiled.
 """
 
 from __future__ import annotations
