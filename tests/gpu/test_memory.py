@@ -98,10 +98,11 @@ def test_a_full_memory_halves_the_micro_batch(device: str, tmp_path: Path, recor
     torch.compiler.reset()
     trainer = trainer_on(spec, folder, device, compiled=True)
     found = losses(trainer, 3)
-    apart = max(abs(one - other) / other for one, other in zip(found, wanted, strict=True))
+    apart = [abs(one - other) / other for one, other in zip(found, wanted, strict=True)]
     record_property("room", f"{room / 2**30:.2f} GiB, micro-batches of {trainer.gradient.per_micro} of 256 contexts")
-    record_property("loss apart", f"{apart:.1e}")
+    record_property("losses apart", " ".join(f"{each:.1e}" for each in apart))
     assert f"out of memory at micro-batches of {spec.micro_contexts} contexts" in capsys.readouterr().err
     assert trainer.gradient.per_micro == spec.micro_contexts // 2
     assert trainer.gradient.compiled == "yes" and trainer.model.compiled is not None, trainer.gradient.compiled
-    assert torch.cuda.max_memory_allocated() <= room and apart < 1e-5
+    # AdamW's first updates have the sign of each gradient, also where that is rounding.
+    assert torch.cuda.max_memory_allocated() <= room and apart[0] < 1e-5 and max(apart) < 1e-4

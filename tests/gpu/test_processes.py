@@ -21,7 +21,7 @@ from scalinglaws.study.spec import RunSpec
 
 SECONDS = 240  # within which a command must end
 # Losses of two ranks differ from those of one by the order of sums, and so do those of a GPU from one time to the next.
-TOLERANCE = 2e-3
+RANKS, AGAIN = 2e-3, 5e-3
 
 
 def read(folder: Path, name: str) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def test_two_ranks_train_what_one_does(device: str, tmp_path: Path, record_prope
         assert done.returncode == 0, done.stderr[-2000:]
         assert read(tmp_path / str(count), "timing.json")["processes"] == count
     one, two = (read(tmp_path / str(count), "metrics.json") for count in (1, 2))
-    assert one["steps"] == two["steps"] and two["loss"] == pytest.approx(one["loss"], rel=TOLERANCE)
+    assert one["steps"] == two["steps"] and two["loss"] == pytest.approx(one["loss"], rel=RANKS)
 
 
 def bundled(results: Path, specs: list[RunSpec], device: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]], str]:
@@ -76,7 +76,7 @@ def test_four_tiny_runs_beside_each_other(device: str, tmp_path: Path, record_pr
     timings, metrics, sharing = bundled(tmp_path / "four", specs, device)
     speed = sum(timing["tokens_per_second"] for timing in timings)
     record_property("tokens/s", f"{speed:,.0f} together, {alone['tokens_per_second']:,.0f} alone ({sharing})")
-    assert metrics[0]["loss"] == pytest.approx(exact["loss"], rel=TOLERANCE if device == "cuda" else 1e-12)
+    assert metrics[0]["loss"] == pytest.approx(exact["loss"], rel=AGAIN if device == "cuda" else 1e-12)
     assert [found["status"] for found in metrics] == ["ok"] * 4
     assert len({found["loss"] for found in metrics}) == 4
     assert all(timing["at_once"] == 4 or "one process" in sharing for timing in timings)
