@@ -1,4 +1,4 @@
-"""The battery of checks for a GPU (tests/gpu) can be run, and proves something or fails: on a CPU it makes its quickest checks."""
+"""The battery of checks for a GPU (tests/gpu) proves something or fails; on a CPU, its quickest checks are made here."""
 
 from __future__ import annotations
 
