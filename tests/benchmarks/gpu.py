@@ -227,11 +227,12 @@ def measure(kind: str, spec: RunSpec, steps: Steps, device: str, times: int, pro
 
 def line(found: Measured) -> str:
     """Return a row of the table."""
+    compiled = found.compiled.partition(":")[0]
     known = (found.mfu_of_datasheet, found.expected)
     sheet, expected = ("-" if each is None else f"{100 * each:.1f} %" for each in known)
     shares = "  ".join(f"{100 * each:7.1f} %" for each in (found.head, found.attention, found.products, found.other))
     speeds = f"{found.tokens_per_second:12,.0f}  {100 * found.mfu_of_product:9.1f} %  {sheet:>9}  {expected:>8}"
-    return f"{found.shape:<8} {found.kind:<6} {found.compiled.partition(":")[0]:<8} {speeds}  {found.launches:8}  {shares}"
+    return f"{found.shape:<8} {found.kind:<6} {compiled:<8} {speeds}  {found.launches:8}  {shares}"
 
 
 def datasheet(name: str) -> Device | None:
@@ -267,7 +268,8 @@ def main() -> None:
     product, copied = product_speed(device, size, times), copy_speed(device, count, times)
     print(f"device {device} ({name}), PyTorch {torch.__version__}, {precision}")
     print(f"batches of {batch_tokens:,} tokens in contexts of {n_ctx:,}, {n_vocab:,} words, heads of {HEAD_WIDTH}")
-    print(f"a product of {size} x {size}: {product / 1e12:.3g} TFLOP/s; a copy of {count / 2**30:.3g} GiB: {copied / 1e9:.4g} GB/s")
+    print(f"a product of {size} x {size}: {product / 1e12:.3g} TFLOP/s")
+    print(f"a copy of {count / 2**30:.3g} GiB: {copied / 1e9:.4g} GB/s")
     told = f"{sheet.name}, large products at {sheet.utilisation:.0%} of the peak" if sheet else "not known of this device"
     print(f"expected by the datasheet: {told}")
     shares = "  ".join(f"{share:>9}" for share in ("head", "attention", "products", "other"))

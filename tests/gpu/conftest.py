@@ -33,9 +33,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Declare the marks of the battery's tests."""
+    """Declare the mark of the battery's tests."""
     config.addinivalue_line("markers", "needs_gpu(why): a check that no CPU can make, for the reason that is given")
-    config.addinivalue_line("markers", "quick: a check of seconds on a CPU, which the ordinary tests make as well")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

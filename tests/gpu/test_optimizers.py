@@ -21,7 +21,6 @@ RATES = {"sgd": 1.0}  # a clipped gradient of many numbers is short: a smaller s
 STEPS = 2
 
 
-@pytest.mark.quick
 @pytest.mark.parametrize("kind", sorted(OPTIMIZERS))
 def test_two_steps_are_those_of_the_papers(kind: str, device: str, record_property: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stacks, "pays", lambda flat: True)  # as on a GPU: tensors of one shape are updated together
