@@ -1,4 +1,4 @@
-"""The battery of checks for a GPU (tests/gpu) can be imported, refuses to run without its GPU, and passes what a CPU does fast."""
+"""The battery of checks for a GPU (tests/gpu) can be imported, refuses to run without a GPU, and passes what is fast on a CPU."""
 
 from __future__ import annotations
 
