@@ -1,6 +1,8 @@
 # make results, make test, make help. The first target that needs .venv sets it up from envs/.
 PYTHON ?= python3
-VENV ?= .venv
+# With a folder of wheels, test-gpu sets up an environment of its own without a network, on top of the machine's PyTorch.
+WHEELS ?=
+VENV ?= $(if $(WHEELS),.venv-gpu,.venv)
 CONFIG ?= config.yaml
 CORES ?= 2
 # What a user gives is taken as it is, dollar signs too, and is one word of the shell wherever it is used.
@@ -9,6 +11,9 @@ override CONFIG := $(value CONFIG)
 override CORES := $(value CORES)
 override PROFILE := $(value PROFILE)
 override TESTS := $(value TESTS)
+DEVICE ?= cuda
+override DEVICE := $(value DEVICE)
+override WHEELS := $(value WHEELS)
 word_of = '$(subst ','\'',$(1))'
 ifneq ($(words $(VENV)),1)
 $(error VENV is '$(VENV)', but make knows no names with spaces: give another folder)
@@ -26,7 +31,7 @@ RELATIVE := import os, sysconfig; at = sysconfig.get_paths()["purelib"]; \
   open(os.path.join(at, "0-scalinglaws.pth"), "w").write(os.path.relpath("workflow", at) + "\n")
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-slurm results paper plan report explore test test-cluster test-browser lint docs benchmark clean
+.PHONY: help install install-slurm results paper plan report explore test test-cluster test-browser test-gpu lint docs benchmark clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 20
@@ -52,6 +57,11 @@ $(VENV)/installed-dev: $(VENV)/installed envs/requirements-dev.txt
 
 $(VENV)/installed-slurm: $(VENV)/installed envs/requirements-slurm.txt
 	$(PIP) -r envs/requirements-slurm.txt
+	@touch $@
+
+$(VENV)/installed-gpu: envs/requirements-gpu.txt
+	$(call word_of,$(PYTHON)) -m venv --without-pip --system-site-packages $(VENV)
+	$(PIP) --no-index --find-links $(call word_of,$(WHEELS)) -r envs/requirements-gpu.txt
 	@touch $@
 
 install-slurm: $(VENV)/installed-slurm ## set up .venv with what profiles/slurm needs as well
@@ -81,6 +91,9 @@ test-browser: $(VENV)/installed-dev ## look at the pages in a headless Chromium,
 	@command -v chromium > /dev/null || { apt-get -o DPkg::Lock::Timeout=300 update --quiet && \
 	  apt-get -o DPkg::Lock::Timeout=300 -y --quiet --no-install-recommends install chromium fonts-dejavu-core; }
 	$(BIN)/python -m pytest tests/browser
+
+test-gpu: $(if $(WHEELS),$(VENV)/installed-gpu,$(VENV)/installed-dev) ## check the code on a GPU (DEVICE=cpu: without one) against independent truths; WHEELS=FOLDER sets up offline, TESTS=… chooses
+	$(BIN)/python -m pytest tests/gpu --verbose --device $(call word_of,$(DEVICE)) $(if $(TESTS),-k $(call word_of,$(TESTS)))
 
 lint: $(VENV)/installed-dev $(VENV)/installed-slurm ## check with ruff, mypy (tests too), snakefmt and snakemake --lint
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -16,9 +16,8 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
 
+from fixtures.plain_gpt2 import Plain
 from fixtures.small_runs import small_spec
 from fixtures.steps import own_step, plain_step
 from fixtures.turns import Step, compare, ratio
@@ -28,43 +27,6 @@ from scalinglaws.study.spec import RunSpec
 SHAPES = ((1, 8, 1), (1, 16, 1), (2, 16, 1), (2, 32, 2), (3, 48, 3), (4, 64, 4), (5, 128, 4))
 N_CTX, BATCH_TOKENS, N_VOCAB, DROPOUT = 128, 2048, 256, 0.1
 KINDS = ("plain", "ours", "dropout", "autograd")
-
-
-class PlainBlock(nn.Module):
-    """A layer of GPT-2 as it is usually written."""
-
-    def __init__(self, d_model: int, n_heads: int):
-        super().__init__()
-        self.n_heads = n_heads
-        self.norm1, self.norm2 = nn.LayerNorm(d_model), nn.LayerNorm(d_model)
-        self.qkv, self.project = nn.Linear(d_model, 3 * d_model), nn.Linear(d_model, d_model)
-        self.up, self.down = nn.Linear(d_model, 4 * d_model), nn.Linear(4 * d_model, d_model)
-        self.gelu = nn.GELU(approximate="tanh")
-
-    def forward(self, x: Tensor) -> Tensor:
-        b, t, d = x.shape
-        q, k, v = (part.view(b, t, self.n_heads, -1).transpose(1, 2) for part in self.qkv(self.norm1(x)).split(d, 2))
-        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).contiguous().view(b, t, d)
-        x = x + self.project(mixed)
-        return x + self.down(self.gelu(self.up(self.norm2(x))))
-
-
-class Plain(nn.Module):
-    """The same model as an nn.Module."""
-
-    def __init__(self, n_layer: int, d_model: int, n_heads: int):
-        super().__init__()
-        self.tokens, self.positions = nn.Embedding(N_VOCAB, d_model), nn.Embedding(N_CTX, d_model)
-        self.blocks = nn.ModuleList(PlainBlock(d_model, n_heads) for _ in range(n_layer))
-        self.norm, self.head = nn.LayerNorm(d_model), nn.Linear(d_model, N_VOCAB, bias=False)
-        self.head.weight = self.tokens.weight
-        nn.init.normal_(self.tokens.weight, std=0.02)
-
-    def forward(self, tokens: Tensor, targets: Tensor) -> Tensor:
-        x = self.tokens(tokens) + self.positions(torch.arange(tokens.shape[1]))
-        for block in self.blocks:
-            x = block(x)
-        return F.cross_entropy(self.head(self.norm(x)).view(-1, N_VOCAB), targets.reshape(-1))
 
 
 def spec_of(n_layer: int, d_model: int, n_heads: int, dropout: float = 0.0) -> RunSpec:
@@ -87,7 +49,7 @@ def step_of(kind: str, shape: tuple[int, int, int], threads: int) -> Step:
         prepare(threads, "cpu")
     torch.manual_seed(0)
     spec = spec_of(*shape, dropout=DROPOUT if kind in ("dropout", "autograd") else 0.0)
-    step = plain_step(Plain(*shape)) if kind == "plain" else own_step(spec, N_VOCAB, by_hand=kind != "autograd")
+    step = plain_step(Plain(*shape, N_VOCAB, N_CTX)) if kind == "plain" else own_step(spec, N_VOCAB, by_hand=kind != "autograd")
     batch = torch.randint(N_VOCAB, (BATCH_TOKENS // N_CTX, N_CTX + 1))
     return partial(step, batch[:, :-1], batch[:, 1:])
 

@@ -31,6 +31,8 @@ def test_a_value_is_one_word_whatever_it_holds(name: str) -> None:
         ("report", "--configfile", "CONFIG"),
         ("explore", "--configfile", "CONFIG"),
         ("test-cluster", "-k", "TESTS"),
+        ("test-gpu", "-k", "TESTS"),
+        ("test-gpu", "--device", "DEVICE"),
     ):
         told = make("-n", "--old-file", ".venv/installed", target, f"{variable}={name}")
         words = shlex.split([line for line in told.splitlines() if " -m " in line][-1])
