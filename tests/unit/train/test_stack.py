@@ -119,7 +119,7 @@ def test_an_update_is_that_of_each_model_alone(changes: dict[str, Any]) -> None:
         rates, steps = [0.01, 0.1, 0.0], [update, update + 5, update]
         norms = optimizer.update(rates, steps)
         wanted = [other.update(rate, step) for other, rate, step in zip(others, rates, steps, strict=True)]
-        torch.testing.assert_close(norms, torch.stack(wanted))
+        assert relative(norms, torch.stack(wanted)) < 1e-5
     for row, other in enumerate(alone[:2]):
         assert relative(models[row].flat - before[row], other.flat - before[row]) < 1e-5
         assert relative(optimizer.exp_avg_sq[row, : len(other.flat)], others[row].exp_avg_sq) < 1e-6
