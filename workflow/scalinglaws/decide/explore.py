@@ -59,7 +59,7 @@ def page(runs: pl.DataFrame, fits: Mapping[str, Fit], folder: Path, study: str, 
     basis, lack = basis_of(fits, folder, n_bootstrap, seed)
     steps = explore_forecast.steps(basis) if basis else []
     table = shown(runs, fits)
-    source, visible = explore_plots.source_of(table), explore_plots.BooleanFilter([True] * len(table), name="visible")
+    source, visible = explore_plots.source_of(table), explore_plots.BooleanFilter(booleans=[True] * len(table), name="visible")
     pictures, parts = [], []
     ends = {"N": [step.n_params for step in steps], "D": [step.tokens for step in steps], "C": [step.flops for step in steps]}
     losses = _losses(table, [step.low for step in steps])

@@ -168,7 +168,7 @@ def _draw_runs(picture: Any, panel: Panel, source: ColumnDataSource, table: pl.D
     parts = {"hollow": (known & ~inside).to_list(), "full": (known & inside).to_list()}
     tooltip = TOOLTIP.replace("@{note}", f"@note_{panel.letter}")
     for name, part in parts.items():
-        view = CDSView(filter=BooleanFilter(part) & visible)
+        view = CDSView(filter=BooleanFilter(booleans=part) & visible)
         picture.segment(panel.column, "low", panel.column, "high", source=source, view=view, line_color="colour", line_alpha=0.6)
         drawn = picture.scatter(
             panel.column, "loss", source=source, view=view, marker="marker", size=8, line_color="colour", line_width=1.3,
