@@ -20,6 +20,7 @@ import sysconfig
 import tempfile
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -68,7 +69,8 @@ def first_step(kind: str, spec: RunSpec) -> tuple[float, float, list[float]]:
         losses.append(step())
         times.append(processor_seconds())
     assert isinstance(step, partial) and isinstance(losses[0], Tensor)
-    gradient = step.func.__self__.grad / 2  # of two equal steps
+    model: Any = step.func
+    gradient = model.__self__.grad / 2  # of two equal steps
     return 2 * times[1] - times[0] - times[2], float(losses[0]), gradient.tolist()
 
 

@@ -257,7 +257,8 @@ def main() -> None:
         parser.error(str(error))
     precision = "bfloat16" if device == "cuda" else "float32"
     name, sheet = device_name(device), datasheet(device_name(device))
-    shapes, batch_tokens, n_vocab, n_ctx, times = SHAPES, BATCH_TOKENS, N_VOCAB, N_CTX, args.steps
+    shapes: tuple[tuple[int, int], ...] = SHAPES
+    batch_tokens, n_vocab, n_ctx, times = BATCH_TOKENS, N_VOCAB, N_CTX, args.steps
     size, count = 8192, 2**32
     if device == "cpu":
         shapes, batch_tokens, n_vocab, n_ctx, times = SHAPES[:1], 4096, 4096, 256, min(times, 5)

@@ -205,8 +205,8 @@ def test_a_job_that_waits_trains_the_run_in_its_id(cluster: Cluster) -> None:
         for line in path.read_text().splitlines()
     }
     assert names == wanted
-    told = status_of(cluster, SEEDS)  # the config asks for other runs by now, which the snakemake that has ended knew nothing of
-    assert (told["total"]["wanted"], told["total"]["waiting"], told["workflow"]["state"]) == (2, 2, "gone")
+    later = status_of(cluster, SEEDS)  # the config asks for other runs by now, which the snakemake that has ended knew nothing of
+    assert (later["total"]["wanted"], later["total"]["waiting"], later["workflow"]["state"]) == (2, 2, "gone")
 
 
 def test_a_second_snakemake_is_refused(cluster: Cluster) -> None:

@@ -1,7 +1,6 @@
 """A copy of the workflow in a temporary folder, and the smoke study run there once on real text."""
 
 import collections
-import json
 import os
 import re
 import shutil
@@ -13,7 +12,7 @@ from typing import Any
 import filelock
 import pytest
 import yaml
-from jsonschema import validate
+from printed import printed
 
 ROOT = Path(__file__).parents[2]
 SMOKE = "workflow/studies/smoke.yaml"
@@ -64,8 +63,9 @@ def environment() -> dict[str, str]:
 
 def status_of(study: Workflow, name: str = SMOKE) -> dict[str, Any]:
     """Return what ``scalinglaws status --json`` tells in the folder, which meets its schema."""
-    told = json.loads(study.call(sys.executable, "-m", "scalinglaws", "status", "--configfile", name, "--json").stdout)
-    validate(told, json.loads((ROOT / "docs/status.schema.json").read_text()))
+    told: dict[str, Any] = printed(
+        "status", study.call(sys.executable, "-m", "scalinglaws", "status", "--configfile", name, "--json").stdout
+    )
     return told
 
 

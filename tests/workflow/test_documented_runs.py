@@ -31,7 +31,7 @@ ID = re.compile(r"gpt-n\S+-[0-9a-f]{10}")
 
 def asked() -> list[tuple[str, str]]:
     """Return (page, command) of each command that is run here, without repetitions."""
-    found = {}
+    found: dict[str, str] = {}
     for page in PAGES:
         for program, *words in commands(page.read_text()):
             if program == "scalinglaws" and words[0] not in ELSEWHERE:
@@ -95,11 +95,8 @@ def test_a_command_of_a_page_runs(
     monkeypatch.chdir(place)
     run = min(path.name for path in (place / "results/runs").iterdir())
     words = [{"RUN": run, "DIR": f"published/{page}"}.get(word, ID.sub(run, word)) for word in shlex.split(command)]
-    known = (
-        {}
-        if words[0].startswith("--")
-        else {option for each in group().get_command(None, words[0]).params for option in each.opts}
-    )
+    parameters = [] if words[0].startswith("--") else group().get_command(None, words[0]).params
+    known = {option for each in parameters for option in each.opts}
     if "--bootstrap" in known and "--list" not in words:
         words += ["--bootstrap", "20"]
     assert main(words) == 0, capsys.readouterr().err

@@ -40,7 +40,7 @@ def test_the_gradient_on_a_device_is_that_of_float64(device: str, architecture: 
     """The loss is in parts, as on GPUs, and the exact gradient is that of autograd on the CPU."""
     spec = small_spec(**model_fields(architecture, 2, 16, **ARCHITECTURES[architecture]))
     batch = torch.randint(N_VOCAB, (4, spec.n_ctx + 1), generator=torch.Generator().manual_seed(0))
-    found = []
+    found: list[tuple[torch.Tensor, torch.Tensor]] = []
     for at in (prepare(1, device), "cpu"):
         module = build(spec.shape(N_VOCAB), seed=1, device=at, by_hand=False)
         model = FlatModel(module if not found else module.double())

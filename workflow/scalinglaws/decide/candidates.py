@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
@@ -32,6 +32,7 @@ from scalinglaws.study.spec import RunSpec
 from scalinglaws.study.study import Study
 from scalinglaws.tables.read import named, read_any, with_budgets
 
+T = TypeVar("T")
 LARGER = 8.0  # times the largest size and the largest budget of the runs that there are
 APART = math.sqrt(2)  # from one new size to the next
 SEEDS = 3  # runs of one size and budget
@@ -65,9 +66,12 @@ class Candidates:
         columns = {name: of[index] for name, of in self.columns.items()}
         c = self.costs
         costs = Costs(c.own[index], c.start[index], c.there[index], c.trunk[index])
-        lists = ([of[k] for k in index] if of else [] for of in (self.models, self.seeds, self.runs, self.specs))
-        models, seeds, runs, specs = lists
-        return Candidates(columns, costs, models, seeds, runs, specs, self.pattern, self.study)
+
+        def taken(of: list[T]) -> list[T]:
+            return [of[k] for k in index] if of else []
+
+        lists = taken(self.models), taken(self.seeds), taken(self.runs), taken(self.specs)
+        return Candidates(columns, costs, *lists, self.pattern, self.study)
 
     def log_variables(self, law: Law) -> Array:
         """Return the logs of the law's variables (m, V)."""

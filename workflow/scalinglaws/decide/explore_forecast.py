@@ -89,9 +89,10 @@ def _step(found: Answer) -> Step:
         for of in found.losses
     ]  # fmt: skip
     size, together = found.sizes[-1], found.losses[-1]
-    ends = [np.nan if end is None else end for end in (size.n_low, size.n_high, together.low, together.high)]
+    n_low, n_high, low, high = (np.nan if end is None else end for end in (size.n_low, size.n_high, together.low, together.high))
     state = UNCHECKED if found.doubts else INSIDE if inside else CHECKED
-    return Step(found.flops, found.n_params, *ends[:2], found.tokens, together.loss, *ends[2:], factors, state, rows)
+    size_of = (found.flops, found.n_params, n_low, n_high, found.tokens)
+    return Step(*size_of, together.loss, low, high, factors, state, rows)
 
 
 def _checked(reach: float | None) -> str:

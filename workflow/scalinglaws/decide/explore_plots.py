@@ -6,24 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 from bokeh.document import Document
-from bokeh.models import (
-    BooleanFilter,
-    CDSView,
-    ColumnDataSource,
-    CustomJSTickFormatter,
-    DataTable,
-    HoverTool,
-    NumberFormatter,
-    Range1d,
-    ScientificFormatter,
-    StringFormatter,
-    TableColumn,
-)
+from bokeh.models import BooleanFilter, CDSView, ColumnDataSource, CustomJSTickFormatter, HoverTool, Range1d
+from bokeh.models.widgets.tables import DataTable, NumberFormatter, ScientificFormatter, StringFormatter, TableColumn
 from bokeh.plotting import figure
 
 from scalinglaws.decide.explore_forecast import Step
@@ -115,8 +104,8 @@ def plot(
     (left, right), (bottom, top) = log
     picture = figure(
         name=panel.letter, height=HEIGHT, sizing_mode="stretch_width", x_axis_type="log", y_axis_type="log",
-        x_range=Range1d(left, right, reset_start=left, reset_end=right),
-        y_range=Range1d(bottom, top, reset_start=bottom, reset_end=top),
+        x_range=Range1d(start=left, end=right, reset_start=left, reset_end=right),
+        y_range=Range1d(start=bottom, end=top, reset_start=bottom, reset_end=top),
         tools="pan,box_zoom,wheel_zoom,tap,reset,save", active_drag="box_zoom", toolbar_location="above", min_width=280,
     )  # fmt: skip
     picture.toolbar.logo = None
@@ -176,7 +165,7 @@ def _draw_runs(picture: Any, panel: Panel, source: ColumnDataSource, table: pl.D
             nonselection_alpha=0.15, selection_line_color=FORECAST, selection_line_width=2.5,
         )  # fmt: skip
         # A full and a hollow mark in one place have their words above and below it.
-        attached = "above" if name == "full" else "below"
+        attached: Literal["above", "below"] = "above" if name == "full" else "below"
         hover = HoverTool(renderers=[drawn], tooltips=tooltip, point_policy="snap_to_data", attachment=attached, visible=False)
         picture.add_tools(hover)
 

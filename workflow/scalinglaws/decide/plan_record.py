@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter, with_config
+from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict  # that of typing has no schema before Python 3.12
-
-from scalinglaws.common.files import write_text
 
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 Count = Annotated[int, Field(ge=0)]
@@ -164,13 +160,3 @@ class Plan(TypedDict):
     laws: list[LawPlan]
     disk: Disk
     warnings: Annotated[list[str], Field(description="What is accepted and rarely meant, as sentences.")]
-
-
-def schema() -> dict[str, Any]:
-    """Return the JSON schema of a plan."""
-    return TypeAdapter(Plan).json_schema()
-
-
-def write_schema(out: Path) -> None:
-    """Write the JSON schema of a plan to a file, such as docs/plan.schema.json."""
-    write_text(out, json.dumps(schema(), indent=1, sort_keys=True, ensure_ascii=False) + "\n")

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import TypeAdapter
 
 from scalinglaws.decide import printed
 from scalinglaws.decide.answer import Answers
 from scalinglaws.decide.comparison import Comparison
+from scalinglaws.decide.plan_record import Plan
 from scalinglaws.decide.reference.markdown import page, table
+from scalinglaws.decide.standing import Standing
+from scalinglaws.decide.suggestion import Suggestion
 
 # Command, with the option that makes it print something else, -> what it prints.
-PRINTED: dict[str, type[BaseModel]] = {
+PRINTED: dict[str, Any] = {
     "compare": Comparison,
     "curve": printed.Curve,
     "export": printed.Exported,
@@ -21,7 +24,10 @@ PRINTED: dict[str, type[BaseModel]] = {
     "fit": printed.FitResult,
     "fit --list": printed.LawList,
     "forecast": Answers,
+    "plan": Plan,
     "prune": printed.Pruned,
+    "status": Standing,
+    "suggest": Suggestion,
     "verify": printed.Verified,
 }
 INTRODUCTION = """
@@ -33,7 +39,8 @@ that are not known are null. Within a version of the package no key is removed o
 
 def schema(command: str) -> dict[str, Any]:
     """Return the JSON schema of what a command of ``PRINTED`` prints."""
-    return PRINTED[command].model_json_schema(mode="serialization")
+    found: dict[str, Any] = TypeAdapter(PRINTED[command]).json_schema()
+    return found
 
 
 def file_name(command: str) -> str:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
-
-from scalinglaws.common.files import write_text
 
 Number = float | None
 Where = Literal["running", "gone", "elsewhere"]
@@ -107,13 +103,3 @@ class Standing(_Part):
         found = self.workflow
         working = found is not None and found.state != "gone" and found.study in (None, self.study)
         return working or any(each.state == "running" for each in (*self.runs, *self.trunks))
-
-
-def schema() -> dict[str, Any]:
-    """Return the JSON schema of where a study stands."""
-    return Standing.model_json_schema()
-
-
-def write_schema(out: Path) -> None:
-    """Write the JSON schema to a file, such as docs/status.schema.json."""
-    write_text(out, json.dumps(schema(), indent=1, sort_keys=True, ensure_ascii=False) + "\n")

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
-
-from scalinglaws.common.files import write_text
 
 
 class _Part(BaseModel):
@@ -72,13 +68,3 @@ class Suggestion(_Part):
     block: str | None = Field(description="An entry for experiments in config.yaml; null where there is none.")
     refused: str | None = Field(description="Why the study does not take the entry as it stands; null where it does.")
     doubts: list[str] = Field(description="Reasons to doubt it, as sentences.")
-
-
-def schema() -> dict[str, Any]:
-    """Return the JSON schema of a suggestion."""
-    return Suggestion.model_json_schema()
-
-
-def write_schema(out: Path) -> None:
-    """Write the JSON schema of a suggestion to a file, such as docs/suggest.schema.json."""
-    write_text(out, json.dumps(schema(), indent=1, sort_keys=True, ensure_ascii=False) + "\n")
