@@ -41,7 +41,7 @@ from scalinglaws.study.spec import RunSpec, TokenizerSpec
 from scalinglaws.train.head_loss import head_loss
 from scalinglaws.train.steps import is_eval_step
 
-SHAPES = ((4, 128), (8, 384), (12, 768))
+SHAPES: tuple[tuple[int, int], ...] = ((4, 128), (8, 384), (12, 768))
 HEAD_WIDTH, N_CTX, N_VOCAB, BATCH_TOKENS = 64, 1024, 32768, 2**16
 RATE = 1e-3
 ATTENTION = re.compile(r"flash|fmha|sdpa|scaled_dot_product", re.IGNORECASE)

@@ -32,11 +32,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--device", choices=("cuda", "cpu"), default="cuda", help="where the battery of tests/gpu runs: cuda or cpu")
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Declare the mark of the battery's tests."""
-    config.addinivalue_line("markers", "needs_gpu(why): a check that no CPU can make, for the reason that is given")
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the files in their order."""
     items.sort(key=lambda item: ORDER.index(item.path.stem.removeprefix("test_")))

@@ -48,7 +48,7 @@ def exact() -> Exact:
     model = model_on(spec, "cpu")
     model.flat.add_(torch.randn(len(model.flat), generator=torch.Generator().manual_seed(1)), alpha=0.01)
     config = spec.shape(N_VOCAB)
-    values: dict[str, Any] = {**published.config_values(config), "attn_implementation": "eager"}
+    values = published.config_values(config) | {"attn_implementation": "eager"}
     theirs: Any = transformers.GPT2LMHeadModel(transformers.GPT2Config(**values))
     found = theirs.load_state_dict(exchange.to_published(*exchange.plain(config, model.params)), strict=False)
     assert not found.unexpected_keys and set(found.missing_keys) <= {exchange.TIED_OUTPUT}

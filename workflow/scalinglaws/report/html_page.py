@@ -63,7 +63,7 @@ def page(text: str, exponents: str, pictures: dict[str, bytes]) -> str:
     html = {name: _markdown(body) for name, body in bodies.items()}
     html[PICTURES] = drawn + _markdown(rest)
     if exponents.strip():
-        html[EXPONENTS] = _markdown(exponents)
+        html[EXPONENTS] = _markdown(re.sub(r"\A# .*\n", "", exponents))  # the section has a heading of its own
     names = [name for name in (FIRST, PICTURES) if name in html]
     names += [name for name in html if name not in names]
     links = "".join(f'<li><a href="#{_anchor(name)}">{escape(name)}</a></li>\n' for name in names)
