@@ -26,7 +26,9 @@ def linear(rng: np.random.Generator, m: int = 8, p: int = 3) -> tuple[Outlook, n
     jacobian, root, slopes = rng.standard_normal((m, p)), rng.standard_normal((p, p)), rng.standard_normal(p)
     information = root @ root.T + 0.1 * np.eye(p)
     covariance, noise = np.linalg.inv(information), rng.uniform(0.5, 2.0, m)
-    outlook = Outlook(slopes @ covariance @ slopes, jacobian @ covariance @ slopes, jacobian @ covariance @ jacobian.T, noise)
+    outlook = Outlook(
+        float(slopes @ covariance @ slopes), jacobian @ covariance @ slopes, jacobian @ covariance @ jacobian.T, noise
+    )
     return outlook, jacobian, information, slopes
 
 
@@ -104,7 +106,7 @@ def fitted(n_resamples: int = 50) -> tuple[Fit, Resamples]:
 def test_slopes_of_targets_have_their_closed_forms() -> None:
     law, theta, centre = LAWS["chinchilla"], np.array([0.5, 0.1, 0.34, 0.2, 0.28]), np.array([18.0, 22.0])
     total = 0.34 + 0.28
-    expected = {
+    expected: dict[str, list[float]] = {
         "E": [1, 0, 0, 0, 0], "A": [0, 1, 18, 0, 0], "B": [0, 0, 0, 1, 22], "alpha": [0, 0, 1, 0, 0], "beta": [0, 0, 0, 0, 1],
         "a": [0, 0, -0.28 / total**2, 0, 0.34 / total**2], "b": [0, 0, 0.28 / total**2, 0, -0.34 / total**2],
     }  # fmt: skip

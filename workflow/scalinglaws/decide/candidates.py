@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
@@ -37,6 +37,12 @@ APART = math.sqrt(2)  # from one new size to the next
 SEEDS = 3  # runs of one size and budget
 OF_TABLE = 12  # sizes, and tokens, of the grid beside a table at most
 NAME = "suggest-{}"
+T = TypeVar("T")
+
+
+def _at(values: list[T], index: np.ndarray) -> list[T]:
+    """Return the values at places; an empty list stays empty."""
+    return [values[k] for k in index] if values else []
 
 
 @dataclass(frozen=True)
@@ -65,9 +71,10 @@ class Candidates:
         columns = {name: of[index] for name, of in self.columns.items()}
         c = self.costs
         costs = Costs(c.own[index], c.start[index], c.there[index], c.trunk[index])
-        lists = ([of[k] for k in index] if of else [] for of in (self.models, self.seeds, self.runs, self.specs))
-        models, seeds, runs, specs = lists
-        return Candidates(columns, costs, models, seeds, runs, specs, self.pattern, self.study)
+        return Candidates(
+            columns, costs, _at(self.models, index), _at(self.seeds, index), _at(self.runs, index), _at(self.specs, index),
+            self.pattern, self.study,
+        )  # fmt: skip
 
     def log_variables(self, law: Law) -> Array:
         """Return the logs of the law's variables (m, V)."""
