@@ -32,12 +32,17 @@ from scalinglaws.study.spec import RunSpec
 from scalinglaws.study.study import Study
 from scalinglaws.tables.read import named, read_any, with_budgets
 
-T = TypeVar("T")
 LARGER = 8.0  # times the largest size and the largest budget of the runs that there are
 APART = math.sqrt(2)  # from one new size to the next
 SEEDS = 3  # runs of one size and budget
 OF_TABLE = 12  # sizes, and tokens, of the grid beside a table at most
 NAME = "suggest-{}"
+T = TypeVar("T")
+
+
+def _at(values: list[T], index: np.ndarray) -> list[T]:
+    """Return the values at places; an empty list stays empty."""
+    return [values[k] for k in index] if values else []
 
 
 @dataclass(frozen=True)
@@ -66,12 +71,10 @@ class Candidates:
         columns = {name: of[index] for name, of in self.columns.items()}
         c = self.costs
         costs = Costs(c.own[index], c.start[index], c.there[index], c.trunk[index])
-
-        def taken(of: list[T]) -> list[T]:
-            return [of[k] for k in index] if of else []
-
-        lists = taken(self.models), taken(self.seeds), taken(self.runs), taken(self.specs)
-        return Candidates(columns, costs, *lists, self.pattern, self.study)
+        return Candidates(
+            columns, costs, _at(self.models, index), _at(self.seeds, index), _at(self.runs, index), _at(self.specs, index),
+            self.pattern, self.study,
+        )  # fmt: skip
 
     def log_variables(self, law: Law) -> Array:
         """Return the logs of the law's variables (m, V)."""

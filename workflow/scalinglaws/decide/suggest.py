@@ -14,7 +14,7 @@ import yaml
 
 from scalinglaws.common.errors import StudyError
 from scalinglaws.common.nearest import proposal
-from scalinglaws.common.numbers import counted, number
+from scalinglaws.common.numbers import number
 from scalinglaws.common.read import read_object
 from scalinglaws.decide import entry
 from scalinglaws.decide.candidates import NAME, Candidates, minutes, of_law
@@ -326,6 +326,5 @@ def _beyond(found: Candidates, chosen: Sequence[int], fit: Fitted) -> list[str]:
             if factor > 1.01:
                 out.append(f"The largest {what} among the suggested runs is {number(factor)} times that of the fitted runs.")
     if out and len(fit.law.variables) > 1:
-        few = counted(len(chosen), "run")
-        out.append(f"Beyond the data the law may be wrong: fit again once the first of the {few} are there, and ask anew.")
+        out.append("Beyond the data the law may be wrong: fit again once some of the runs are there, and ask anew.")
     return out
