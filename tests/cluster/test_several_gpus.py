@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 from pathlib import Path
 
 import psutil
@@ -20,6 +22,15 @@ def losses_agree(cluster: Cluster, folder: Path) -> None:
     assert two["steps"] == one["steps"] and abs(two["loss"] / one["loss"] - 1) < 1e-3
 
 
+def train_here(cluster: Cluster, run: Path, out: Path, processes: int) -> None:
+    """Train a run of the cluster from nothing on this machine, by so many processes that nothing stops."""
+    out.mkdir(parents=True)
+    shutil.copy2(run / "spec.json", out)
+    options = {"spec": out / "spec.json", "tokens": "results/tokens", "trunks": out.parent / "none", "out": out}
+    words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    cluster.call(sys.executable, "-m", "scalinglaws", "train", *words, "--processes", str(processes), "--device", "cpu")
+
+
 def test_a_run_takes_two_nodes(cluster: Cluster, two_nodes: None, tmp_path: Path) -> None:
     write_seeds(cluster, 1, 60_000)
     cluster.profile("gpus_per_node: 1, most_gpus: 2, hours: 0.00001", "aggregate, exponents, fit, report_md")
@@ -32,7 +43,10 @@ def test_a_run_takes_two_nodes(cluster: Cluster, two_nodes: None, tmp_path: Path
 
 
 def test_srun_starts_a_process_for_each_gpu_and_tells_them_to_stop(cluster: Cluster, tmp_path: Path) -> None:
-    """Two processes of one node train a run without torchrun. They save where their job is started again, and go on."""
+    """Two processes of one node train a run without torchrun. They save where their job is started again, and go on.
+
+    The run then has the bytes of one that two processes of torchrun train here, undisturbed.
+    """
     write_seeds(cluster, 1, 4_000_000)
     more = {"mem_mb": 3000}
     cluster.profile("most_gpus: 2, hours: 0.00001", "aggregate, exponents, fit, report_md", train=more)
@@ -52,4 +66,7 @@ def test_srun_starts_a_process_for_each_gpu_and_tells_them_to_stop(cluster: Clus
     assert (job["nodes"], job["gres"], job["state"], job["restarts"]) == ("1", "gres:gpu:2", "COMPLETED", "1")
     (timing,) = timings(cluster).values()
     assert (timing["processes"], timing["attempts"]) == (2, 2)
-    losses_agree(cluster, tmp_path / "local")
+    theirs, ours = cluster.folder / "results/runs" / run, tmp_path / "here" / run
+    train_here(cluster, theirs, ours, processes=2)
+    for name in ("metrics.json", "curve.jsonl", "model.safetensors"):
+        assert (ours / name).read_bytes() == (theirs / name).read_bytes(), name

@@ -18,7 +18,8 @@ from scalinglaws.cluster import slurm
 def in_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Run in a job, on a node without Slurm's clients."""
     for name in ("SLURM_JOB_END_TIME", slurm.BEGAN):
-        monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(name, "")  # so that what a test leaves there is gone after it
+        monkeypatch.delenv(name)
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     monkeypatch.setenv("PATH", str(tmp_path))
     return monkeypatch

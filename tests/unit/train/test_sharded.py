@@ -40,7 +40,7 @@ def made(tokens: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("made")
     with killed_at(sharded.KILLED):
         train(sharded.RUN, tokens, out / "one", device="cpu", checkpoint_seconds=0.0)
-    subprocess.run([sys.executable, sharded.__file__, str(tokens), str(out)], env=ENVIRONMENT, check=True, timeout=240)
+    subprocess.run([sys.executable, sharded.__file__, str(tokens), str(out)], env=ENVIRONMENT, check=True, timeout=1200)
     return out
 
 
