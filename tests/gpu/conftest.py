@@ -24,7 +24,7 @@ from scalinglaws.models.determinism import set_deterministic
 from scalinglaws.models.device import device_name, prepare
 
 # The checks that are cheap and decide most come first.
-ORDER = ("refused", "attention", "optimizers", "against_gpt2", "compiled", "memory", "curve", "twice", "processes")
+ORDER = ("refused", "attention", "optimizers", "against_gpt2", "compiled", "stacks", "memory", "curve", "twice", "processes")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
