@@ -14,12 +14,9 @@ import polars as pl
 import pytest
 import yaml
 
-from fixtures import planted_mixtures
+from fixtures import explored, planted_mixtures
 from fixtures.planted_laws import planted
 from scalinglaws.cli.app import group, main
-from scalinglaws.common import sums
-from scalinglaws.common.files import json_bytes
-from scalinglaws.laws.result import fit_table
 from unit.test_documented_commands import PAGES, commands
 from workflow.conftest import SMOKE, Workflow
 
@@ -35,6 +32,7 @@ def asked() -> list[tuple[str, str]]:
     for page in PAGES:
         for program, *words in commands(page.read_text()):
             if program == "scalinglaws" and words[0] not in ELSEWHERE:
+                words = words[: words.index("|")] if "|" in words else words
                 found.setdefault(shlex.join(words), page.stem)
     return [(page, command) for command, page in found.items()]
 
@@ -46,7 +44,8 @@ def place(finished: Workflow, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(finished.folder, folder, copy_function=shutil.copy2, ignore=shutil.ignore_patterns(".snakemake"))
     shutil.copytree(ROOT / "docs", folder / "docs", ignore=shutil.ignore_patterns("gallery"))
     data = yaml.safe_load((folder / SMOKE).read_text())
-    (folder / "my_study.yaml").write_text((folder / SMOKE).read_text())
+    for name in ("my_study.yaml", "my.yaml"):
+        shutil.copy2(folder / SMOKE, folder / name)
     (folder / "config.yaml").write_text(yaml.safe_dump(data | {"study": "laptop"}, sort_keys=False))
     studies(folder / "results/studies")
     tables(folder)
@@ -55,7 +54,6 @@ def place(finished: Workflow, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def studies(folder: Path) -> None:
     """Write the tables and fits of the studies that pages name: runs of two architectures, and sweeps of the learning rate."""
-    example = pl.read_csv(ROOT / "docs/example.csv")
     rows = pl.read_csv(ROOT / "docs/compare.csv").with_row_index("run").with_columns(pl.col("run").cast(str))
     experiment = pl.when(pl.col("architecture") == "lstm").then(pl.lit("lstm")).otherwise(pl.lit("size"))
     budgets = pl.col("tokens").round_sig_figs(1).cast(pl.Int64)
@@ -63,19 +61,25 @@ def studies(folder: Path) -> None:
     runs = pl.concat([rows.with_columns(fitted=True), *others]).with_columns(
         experiments=pl.concat_list(experiment), tokens=budgets, n_params_active=pl.col("n_params"), n_ctx=128
     )
-    named = {"laptop": example.with_columns(fitted=True), "paper": runs, "learning-rate": planted("learning-rate", 0).runs}
+    named = {"paper": runs, "learning-rate": planted("learning-rate", 0).runs}
     for name, table in named.items():
         (folder / name / "tables").mkdir(parents=True)
         table.write_parquet(folder / name / "tables/runs.parquet")
-    for law in ("chinchilla", "power-c"):
-        path = folder / "laptop/fits" / f"{law}.json"
-        path.parent.mkdir(exist_ok=True)
-        sums.finish(sums.beside(path), [], path, json_bytes(fit_table(example, law, n_bootstrap=20)))
+    # The report and the figures of the smoke study stand in for those of laptop, whose runs and fits can forecast.
+    names = ("report.*", "figures", "tables/exponents*", "tables/fits*")
+    for path in (path for name in names for path in sorted((folder / "smoke").glob(name))):
+        to = folder / "laptop" / path.relative_to(folder / "smoke")
+        to.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(path, to) if path.is_dir() else shutil.copy2(path, to)
+    explored.write_study(folder / "laptop")
 
 
 def tables(folder: Path) -> None:
     """Write the tables that stand beside config.yaml in the pages."""
-    pl.read_csv(ROOT / "docs/example.csv").rename({"n_params": "N", "tokens": "D", "loss": "L"}).write_csv(folder / "runs.csv")
+    example = pl.read_csv(ROOT / "docs/example.csv")
+    example.with_columns(N=pl.col("n_params"), D=pl.col("tokens"), L=pl.col("loss")).write_csv(folder / "runs.csv")
+    sizes = [{"n_params": n, "tokens": 20 * n} for n in (5e7, 1e8, 1e9, 2e9)]
+    pl.DataFrame(sizes).write_csv(folder / "grid.csv")
     planted("learning-rate", 0).runs.write_csv(folder / "sweeps.csv")
     planted("mixture", 0).runs.write_csv(folder / "mixtures.csv")
     made, _ = planted_mixtures.study()
