@@ -58,8 +58,5 @@ def rows_of(run: str, results: Path) -> list[Mapping[str, Any]]:
         sums.require(folder / sums.LIST, [CURVE])
         return [row.plain() for row in CurveRow.read_all(folder / CURVE)]
     if (state := checkpoint.latest(folder, "checkpoint-", run)) is None:
-        raise StudyError(
-            f"run {run} has no curve yet, neither {folder / CURVE} nor a checkpoint: run snakemake, which trains it (`track` of a "
-            "profile has curves written while runs train, see docs/howto.md)"
-        )
+        raise StudyError(f"run {run} has no curve yet, neither {folder / CURVE} nor a checkpoint: run snakemake, which trains it")
     return list(state[1]["rows"])

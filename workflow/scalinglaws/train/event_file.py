@@ -1,8 +1,8 @@
 """Event files of learning curves, which TensorBoard draws; they are written with TensorBoard's own records and messages.
 
-A file has the numbers of each row of a curve twice: below by_step/ at the step, and below by_tokens/ at the tokens processed, since
-TensorBoard has one axis for whole numbers. A curve has no times, so the time of an event is its step, in seconds: equal rows give
-equal bytes. The bytes of the first rows are the beginning of those of all rows, so that a file grows by what is added to its end.
+A file has the numbers of each row of a curve twice: below by_step/ at the step, and below by_tokens/ at the tokens processed,
+since TensorBoard has one axis for whole numbers. A curve has no times, so the time of an event is its step, in seconds: equal
+rows give equal bytes. The bytes of the first rows are the beginning of those of all rows, so that a file grows at its end.
 """
 
 from __future__ import annotations
