@@ -24,7 +24,9 @@ from scalinglaws.train.stacked_run import StackedRun, Stage
 
 NUMBERS = ("learning_rate", "loss_train", "loss_test", "loss_validation", "grad_norm", "noise_square", "noise_trace")
 WARNING = "warning: its curve is not shown in TensorBoard: "
-ROWS = [{"step": k, "tokens": 64 * k, "loss_test": 3 / k, "phase": "stable", "loss_by_position": [1.0]} for k in (1, 2, 3, 4)]
+ROWS: list[dict[str, Any]] = [
+    {"step": k, "tokens": 64 * k, "loss_test": 3 / k, "phase": "stable", "loss_by_position": [1.0]} for k in (1, 2, 3, 4)
+]
 
 
 @pytest.fixture(scope="module")
