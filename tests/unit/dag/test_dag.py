@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib.util
 import json
 import os
 import shutil
@@ -17,6 +18,7 @@ from scalinglaws.cluster import gpus, slurm
 from scalinglaws.common import asked, finished
 from scalinglaws.common.errors import StudyError
 from scalinglaws.dag import context, inputs, kept, requests, snapshot, targets
+from scalinglaws.study import paths
 from scalinglaws.study.spec import read_spec
 
 DEVICE = {"name": "X", "bfloat16": 1e14, "float32": 1e14, "utilisation": 0.5, "memory_gib": 80, "gpus_per_node": 4}
@@ -296,6 +298,22 @@ def test_jobs_are_told_what_the_device_says_of_bits_and_of_stops() -> None:
     changes = {"deterministic": "true", "grace_seconds": "90"}
     kept.write(context.read(STUDY | {"device": DEVICE | changes}, "config.yaml", in_job=True))
     assert (asked.deterministic(os.environ), asked.grace_seconds(os.environ)) == (True, 90.0)
+
+
+def test_trainings_are_told_what_they_are_watched_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A library that is missing is told before anything is trained, and never by a job."""
+    kept.write(context.read(STUDY, "config.yaml", in_job=False))
+    assert asked.tensorboard(os.environ) is None
+    kept.write(context.read(STUDY | {"track": ["tensorboard"]}, "config.yaml", in_job=False))
+    assert asked.tensorboard(os.environ) == paths.events_folder(context.RESULTS)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    watched = {"device": DEVICE, "track": ["tensorboard"]}
+    kept.write(context.read(STUDY | watched, "config.yaml", in_job=True))
+    with pytest.raises(StudyError, match="track: the library tensorboard is not installed: pip install tensorboard"):
+        kept.write(context.read(STUDY | watched, "config.yaml", in_job=False))
+    for wrong, said in (("tensorboard", "a list such as"), (["tensorbord"], "did you mean tensorboard")):
+        with pytest.raises(StudyError, match=f"the profile: track: .*{said}"):
+            context.read(STUDY | {"track": wrong}, "config.yaml", in_job=False)
 
 
 def test_modules_are_files_of_the_package() -> None:

@@ -40,6 +40,7 @@ PANELS = {
         "report": "report",
         "exponents": "report",
         "export": "export",
+        "curves": "curves",
         "draw": "draw",
         "html": "draw",
         "explore": "explore",

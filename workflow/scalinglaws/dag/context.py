@@ -20,7 +20,7 @@ from scalinglaws.cluster.device import Device, parse_device
 from scalinglaws.cluster.needs import check_fits
 from scalinglaws.common.errors import StudyError, faults_told
 from scalinglaws.common.sums import read_named
-from scalinglaws.dag import snapshot
+from scalinglaws.dag import profile, snapshot
 from scalinglaws.decide import named_files
 from scalinglaws.decide.load import of_config
 from scalinglaws.figures import registry
@@ -35,8 +35,9 @@ from scalinglaws.study.sweeps import Sweep, read_sweep
 
 # Rules name their files relative to the working directory, and so does this room.
 RESULTS = Path("results")
-# Keys that a profile adds to the config: the device, and the rules that run where Snakemake does. They are no part of a study.
-OF_PROFILE = frozenset({"device", "local"})
+# Keys that a profile adds to the config: the device, the rules that run where Snakemake does, and what trainings are watched
+# with. They are no part of a study.
+OF_PROFILE = frozenset({"device", "local", "track"})
 
 
 @dataclass(frozen=True, eq=False)  # compared by identity, so that functions of a context can be cached
@@ -48,6 +49,7 @@ class Context:
     device: Device | None = None
     speeds: Speeds = field(default_factory=dict)
     bundles: Mapping[str, Bundle] = field(default_factory=dict)  # the bundles that are to be made, by id
+    track: tuple[str, ...] = ()  # what trainings are watched with
     in_job: bool = False  # whether this process was started by a scheduler, to run one job
 
     @cached_property
@@ -196,24 +198,25 @@ def read(config: Mapping[str, Any], name: str, in_job: bool, line: Line = no_lin
 
     ``config`` is what the config files and a profile say, and ``name`` is the file that it came from, for errors, with ``line``,
     which tells where in it a key stands. ``in_job`` says whether this is a job on a cluster node, which takes nothing from
-    ``config`` but the device.
+    ``config`` but the device and what trainings are watched with.
 
     Raises StudyError where the config cannot be used or a run cannot fit the device.
     """
     device, local = parse_device(config.get("device")), config.get("local", [])
+    track = profile.parse_track(config.get("track", []))
     if not isinstance(local, list) or not all(isinstance(rule, str) for rule in local):
         raise StudyError(f"the profile: local: a list of names of rules is expected, found {local!r:.60}")
     if in_job:
         submitted = snapshot.of_job()
         if submitted is None:
-            return Context(study_model.empty(), device=device, in_job=True)
+            return Context(study_model.empty(), device=device, track=track, in_job=True)
         study = of_config(config_model.parse(submitted.config, str(submitted.path)))
-        return Context(study, submitted.config, device, submitted.speeds, in_job=True)
+        return Context(study, submitted.config, device, submitted.speeds, track=track, in_job=True)
     own = {key: value for key, value in config.items() if key not in OF_PROFILE}
     study = of_config(config_model.parse(own, name, line))
     if device is None:
-        return Context(study, own)
+        return Context(study, own, track=track)
     speeds = measured_speeds(study, RESULTS, device)
     check_fits(study, device, speeds)
     # Small runs that are missing share jobs, where the device says so.
-    return Context(study, own, device, speeds, bundle_up(study, RESULTS, device, speeds))
+    return Context(study, own, device, speeds, bundle_up(study, RESULTS, device, speeds), track)

@@ -13,7 +13,7 @@ from pathlib import Path
 from scalinglaws.cluster import gpus, slurm
 from scalinglaws.common import asked, files
 from scalinglaws.common.errors import faults_told
-from scalinglaws.dag import snapshot, targets
+from scalinglaws.dag import profile, snapshot, targets
 from scalinglaws.dag.context import RESULTS, Context
 from scalinglaws.study import paths, plugins
 from scalinglaws.study.study import Study
@@ -25,7 +25,7 @@ def write(context: Context) -> None:
 
     A job on a cluster node writes nothing: its files were written before it was submitted.
 
-    Raises StudyError where they cannot be written.
+    Raises StudyError where they cannot be written, or where a library that trainings are watched with is not installed.
     """
     if context.device and context.device.runs_per_gpu:
         os.environ[gpus.PLACES] = f"{context.device.gpus_per_node}x{context.device.runs_per_gpu}"
@@ -33,9 +33,12 @@ def write(context: Context) -> None:
         os.environ[asked.GRACE] = f"{context.device.grace_seconds:g}"
         if context.device.deterministic:
             os.environ[asked.DETERMINISTIC] = "1"
+    if "tensorboard" in context.track:
+        os.environ[asked.TENSORBOARD] = str(paths.events_folder(RESULTS))
     if context.in_job:
         slurm.note_start()
         return
+    profile.check_track(context.track)
     for name, text in of_study(context.study):
         write_absent(name, text)
     write_absent(targets.manifest(context), "".join(f"{line}\n" for line in context.study.manifest))

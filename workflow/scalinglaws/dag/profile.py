@@ -11,8 +11,10 @@ import yaml
 
 from scalinglaws.cluster.device import PLACEHOLDER
 from scalinglaws.common.errors import StudyError, shown
+from scalinglaws.common.nearest import proposal
 
 OF_SNAKEMAKE = ("local", "dryrun", "touch")  # executors that need no plug-in
+TRACKERS = ("tensorboard",)  # what trainings can be watched with: the names of libraries
 NAMES = ("config.yaml", "profile.yaml")  # the file of a profile in its folder
 
 
@@ -55,6 +57,22 @@ def check_executor(arguments: Sequence[str]) -> None:
         if executor not in OF_SNAKEMAKE and importlib.util.find_spec(plugin) is None:
             how = "run `make install-slurm`" if executor == "slurm" else f"install {plugin.replace('_', '-')} into .venv"
             raise StudyError(f"Snakemake's executor {executor} is not installed: {how}, then run again")
+
+
+def parse_track(value: Any) -> tuple[str, ...]:
+    """Return what trainings are watched with, as a profile lists it. Raises StudyError where that is no list of TRACKERS."""
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise StudyError(f"the profile: track: a list such as [tensorboard] is expected, found {value!r:.60}")
+    if unknown := [name for name in value if name not in TRACKERS]:
+        raise StudyError(f"the profile: track: {unknown[0]!r:.60} is unknown: {proposal(unknown[0], TRACKERS)}")
+    return tuple(value)
+
+
+def check_track(track: Sequence[str]) -> None:
+    """Check that the libraries which trainings are to be watched with are installed. Raises StudyError."""
+    for name in track:
+        if importlib.util.find_spec(name) is None:
+            raise StudyError(f"the profile: track: the library {name} is not installed: pip install {name}, or take it out")
 
 
 def _given(arguments: Sequence[str]) -> dict[str, str]:

@@ -84,6 +84,11 @@ def log_path(results: Path, stage: str, name: str) -> Path:
     return results / "logs" / stage / f"{name}.log"
 
 
+def events_folder(results: Path) -> Path:
+    """Return the folder of the event files of training curves, one folder for each run or trunk (train/event_file.py)."""
+    return results / "tensorboard"
+
+
 def owner_path(results: Path) -> Path:
     """Return the file that says which Snakemake took the lock of the working directory last (dag/locks.py)."""
     return results / "logs" / "owner.json"

@@ -32,6 +32,7 @@ from scalinglaws.study.spec import RunSpec
 from scalinglaws.train import checkpoint
 from scalinglaws.train.begin import begin
 from scalinglaws.train.distributed import Processes, join, leave
+from scalinglaws.train.event_file import watch
 from scalinglaws.train.metrics import CurveRow, Flop, RunMetrics, RunTiming
 from scalinglaws.train.progress import Progress
 from scalinglaws.train.resume import resume
@@ -138,6 +139,7 @@ def begin_run(
     begin(trainer, weights)
     progress = Progress(spec.id, out, trainer.step, spec.steps, spec.batch_tokens, log, processes.first)
     say_device(progress, asked, device, processes)
+    watch(trainer, progress)
     if processes.first:
         if spec.rate_sweep:
             progress.say(f"{spec.id}: learning rate {trainer.rate:g}, by the rule of sweep {spec.rate_sweep}")
@@ -294,6 +296,7 @@ def begin_rung(
     begin(trainer, weights)
     progress = Progress(spec.id, out.parent, trainer.step, step, spec.batch_tokens, log, processes.first)
     say_device(progress, asked, device, processes)
+    watch(trainer, progress)
     return Training(trainer, kept, progress, step, partial(finish_rung, out=out))
 
 

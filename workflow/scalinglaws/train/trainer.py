@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,7 @@ class Trainer:
         self.noise = NoiseScale(spec, device) if spec.noise_every else None
         self.step, self.diverged = 0, False
         self.rows: list[dict[str, Any]] = []
+        self.show_rows: Callable[[list[dict[str, Any]]], None] | None = None  # is called with all rows after each new one
         self.loss_sum, self.loss_count = torch.zeros((), dtype=torch.float64, device=float64_device(device)), 0
         self.last_loss: float | None = None
         self.norm = torch.zeros(())
@@ -146,6 +148,8 @@ class Trainer:
         if validates:
             self._note_validation(row["loss_validation"])
         self.rows.append(row)
+        if self.show_rows:
+            self.show_rows(self.rows)
         self.loss_sum.zero_()
         self.loss_count = 0
 
