@@ -21,6 +21,7 @@ import tempfile
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor
@@ -98,6 +99,17 @@ def row(architecture: str, n_layer: int, d_model: int, seconds: float) -> str:
     return f"{model:<20}{first['whole'][0]:9.1f}{first['layer'][0]:9.1f}{steps}{ratios}{loss:11.1e}{worst:11.1e}"
 
 
+def smoke() -> str:
+    """Return a line on one small layer by a compiler that makes no code, in this process: the benchmark's parts work together."""
+    with mock.patch("torch.compile", partial(torch.compile, backend="aot_eager")):
+        spec = spec_of("transformer", 1, 8)
+        exact, found = (first_step(kind, spec) for kind in ("eager", "layer"))
+    apart = (torch.tensor(found[2]) - torch.tensor(exact[2])).abs().max()
+    return (
+        f"transformer 1x8 by layer, without the C compiler: loss {abs(found[1] - exact[1]):.1e}, gradient {apart:.1e} from eager"
+    )
+
+
 def prepare_compiler() -> None:
     """Let the compiler make what it makes once, whatever it compiles, such as headers and the softmax of a part of the logits."""
     prepare(1, "cpu")
@@ -112,20 +124,22 @@ def main() -> None:
     parser.add_argument("--layers", type=int, nargs="+", default=[4, 8, 12])
     parser.add_argument("--d-model", type=int, default=128)
     parser.add_argument("--seconds", type=float, default=20.0, help="time of the steps of each model")
-    parser.add_argument("--smoke", action="store_true", help="one small layer for a moment")
+    parser.add_argument("--smoke", action="store_true", help="one small layer, without the C compiler")
     args = parser.parse_args()
+    if args.smoke:
+        print(smoke())
+        return
     if missing := missing_compiler(os.environ.get("CC", ""), Path(sysconfig.get_paths()["include"])):
         print(f"nothing is compared: {missing}")
         return
     os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # so that the C compiler is a child of the process that waits for it
-    layers, width, seconds = ([1], 8, 0.0) if args.smoke else (args.layers, args.d_model, args.seconds)
     print(f"{'':<20}{'compilation, s':^18}{'a step, ms':^27}{'ratios of steps':^26}{'differences':^22}")
     print(
         f"{'model':<20}{'whole':>9}{'layer':>9}{'eager':>9}{'whole':>9}{'layer':>9}{'layer/whole':>13}{'layer/eager':>13}"
         f"{'loss':>11}{'gradient':>11}"
     )
-    for n_layer in layers:
-        print(row(args.architecture, n_layer, width, seconds), flush=True)
+    for n_layer in args.layers:
+        print(row(args.architecture, n_layer, args.d_model, args.seconds), flush=True)
 
 
 if __name__ == "__main__":
